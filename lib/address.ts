@@ -1,0 +1,36 @@
+/**
+ * Addresses as people write them.
+ *
+ * @module
+ */
+
+/**
+ * Formats an address.
+ *
+ * @param addr Any address.
+ * @returns `127.0.0.1:8080`, `[::1]:8080`, or a Unix socket's path.
+ *
+ * @example
+ * ```ts
+ * import { formatAddr } from "./address.ts";
+ *
+ * formatAddr({ transport: "tcp", hostname: "::1", port: 8080 }); // [::1]:8080
+ * ```
+ */
+export function formatAddr(addr: Deno.Addr): string {
+  if ("path" in addr) return addr.path;
+  if ("hostname" in addr) return formatHostPort(addr.hostname, addr.port);
+  return JSON.stringify(addr);
+}
+
+/**
+ * Formats a host and a port, an IPv6 address in brackets.
+ *
+ * @param hostname A name or an address.
+ * @param port The port.
+ */
+export function formatHostPort(hostname: string, port: number): string {
+  return hostname.includes(":")
+    ? `[${hostname}]:${port}`
+    : `${hostname}:${port}`;
+}

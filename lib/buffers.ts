@@ -1,0 +1,131 @@
+/**
+ * The memory of connections: a small buffer for each while it is quiet, large
+ * ones lent out while there is something to move.
+ *
+ * @module
+ */
+
+/**
+ * What a quiet connection keeps, in bytes. A read is pending on it for as long
+ * as nothing comes, so this is what an idle connection costs.
+ */
+const SMALL = 2048;
+
+/**
+ * The size of the smallest buffer that is lent out: a read's worth, with room
+ * for a payload of the default `maxFrame` and the overhead of any framing.
+ * Larger ones are this size doubled, and doubled again.
+ */
+export const CHUNK: number = 64 * 1024 + 64;
+
+/** The most bytes of idle buffers kept for reuse; the rest is garbage. */
+const KEPT = 16 * 1024 * 1024;
+
+/** Idle buffers of `CHUNK << tier` bytes, by tier. */
+const tiers: Uint8Array<ArrayBuffer>[][] = [];
+let kept = 0;
+
+/**
+ * Lends a buffer, its content left over from an earlier use.
+ *
+ * @param size How many bytes it must hold at least.
+ */
+export function lend(size: number = CHUNK): Uint8Array<ArrayBuffer> {
+  const tier = tierOf(size);
+  const idle = tiers[tier]?.pop();
+  if (idle === undefined) return new Uint8Array(CHUNK * 2 ** tier);
+  kept -= idle.length;
+  return idle;
+}
+
+/**
+ * Takes a lent buffer back. Nobody may read or write it any more.
+ *
+ * @param bytes What {@linkcode lend} gave.
+ */
+export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+  if (kept + bytes.length > KEPT) return;
+  kept += bytes.length;
+  (tiers[tierOf(bytes.length)] ??= []).push(bytes);
+}
+
+function tierOf(size: number): number {
+  let tier = 0;
+  for (let held = CHUNK; held < size; held *= 2) tier++;
+  return tier;
+}
+
+/**
+ * The bytes received and not yet used up, `bytes.subarray(start, end)`.
+ *
+ * The buffer starts small. Once a read fills it, it grows to a lent one, and
+ * for a larger frame it doubles with the bytes that really came: a header that
+ * announces much gets nothing in advance. As soon as all is used up it is small
+ * again.
+ */
+export class ReceiveBuffer {
+  /** The memory; read between `start` and `end` only. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** Where the unused bytes start. */
+  start = 0;
+  /** Where they end. */
+  end = 0;
+  readonly #small = new Uint8Array(SMALL);
+  readonly #limit: number;
+
+  /** @param limit The most bytes one frame takes, overhead included. */
+  constructor(limit: number) {
+    this.bytes = this.#small;
+    this.#limit = limit;
+  }
+
+  /** How many bytes are unused. */
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  /**
+   * Where the next read may put its bytes; never empty. Views handed out
+   * before are no longer valid.
+   */
+  space(): Uint8Array<ArrayBuffer> {
+    if (this.start === this.end) {
+      this.start = this.end = 0;
+      if (this.bytes !== this.#small) this.#replace(this.#small);
+      return this.bytes;
+    }
+    if (this.end === this.bytes.length) this.#makeRoom();
+    return this.bytes.subarray(this.end);
+  }
+
+  /** Where a read may put bytes while views stay valid; may be empty. */
+  tail(): Uint8Array<ArrayBuffer> {
+    return this.bytes.subarray(this.end);
+  }
+
+  /** Gives lent memory back. The buffer is empty and small from then on. */
+  release(): void {
+    this.start = this.end = 0;
+    if (this.bytes !== this.#small) this.#replace(this.#small);
+  }
+
+  #makeRoom(): void {
+    const { bytes, length } = this;
+    if (bytes.length < CHUNK) {
+      this.#replace(lend());
+    } else if (length > bytes.length / 2 && bytes.length < this.#limit) {
+      this.#replace(lend(bytes.length * 2));
+    }
+    // The unused bytes go to the front, of the old memory or of the new.
+    if (this.start > 0 || this.bytes !== bytes) {
+      this.bytes.set(bytes.subarray(this.start, this.end));
+      this.start = 0;
+      this.end = length;
+    }
+  }
+
+  #replace(bytes: Uint8Array<ArrayBuffer>): void {
+    if (this.bytes !== this.#small) giveBack(this.bytes);
+    this.bytes = bytes;
+  }
+}

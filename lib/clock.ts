@@ -1,0 +1,26 @@
+/**
+ * Time, as an argument: tests bring a clock of their own.
+ *
+ * @module
+ */
+
+/** What Parley needs of time. */
+export interface Clock {
+  /** Milliseconds since some fixed moment; never goes back. */
+  now(): number;
+  /**
+   * Calls `tick` once after `ms`.
+   *
+   * @returns What takes the call back; harmless once it has been made.
+   */
+  after(ms: number, tick: () => void): () => void;
+}
+
+/** The process's monotonic clock: a change of the date does not move it. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  after(ms, tick) {
+    const id = setTimeout(tick, ms);
+    return () => clearTimeout(id);
+  },
+};

@@ -1,0 +1,114 @@
+/**
+ * One `Deno.Conn`, as the server's sessions and the client both use it: bytes
+ * received, whole writes, and a close that may be called twice.
+ *
+ * @module
+ */
+
+import { ReceiveBuffer } from "./buffers.ts";
+import { MAX_OVERHEAD } from "./framing/codec.ts";
+
+/** What Parley needs of a connection; `Deno.Conn` has it. */
+export type Transport =
+  & Pick<
+    Deno.Conn,
+    "read" | "write" | "closeWrite" | "close" | "localAddr" | "remoteAddr"
+  >
+  & Partial<Pick<Deno.TcpConn, "setNoDelay">>;
+
+/** See the module's text. */
+export class Connection {
+  /** What has come in and is not used up yet. */
+  readonly inbox: ReceiveBuffer;
+  /** The address of this side. */
+  readonly localAddr: Deno.Addr;
+  /** The address of the other side. */
+  readonly remoteAddr: Deno.Addr;
+  /** Bytes received so far. */
+  received = 0;
+  /** Bytes that the kernel has taken so far. */
+  sent = 0;
+  /** Whether the peer has finished sending. */
+  eof = false;
+  /** Whether the last read took all that the kernel had. */
+  emptied = false;
+  readonly #transport: Transport;
+  #closed = false;
+
+  /**
+   * @param transport The connection.
+   * @param maxFrame The maximum payload to receive, in bytes.
+   */
+  constructor(transport: Transport, maxFrame: number) {
+    this.#transport = transport;
+    this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD);
+    this.localAddr = transport.localAddr;
+    this.remoteAddr = transport.remoteAddr;
+    // Nagle holds a reply back until the last one is acknowledged. A batch is
+    // one write here, so there is nothing for it to join.
+    transport.setNoDelay?.(true);
+  }
+
+  /**
+   * Reads once into the inbox. `eof` tells whether the peer has finished.
+   *
+   * The wait ends with bytes, with the peer's end, with the peer's reset
+   * (throws), or with `close()` (throws). At most one read may be pending.
+   *
+   * @param space Where to: `inbox.space()`, or `inbox.tail()` while views of
+   * the inbox are in use.
+   */
+  async read(space: Uint8Array<ArrayBuffer>): Promise<void> {
+    const n = await this.#transport.read(space);
+    if (n === null) {
+      this.eof = true;
+      return;
+    }
+    this.emptied = n < space.length;
+    this.inbox.end += n;
+    this.received += n;
+  }
+
+  /**
+   * Reads and forgets until the peer has finished, or `close()` (throws).
+   */
+  async discard(): Promise<void> {
+    while (!this.eof) {
+      this.inbox.release();
+      await this.read(this.inbox.space());
+    }
+  }
+
+  /**
+   * Writes all bytes, however many the kernel takes at a time.
+   *
+   * @param bytes Must not change until this is done.
+   * @param progress Called whenever the kernel has taken some but not all.
+   */
+  async write(bytes: Uint8Array, progress?: () => void): Promise<void> {
+    let n = await this.#transport.write(bytes);
+    this.sent += n;
+    for (let done = n; done < bytes.length; done += n) {
+      progress?.();
+      n = await this.#transport.write(bytes.subarray(done));
+      this.sent += n;
+    }
+  }
+
+  /** Says that nothing more will be sent; replies on their way still arrive. */
+  async closeWrite(): Promise<void> {
+    await this.#transport.closeWrite();
+  }
+
+  /** Closes now. What is pending throws. May be called more than once. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#transport.close();
+  }
+
+  /** Whether `close()` has been called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+}

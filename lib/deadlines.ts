@@ -1,0 +1,90 @@
+/**
+ * One coarse timer for all deadlines of all connections.
+ *
+ * Setting a deadline is the writing of a number; nothing is allocated, started
+ * or cancelled. While there is anything to watch, one timer looks at every
+ * deadline once an interval. So a deadline is met late by up to two intervals,
+ * and never early.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "./clock.ts";
+
+/** Something that may take only so long. */
+export interface Expirable {
+  /** When it expires, in the time of {@linkcode Deadlines.in}. */
+  deadline: number;
+  /** Called once `deadline` has passed; it must set a new one or be deleted. */
+  expire(): void;
+}
+
+/** A finer timer than this buys nothing; a coarser one frees too late. */
+const FINEST = 5;
+const COARSEST = 1000;
+
+/** Watches deadlines; see the module's text. */
+export class Deadlines {
+  readonly #clock: Clock;
+  readonly #interval: number;
+  readonly #watched = new Set<Expirable>();
+  /** This timer's own time: the clock's, less what the process slept. */
+  #now = 0;
+  /** What the clock said at the last tick. */
+  #ticked = 0;
+  #cancel: (() => void) | undefined;
+
+  /**
+   * @param shortest The shortest timeout in use, in milliseconds; the interval
+   * is an eighth of it, from 5 ms to 1 s.
+   * @param clock The source of time.
+   */
+  constructor(shortest: number, clock: Clock = systemClock) {
+    this.#clock = clock;
+    this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
+  }
+
+  /**
+   * The deadline for something that starts now.
+   *
+   * @param timeout In milliseconds; 0 means never.
+   */
+  in(timeout: number): number {
+    // The time of the last tick may be an interval old: that much is added.
+    return timeout > 0 ? this.#now + this.#interval + timeout : Infinity;
+  }
+
+  /** Watches an item until it is deleted. */
+  add(item: Expirable): void {
+    this.#watched.add(item);
+    if (this.#cancel === undefined) {
+      this.#ticked = this.#clock.now();
+      this.#schedule();
+    }
+  }
+
+  /** Watches an item no longer. The timer stops with the last one. */
+  delete(item: Expirable): void {
+    this.#watched.delete(item);
+    if (this.#watched.size === 0) {
+      this.#cancel?.();
+      this.#cancel = undefined;
+    }
+  }
+
+  #schedule(): void {
+    this.#cancel = this.#clock.after(this.#interval, () => this.#tick());
+  }
+
+  #tick(): void {
+    const clock = this.#clock.now();
+    // A machine that was suspended, or an event loop that a handler held up,
+    // has let nobody send anything: such a gap counts as two intervals.
+    this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
+    this.#ticked = clock;
+    this.#schedule();
+    for (const item of this.#watched) {
+      if (item.deadline <= this.#now) item.expire();
+    }
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The errors Parley throws, and the `ERR …` texts it puts on the wire.
+ *
+ * Each failure a caller may want to treat on its own is a class of its own;
+ * all of them extend {@linkcode ParleyError}.
+ *
+ * @module
+ */
+
+/** The base of every error Parley makes itself. */
+export class ParleyError extends Error {
+  override name = "ParleyError";
+}
+
+/** An option has a value that is not allowed; nothing was started. */
+export class OptionError extends ParleyError {
+  override name = "OptionError";
+  /** The option's name, as in the options object. */
+  readonly option: string;
+  /** The value that was given. */
+  readonly value: unknown;
+  /** What would have been allowed. */
+  readonly expected: string;
+
+  /**
+   * @param option The option's name.
+   * @param value The value that was given.
+   * @param expected What is allowed, as a noun phrase.
+   */
+  constructor(option: string, value: unknown, expected: string) {
+    super(`Cannot use ${option} ${quote(value)}: expected ${expected}`);
+    this.option = option;
+    this.value = value;
+    this.expected = expected;
+  }
+}
+
+/** Bytes that do not follow the framing, or a frame over the limit. */
+export class FrameError extends ParleyError {
+  override name = "FrameError";
+  /** `too_large`: over the maximum; `malformed`: not this framing at all. */
+  readonly kind: "malformed" | "too_large";
+
+  /**
+   * @param kind What is wrong with the frame.
+   * @param detail The particulars, put behind the kind's own words.
+   */
+  constructor(kind: "malformed" | "too_large", detail: string) {
+    super(
+      `${
+        kind === "too_large" ? "frame too large" : "malformed frame"
+      }: ${detail}`,
+    );
+    this.kind = kind;
+  }
+}
+
+/** A payload that the framing cannot carry, such as a line with an LF in it. */
+export class EncodeError extends ParleyError {
+  override name = "EncodeError";
+}
+
+/** No connection could be made. `cause` holds the runtime's own error. */
+export class ConnectError extends ParleyError {
+  override name = "ConnectError";
+}
+
+/** The connection ended before the reply came. */
+export class ConnectionLostError extends ParleyError {
+  override name = "ConnectionLostError";
+}
+
+/** The client was closed by its own side, with this request unanswered. */
+export class ClientClosedError extends ParleyError {
+  override name = "ClientClosedError";
+}
+
+/** Connecting, or waiting for a reply, took longer than the `timeout`. */
+export class TimeoutError extends ParleyError {
+  override name = "TimeoutError";
+}
+
+/**
+ * Puts a value into a message: JSON's quotes, control characters escaped, and
+ * cut at 64 characters so that hostile input cannot flood a terminal or a log.
+ *
+ * @param value Anything.
+ * @returns The value in quotes, or `undefined` and the like as they are.
+ *
+ * @example
+ * ```ts
+ * import { quote } from "./errors.ts";
+ *
+ * quote("a\tb"); // "a\\tb" in double quotes
+ * ```
+ */
+export function quote(value: unknown): string {
+  if (typeof value !== "string") return String(value).slice(0, 64);
+  const cut = value.length > 64 ? value.slice(0, 64) + "…" : value;
+  // JSON leaves DEL, the C1 controls and the line separators as they are.
+  return JSON.stringify(cut).replace(
+    /[\x7f-\x9f\u2028\u2029]/g,
+    (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"),
+  );
+}
+
+/** The replies that the server itself gives, all starting with `ERR `. */
+export const replies = {
+  /** @param error What is wrong with the peer's bytes. */
+  frame: (error: FrameError): string => `ERR ${error.message}`,
+  /** @param limit The number of connections the server allows. */
+  busy: (limit: number): string =>
+    `ERR busy: ${limit} connections are open, the maximum`,
+  /** @param ms The request timeout in milliseconds. */
+  requestTimeout: (ms: number): string =>
+    `ERR request timeout: no reply within ${ms} ms`,
+  /** For a handler that throws; the error itself goes to the events only. */
+  internal: "ERR internal error",
+};

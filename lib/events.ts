@@ -1,0 +1,181 @@
+/**
+ * What the core tells whoever listens. The core itself never prints and never
+ * counts for anybody else: logs and metrics are listeners.
+ *
+ * @module
+ */
+
+/**
+ * How a connection ended.
+ *
+ * | reason | meaning |
+ * | --- | --- |
+ * | `peer_closed` | the peer finished sending and has every reply |
+ * | `handler_closed` | the handler asked for it with `info.close()` |
+ * | `idle_timeout` | no whole request came within `idleTimeout` |
+ * | `request_timeout` | a handler gave no reply within `requestTimeout` |
+ * | `write_timeout` | the peer took none of a reply within `writeTimeout` |
+ * | `frame_error` | the peer's bytes do not follow the framing |
+ * | `shutdown` | the server drains, and this connection owes nothing |
+ * | `forced` | the drain timeout came before the replies were out |
+ * | `peer_reset` | the peer reset the connection, or is gone |
+ * | `error` | anything else; the event holds the error |
+ */
+export type CloseReason =
+  | "peer_closed"
+  | "handler_closed"
+  | "idle_timeout"
+  | "request_timeout"
+  | "write_timeout"
+  | "frame_error"
+  | "shutdown"
+  | "forced"
+  | "peer_reset"
+  | "error";
+
+/** The server is bound and accepts connections. */
+export interface ListeningEvent {
+  type: "listening";
+  /** The bound address; its port is the real one where 0 was asked for. */
+  addr: Deno.Addr;
+}
+
+/** A connection was accepted and has a place. */
+export interface ConnectionOpenEvent {
+  type: "connection_open";
+  /** The connection's number, from 1, never used twice by one server. */
+  id: number;
+  /** The peer's address. */
+  remoteAddr: Deno.Addr;
+}
+
+/** A connection ended. Each `connection_open` has exactly one of these. */
+export interface ConnectionCloseEvent {
+  type: "connection_close";
+  /** The number of the `connection_open` event. */
+  id: number;
+  /** The peer's address. */
+  remoteAddr: Deno.Addr;
+  /** How it ended. */
+  reason: CloseReason;
+  /** The error behind the reason, where there is one. */
+  error?: unknown;
+  /** How long it was open, in milliseconds. */
+  duration: number;
+  /** How many requests were handed to the handler. */
+  requests: number;
+  /** Bytes received from the peer. */
+  received: number;
+  /** Bytes taken by the kernel for the peer. */
+  sent: number;
+  /** Whether a request was handed to the handler whose reply is not out. */
+  unanswered: boolean;
+}
+
+/** A connection was turned away before it had a place. */
+export interface ConnectionRejectedEvent {
+  type: "connection_rejected";
+  /** Why: the limit of open connections. */
+  reason: "busy";
+  /** The peer's address. */
+  remoteAddr: Deno.Addr;
+}
+
+/** A request was answered, or its handler failed. */
+export interface RequestEvent {
+  type: "request";
+  /** The connection's number. */
+  id: number;
+  /** How it went. */
+  status: "ok" | "error" | "timeout";
+  /** From the handler's call to its reply, in milliseconds. */
+  duration: number;
+  /** Length of the request's payload in bytes. */
+  requestBytes: number;
+}
+
+/** A handler threw, rejected, or replied with what cannot be sent. */
+export interface HandlerErrorEvent {
+  type: "handler_error";
+  /** The connection's number. */
+  id: number;
+  /** What was thrown. */
+  error: unknown;
+}
+
+/** Accepting failed; the server goes on unless `fatal`. */
+export interface AcceptErrorEvent {
+  type: "accept_error";
+  /** What the listener threw. */
+  error: unknown;
+  /** How long the server waits before it accepts again, in milliseconds. */
+  retryIn: number;
+  /** Whether the listener itself is gone. */
+  fatal: boolean;
+}
+
+/** The server stopped accepting and begins to drain. */
+export interface DrainEvent {
+  type: "drain";
+  /** Connections open at this moment. */
+  connections: number;
+}
+
+/** The server has ended: no listener, no connection. */
+export interface FinishedEvent {
+  type: "finished";
+  /** Connections that the drain timeout cut. */
+  forced: number;
+}
+
+/** Every event of the core, told apart by `type`. */
+export type ServerEvent =
+  | ListeningEvent
+  | ConnectionOpenEvent
+  | ConnectionCloseEvent
+  | ConnectionRejectedEvent
+  | RequestEvent
+  | HandlerErrorEvent
+  | AcceptErrorEvent
+  | DrainEvent
+  | FinishedEvent;
+
+/**
+ * Listeners by event type. An event that nobody listens to is never made, so
+ * an empty table costs nothing.
+ *
+ * A listener must not throw. One that does is a bug of the program's own and
+ * surfaces as an uncaught error, as with `EventTarget`; the connection it was
+ * called for goes on.
+ *
+ * @example
+ * ```ts
+ * import type { EventListeners } from "./events.ts";
+ *
+ * const events: EventListeners = {
+ *   connection_close: (e) => console.error(e.id, e.reason, e.requests),
+ * };
+ * ```
+ */
+export type EventListeners = {
+  readonly [Type in ServerEvent["type"]]?: (
+    event: Extract<ServerEvent, { type: Type }>,
+  ) => void;
+};
+
+/**
+ * Calls a listener so that its failure never reaches the core.
+ *
+ * @param listener The listener, or nothing.
+ * @param event The event.
+ */
+export function emit<E extends ServerEvent>(
+  listener: ((event: E) => void) | undefined,
+  event: E,
+): void {
+  try {
+    listener?.(event);
+  } catch (error) {
+    reportError(error);
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Length prefix: u32 big-endian, then that many bytes. It is what Erlang calls
+ * `{packet, 4}` and Netty a length field of (0, 4, 0, 4).
+ *
+ * @module
+ */
+
+import { EncodeError, FrameError } from "../errors.ts";
+import type { Codec } from "./codec.ts";
+
+const HEADER = 4;
+const MAX_U32 = 2 ** 32 - 1;
+
+/** The `length` framing; see {@linkcode Codec}. */
+export class LengthCodec implements Codec {
+  payloadStart = 0;
+  payloadEnd = 0;
+  readonly #max: number;
+
+  /** @param maxFrame The maximum payload in bytes. */
+  constructor(maxFrame: number) {
+    this.#max = maxFrame;
+  }
+
+  /** See {@linkcode Codec.decode}. */
+  decode(bytes: Uint8Array, start: number, end: number): number {
+    if (end - start < HEADER) return 0;
+    const length = ((bytes[start] << 24) | (bytes[start + 1] << 16) |
+      (bytes[start + 2] << 8) | bytes[start + 3]) >>> 0;
+    if (length > this.#max) {
+      throw new FrameError(
+        "too_large",
+        `length is ${length}, maximum is ${this.#max}`,
+      );
+    }
+    const next = start + HEADER + length;
+    if (next > end) return 0;
+    this.payloadStart = start + HEADER;
+    this.payloadEnd = next;
+    return next;
+  }
+
+  /** See {@linkcode Codec.check}. */
+  check(payload: Uint8Array): void {
+    if (payload.length > MAX_U32) {
+      throw new EncodeError(
+        `Cannot send ${payload.length} bytes: a frame holds ${MAX_U32}`,
+      );
+    }
+  }
+
+  /** See {@linkcode Codec.writeHeader}. */
+  writeHeader(out: Uint8Array, at: number, length: number): number {
+    out[at] = length >>> 24;
+    out[at + 1] = length >>> 16;
+    out[at + 2] = length >>> 8;
+    out[at + 3] = length;
+    return at + HEADER;
+  }
+
+  /** See {@linkcode Codec.writeTrailer}; a length prefix has none. */
+  writeTrailer(_out: Uint8Array, at: number): number {
+    return at;
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What a handler is given and what it gives back.
+ *
+ * @module
+ */
+
+/**
+ * A reply: bytes, text (sent as UTF-8), or nothing where the protocol wants no
+ * reply. An empty string or array is a reply, an empty frame.
+ */
+export type Reply = Uint8Array | string | undefined | void | null;
+
+/** Numbers of a running server; each is read when it is asked for. */
+export interface ServerStats {
+  /** When the server started, in milliseconds since 1970. */
+  readonly startedAt: number;
+  /** Connections open now. */
+  readonly connections: number;
+  /** Connections accepted since the start, the refused ones left out. */
+  readonly connectionsTotal: number;
+  /** Connections refused since the start. */
+  readonly connectionsRejected: number;
+  /** Requests handed to the handler since the start. */
+  readonly requests: number;
+  /** Bytes received since the start. */
+  readonly received: number;
+  /** Bytes sent since the start. */
+  readonly sent: number;
+}
+
+/**
+ * What a handler may know of the connection it serves, and ask of it. There is
+ * one for each connection; `signal`, `close` and `replyInPieces` speak of the
+ * request being handled.
+ *
+ * @typeParam State What the handler keeps in `state`.
+ */
+export interface RequestInfo<State = Record<string, unknown>> {
+  /** The connection's number, from 1, never used twice by one server. */
+  readonly id: number;
+  /** The peer's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** The server's own address on this connection. */
+  readonly localAddr: Deno.Addr;
+  /** The framing's name. */
+  readonly framing: string;
+  /** The server's numbers. */
+  readonly server: ServerStats;
+  /** The connection's own state: empty at first, and only the handler's. */
+  state: State;
+  /**
+   * Aborts when a reply is no use any more: the peer is gone, the request has
+   * timed out, or the server is being forced down. It is made when it is first
+   * read. A peer that only finished sending (half-close) is not gone.
+   */
+  readonly signal: AbortSignal;
+  /** Ends the connection after this request's reply has been sent. */
+  close(): void;
+  /**
+   * Sends this request's reply in writes of at most `bytes` each, to exercise
+   * the peer's reassembly.
+   *
+   * @param bytes A whole number from 1.
+   */
+  replyInPieces(bytes: number): void;
+}
+
+/**
+ * Answers one request.
+ *
+ * Requests of one connection are handled in order, one at a time. The request
+ * is a view of the receive buffer: it is valid until the reply has been
+ * given, so keep a copy (`request.slice()`) of what is needed for longer. The
+ * reply may be that same view, or a part of it.
+ *
+ * @typeParam State What the handler keeps in `info.state`.
+ */
+export type Handler<State = Record<string, unknown>> = (
+  request: Uint8Array<ArrayBuffer>,
+  info: RequestInfo<State>,
+) => Reply | Promise<Reply>;
+
+/**
+ * Turns what a handler threw into a reply.
+ *
+ * @typeParam State What the handler keeps in `info.state`.
+ */
+export type ErrorHandler<State = Record<string, unknown>> = (
+  error: unknown,
+  info: RequestInfo<State>,
+) => Reply | Promise<Reply>;

@@ -1,0 +1,254 @@
+/**
+ * The handler `commands`: a table of small commands, made to try a server out
+ * and to be a dependable peer in tests.
+ *
+ * A request is a command's name, in any case, and its arguments, separated by
+ * spaces. Each has one reply; what cannot be done is answered with `ERR …`.
+ *
+ * To add a command, add an entry to the table. `HELP` and the usage errors are
+ * made of it.
+ *
+ * @module
+ */
+
+import { formatAddr } from "../address.ts";
+import { quote } from "../errors.ts";
+import type { Handler, Reply, RequestInfo } from "../handler.ts";
+
+/** One command. */
+export interface Command {
+  /** What stands behind the name, such as `ms text`; empty for nothing. */
+  readonly args: string;
+  /** What it does, in a few words, for `HELP`. */
+  readonly help: string;
+  /**
+   * Answers the command.
+   *
+   * @param text What stands behind the name and one space, as it came.
+   * @param info The connection.
+   * @throws {UsageError} The arguments are not right.
+   */
+  run(text: Uint8Array, info: RequestInfo): Reply | Promise<Reply>;
+}
+
+/** The arguments of a command are not right; the message says what is. */
+class UsageError extends Error {}
+
+const MAX_DELAY = 60_000;
+const MAX_SIZE = 16 * 1024 * 1024;
+const SPACE = 32;
+/** The longest name that is looked up; a longer one is no command's. */
+const MAX_NAME = 16;
+
+const encoder = new TextEncoder();
+// A BOM is the peer's text like any other.
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const shown = new TextDecoder();
+const PONG = encoder.encode("PONG");
+const graphemes = new Intl.Segmenter();
+
+const table: Record<string, Command> = {
+  PING: {
+    args: "[text]",
+    help: "replies PONG, or the text",
+    run: (text) => text.length === 0 ? PONG : text,
+  },
+  ECHO: {
+    args: "text",
+    help: "replies the text",
+    run: (text) => text,
+  },
+  UPPER: {
+    args: "text",
+    help: "replies the text in upper case",
+    run: (text) => decode(text).toUpperCase(),
+  },
+  REVERSE: {
+    args: "text",
+    help: "replies the text backwards, by grapheme",
+    run: (text) =>
+      Array.from(graphemes.segment(decode(text)), (g) => g.segment)
+        .reverse().join(""),
+  },
+  TIME: {
+    args: "",
+    help: "replies the time, ISO 8601 in UTC",
+    run: () => new Date().toISOString(),
+  },
+  WHOAMI: {
+    args: "",
+    help: "replies the connection's id, peer address and framing",
+    run: (_text, { id, remoteAddr, framing }) =>
+      `id=${id} peer=${formatAddr(remoteAddr)} framing=${framing}`,
+  },
+  STATS: {
+    args: "",
+    help: "replies the server's numbers since its start",
+    run: (_text, { server }) =>
+      [
+        `uptime_seconds=${Math.floor((Date.now() - server.startedAt) / 1000)}`,
+        `connections=${server.connections}`,
+        `connections_total=${server.connectionsTotal}`,
+        `connections_rejected=${server.connectionsRejected}`,
+        `requests=${server.requests}`,
+        `received_bytes=${server.received}`,
+        `sent_bytes=${server.sent}`,
+      ].join(" "),
+  },
+  DELAY: {
+    args: "ms text",
+    help: `replies the text after ms milliseconds, 0 to ${MAX_DELAY}`,
+    run(text, info) {
+      const [ms, rest] = numberAndText(text, "ms", 0, MAX_DELAY);
+      return delay(ms, info.signal).then(() => rest);
+    },
+  },
+  CHUNK: {
+    args: "n text",
+    help: "replies the text in pieces of n bytes",
+    run(text, info) {
+      const [n, rest] = numberAndText(text, "n", 1, MAX_SIZE);
+      info.replyInPieces(n);
+      return rest;
+    },
+  },
+  SIZE: {
+    args: "n",
+    help: `replies n bytes, 0 to ${MAX_SIZE}`,
+    run: (text) =>
+      new Uint8Array(parseNumber(decode(text), "n", 0, MAX_SIZE)).fill(0x78),
+  },
+  CLOSE: {
+    args: "",
+    help: "closes the connection without a reply",
+    run: (_text, info) => info.close(),
+  },
+  HELP: {
+    args: "[command]",
+    help: "replies the commands, or what one does",
+    run: (text) => help(decode(text)),
+  },
+  QUIT: {
+    args: "",
+    help: "replies BYE and closes the connection",
+    run(_text, info) {
+      info.close();
+      return "BYE";
+    },
+  },
+};
+
+// A map, for in an object a peer would find `toString` too.
+const byName = new Map(Object.entries(table));
+
+/**
+ * Answers the commands of the table; `HELP` lists them.
+ *
+ * @example
+ * ```ts
+ * import { commands, connect, serve } from "../mod.ts";
+ *
+ * await using server = serve({ hostname: "127.0.0.1", port: 0 }, commands);
+ * await using client = await connect(server.addr as Deno.NetAddr);
+ * const reply = await client.request("REVERSE noon, née");
+ * console.log(new TextDecoder().decode(reply)); // eén ,noon
+ * ```
+ */
+export const commands: Handler = (request, info) => {
+  const space = request.indexOf(SPACE);
+  const nameEnd = space === -1 ? request.length : space;
+  if (request.length === 0) return "ERR empty request";
+  const name = nameEnd > MAX_NAME
+    ? undefined
+    : ascii(request, nameEnd).toUpperCase();
+  const command = name === undefined ? undefined : byName.get(name);
+  if (name === undefined || command === undefined) {
+    const given = shown.decode(request.subarray(0, nameEnd));
+    return `ERR unknown command: ${quote(given)} (try HELP)`;
+  }
+  const text = request.subarray(space === -1 ? nameEnd : space + 1);
+  try {
+    if (command.args === "" && text.length > 0) {
+      throw new UsageError(`no argument, got ${quote(shown.decode(text))}`);
+    }
+    return command.run(text, info);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return `ERR usage: ${usage(name, command)} (${error.message})`;
+  }
+};
+
+function usage(name: string, { args }: Command): string {
+  return args === "" ? name : `${name} ${args}`;
+}
+
+// One reply is one line, so the list is one too.
+function help(asked: string): string {
+  const name = asked.trim().toUpperCase();
+  if (name === "") {
+    const all = Array.from(byName, ([name, command]) => usage(name, command));
+    return `${all.join(" | ")} (HELP command tells more)`;
+  }
+  const command = byName.get(name);
+  return command === undefined
+    ? `ERR unknown command: ${quote(asked.trim())} (try HELP)`
+    : `${usage(name, command)}: ${command.help}`;
+}
+
+function ascii(bytes: Uint8Array, end: number): string {
+  let text = "";
+  for (let i = 0; i < end; i++) text += String.fromCharCode(bytes[i]);
+  return text;
+}
+
+function decode(text: Uint8Array): string {
+  try {
+    return decoder.decode(text);
+  } catch {
+    throw new UsageError("text is UTF-8, got bytes that are not");
+  }
+}
+
+/** Splits `12 text` at its first space; the text stays as it came. */
+function numberAndText(
+  text: Uint8Array,
+  name: string,
+  least: number,
+  most: number,
+): [number, Uint8Array] {
+  const space = text.indexOf(SPACE);
+  const end = space === -1 ? text.length : space;
+  const number = parseNumber(
+    shown.decode(text.subarray(0, end)),
+    name,
+    least,
+    most,
+  );
+  return [number, text.subarray(space === -1 ? end : end + 1)];
+}
+
+function parseNumber(
+  text: string,
+  name: string,
+  least: number,
+  most: number,
+): number {
+  const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
+  if (number >= least && number <= most) return number;
+  throw new UsageError(
+    `${name} is ${least} to ${most}, got ${quote(text)}`,
+  );
+}
+
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) return Promise.resolve();
+  const id = setTimeout(done, ms);
+  signal.addEventListener("abort", done, { once: true });
+  function done() {
+    clearTimeout(id);
+    signal.removeEventListener("abort", done);
+    resolve();
+  }
+  return promise;
+}

@@ -1,0 +1,15 @@
+/**
+ * The handlers that ship, by name.
+ *
+ * @module
+ */
+
+import type { Handler } from "../handler.ts";
+import { commands } from "./commands.ts";
+import { echo } from "./echo.ts";
+
+/** What `--handler` may name. */
+export const handlers = { commands, echo } as const satisfies Record<
+  string,
+  Handler
+>;

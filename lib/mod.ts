@@ -1,0 +1,52 @@
+/**
+ * Parley: what `Deno.serve` is to HTTP, for plain TCP.
+ *
+ * {@linkcode serve} takes a handler and brings framing, backpressure, limits,
+ * timeouts, events and a graceful shutdown. {@linkcode connect} is its other
+ * side.
+ *
+ * @example
+ * ```ts
+ * import { connect, serve } from "./mod.ts";
+ *
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0 },
+ *   (request) => `${request.length} bytes`,
+ * );
+ * await using client = await connect(server.addr as Deno.NetAddr);
+ * console.log(new TextDecoder().decode(await client.request("hello")));
+ * ```
+ *
+ * @module
+ */
+
+export { formatAddr, formatHostPort } from "./address.ts";
+export {
+  Client,
+  connect,
+  type ConnectOptions,
+  type RequestOptions,
+} from "./client.ts";
+export {
+  ClientClosedError,
+  ConnectError,
+  ConnectionLostError,
+  EncodeError,
+  FrameError,
+  OptionError,
+  ParleyError,
+  TimeoutError,
+} from "./errors.ts";
+export type * from "./events.ts";
+export { type FramingName, framingNames } from "./framing/mod.ts";
+export type {
+  ErrorHandler,
+  Handler,
+  Reply,
+  RequestInfo,
+  ServerStats,
+} from "./handler.ts";
+export { commands } from "./handlers/commands.ts";
+export { echo } from "./handlers/echo.ts";
+export type { ServeOptions } from "./options.ts";
+export { type ParleyServer, serve } from "./server.ts";

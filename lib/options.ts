@@ -1,0 +1,215 @@
+/**
+ * The options of {@linkcode serve}: their defaults, what is allowed, and the
+ * frozen configuration they become. They are looked at once, before anything
+ * is bound.
+ *
+ * @module
+ */
+
+import { OptionError } from "./errors.ts";
+import type { EventListeners } from "./events.ts";
+import {
+  type Framing,
+  type FramingName,
+  framingNames,
+  framings,
+} from "./framing/mod.ts";
+import type { ErrorHandler } from "./handler.ts";
+
+/**
+ * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
+ *
+ * @typeParam State What the handler keeps in `info.state`.
+ */
+export interface ServeOptions<State = Record<string, unknown>> {
+  /**
+   * The address to listen on.
+   *
+   * @default {"0.0.0.0"}
+   */
+  hostname?: string;
+  /**
+   * The port to listen on; 0 lets the system pick one.
+   *
+   * @default {8080}
+   */
+  port?: number;
+  /**
+   * How many connections may wait to be accepted. The kernel caps it at its
+   * `net.core.somaxconn`.
+   *
+   * @default {4096}
+   */
+  tcpBacklog?: number;
+  /** Begins the drain, as `shutdown()` does. */
+  signal?: AbortSignal;
+  /**
+   * How requests and replies are told apart.
+   *
+   * @default {"line"}
+   */
+  framing?: FramingName;
+  /**
+   * The maximum payload of a request in bytes.
+   *
+   * @default {65536}
+   */
+  maxFrame?: number;
+  /**
+   * The most connections open at once. One more is told `ERR busy: …`.
+   * 0 turns the limit off.
+   *
+   * @default {10000}
+   */
+  maxConnections?: number;
+  /**
+   * How long a connection may be without a whole request, in milliseconds.
+   * 0 turns the limit off, as it does for the timeouts below.
+   *
+   * @default {300000}
+   */
+  idleTimeout?: number;
+  /**
+   * How long a handler may take, in milliseconds.
+   *
+   * @default {30000}
+   */
+  requestTimeout?: number;
+  /**
+   * How long a peer may take nothing of what it is sent, in milliseconds.
+   *
+   * @default {30000}
+   */
+  writeTimeout?: number;
+  /**
+   * How long `shutdown()` lets connections finish before it forces them, in
+   * milliseconds. With 0 it waits for as long as they take.
+   *
+   * @default {10000}
+   */
+  drainTimeout?: number;
+  /** Called once the server is bound, with the real address. */
+  onListen?: (addr: Deno.Addr) => void;
+  /**
+   * Turns what the handler threw into a reply. Without it the peer is told
+   * `ERR internal error`; the error itself goes to the events only.
+   */
+  onError?: ErrorHandler<State>;
+  /** What to call for which event. */
+  events?: EventListeners;
+}
+
+/** The options, complete and checked. */
+export interface ServeConfig {
+  readonly hostname: string;
+  readonly port: number;
+  readonly tcpBacklog: number;
+  readonly framing: Framing;
+  readonly maxFrame: number;
+  readonly maxConnections: number;
+  readonly idleTimeout: number;
+  readonly requestTimeout: number;
+  readonly writeTimeout: number;
+  readonly drainTimeout: number;
+}
+
+/** What stands where an option is left out. */
+export const defaults = Object.freeze(
+  {
+    hostname: "0.0.0.0",
+    port: 8080,
+    tcpBacklog: 4096,
+    framing: "line",
+    maxFrame: 64 * 1024,
+    maxConnections: 10_000,
+    idleTimeout: 5 * 60_000,
+    requestTimeout: 30_000,
+    writeTimeout: 30_000,
+    drainTimeout: 10_000,
+  } satisfies ServeOptions,
+);
+
+/** The largest frame that can be asked for: 1 GiB. */
+export const MAX_MAX_FRAME = 1024 ** 3;
+
+/** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
+export const MAX_TIMEOUT = 2 ** 31 - 1;
+
+/** The ranges of the numeric options, ends included. */
+export const ranges = Object.freeze({
+  port: [0, 65_535],
+  tcpBacklog: [1, 2 ** 31 - 1],
+  maxFrame: [1, MAX_MAX_FRAME],
+  maxConnections: [0, 2 ** 31 - 1],
+  idleTimeout: [0, MAX_TIMEOUT],
+  requestTimeout: [0, MAX_TIMEOUT],
+  writeTimeout: [0, MAX_TIMEOUT],
+  drainTimeout: [0, MAX_TIMEOUT],
+  timeout: [0, MAX_TIMEOUT],
+});
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @param options What the caller gave.
+ * @returns The configuration, frozen.
+ * @throws {OptionError} A value is not allowed.
+ */
+export function resolveServeOptions<State>(
+  options: ServeOptions<State>,
+): ServeConfig {
+  const hostname = options.hostname ?? defaults.hostname;
+  if (typeof hostname !== "string" || hostname === "") {
+    throw new OptionError("hostname", hostname, "an address or a host name");
+  }
+  return Object.freeze({
+    hostname,
+    framing: framingOf(options.framing ?? defaults.framing),
+    port: number("port", options.port),
+    tcpBacklog: number("tcpBacklog", options.tcpBacklog),
+    maxFrame: number("maxFrame", options.maxFrame),
+    maxConnections: number("maxConnections", options.maxConnections),
+    idleTimeout: number("idleTimeout", options.idleTimeout),
+    requestTimeout: number("requestTimeout", options.requestTimeout),
+    writeTimeout: number("writeTimeout", options.writeTimeout),
+    drainTimeout: number("drainTimeout", options.drainTimeout),
+  });
+}
+
+/**
+ * Finds a framing by its name.
+ *
+ * @param name The name.
+ * @throws {OptionError} There is none of that name.
+ */
+export function framingOf(name: string): Framing {
+  if (Object.hasOwn(framings, name)) return framings[name as FramingName];
+  throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
+}
+
+/**
+ * Checks a whole number against the range of its option.
+ *
+ * @param option The option.
+ * @param value What was given.
+ * @throws {OptionError} It is not a whole number in the range.
+ */
+export function checkNumber(
+  option: keyof typeof ranges,
+  value: number,
+): number {
+  const [least, most] = ranges[option];
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new OptionError(
+    option,
+    value,
+    `a whole number from ${least} to ${most}`,
+  );
+}
+
+function number(
+  option: Exclude<keyof typeof ranges, "timeout">,
+  value: number = defaults[option],
+): number {
+  return checkNumber(option, value);
+}

@@ -1,0 +1,449 @@
+/**
+ * {@linkcode serve}: accept, give each connection a session of its own, and
+ * end in stages.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "./clock.ts";
+import { Connection, type Transport } from "./connection.ts";
+import { Deadlines } from "./deadlines.ts";
+import { OptionError, replies } from "./errors.ts";
+import {
+  type ConnectionRejectedEvent,
+  emit,
+  type EventListeners,
+} from "./events.ts";
+import type { Handler, ServerStats } from "./handler.ts";
+import {
+  resolveServeOptions,
+  type ServeConfig,
+  type ServeOptions,
+} from "./options.ts";
+import { Session, type SessionContext, type SessionEnd } from "./session.ts";
+
+/** What Parley needs of a listener; `Deno.Listener` has it. */
+export interface Acceptor {
+  /** The bound address. */
+  readonly addr: Deno.Addr;
+  /** The next connection. */
+  accept(): Promise<Transport>;
+  /** Closes the listener; a pending `accept` rejects. */
+  close(): void;
+  /** Keeps the process alive, as it does from the start. */
+  ref?(): void;
+  /** Lets the process end though the listener is open. */
+  unref?(): void;
+}
+
+/** A running server. */
+export interface ParleyServer extends ServerStats, AsyncDisposable {
+  /** The bound address, with the real port where 0 was asked for. */
+  readonly addr: Deno.Addr;
+  /**
+   * Resolves when the server has ended: the listener is closed, and so is
+   * every connection. Rejects when the listener failed; the connections were
+   * drained first.
+   */
+  readonly finished: Promise<void>;
+  /**
+   * Ends the server in stages: stops accepting, lets every request that has
+   * arrived have its reply, closes the idle connections, and forces the rest
+   * at the drain timeout.
+   *
+   * @returns Resolves with `finished`.
+   */
+  shutdown(): Promise<void>;
+  /** Keeps the process alive while the server listens; so it is at first. */
+  ref(): void;
+  /** Lets the process end though the server listens. */
+  unref(): void;
+}
+
+/** What a test may replace. */
+export interface Surroundings {
+  /** Makes the listener. */
+  listen?: (config: ServeConfig) => Acceptor;
+  /** The source of time. */
+  clock?: Clock;
+}
+
+/**
+ * How long to wait before accepting again after a failure, in milliseconds:
+ * doubled from the first to the last with each failure in a row. At the
+ * descriptor limit `accept` fails at once for as long as the limit is met.
+ */
+const BACKOFF_FIRST = 50;
+const BACKOFF_LAST = 1000;
+
+/**
+ * How many refused connections are waited for at once. Each holds a descriptor
+ * until its peer has read why; more than this are closed without a word.
+ */
+const MAX_REFUSING = 256;
+
+/**
+ * Serves TCP connections with a handler.
+ *
+ * @param handler Answers one request.
+ * @returns The running server, bound already.
+ * @throws {Deno.errors.AddrInUse} The port is taken.
+ *
+ * @example
+ * ```ts
+ * import { connect, serve } from "./mod.ts";
+ *
+ * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (request) => request);
+ * await using client = await connect(server.addr as Deno.NetAddr);
+ * console.log(new TextDecoder().decode(await client.request("hello")));
+ * ```
+ */
+export function serve<State = Record<string, unknown>>(
+  handler: Handler<State>,
+): ParleyServer;
+/**
+ * Serves TCP connections with a handler and options.
+ *
+ * @param options Where to listen, and within which limits.
+ * @param handler Answers one request.
+ * @returns The running server, bound already.
+ * @throws {OptionError} An option has a value that is not allowed. Nothing has
+ * been bound then.
+ * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ */
+export function serve<State = Record<string, unknown>>(
+  options: ServeOptions<State>,
+  handler: Handler<State>,
+): ParleyServer;
+export function serve<State>(
+  ...args: [Handler<State>] | [ServeOptions<State>, Handler<State>]
+): ParleyServer {
+  const [options, handler] = args.length === 1 ? [{}, args[0]] : args;
+  return start(options, handler, {});
+}
+
+/**
+ * What `serve` does, with surroundings that a test may replace.
+ *
+ * @param options As for `serve`.
+ * @param handler As for `serve`.
+ * @param surroundings The listener and the clock to use.
+ */
+export function start<State>(
+  options: ServeOptions<State>,
+  handler: Handler<State>,
+  { listen = listenTcp, clock = systemClock }: Surroundings,
+): ParleyServer {
+  if (typeof handler !== "function") {
+    throw new OptionError("handler", handler, "a function");
+  }
+  const config = resolveServeOptions(options);
+  const server = new Server(
+    config,
+    listen(config),
+    // A connection's state starts as an empty record, whatever the handler
+    // makes of it; from here on nobody but the handler looks at it.
+    handler as Handler,
+    options as ServeOptions,
+    clock,
+  );
+  const { signal } = options;
+  if (signal?.aborted) server.shutdown();
+  else if (signal !== undefined) {
+    const shutdown = () => void server.shutdown();
+    signal.addEventListener("abort", shutdown, { once: true });
+    server.finished.catch(() => {}).finally(() =>
+      signal.removeEventListener("abort", shutdown)
+    );
+  }
+  return server;
+}
+
+function listenTcp({ hostname, port, tcpBacklog }: ServeConfig): Acceptor {
+  return Deno.listen({ hostname, port, tcpBacklog });
+}
+
+class Server implements ParleyServer {
+  readonly addr: Deno.Addr;
+  readonly startedAt = Date.now();
+  readonly finished: Promise<void>;
+  connectionsTotal = 0;
+  connectionsRejected = 0;
+  requests = 0;
+
+  readonly #config: ServeConfig;
+  readonly #listener: Acceptor;
+  readonly #clock: Clock;
+  readonly #events: EventListeners;
+  readonly #context: SessionContext;
+  readonly #sessions = new Set<Session>();
+  readonly #refusing = new Set<Session>();
+  /** What the connections that have ended have moved. */
+  #received = 0;
+  #sent = 0;
+  #forced = 0;
+  #stopping = false;
+  /** Ends the wait between two tries to accept. */
+  #wake: (() => void) | undefined;
+  /** Resolves when the last connection has ended. */
+  readonly #empty = Promise.withResolvers<void>();
+
+  constructor(
+    config: ServeConfig,
+    listener: Acceptor,
+    handler: Handler,
+    { onError, onListen, events = {} }: ServeOptions,
+    clock: Clock,
+  ) {
+    this.#config = config;
+    this.#listener = listener;
+    this.#clock = clock;
+    this.#events = events;
+    this.addr = listener.addr;
+    const { idleTimeout, requestTimeout, writeTimeout } = config;
+    const timeouts = [idleTimeout, requestTimeout, writeTimeout];
+    this.#context = {
+      config,
+      handler,
+      onError: onError ?? (() => replies.internal),
+      events,
+      deadlines: new Deadlines(
+        Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
+        clock,
+      ),
+      clock,
+      stats: this,
+      requested: () => this.requests++,
+      ended: (session, end) => this.#ended(session, end),
+    };
+    if (events.listening !== undefined) {
+      emit(events.listening, { type: "listening", addr: this.addr });
+    }
+    onListen?.(this.addr);
+    this.finished = this.#run();
+  }
+
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  get received(): number {
+    let bytes = this.#received;
+    for (const { connection } of this.#sessions) bytes += connection.received;
+    return bytes;
+  }
+
+  get sent(): number {
+    let bytes = this.#sent;
+    for (const { connection } of this.#sessions) bytes += connection.sent;
+    return bytes;
+  }
+
+  shutdown(): Promise<void> {
+    if (this.#stopping) return this.finished;
+    this.#stopping = true;
+    this.#closeListener();
+    return this.finished;
+  }
+
+  ref(): void {
+    this.#listener.ref?.();
+  }
+
+  unref(): void {
+    this.#listener.unref?.();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  async #run(): Promise<void> {
+    const failure = await this.#accept();
+    this.#stopping = true;
+    await this.#drain();
+    if (this.#events.finished !== undefined) {
+      emit(this.#events.finished, { type: "finished", forced: this.#forced });
+    }
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /**
+   * Accepts until the listener is closed. An iterator over the listener would
+   * end with the first peer that resets while it is queued; so this is a loop
+   * that knows whose fault a failure is.
+   *
+   * @returns What broke the listener, unless `shutdown` closed it.
+   */
+  async #accept(): Promise<{ error: unknown } | undefined> {
+    let backoff = BACKOFF_FIRST;
+    while (!this.#stopping) {
+      let transport;
+      try {
+        transport = await this.#listener.accept();
+      } catch (error) {
+        if (this.#stopping) return;
+        const fault = faultOf(error);
+        if (fault === "listener") {
+          this.#acceptError(error, 0, true);
+          this.#closeListener();
+          return { error };
+        }
+        const retryIn = fault === "resources" ? backoff : 0;
+        this.#acceptError(error, retryIn, false);
+        if (retryIn > 0) {
+          await this.#sleep(retryIn);
+          backoff = Math.min(backoff * 2, BACKOFF_LAST);
+        }
+        continue;
+      }
+      backoff = BACKOFF_FIRST;
+      try {
+        this.#welcome(transport);
+      } catch (error) {
+        // A socket that is gone by now may refuse its options.
+        this.#acceptError(error, 0, false);
+        transport.close();
+      }
+    }
+  }
+
+  #acceptError(error: unknown, retryIn: number, fatal: boolean): void {
+    if (this.#events.accept_error === undefined) return;
+    emit(this.#events.accept_error, {
+      type: "accept_error",
+      error,
+      retryIn,
+      fatal,
+    });
+  }
+
+  #welcome(transport: Transport): void {
+    const { maxConnections, maxFrame } = this.#config;
+    const connection = new Connection(transport, maxFrame);
+    if (maxConnections > 0 && this.#sessions.size >= maxConnections) {
+      return this.#refuse(connection, "busy", replies.busy(maxConnections));
+    }
+    const id = ++this.connectionsTotal;
+    const session = new Session(id, connection, this.#context);
+    this.#sessions.add(session);
+    if (this.#events.connection_open !== undefined) {
+      const { remoteAddr } = connection;
+      emit(this.#events.connection_open, {
+        type: "connection_open",
+        id,
+        remoteAddr,
+      });
+    }
+    session.run();
+  }
+
+  #refuse(
+    connection: Connection,
+    reason: ConnectionRejectedEvent["reason"],
+    text: string,
+  ): void {
+    this.connectionsRejected++;
+    if (this.#events.connection_rejected !== undefined) {
+      const { remoteAddr } = connection;
+      emit(this.#events.connection_rejected, {
+        type: "connection_rejected",
+        reason,
+        remoteAddr,
+      });
+    }
+    if (this.#refusing.size >= MAX_REFUSING) return connection.close();
+    const session = new Session(0, connection, this.#context);
+    this.#refusing.add(session);
+    session.refuse(text);
+  }
+
+  #ended(session: Session, end: SessionEnd): void {
+    if (this.#refusing.delete(session)) return this.#checkEmpty();
+    const { id, opened, connection: { remoteAddr, received, sent } } = session;
+    this.#sessions.delete(session);
+    this.#received += received;
+    this.#sent += sent;
+    if (end.reason === "forced") this.#forced++;
+    if (this.#events.connection_close !== undefined) {
+      emit(this.#events.connection_close, {
+        type: "connection_close",
+        id,
+        remoteAddr,
+        reason: end.reason,
+        error: end.error,
+        duration: this.#clock.now() - opened,
+        requests: end.requests,
+        received,
+        sent,
+        unanswered: end.unanswered,
+      });
+    }
+    this.#checkEmpty();
+  }
+
+  #checkEmpty(): void {
+    if (!this.#stopping) return;
+    if (this.#sessions.size + this.#refusing.size === 0) this.#empty.resolve();
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#events.drain !== undefined) {
+      const connections = this.#sessions.size;
+      emit(this.#events.drain, { type: "drain", connections });
+    }
+    const { drainTimeout } = this.#config;
+    const cancel = drainTimeout > 0
+      ? this.#clock.after(drainTimeout, () => this.#force())
+      : undefined;
+    for (const session of this.#sessions) session.drain();
+    this.#checkEmpty();
+    await this.#empty.promise;
+    cancel?.();
+  }
+
+  #force(): void {
+    for (const session of this.#sessions) session.abort("forced");
+    for (const session of this.#refusing) session.abort("forced");
+  }
+
+  #closeListener(): void {
+    try {
+      this.#listener.close();
+    } catch (error) {
+      // A listener that failed may be closed already.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+    this.#wake?.();
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#clock.after(ms, resolve);
+    this.#wake = resolve;
+    await promise;
+    this.#wake = undefined;
+    cancel();
+  }
+}
+
+/**
+ * Whose fault it is that `accept` failed: the peer's (it reset while it was
+ * queued), that of a lack of resources (descriptors, memory; it passes), or
+ * the listener's.
+ */
+function faultOf(error: unknown): "peer" | "resources" | "listener" {
+  if (
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.ConnectionReset
+  ) return "peer";
+  if (
+    error instanceof Deno.errors.BadResource ||
+    error instanceof Deno.errors.Interrupted
+  ) return "listener";
+  // EMFILE, ENFILE, ENOBUFS and ENOMEM come as plain errors, and whatever else
+  // the system may say is tried again too: giving up would be worse.
+  return "resources";
+}

@@ -1,0 +1,588 @@
+/**
+ * The life of one connection on the server's side: read, find the frames,
+ * have each handled, write the replies, and end for a reason that has a name.
+ *
+ * A session is always in one of four phases, and each has its deadline:
+ *
+ * | phase | waits for | ends at its deadline as |
+ * | --- | --- | --- |
+ * | `reading` | a whole request | `idle_timeout` |
+ * | `handling` | the handler's reply | `request_timeout` |
+ * | `writing` | the kernel to take the replies | `write_timeout` |
+ * | `lingering` | the peer to close after we have | what ended it before |
+ *
+ * @module
+ */
+
+import type { Clock } from "./clock.ts";
+import type { Connection } from "./connection.ts";
+import type { Deadlines, Expirable } from "./deadlines.ts";
+import { FrameError, quote, replies } from "./errors.ts";
+import {
+  type CloseReason,
+  emit,
+  type EventListeners,
+  type RequestEvent,
+} from "./events.ts";
+import { type Codec, MAX_OVERHEAD } from "./framing/codec.ts";
+import type {
+  ErrorHandler,
+  Handler,
+  Reply,
+  RequestInfo,
+  ServerStats,
+} from "./handler.ts";
+import type { ServeConfig } from "./options.ts";
+import { Outbox } from "./outbox.ts";
+
+/** What all sessions of one server share. */
+export interface SessionContext {
+  readonly config: ServeConfig;
+  readonly handler: Handler;
+  readonly onError: ErrorHandler;
+  readonly events: EventListeners;
+  readonly deadlines: Deadlines;
+  readonly clock: Clock;
+  readonly stats: ServerStats;
+  /** Called once, when the session has ended and its connection is closed. */
+  readonly ended: (session: Session, end: SessionEnd) => void;
+  /** Called for each request, before the handler is. */
+  readonly requested: () => void;
+}
+
+/** How a session ended. */
+export interface SessionEnd {
+  /** Its name. */
+  readonly reason: CloseReason;
+  /** The error behind the reason, or `undefined`. */
+  readonly error: unknown;
+  /** Requests handed to the handler. */
+  readonly requests: number;
+  /** Whether a request was handed to the handler whose reply is not out. */
+  readonly unanswered: boolean;
+}
+
+/**
+ * How long a peer may take to close its side after we have closed ours, in
+ * milliseconds. Closing at once would reset the connection if the peer is still
+ * sending, and the reset could overtake our last reply.
+ */
+const LINGER = 2000;
+
+const encoder = new TextEncoder();
+
+/**
+ * How long a draining session waits for a request that the kernel may already
+ * hold, in milliseconds.
+ */
+const LAST_CALL = 10;
+
+/** Ends the wait for a handler that takes too long. */
+class RequestTimeout extends Error {}
+
+/** See the module's text. */
+export class Session implements Expirable {
+  /** The connection's number. */
+  readonly id: number;
+  /** The connection. */
+  readonly connection: Connection;
+  /** When it began, by the server's clock. */
+  readonly opened: number;
+  deadline = Infinity;
+
+  readonly #context: SessionContext;
+  readonly #codec: Codec;
+  readonly #outbox = new Outbox();
+  readonly #info: Info;
+  #phase: "reading" | "handling" | "writing" | "lingering" = "reading";
+  #reason: CloseReason | undefined;
+  #error: unknown;
+  #requests = 0;
+  /** A request has come in whole, and its reply is not out yet. */
+  #owing = false;
+  #draining = false;
+  /** Takes back the last call that is under way. */
+  #cancelLastCall: (() => void) | undefined;
+  /** The read that goes on while a handler takes its time. */
+  #ahead: Promise<void> | undefined;
+  /** Ends the wait for the handler. */
+  #interrupt: ((error: unknown) => void) | undefined;
+
+  /**
+   * @param id The connection's number.
+   * @param connection The connection.
+   * @param context What all sessions share.
+   */
+  constructor(id: number, connection: Connection, context: SessionContext) {
+    const { framing, maxFrame } = context.config;
+    this.id = id;
+    this.connection = connection;
+    this.opened = context.clock.now();
+    this.#context = context;
+    this.#codec = framing.codec(maxFrame);
+    this.#info = new Info(id, connection, framing.name, context.stats);
+  }
+
+  /** Serves the connection until it ends. Never throws. */
+  async run(): Promise<void> {
+    await this.#live(() => this.#serve());
+  }
+
+  /**
+   * Tells the peer why it gets no place, and ends. Never throws.
+   *
+   * @param text The reply, starting with `ERR `.
+   */
+  async refuse(text: string): Promise<void> {
+    await this.#live(() => this.#finish("shutdown", undefined, text));
+  }
+
+  /**
+   * Ends once nothing is owed. Requests that have arrived by now, also those
+   * that the kernel still holds, get their replies first.
+   */
+  drain(): void {
+    this.#draining = true;
+    // Only a read from now on tells that the kernel holds no more.
+    this.connection.emptied = false;
+    if (this.#phase === "reading") this.#lastCall();
+  }
+
+  /**
+   * Ends now, whatever is owed.
+   *
+   * @param reason How the session ends; an earlier reason stands.
+   */
+  abort(reason: CloseReason): void {
+    this.#end(reason);
+    // What is pending on the connection throws, and so ends the session.
+    this.connection.close();
+    this.#info.abort();
+    this.#interrupt?.(undefined);
+  }
+
+  /** See {@linkcode Expirable}. */
+  expire(): void {
+    this.deadline = Infinity;
+    switch (this.#phase) {
+      case "reading":
+        return this.abort("idle_timeout");
+      case "writing":
+        return this.abort("write_timeout");
+      case "handling":
+        return this.#interrupt?.(new RequestTimeout());
+      case "lingering":
+        return this.connection.close();
+    }
+  }
+
+  async #live(life: () => Promise<void>): Promise<void> {
+    const { deadlines, ended } = this.#context;
+    deadlines.add(this);
+    try {
+      await life();
+    } catch (error) {
+      this.#lost(error);
+    }
+    deadlines.delete(this);
+    this.#cancelLastCall?.();
+    this.#info.abort();
+    this.connection.close();
+    // A read ahead uses the inbox until the close has ended it.
+    await this.#ahead?.catch(() => {});
+    this.connection.inbox.release();
+    this.#outbox.clear();
+    ended(this, {
+      reason: this.#reason ?? "error",
+      error: this.#error,
+      requests: this.#requests,
+      unanswered: this.#owing,
+    });
+  }
+
+  async #serve(): Promise<void> {
+    const { connection } = this;
+    const { inbox } = connection;
+    const { deadlines, config } = this.#context;
+    this.deadline = deadlines.in(config.idleTimeout);
+    while (true) {
+      if (this.#draining) this.#lastCall();
+      if (this.#ahead !== undefined) await this.#ahead;
+      else if (!connection.eof) await connection.read(inbox.space());
+      // The last call came while we waited, and the peer has been told.
+      if (this.#reason !== undefined) return await connection.discard();
+
+      const error = await this.#answerAll();
+      if (error !== undefined) {
+        return await this.#finish("frame_error", error, replies.frame(error));
+      }
+      if (this.#info.closing) return await this.#finish(this.#info.closing);
+      if (this.#outbox.length > 0) await this.#flush();
+      if (this.#owing) {
+        // Only a whole request moves this deadline: dribbling does not.
+        this.#owing = false;
+        this.deadline = deadlines.in(config.idleTimeout);
+      }
+      this.#phase = "reading";
+      if (connection.eof) return this.#end("peer_closed");
+      if (this.#draining && connection.emptied && inbox.length === 0) {
+        return await this.#finish("shutdown");
+      }
+    }
+  }
+
+  /**
+   * Answers every whole request in the inbox, in order.
+   *
+   * @returns What is wrong with the bytes behind them, if anything is.
+   */
+  async #answerAll(): Promise<FrameError | undefined> {
+    const { inbox } = this.connection;
+    const codec = this.#codec;
+    try {
+      while (inbox.length > 0) {
+        const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
+        if (next === 0) break;
+        inbox.start = next;
+        this.#owing = true;
+        // The view stays valid: nothing moves in the inbox until the next read.
+        const answering = this.#answer(
+          inbox.bytes.subarray(codec.payloadStart, codec.payloadEnd),
+        );
+        if (answering !== undefined) await answering;
+        if (this.#info.closing) return undefined;
+      }
+    } catch (error) {
+      if (error instanceof FrameError) return error;
+      throw error;
+    }
+    // A peer that has finished will not complete this frame.
+    if (this.connection.eof && inbox.length > 0) {
+      return new FrameError(
+        "malformed",
+        `stream ended after ${inbox.length} bytes of a frame`,
+      );
+    }
+  }
+
+  /**
+   * Has one request handled, and puts its reply into the outbox. Asynchronous
+   * only where it must be: a promise from the handler, or a full outbox.
+   */
+  #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
+    const { handler, requested, events } = this.#context;
+    this.#requests++;
+    requested();
+    const started = events.request === undefined ? 0 : performance.now();
+    let payload;
+    try {
+      const reply = handler(request, this.#info);
+      if (reply instanceof Promise) {
+        return this.#answerLater(reply, started, request.length);
+      }
+      payload = this.#payload(reply);
+    } catch (error) {
+      return this.#answerLater(Promise.reject(error), started, request.length);
+    }
+    this.#report("ok", started, request.length);
+    return this.#send(payload);
+  }
+
+  async #answerLater(
+    pending: Promise<Reply>,
+    started: number,
+    length: number,
+  ): Promise<void> {
+    const { onError } = this.#context;
+    let status: RequestEvent["status"] = "ok";
+    let payload;
+    try {
+      payload = this.#payload(await this.#wait(pending));
+    } catch (error) {
+      status = this.#failed(error);
+      if (status === "error") {
+        try {
+          const reply = await this.#wait((async () => {
+            return await onError(error, this.#info);
+          })());
+          payload = this.#payload(reply);
+        } catch (error) {
+          status = this.#failed(error);
+          payload = encoder.encode(replies.internal);
+        }
+      }
+    }
+    if (status === "timeout") {
+      this.#info.closing = "request_timeout";
+      this.#info.abort();
+      payload = encoder.encode(
+        replies.requestTimeout(this.#context.config.requestTimeout),
+      );
+    }
+    this.#info.renew();
+    this.#report(status, started, length);
+    await this.#send(payload);
+  }
+
+  /**
+   * Waits for a handler. What was answered before it goes out first, unless it
+   * is done within this turn. The wait ends with the reply or the handler's
+   * error, at the request timeout, when the peer is gone, or by `abort()`.
+   */
+  async #wait(pending: Promise<Reply>): Promise<Reply> {
+    let settled = false;
+    const reply = new Promise<Reply>((resolve, reject) => {
+      this.#interrupt = reject;
+      pending.finally(() => settled = true).then(resolve, reject);
+    });
+    // It may be rejected while the flush below is awaited instead.
+    reply.catch(() => {});
+    await pause();
+    if (!settled) {
+      if (this.#outbox.length > 0) await this.#flush();
+      this.#phase = "handling";
+      this.deadline = this.#context.deadlines.in(
+        this.#context.config.requestTimeout,
+      );
+      this.#readAhead();
+    }
+    try {
+      return await reply;
+    } finally {
+      this.#interrupt = undefined;
+    }
+  }
+
+  /**
+   * Reads on while a handler takes its time, as far as there is room: the
+   * reset of a peer shows in no other way.
+   */
+  #readAhead(): void {
+    if (this.#ahead !== undefined || this.connection.eof) return;
+    const tail = this.connection.inbox.tail();
+    if (tail.length === 0) return;
+    this.#ahead = this.connection.read(tail).then(
+      () => {
+        this.#ahead = undefined;
+        if (this.#interrupt !== undefined) this.#readAhead();
+      },
+      (error) => {
+        this.#lost(error);
+        this.#info.abort();
+        this.#interrupt?.(error);
+        throw error;
+      },
+    );
+    // Whoever awaits it gets the error; it may be that nobody does.
+    this.#ahead.catch(() => {});
+  }
+
+  /** Sorts what ended a wait; throws on if it ended the session. */
+  #failed(error: unknown): "error" | "timeout" {
+    if (this.#reason !== undefined) throw error;
+    if (error instanceof RequestTimeout) return "timeout";
+    const { events } = this.#context;
+    if (events.handler_error !== undefined) {
+      emit(events.handler_error, { type: "handler_error", id: this.id, error });
+    }
+    return "error";
+  }
+
+  #report(
+    status: RequestEvent["status"],
+    started: number,
+    requestBytes: number,
+  ): void {
+    const { request } = this.#context.events;
+    if (request === undefined) return;
+    emit(request, {
+      type: "request",
+      id: this.id,
+      status,
+      duration: performance.now() - started,
+      requestBytes,
+    });
+  }
+
+  /** The bytes of a reply; throws if they cannot be sent. */
+  #payload(reply: Reply): Uint8Array | undefined {
+    if (reply === undefined || reply === null) return undefined;
+    const payload = typeof reply === "string" ? encoder.encode(reply) : reply;
+    if (!(payload instanceof Uint8Array)) {
+      throw new TypeError(
+        `Cannot send ${
+          quote(reply)
+        }: expected a Uint8Array, a string or nothing`,
+      );
+    }
+    this.#codec.check(payload);
+    return payload;
+  }
+
+  #send(payload: Uint8Array | undefined): Promise<void> | undefined {
+    if (payload === undefined) return undefined;
+    if (this.#info.pieces > 0) return this.#sendPieces(payload);
+    if (this.#outbox.add(this.#codec, payload)) return undefined;
+    return this.#sendLarge(payload);
+  }
+
+  /** Sends what the outbox has no room for. */
+  async #sendLarge(payload: Uint8Array): Promise<void> {
+    await this.#flush();
+    if (this.#outbox.add(this.#codec, payload)) return;
+    this.#outbox.addHeader(this.#codec, payload.length);
+    await this.#flush();
+    await this.#write(payload);
+    this.#outbox.addTrailer(this.#codec);
+  }
+
+  async #sendPieces(payload: Uint8Array): Promise<void> {
+    const { pieces } = this.#info;
+    this.#info.pieces = 0;
+    if (this.#outbox.length > 0) await this.#flush();
+    const frame = new Uint8Array(payload.length + MAX_OVERHEAD);
+    const at = this.#codec.writeHeader(frame, 0, payload.length);
+    frame.set(payload, at);
+    const end = this.#codec.writeTrailer(frame, at + payload.length);
+    for (let from = 0; from < end; from += pieces) {
+      await this.#write(frame.subarray(from, Math.min(from + pieces, end)));
+    }
+  }
+
+  async #flush(): Promise<void> {
+    await this.#write(this.#outbox.view());
+    this.#outbox.clear();
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    this.#phase = "writing";
+    this.#progress();
+    await this.connection.write(bytes, this.#progress);
+  }
+
+  /** A peer that takes something, however slowly, is not stuck. */
+  readonly #progress = (): void => {
+    this.deadline = this.#context.deadlines.in(
+      this.#context.config.writeTimeout,
+    );
+  };
+
+  /** Closes an idle session of a draining server, a moment from now. */
+  #lastCall(): void {
+    this.#cancelLastCall ??= this.#context.clock.after(LAST_CALL, () => {
+      this.#cancelLastCall = undefined;
+      const { inbox, eof } = this.connection;
+      // A frame under way is in flight too; `forced` may end it.
+      if (this.#phase !== "reading" || inbox.length > 0 || eof) return;
+      this.#end("shutdown");
+      this.#linger().catch(() => this.connection.close());
+    });
+  }
+
+  /** Ends in good order: the replies go out, then the end, then we wait. */
+  async #finish(
+    reason: CloseReason,
+    error?: unknown,
+    text?: string,
+  ): Promise<void> {
+    if (text !== undefined) {
+      this.#end(reason, error);
+      await this.#send(encoder.encode(text));
+    }
+    if (this.#outbox.length > 0) await this.#flush();
+    this.#owing = false;
+    this.#end(reason, error);
+    if (this.connection.eof) return;
+    await this.#linger();
+    await this.#ahead;
+    await this.connection.discard();
+  }
+
+  async #linger(): Promise<void> {
+    this.#phase = "lingering";
+    this.deadline = this.#context.deadlines.in(LINGER);
+    await this.connection.closeWrite();
+  }
+
+  #lost(error: unknown): void {
+    this.#end(isGone(error) ? "peer_reset" : "error", error);
+  }
+
+  /** Names the end, once. */
+  #end(reason: CloseReason, error?: unknown): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#error = error;
+  }
+}
+
+/** See {@linkcode RequestInfo}. */
+class Info implements RequestInfo {
+  readonly id: number;
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+  readonly framing: string;
+  readonly server: ServerStats;
+  state: Record<string, unknown> = {};
+  /** Why the session ends after this reply, if it does. */
+  closing: CloseReason | undefined;
+  /** The size of the writes for this reply; 0 for the usual way. */
+  pieces = 0;
+  #controller: AbortController | undefined;
+  #aborted = false;
+
+  constructor(
+    id: number,
+    { remoteAddr, localAddr }: Connection,
+    framing: string,
+    server: ServerStats,
+  ) {
+    this.id = id;
+    this.remoteAddr = remoteAddr;
+    this.localAddr = localAddr;
+    this.framing = framing;
+    this.server = server;
+  }
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#aborted) this.#controller.abort();
+    return this.#controller.signal;
+  }
+
+  close(): void {
+    this.closing ??= "handler_closed";
+  }
+
+  replyInPieces(bytes: number): void {
+    if (!Number.isInteger(bytes) || bytes < 1) {
+      throw new RangeError(
+        `Cannot reply in pieces of ${bytes}: expected a whole number from 1`,
+      );
+    }
+    this.pieces = bytes;
+  }
+
+  /** A reply is no use any more. */
+  abort(): void {
+    this.#aborted = true;
+    this.#controller?.abort();
+  }
+
+  /** The request is over; the next one gets a signal of its own. */
+  renew(): void {
+    this.#controller = undefined;
+  }
+}
+
+/** Lets what is already settled say so. */
+async function pause(): Promise<void> {}
+
+/** Whether an error of a read or write says that the peer is gone. */
+function isGone(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.TimedOut;
+}
