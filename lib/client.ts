@@ -301,7 +301,7 @@ export class Client implements AsyncDisposable, Expirable {
    * {@linkcode ClientClosedError}. May be called more than once.
    */
   close(): void {
-    this.#finish(new ClientClosedError("No reply: the client was closed"));
+    this.#finish(new ClientClosedError("Client is closed"));
   }
 
   /** Closes, as `close()` does. */
@@ -425,20 +425,18 @@ export class Client implements AsyncDisposable, Expirable {
       return this.#finish(error);
     }
     const how = error === undefined
-      ? `connection closed by ${place}`
+      ? `Connection closed by ${place}`
       : error instanceof Deno.errors.ConnectionReset ||
           error instanceof Deno.errors.BrokenPipe
-      ? `connection reset by ${place}`
-      : `connection to ${place} failed: ${reasonOf(error)}`;
+      ? `Connection reset by ${place}`
+      : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = this.#connection.inbox;
     const where = length > 0 ? ` after ${length} bytes of a reply` : "";
     const said = this.#unasked === undefined
       ? ""
       : `, which said ${quote(new TextDecoder().decode(this.#unasked))}`;
     this.#finish(
-      new ConnectionLostError(`No reply: ${how}${where}${said}`, {
-        cause: error,
-      }),
+      new ConnectionLostError(`${how}${where}${said}`, { cause: error }),
     );
   }
 

@@ -35,6 +35,7 @@ export type CloseReason =
 
 /** The server is bound and accepts connections. */
 export interface ListeningEvent {
+  /** Tells it from the other events. */
   type: "listening";
   /** The bound address; its port is the real one where 0 was asked for. */
   addr: Deno.Addr;
@@ -42,6 +43,7 @@ export interface ListeningEvent {
 
 /** A connection was accepted and has a place. */
 export interface ConnectionOpenEvent {
+  /** Tells it from the other events. */
   type: "connection_open";
   /** The connection's number, from 1, never used twice by one server. */
   id: number;
@@ -51,6 +53,7 @@ export interface ConnectionOpenEvent {
 
 /** A connection ended. Each `connection_open` has exactly one of these. */
 export interface ConnectionCloseEvent {
+  /** Tells it from the other events. */
   type: "connection_close";
   /** The number of the `connection_open` event. */
   id: number;
@@ -74,6 +77,7 @@ export interface ConnectionCloseEvent {
 
 /** A connection was turned away before it had a place. */
 export interface ConnectionRejectedEvent {
+  /** Tells it from the other events. */
   type: "connection_rejected";
   /** Why: the limit of open connections. */
   reason: "busy";
@@ -83,6 +87,7 @@ export interface ConnectionRejectedEvent {
 
 /** A request was answered, or its handler failed. */
 export interface RequestEvent {
+  /** Tells it from the other events. */
   type: "request";
   /** The connection's number. */
   id: number;
@@ -96,6 +101,7 @@ export interface RequestEvent {
 
 /** A handler threw, rejected, or replied with what cannot be sent. */
 export interface HandlerErrorEvent {
+  /** Tells it from the other events. */
   type: "handler_error";
   /** The connection's number. */
   id: number;
@@ -105,6 +111,7 @@ export interface HandlerErrorEvent {
 
 /** Accepting failed; the server goes on unless `fatal`. */
 export interface AcceptErrorEvent {
+  /** Tells it from the other events. */
   type: "accept_error";
   /** What the listener threw. */
   error: unknown;
@@ -116,6 +123,7 @@ export interface AcceptErrorEvent {
 
 /** The server stopped accepting and begins to drain. */
 export interface DrainEvent {
+  /** Tells it from the other events. */
   type: "drain";
   /** Connections open at this moment. */
   connections: number;
@@ -123,6 +131,7 @@ export interface DrainEvent {
 
 /** The server has ended: no listener, no connection. */
 export interface FinishedEvent {
+  /** Tells it from the other events. */
   type: "finished";
   /** Connections that the drain timeout cut. */
   forced: number;

@@ -101,6 +101,8 @@ export class Session implements Expirable {
   /** A request has come in whole, and its reply is not out yet. */
   #owing = false;
   #draining = false;
+  /** Ends the session from outside, whatever it waits for. */
+  readonly #cut = Promise.withResolvers<never>();
   /** Takes back the last call that is under way. */
   #cancelLastCall: (() => void) | undefined;
   /** The read that goes on while a handler takes its time. */
@@ -155,10 +157,9 @@ export class Session implements Expirable {
    */
   abort(reason: CloseReason): void {
     this.#end(reason);
-    // What is pending on the connection throws, and so ends the session.
     this.connection.close();
-    this.#info.abort();
     this.#interrupt?.(undefined);
+    this.#cut.reject(undefined);
   }
 
   /** See {@linkcode Expirable}. */
@@ -172,7 +173,7 @@ export class Session implements Expirable {
       case "handling":
         return this.#interrupt?.(new RequestTimeout());
       case "lingering":
-        return this.connection.close();
+        return this.abort("shutdown");
     }
   }
 
@@ -180,18 +181,21 @@ export class Session implements Expirable {
     const { deadlines, ended } = this.#context;
     deadlines.add(this);
     try {
-      await life();
+      // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is
+      // cut must not wait for it.
+      await Promise.race([life(), this.#cut.promise]);
     } catch (error) {
       this.#lost(error);
     }
     deadlines.delete(this);
     this.#cancelLastCall?.();
     this.#info.abort();
+    if (!this.connection.closed && this.#ahead === undefined) {
+      // Nothing is pending that could still use this memory.
+      this.connection.inbox.release();
+      this.#outbox.clear();
+    }
     this.connection.close();
-    // A read ahead uses the inbox until the close has ended it.
-    await this.#ahead?.catch(() => {});
-    this.connection.inbox.release();
-    this.#outbox.clear();
     ended(this, {
       reason: this.#reason ?? "error",
       error: this.#error,

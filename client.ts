@@ -1,0 +1,132 @@
+/**
+ * The executable `client`: flags in, signals in, exit code out.
+ *
+ * @module
+ */
+
+import { formatHostPort } from "./lib/address.ts";
+import { clientFlags } from "./lib/cli/client_flags.ts";
+import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
+import { History } from "./lib/cli/history.ts";
+import { lines } from "./lib/cli/lines.ts";
+import { type BatchResult, runBatch } from "./lib/cli/batch.ts";
+import { runPrompt } from "./lib/cli/prompt.ts";
+import { parseTarget } from "./lib/cli/target.ts";
+import { type Client, connect } from "./lib/client.ts";
+import { VERSION } from "./lib/version.ts";
+
+const HELP = `Usage: client [flags] HOST[:PORT] [request]...
+       client [flags] HOST PORT [request]...
+
+Sends requests to a server and prints the replies: the arguments; or standard
+input, a request a line; or, at a terminal, what is typed at a prompt.
+The port is 8080 if none is given. -- ends the flags.
+
+${flagHelp(clientFlags)}
+
+PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
+none. Exit codes: 0 done, 1 a request failed, 2 usage, 130 interrupted.`;
+
+if (import.meta.main) Deno.exit(await main());
+
+async function main(): Promise<number> {
+  const { flags, target } = readFlags();
+  const place = formatHostPort(target.hostname, target.port);
+  const atTerminal = target.requests.length === 0 &&
+    Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+  const history = atTerminal && !flags["no-history"]
+    ? await openHistory()
+    : undefined;
+  // From here on only the network is needed, by a peer we need not trust.
+  for (const name of ["read", "write", "env"] as const) {
+    await Deno.permissions.revoke({ name });
+  }
+
+  const reconnect = (): Promise<Client> =>
+    connect({
+      hostname: target.hostname,
+      port: target.port,
+      framing: flags.framing,
+      maxFrame: flags["max-frame"],
+      timeout: flags.timeout,
+    });
+  let client;
+  try {
+    client = await reconnect();
+  } catch (error) {
+    return fail(error);
+  }
+  if (atTerminal) {
+    await runPrompt(client, {
+      place,
+      reconnect,
+      history,
+      onInterrupt: () => Deno.exit(130),
+    });
+    return 0;
+  }
+
+  const encoder = new TextEncoder();
+  const requests = target.requests.length > 0
+    ? ReadableStream.from(target.requests.map((text) => encoder.encode(text)))
+    : lines(Deno.stdin.readable, flags["max-frame"]);
+  const result = await runBatch(client, requests, Deno.stdout.writable, flags);
+  client.close();
+  if (result.outputClosed) return 0;
+  if (result.failure !== undefined) {
+    return fail(result.failure, unanswered(result));
+  }
+  return flags.e && result.errors > 0 ? 1 : 0;
+}
+
+function readFlags() {
+  try {
+    const { flags, rest } = parseFlags(
+      clientFlags,
+      Deno.args,
+      (name) => Deno.env.get(name),
+    );
+    if (flags.help) finish(HELP);
+    if (flags.version) finish(`parley ${VERSION}`);
+    return { flags, target: parseTarget(rest) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    warn(error.message);
+    Deno.exit(2);
+  }
+}
+
+async function openHistory(): Promise<History | undefined> {
+  const home = Deno.env.get("HOME");
+  const path = Deno.env.get("PARLEY_HISTORY") ??
+    (home ? `${home}/.parley_history` : "");
+  if (path === "") return undefined;
+  try {
+    return await History.open(path);
+  } catch (error) {
+    warn(`no history: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function finish(text: string): never {
+  console.log(text);
+  Deno.exit(0);
+}
+
+/** Names the requests that a failed batch leaves without a reply. */
+function unanswered({ replied, requested }: BatchResult): string {
+  const first = replied + 1;
+  if (first > requested) return "";
+  return first === requested
+    ? `no reply to request ${first}: `
+    : `no reply to requests ${first} to ${requested}: `;
+}
+
+function fail(error: unknown, prefix = ""): number {
+  warn(prefix + (error instanceof Error ? error.message : String(error)));
+  return 1;
+}
+
+function warn(message: string): void {
+  console.error(`client: ${message}`);
+}

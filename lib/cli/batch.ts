@@ -1,0 +1,183 @@
+/**
+ * Many requests, pipelined over one connection, their replies printed in
+ * order: what the client does with its arguments and with a pipe.
+ *
+ * Memory stays bounded, however much comes in: a window limits the requests in
+ * flight, by number and by bytes; a full window stops the reading of input,
+ * and a reader of our output that takes its time stops the sending.
+ *
+ * @module
+ */
+
+import type { Client } from "../client.ts";
+
+/** How many requests may be in flight. */
+const WINDOW = 1024;
+
+/** How many bytes of requests may be in flight, unless a single one is more. */
+const WINDOW_BYTES = 1024 * 1024;
+
+/** From here on, output waits for its reader. */
+const OUTPUT_BYTES = 256 * 1024;
+
+/** Options of {@linkcode runBatch}. */
+export interface BatchOptions {
+  /** Prints an object per reply instead of the reply. */
+  json: boolean;
+}
+
+/** How a batch went. */
+export interface BatchResult {
+  /** Requests that have their reply. */
+  replied: number;
+  /** Requests that were handed to the connection. */
+  requested: number;
+  /** How many replies start with `ERR `. */
+  errors: number;
+  /** What ended it before its input did. */
+  failure: unknown;
+  /** Whether nobody reads our output any more. */
+  outputClosed: boolean;
+}
+
+interface InFlight {
+  request: Uint8Array;
+  reply: Promise<Uint8Array>;
+  started: number;
+}
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+const LF = 10;
+
+/**
+ * Sends requests and prints their replies, each with an LF behind it.
+ *
+ * @param client The connection.
+ * @param requests The requests' payloads.
+ * @param output Where the replies go.
+ * @param options How they are printed.
+ * @returns How it went. Replies come in order, so a batch that fails has the
+ * replies to requests 1 to `replied`, and none to `replied + 1` to `requested`.
+ */
+export async function runBatch(
+  client: Client,
+  requests: ReadableStream<Uint8Array>,
+  output: WritableStream<Uint8Array>,
+  { json }: BatchOptions,
+): Promise<BatchResult> {
+  const result: BatchResult = {
+    replied: 0,
+    requested: 0,
+    errors: 0,
+    failure: undefined,
+    outputClosed: false,
+  };
+  const print = new Printer(output);
+  const inFlight = requests.pipeThrough(
+    new TransformStream<Uint8Array, InFlight>(
+      {
+        transform(request, controller) {
+          const reply = client.request(request);
+          // It is awaited in its turn; until then nobody looks at a failure.
+          reply.catch(() => {});
+          result.requested++;
+          controller.enqueue({ request, reply, started: performance.now() });
+        },
+      },
+      undefined,
+      {
+        highWaterMark: WINDOW_BYTES,
+        size: ({ request }) => Math.max(request.length, WINDOW_BYTES / WINDOW),
+      },
+    ),
+  );
+  try {
+    for await (const { request, reply, started } of inFlight) {
+      const bytes = await reply;
+      if (startsWithErr(bytes)) result.errors++;
+      const printed = print.add(
+        json ? toJson(request, bytes, performance.now() - started) : bytes,
+      );
+      if (printed !== undefined) await printed;
+      result.replied++;
+    }
+    await print.end();
+  } catch (error) {
+    if (print.failed) result.outputClosed = true;
+    else {
+      result.failure = error;
+      // What came before the failure is whole, and still to be printed.
+      await print.end().catch(() => result.outputClosed = true);
+    }
+  }
+  return result;
+}
+
+/** Writes as soon as it can, and what comes meanwhile in one write after it. */
+class Printer {
+  /** Whether the output is closed, or cannot be written. */
+  failed = false;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  #waiting: Uint8Array[] = [];
+  #bytes = 0;
+  #writing: Promise<void> | undefined;
+
+  constructor(output: WritableStream<Uint8Array>) {
+    this.#writer = output.getWriter();
+  }
+
+  /** Prints bytes and an LF. Gives a promise where the reader is behind. */
+  add(bytes: Uint8Array): Promise<void> | undefined {
+    this.#waiting.push(bytes);
+    this.#bytes += bytes.length + 1;
+    if (this.#writing === undefined) {
+      this.#writing = this.#write();
+      // Whoever waits for it gets the failure; it may be that nobody does yet.
+      this.#writing.catch(() => {});
+    }
+    return this.#bytes > OUTPUT_BYTES ? this.#writing : undefined;
+  }
+
+  /** Waits until all is written. */
+  async end(): Promise<void> {
+    await this.#writing;
+    this.#writer.releaseLock();
+  }
+
+  async #write(): Promise<void> {
+    try {
+      // What is replied in the same turn is printed in the same write.
+      await undefined;
+      while (this.#waiting.length > 0) {
+        const chunk = new Uint8Array(this.#bytes);
+        let at = 0;
+        for (const bytes of this.#waiting) {
+          chunk.set(bytes, at);
+          at += bytes.length;
+          chunk[at++] = LF;
+        }
+        this.#waiting = [];
+        this.#bytes = 0;
+        await this.#writer.write(chunk);
+      }
+      this.#writing = undefined;
+    } catch (error) {
+      this.failed = true;
+      throw error;
+    }
+  }
+}
+
+function startsWithErr(bytes: Uint8Array): boolean {
+  return bytes.length >= 4 && bytes[0] === 0x45 && bytes[1] === 0x52 &&
+    bytes[2] === 0x52 && bytes[3] === 0x20;
+}
+
+function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {
+  return encoder.encode(JSON.stringify({
+    request: decoder.decode(request),
+    reply: decoder.decode(reply),
+    ms: Math.round(ms * 1000) / 1000,
+  }));
+}

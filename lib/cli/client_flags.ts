@@ -1,0 +1,36 @@
+/**
+ * The flags of `client`.
+ *
+ * @module
+ */
+
+import { connectDefaults } from "../client.ts";
+import { type FramingName, framingNames } from "../framing/mod.ts";
+import type { FlagTable } from "./flags.ts";
+import { choiceFlag, durationFlag, sizeFlag } from "./values.ts";
+
+/** The flags of `client`, in the order that its help has them. */
+export const clientFlags = {
+  framing: choiceFlag<FramingName>(framingNames, {
+    help: "how requests and replies are told apart, the server's own",
+    default: connectDefaults.framing,
+    env: false,
+  }),
+  timeout: durationFlag("timeout", {
+    help: "how long connecting, and each reply, may take",
+    default: connectDefaults.timeout,
+    shown: "30s",
+    env: false,
+  }),
+  "max-frame": sizeFlag("maxFrame", {
+    help: "maximum payload of a reply, and of a line of input",
+    default: connectDefaults.maxFrame,
+    shown: "16MiB",
+    env: false,
+  }),
+  json: { help: "print an object per reply: request, reply, ms" },
+  e: { help: "exit with 1 if any reply starts with ERR" },
+  "no-history": { help: "neither read nor keep the history of the prompt" },
+  version: { help: "print the version and end" },
+  help: { help: "print this and end" },
+} as const satisfies FlagTable;

@@ -1,0 +1,158 @@
+/**
+ * Command-line flags from a table, each with its default, its twin in the
+ * environment, and one clear line for a bad value.
+ *
+ * @module
+ */
+
+// @ts-types="../std_types/cli.d.ts"
+import { parseArgs } from "@std/cli";
+
+import { quote } from "../errors.ts";
+
+/** The command line is not right; the message says what is expected. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/** A flag that takes a value. */
+export interface ValueFlag<Value> {
+  /** What stands for the value in the help. */
+  readonly placeholder: string;
+  /** What it is for. */
+  readonly help: string;
+  /** The value if it is not given. */
+  readonly default: Value;
+  /** How the help shows the default. */
+  readonly shown: string;
+  /** What is allowed, as a noun phrase. */
+  readonly expected: string;
+  /** Whether the environment may set it, as `PARLEY_` and its name. */
+  readonly env: boolean;
+  /** Reads a value; `undefined` means that it is not allowed. */
+  parse(text: string): Value | undefined;
+}
+
+/** A flag that is there or not. */
+export interface SwitchFlag {
+  /** Its one-letter form, if it has only that. */
+  readonly help: string;
+  /** Tells it from a flag with a value. */
+  readonly placeholder?: undefined;
+}
+
+/** All flags of a program, by name. */
+export type FlagTable = Readonly<
+  Record<string, ValueFlag<unknown> | SwitchFlag>
+>;
+
+/** The values of a table's flags. */
+export type FlagValues<Table extends FlagTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends ValueFlag<infer Value>
+    ? Value
+    : boolean;
+};
+
+/** A command line, read. */
+export interface CommandLine<Table extends FlagTable> {
+  /** Each flag's value. */
+  readonly flags: FlagValues<Table>;
+  /** What is no flag, and all that stands behind `--`. */
+  readonly rest: readonly string[];
+}
+
+/**
+ * Reads a command line. A flag beats its twin in the environment; of a flag
+ * that is given twice, the last counts.
+ *
+ * @param table The program's flags.
+ * @param args The command line.
+ * @param env Reads a variable of the environment.
+ * @returns The values, and what is no flag.
+ * @throws {UsageError} A flag is unknown, or a value is not allowed.
+ */
+export function parseFlags<Table extends FlagTable>(
+  table: Table,
+  args: readonly string[],
+  env: (name: string) => string | undefined,
+): CommandLine<Table> {
+  const names = Object.keys(table);
+  const isSwitch = (name: string) => table[name].placeholder === undefined;
+  const parsed = parseArgs(args, {
+    // "_" keeps what is no flag from being read as numbers.
+    string: ["_", ...names.filter((name) => !isSwitch(name))],
+    boolean: names.filter(isSwitch),
+    "--": true,
+    unknown(arg, key) {
+      if (key === undefined) return true;
+      throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
+    },
+  });
+  const values: Record<string, unknown> = {};
+  for (const [name, flag] of Object.entries(table)) {
+    if (flag.placeholder === undefined) values[name] = parsed[name] === true;
+    else values[name] = valueOf(name, flag, parsed[name], env);
+  }
+  return {
+    flags: values as FlagValues<Table>,
+    rest: [...parsed._.map(String), ...parsed["--"] ?? []],
+  };
+}
+
+function valueOf<Value>(
+  name: string,
+  flag: ValueFlag<Value>,
+  given: unknown,
+  env: (name: string) => string | undefined,
+): Value {
+  let source = dashed(name);
+  let text = given as string | undefined;
+  if (text === undefined && flag.env) {
+    source = envName(name);
+    text = env(source);
+    // An empty variable is how many shells and unit files unset one.
+    if (text === "") text = undefined;
+  }
+  if (text === undefined) return flag.default;
+  const value = flag.parse(text);
+  if (value === undefined) {
+    throw new UsageError(
+      `${source} is ${quote(text)}, expected ${flag.expected}`,
+    );
+  }
+  return value;
+}
+
+/**
+ * The help text of a table.
+ *
+ * @param table The program's flags.
+ * @returns Lines in columns, with no line end behind the last.
+ */
+export function flagHelp(table: FlagTable): string {
+  const rows = Object.entries(table).map(([name, flag]) => {
+    if (flag.placeholder === undefined) return [dashed(name), flag.help];
+    const twin = flag.env ? `, ${envName(name)}` : "";
+    return [
+      `${dashed(name)} ${flag.placeholder}`,
+      `${flag.help} (default ${flag.shown}${twin})`,
+    ];
+  });
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)
+    .join("\n");
+}
+
+/**
+ * The name of a flag's twin in the environment.
+ *
+ * @param name Such as `max-frame`.
+ * @returns Such as `PARLEY_MAX_FRAME`.
+ */
+export function envName(name: string): string {
+  return "PARLEY_" + name.toUpperCase().replaceAll("-", "_");
+}
+
+function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}

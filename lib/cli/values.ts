@@ -1,0 +1,129 @@
+/**
+ * The kinds of values that flags take.
+ *
+ * @module
+ */
+
+import { ranges } from "../options.ts";
+import {
+  DURATION_FORM,
+  parseDuration,
+  parseSize,
+  SIZE_FORM,
+} from "../units.ts";
+import type { ValueFlag } from "./flags.ts";
+
+/** What all kinds have in common. */
+interface Common<Value> {
+  /** What the flag is for. */
+  help: string;
+  /** The value if the flag is not given. */
+  default: Value;
+  /** How the help shows the default, if not as it is. */
+  shown?: string;
+  /** Whether the environment may set it; it may unless this is false. */
+  env?: boolean;
+}
+
+/**
+ * A flag that takes any text but none.
+ *
+ * @param placeholder What stands for the value in the help.
+ * @param expected What is allowed, as a noun phrase.
+ */
+export function textFlag(
+  placeholder: string,
+  expected: string,
+  common: Common<string>,
+): ValueFlag<string> {
+  return flag(placeholder, expected, common, (text) => text || undefined);
+}
+
+/**
+ * A flag that takes a whole number.
+ *
+ * @param range The option whose range it has.
+ */
+export function numberFlag(
+  range: keyof typeof ranges,
+  common: Common<number>,
+): ValueFlag<number> {
+  const [least, most] = ranges[range];
+  return flag(
+    "N",
+    `a whole number from ${least} to ${most}`,
+    common,
+    (text) => inRange(range, /^\d+$/.test(text) ? Number(text) : undefined),
+  );
+}
+
+/**
+ * A flag that takes a size in bytes.
+ *
+ * @param range The option whose range it has.
+ */
+export function sizeFlag(
+  range: keyof typeof ranges,
+  common: Common<number>,
+): ValueFlag<number> {
+  const [least, most] = ranges[range];
+  return flag(
+    "SIZE",
+    `${SIZE_FORM}, from ${least} to ${most} bytes`,
+    common,
+    (text) => inRange(range, parseSize(text)),
+  );
+}
+
+/**
+ * A flag that takes a duration; 0 turns its limit off.
+ *
+ * @param range The option whose range it has.
+ */
+export function durationFlag(
+  range: keyof typeof ranges,
+  common: Common<number>,
+): ValueFlag<number> {
+  return flag(
+    "TIME",
+    `${DURATION_FORM}, or 0 for no limit`,
+    common,
+    (text) => inRange(range, parseDuration(text)),
+  );
+}
+
+/**
+ * A flag that takes one of a few words.
+ *
+ * @param words What is allowed.
+ */
+export function choiceFlag<Word extends string>(
+  words: readonly Word[],
+  common: Common<Word>,
+): ValueFlag<Word> {
+  return flag(
+    words.join("|"),
+    `one of ${words.join(", ")}`,
+    common,
+    (text) => words.find((word) => word === text),
+  );
+}
+
+function flag<Value>(
+  placeholder: string,
+  expected: string,
+  { help, default: value, shown = String(value), env = true }: Common<Value>,
+  parse: (text: string) => Value | undefined,
+): ValueFlag<Value> {
+  return { placeholder, expected, help, default: value, shown, env, parse };
+}
+
+function inRange(
+  range: keyof typeof ranges,
+  value: number | undefined,
+): number | undefined {
+  const [least, most] = ranges[range];
+  return value !== undefined && value >= least && value <= most
+    ? value
+    : undefined;
+}

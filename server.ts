@@ -1,0 +1,136 @@
+/**
+ * The executable `server`: flags in, signals in, exit code out.
+ *
+ * @module
+ */
+
+import { formatAddr } from "./lib/address.ts";
+import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
+import { serverFlags } from "./lib/cli/server_flags.ts";
+import { handlers } from "./lib/handlers/mod.ts";
+import { type ParleyServer, serve } from "./lib/server.ts";
+import { runtimeWarning, VERSION } from "./lib/version.ts";
+
+const HELP = `Usage: server [flags]
+
+Serves plain TCP: a request in, a reply out.
+
+${flagHelp(serverFlags)}
+
+SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
+
+if (import.meta.main) await main();
+
+async function main(): Promise<void> {
+  // At its descriptor limit the runtime cannot load what it needs to print its
+  // first stack trace, and panics; so the first one is made here.
+  void new Error().stack;
+  const { flags } = readFlags();
+  const warning = runtimeWarning(Deno.version.deno);
+  if (warning !== undefined) console.error(`server: ${warning}`);
+
+  let server: ParleyServer;
+  try {
+    server = serve(
+      {
+        hostname: flags.hostname,
+        port: flags.port,
+        tcpBacklog: flags.backlog,
+        framing: flags.framing,
+        maxFrame: flags["max-frame"],
+        maxConnections: flags["max-connections"],
+        idleTimeout: flags["idle-timeout"],
+        requestTimeout: flags["request-timeout"],
+        writeTimeout: flags["write-timeout"],
+        drainTimeout: flags["drain-timeout"],
+        events: {
+          accept_error: ({ error, retryIn }) =>
+            console.error(
+              `server: cannot accept: ${error}, wait ${retryIn} ms`,
+            ),
+          handler_error: ({ id, error }) =>
+            console.error(`server: handler failed, connection ${id}: ${error}`),
+          drain: ({ connections }) =>
+            console.error(`server: draining ${connections} connections`),
+          finished: ({ forced }) =>
+            console.error(`server: finished, ${forced} connections forced`),
+        },
+      },
+      handlers[flags.handler],
+    );
+  } catch (error) {
+    fail(`cannot listen on ${flags.hostname}:${flags.port}: ${why(error)}`, 1);
+  }
+  onSignals(server);
+  // What is bound needs no permission any more, and nothing else is needed.
+  await Deno.permissions.revoke({ name: "net" });
+  await Deno.permissions.revoke({ name: "env" });
+  console.log(
+    `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
+      `(${flags.framing} framing, ${flags.handler} handler)`,
+  );
+  console.log("ready to accept connections");
+  try {
+    await server.finished;
+  } catch (error) {
+    fail(`listener failed: ${why(error)}`, 1);
+  }
+  Deno.exit(0);
+}
+
+function readFlags() {
+  try {
+    const line = parseFlags(
+      serverFlags,
+      Deno.args,
+      (name) => Deno.env.get(name),
+    );
+    if (line.flags.help) finish(HELP);
+    if (line.flags.version) finish(`parley ${VERSION}`);
+    if (line.rest.length > 0) {
+      throw new UsageError(
+        `unexpected argument ${JSON.stringify(line.rest[0])} (try --help)`,
+      );
+    }
+    return line;
+  } catch (error) {
+    if (error instanceof UsageError) fail(error.message, 2);
+    throw error;
+  }
+}
+
+function onSignals(server: ParleyServer): void {
+  const codes = { SIGINT: 130, SIGTERM: 143 };
+  let draining = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
+    Deno.addSignalListener(signal, () => {
+      if (draining) Deno.exit(codes[signal]);
+      draining = true;
+      server.shutdown();
+    });
+  }
+}
+
+function why(error: unknown): string {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return "the port is in use (--port takes another, 0 picks a free one)";
+  }
+  if (error instanceof Deno.errors.AddrNotAvailable) {
+    return "the address is not this machine's (--hostname takes one that is)";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "the system allows it to privileged users only (--port takes 0 or 1024 to 65535)";
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+function finish(text: string): never {
+  console.log(text);
+  Deno.exit(0);
+}
+
+function fail(message: string, code: number): never {
+  console.error(`server: ${message}`);
+  Deno.exit(code);
+}
