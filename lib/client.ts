@@ -128,7 +128,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   checkNumber("timeout", timeout);
   const { codec } = framingOf(framing);
   const transport = await dial(hostname, port, timeout, signal);
-  return new Client(transport, {
+  return new PipelinedClient(transport, {
     encoder: codec(maxFrame),
     decoder: codec(maxFrame),
     maxFrame,
@@ -183,7 +183,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** A connection to a server; {@linkcode connect} makes it. */
-export class Client implements AsyncDisposable, Expirable {
+export interface Client extends AsyncDisposable {
   /** The server's address. */
   readonly remoteAddr: Deno.Addr;
   /** This side's address. */
@@ -193,7 +193,41 @@ export class Client implements AsyncDisposable, Expirable {
    * with nothing after `close()`. Never rejects.
    */
   readonly closed: Promise<Error | undefined>;
-  /** For the shared timer only. */
+  /** How many requests wait for a reply. */
+  readonly pending: number;
+
+  /**
+   * Sends a request and waits for its reply. It does not wait for the replies
+   * of earlier requests: call it again at once to pipeline.
+   *
+   * @param data The payload; text is sent as UTF-8. Bytes must not change
+   * before the reply is there.
+   * @param options A signal to give up by.
+   * @returns The reply's payload, the caller's to keep.
+   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
+   * @throws {TimeoutError} No reply within `timeout`.
+   * @throws {ConnectionLostError} The connection ended before the reply.
+   * @throws {FrameError} The server's bytes are no reply, or one that is larger
+   * than `maxFrame`. The connection is closed.
+   * @throws {ClientClosedError} `close()` was called.
+   */
+  request(
+    data: Uint8Array | string,
+    options?: RequestOptions,
+  ): Promise<Uint8Array<ArrayBuffer>>;
+
+  /**
+   * Closes the connection now. Requests without a reply reject with
+   * {@linkcode ClientClosedError}. May be called more than once.
+   */
+  close(): void;
+}
+
+/** See {@linkcode Client}. It is made with a connection that is open. */
+export class PipelinedClient implements Client, Expirable {
+  readonly remoteAddr: Deno.Addr;
+  readonly localAddr: Deno.Addr;
+  readonly closed: Promise<Error | undefined>;
   deadline = Infinity;
 
   readonly #connection: Connection;
@@ -242,26 +276,10 @@ export class Client implements AsyncDisposable, Expirable {
     this.#receive();
   }
 
-  /** How many requests wait for a reply. */
   get pending(): number {
     return this.#pending.length;
   }
 
-  /**
-   * Sends a request and waits for its reply. It does not wait for the replies
-   * of earlier requests: call it again at once to pipeline.
-   *
-   * @param data The payload; text is sent as UTF-8. Bytes must not change
-   * before the reply is there.
-   * @param options A signal to give up by.
-   * @returns The reply's payload, the caller's to keep.
-   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
-   * @throws {TimeoutError} No reply within `timeout`.
-   * @throws {ConnectionLostError} The connection ended before the reply.
-   * @throws {FrameError} The server's bytes are no reply, or one that is larger
-   * than `maxFrame`. The connection is closed.
-   * @throws {ClientClosedError} `close()` was called.
-   */
   async request(
     data: Uint8Array | string,
     { signal }: RequestOptions = {},
@@ -296,21 +314,15 @@ export class Client implements AsyncDisposable, Expirable {
     }
   }
 
-  /**
-   * Closes the connection now. Requests without a reply reject with
-   * {@linkcode ClientClosedError}. May be called more than once.
-   */
   close(): void {
     this.#finish(new ClientClosedError("Client is closed"));
   }
 
-  /** Closes, as `close()` does. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.closed;
   }
 
-  /** For the shared timer only. */
   expire(): void {
     const now = this.deadline;
     this.deadline = Infinity;

@@ -9,12 +9,20 @@
 
 /** The base of every error Parley makes itself. */
 export class ParleyError extends Error {
-  override name = "ParleyError";
+  /**
+   * Makes an error that has its class's name.
+   *
+   * @param message What went wrong.
+   * @param options The error behind it.
+   */
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
 }
 
 /** An option has a value that is not allowed; nothing was started. */
 export class OptionError extends ParleyError {
-  override name = "OptionError";
   /** The option's name, as in the options object. */
   readonly option: string;
   /** The value that was given. */
@@ -23,6 +31,8 @@ export class OptionError extends ParleyError {
   readonly expected: string;
 
   /**
+   * Makes the error for one option.
+   *
    * @param option The option's name.
    * @param value The value that was given.
    * @param expected What is allowed, as a noun phrase.
@@ -37,11 +47,12 @@ export class OptionError extends ParleyError {
 
 /** Bytes that do not follow the framing, or a frame over the limit. */
 export class FrameError extends ParleyError {
-  override name = "FrameError";
   /** `too_large`: over the maximum; `malformed`: not this framing at all. */
   readonly kind: "malformed" | "too_large";
 
   /**
+   * Makes the error for one frame.
+   *
    * @param kind What is wrong with the frame.
    * @param detail The particulars, put behind the kind's own words.
    */
@@ -56,29 +67,19 @@ export class FrameError extends ParleyError {
 }
 
 /** A payload that the framing cannot carry, such as a line with an LF in it. */
-export class EncodeError extends ParleyError {
-  override name = "EncodeError";
-}
+export class EncodeError extends ParleyError {}
 
 /** No connection could be made. `cause` holds the runtime's own error. */
-export class ConnectError extends ParleyError {
-  override name = "ConnectError";
-}
+export class ConnectError extends ParleyError {}
 
 /** The connection ended before the reply came. */
-export class ConnectionLostError extends ParleyError {
-  override name = "ConnectionLostError";
-}
+export class ConnectionLostError extends ParleyError {}
 
 /** The client was closed by its own side, with this request unanswered. */
-export class ClientClosedError extends ParleyError {
-  override name = "ClientClosedError";
-}
+export class ClientClosedError extends ParleyError {}
 
 /** Connecting, or waiting for a reply, took longer than the `timeout`. */
-export class TimeoutError extends ParleyError {
-  override name = "TimeoutError";
-}
+export class TimeoutError extends ParleyError {}
 
 /**
  * Puts a value into a message: JSON's quotes, control characters escaped, and

@@ -22,7 +22,7 @@
 
 export { formatAddr, formatHostPort } from "./address.ts";
 export {
-  Client,
+  type Client,
   connect,
   type ConnectOptions,
   type RequestOptions,

@@ -16,6 +16,8 @@ export class LengthCodec implements Codec {
   payloadStart = 0;
   payloadEnd = 0;
   readonly #max: number;
+  /** The length of the frame under way; -1 until its header is whole. */
+  #length = -1;
 
   /** @param maxFrame The maximum payload in bytes. */
   constructor(maxFrame: number) {
@@ -24,17 +26,24 @@ export class LengthCodec implements Codec {
 
   /** See {@linkcode Codec.decode}. */
   decode(bytes: Uint8Array, start: number, end: number): number {
-    if (end - start < HEADER) return 0;
-    const length = ((bytes[start] << 24) | (bytes[start + 1] << 16) |
-      (bytes[start + 2] << 8) | bytes[start + 3]) >>> 0;
-    if (length > this.#max) {
-      throw new FrameError(
-        "too_large",
-        `length is ${length}, maximum is ${this.#max}`,
-      );
+    let length = this.#length;
+    if (length === -1) {
+      if (end - start < HEADER) return 0;
+      length = ((bytes[start] << 24) | (bytes[start + 1] << 16) |
+        (bytes[start + 2] << 8) | bytes[start + 3]) >>> 0;
+      if (length > this.#max) {
+        throw new FrameError(
+          "too_large",
+          `length is ${length}, maximum is ${this.#max}`,
+        );
+      }
     }
     const next = start + HEADER + length;
-    if (next > end) return 0;
+    if (next > end) {
+      this.#length = length;
+      return 0;
+    }
+    this.#length = -1;
     this.payloadStart = start + HEADER;
     this.payloadEnd = next;
     return next;

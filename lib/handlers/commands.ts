@@ -13,7 +13,7 @@
 
 import { formatAddr } from "../address.ts";
 import { quote } from "../errors.ts";
-import type { Handler, Reply, RequestInfo } from "../handler.ts";
+import type { Reply, RequestInfo } from "../handler.ts";
 
 /** One command. */
 export interface Command {
@@ -144,6 +144,10 @@ const byName = new Map(Object.entries(table));
 /**
  * Answers the commands of the table; `HELP` lists them.
  *
+ * @param request A command's name and its arguments.
+ * @param info The connection.
+ * @returns The command's reply, or one that starts with `ERR `.
+ *
  * @example
  * ```ts
  * import { commands, connect, serve } from "../mod.ts";
@@ -154,7 +158,10 @@ const byName = new Map(Object.entries(table));
  * console.log(new TextDecoder().decode(reply)); // eén ,noon
  * ```
  */
-export const commands: Handler = (request, info) => {
+export function commands(
+  request: Uint8Array<ArrayBuffer>,
+  info: RequestInfo,
+): Reply | Promise<Reply> {
   const space = request.indexOf(SPACE);
   const nameEnd = space === -1 ? request.length : space;
   if (request.length === 0) return "ERR empty request";
@@ -176,7 +183,7 @@ export const commands: Handler = (request, info) => {
     if (!(error instanceof UsageError)) throw error;
     return `ERR usage: ${usage(name, command)} (${error.message})`;
   }
-};
+}
 
 function usage(name: string, { args }: Command): string {
   return args === "" ? name : `${name} ${args}`;

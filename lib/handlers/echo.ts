@@ -4,10 +4,11 @@
  * @module
  */
 
-import type { Handler } from "../handler.ts";
-
 /**
  * Replies with the request's bytes.
+ *
+ * @param request The request.
+ * @returns The same bytes.
  *
  * @example
  * ```ts
@@ -16,4 +17,8 @@ import type { Handler } from "../handler.ts";
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
  * ```
  */
-export const echo: Handler = (request) => request;
+export function echo(
+  request: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> {
+  return request;
+}
