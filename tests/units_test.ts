@@ -1,0 +1,245 @@
+// @ts-types="../lib/std_types/assert.d.ts"
+import { assertEquals, assertThrows } from "@std/assert";
+
+import { formatAddr } from "../lib/address.ts";
+import { type CommandLine, parseFlags, UsageError } from "../lib/cli/flags.ts";
+import { lines, LineTooLongError } from "../lib/cli/lines.ts";
+import { serverFlags } from "../lib/cli/server_flags.ts";
+import { parseTarget } from "../lib/cli/target.ts";
+import { Deadlines } from "../lib/deadlines.ts";
+import { quote } from "../lib/errors.ts";
+import { parseDuration, parseSize } from "../lib/units.ts";
+import { runtimeWarning } from "../lib/version.ts";
+import { bytes, FakeClock, text } from "./_fixtures.ts";
+
+Deno.test("parseDuration reads what people write, and no more", () => {
+  const table: [string, number | undefined][] = [
+    ["0", 0],
+    ["500ms", 500],
+    ["30s", 30_000],
+    ["1.5s", 1500],
+    ["5m", 300_000],
+    ["1h", 3_600_000],
+    ["5", undefined],
+    ["-5s", undefined],
+    ["5 s", undefined],
+    ["s", undefined],
+    ["1e3s", undefined],
+    ["", undefined],
+  ];
+  for (const [given, ms] of table) {
+    assertEquals(parseDuration(given), ms, given);
+  }
+});
+
+Deno.test("parseSize reads what people write, and no more", () => {
+  const table: [string, number | undefined][] = [
+    ["65536", 65_536],
+    ["64KiB", 65_536],
+    ["1MiB", 1_048_576],
+    ["2GiB", 2_147_483_648],
+    ["10B", 10],
+    ["64KB", undefined],
+    ["64kib", undefined],
+    ["1.5MiB", undefined],
+    ["-1", undefined],
+    ["99999999999999999", undefined],
+    ["", undefined],
+  ];
+  for (const [given, size] of table) {
+    assertEquals(parseSize(given), size, given);
+  }
+});
+
+Deno.test("quote shows hostile text as what it is", () => {
+  assertEquals(
+    quote('a"\n\x1b[31m\x7f\u2028'),
+    '"a\\"\\n\\u001b[31m\\u007f\\u2028"',
+  );
+  assertEquals(quote("x".repeat(65)), `"${"x".repeat(64)}…"`);
+  assertEquals(quote(undefined), "undefined");
+});
+
+Deno.test("formatAddr writes addresses as people do", () => {
+  const tcp = { transport: "tcp", port: 1 } as const;
+  assertEquals(formatAddr({ ...tcp, hostname: "127.0.0.1" }), "127.0.0.1:1");
+  assertEquals(formatAddr({ ...tcp, hostname: "::1" }), "[::1]:1");
+  assertEquals(formatAddr({ transport: "unix", path: "/tmp/s" }), "/tmp/s");
+});
+
+function parse(
+  args: string[],
+  env: Record<string, string> = {},
+): CommandLine<typeof serverFlags> {
+  return parseFlags(serverFlags, args, (name) => env[name]);
+}
+
+Deno.test("parseFlags has a flag beat its twin, and the twin the default", () => {
+  assertEquals(parse([]).flags.port, 8080);
+  assertEquals(parse([], { PARLEY_PORT: "1" }).flags.port, 1);
+  assertEquals(parse([], { PARLEY_PORT: "" }).flags.port, 8080);
+  assertEquals(parse(["--port", "2"], { PARLEY_PORT: "1" }).flags.port, 2);
+  assertEquals(parse(["--port=2", "--port=3"]).flags.port, 3);
+  const { flags } = parse([], {
+    PARLEY_MAX_FRAME: "1MiB",
+    PARLEY_IDLE_TIMEOUT: "1.5s",
+    PARLEY_FRAMING: "netstring",
+  });
+  assertEquals(flags["max-frame"], 1_048_576);
+  assertEquals(flags["idle-timeout"], 1500);
+  assertEquals(flags.framing, "netstring");
+});
+
+Deno.test("parseFlags names what is wrong, and what is allowed", () => {
+  const table: [string[], Record<string, string>, string][] = [
+    [["--prot", "1"], {}, 'unknown flag "--prot" (try --help)'],
+    [["-p", "1"], {}, 'unknown flag "-p" (try --help)'],
+    [
+      ["--port", "x"],
+      {},
+      '--port is "x", expected a whole number from 0 to 65535',
+    ],
+    [["--port", "1e3"], {}, '--port is "1e3", expected'],
+    [["--port"], {}, '--port is "", expected a whole number'],
+    [
+      [],
+      { PARLEY_PORT: "70000" },
+      'PARLEY_PORT is "70000", expected a whole number from 0 to 65535',
+    ],
+    [
+      ["--idle-timeout", "5"],
+      {},
+      '--idle-timeout is "5", expected a duration such as 500ms, 30s, 5m or 1h',
+    ],
+    [["--max-frame", "2GiB"], {}, '--max-frame is "2GiB", expected a size'],
+    [["--handler", "toString"], {}, "expected one of commands, echo"],
+    [["--hostname", ""], {}, '--hostname is "", expected an address'],
+  ];
+  for (const [args, env, message] of table) {
+    assertThrows(() => parse(args, env), UsageError, message);
+  }
+});
+
+Deno.test("parseFlags keeps what is no flag as it came", () => {
+  assertEquals(parse(["007", "--port", "1", "--", "--x", "1e3"]).rest, [
+    "007",
+    "--x",
+    "1e3",
+  ]);
+});
+
+Deno.test("parseTarget reads hosts and ports in every form", () => {
+  const table: [string[], string, number, string[]][] = [
+    [["127.0.0.1"], "127.0.0.1", 8080, []],
+    [["host:7000"], "host", 7000, []],
+    [["host", "7000"], "host", 7000, []],
+    [["host", "7000", "PING", "1"], "host", 7000, ["PING", "1"]],
+    [["host:7000", "1234"], "host", 7000, ["1234"]],
+    [["host", "PING"], "host", 8080, ["PING"]],
+    [["[::1]:7000"], "::1", 7000, []],
+    [["[::1]"], "::1", 8080, []],
+    [["::1"], "::1", 8080, []],
+    [["::1", "7000"], "::1", 7000, []],
+    [["fe80::1", "PING"], "fe80::1", 8080, ["PING"]],
+  ];
+  for (const [args, hostname, port, requests] of table) {
+    assertEquals(parseTarget(args), { hostname, port, requests });
+  }
+  for (
+    const [args, message] of [
+      [[], "no server given"],
+      [[""], "no server given"],
+      [[":8080"], 'server is ":8080", expected HOST[:PORT]'],
+      [["host:"], 'port is ""'],
+      [["host:0"], 'port is "0", expected a whole number from 1 to 65535'],
+      [["host:99999"], 'port is "99999"'],
+      [["host", "99999"], 'port is "99999"'],
+      [["[::1]:x"], 'port is "x"'],
+    ] as const
+  ) {
+    assertThrows(() => parseTarget(args), UsageError, message);
+  }
+});
+
+Deno.test("lines cuts input into requests, however it comes", async () => {
+  const table: [string[], string[]][] = [
+    [["a\nb\n"], ["a", "b"]],
+    [["a\n", "\n", "b"], ["a", "", "b"]],
+    [["a", "b\n\nc\n"], ["ab", "", "c"]],
+    [["a\r\nb\r", "\nc\r"], ["a", "b", "c\r"]],
+    [["\n"], [""]],
+    [["\r\n"], [""]],
+    [[""], []],
+    [[], []],
+  ];
+  for (const [chunks, expected] of table) {
+    const input = ReadableStream.from(chunks.map(bytes));
+    const got = await Array.fromAsync(lines(input, 10));
+    assertEquals(got.map(text), expected, JSON.stringify(chunks));
+  }
+});
+
+Deno.test("lines fails at a line that is too long, before it is whole", async () => {
+  let pulled = 0;
+  const endless = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      pulled++;
+      controller.enqueue(bytes(pulled === 1 ? "ok\n" : "xxxxx"));
+    },
+  });
+  const got: string[] = [];
+  let failure: unknown;
+  try {
+    for await (const line of lines(endless, 100)) got.push(text(line));
+  } catch (error) {
+    failure = error;
+  }
+  assertEquals(got, ["ok"]);
+  assertEquals(failure instanceof LineTooLongError, true);
+  assertEquals(
+    (failure as Error).message,
+    "input line 2 is longer than 100 bytes, the maximum (--max-frame sets it)",
+  );
+});
+
+Deno.test("Deadlines are never early, and late by two intervals at most", () => {
+  for (const timeout of [100, 1000, 30_000]) {
+    const clock = new FakeClock();
+    const deadlines = new Deadlines(timeout, clock);
+    for (let offset = 0; offset < timeout; offset += timeout / 7) {
+      let expired: number | undefined;
+      const keeper = { deadline: Infinity, expire() {} };
+      deadlines.add(keeper);
+      clock.advance(offset);
+      const set = clock.now();
+      const item = {
+        deadline: deadlines.in(timeout),
+        expire() {
+          expired = clock.now();
+          item.deadline = Infinity;
+        },
+      };
+      deadlines.add(item);
+      clock.advance(2 * timeout);
+      const late = expired! - set - timeout;
+      const interval = Math.min(timeout / 8, 1000);
+      assertEquals(late >= 0 && late <= 2 * interval, true, `${late} ms late`);
+      deadlines.delete(item);
+      deadlines.delete(keeper);
+    }
+    assertEquals(clock.timers, 0);
+  }
+});
+
+Deno.test("Deadlines.in takes 0 for never", () => {
+  assertEquals(new Deadlines(1000, new FakeClock()).in(0), Infinity);
+});
+
+Deno.test("runtimeWarning speaks of runtimes before 2.9.5 only", () => {
+  for (const version of ["2.7.14", "2.9.4", "1.46.3"]) {
+    assertEquals(runtimeWarning(version)?.includes(version), true);
+  }
+  for (const version of ["2.9.5", "2.9.6", "2.10.0", "3.0.0"]) {
+    assertEquals(runtimeWarning(version), undefined);
+  }
+});
