@@ -625,6 +625,7 @@ Deno.test("serve shutdown ends a peer that never stops asking", async () => {
   while (await peer.ask("again\n", "again\n") === "again\n") {
     if (++rounds === 10) closing = running.server.shutdown();
   }
+  peer.conn.close();
   await closing;
   assertEquals(running.events.reasons, ["shutdown"]);
 });
@@ -662,6 +663,7 @@ Deno.test("serve drains when its signal aborts, also before the start", async ()
   using peer = await Peer.to(server);
   assertEquals(await peer.ask("x\n", "x\n"), "x\n");
   controller.abort();
+  assertEquals(await peer.rest(), "");
   await server.finished;
   await serve(
     { hostname: "127.0.0.1", port: 0, signal: AbortSignal.abort() },
