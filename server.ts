@@ -39,6 +39,11 @@ async function main(): Promise<void> {
         framing: flags.framing,
         maxFrame: flags["max-frame"],
         maxConnections: flags["max-connections"],
+        maxConnectionsPerIp: flags["max-connections-per-ip"],
+        allow: flags.allow || undefined,
+        deny: flags.deny || undefined,
+        proxyProtocol: flags["proxy-protocol"],
+        proxyTrust: flags["proxy-trust"] || undefined,
         idleTimeout: flags["idle-timeout"],
         requestTimeout: flags["request-timeout"],
         writeTimeout: flags["write-timeout"],
@@ -90,6 +95,14 @@ function readFlags() {
     if (line.rest.length > 0) {
       throw new UsageError(
         `unexpected argument ${JSON.stringify(line.rest[0])} (try --help)`,
+      );
+    }
+    if (
+      line.flags["proxy-protocol"] !== "off" && line.flags["proxy-trust"] === ""
+    ) {
+      throw new UsageError(
+        "--proxy-trust is missing, expected the addresses of the proxies " +
+          "whose --proxy-protocol header is believed",
       );
     }
     return line;

@@ -20,10 +20,10 @@ export type Transport =
 export class Connection {
   /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;
-  /** The address of this side. */
-  readonly localAddr: Deno.Addr;
-  /** The address of the other side. */
-  readonly remoteAddr: Deno.Addr;
+  /** The address of this side, as the other side knows it. */
+  localAddr: Deno.Addr;
+  /** The address of the other side; behind a trusted proxy, the client's. */
+  remoteAddr: Deno.Addr;
   /** Bytes received so far. */
   received = 0;
   /** Bytes that the kernel has taken so far. */

@@ -112,6 +112,11 @@ export const replies = {
   /** @param limit The number of connections the server allows. */
   busy: (limit: number): string =>
     `ERR busy: ${limit} connections are open, the maximum`,
+  /** @param limit The number of connections one address may have. */
+  busyIp: (limit: number): string =>
+    `ERR busy: ${limit} connections are open from this address, the maximum`,
+  /** For an address that `allow` lacks or `deny` has. */
+  denied: "ERR denied: this address may not connect",
   /** @param ms The request timeout in milliseconds. */
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,

@@ -75,14 +75,28 @@ export interface ConnectionCloseEvent {
   unanswered: boolean;
 }
 
+/**
+ * Why a connection was turned away.
+ *
+ * | reason | meaning |
+ * | --- | --- |
+ * | `busy` | the limit of open connections |
+ * | `busy_ip` | the limit of connections from one address |
+ * | `denied` | the address is not in `allow`, or is in `deny` |
+ * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
+ */
+export type RejectReason = "busy" | "busy_ip" | "denied" | "proxy_error";
+
 /** A connection was turned away before it had a place. */
 export interface ConnectionRejectedEvent {
   /** Tells it from the other events. */
   type: "connection_rejected";
-  /** Why: the limit of open connections. */
-  reason: "busy";
-  /** The peer's address. */
+  /** Why. */
+  reason: RejectReason;
+  /** The peer's address; the client's, where a PROXY header named it. */
   remoteAddr: Deno.Addr;
+  /** The error behind the reason, where there is one. */
+  error?: unknown;
 }
 
 /** A request was answered, or its handler failed. */

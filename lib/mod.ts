@@ -48,5 +48,6 @@ export type {
 } from "./handler.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
-export type { ServeOptions } from "./options.ts";
+export type { ProxyMode, ServeOptions } from "./options.ts";
+export type { ProxyVersion } from "./proxy_protocol.ts";
 export { type ParleyServer, serve } from "./server.ts";

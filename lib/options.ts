@@ -6,6 +6,7 @@
  * @module
  */
 
+import { CIDR_FORM, CidrError, type CidrList, parseCidrList } from "./cidr.ts";
 import { OptionError } from "./errors.ts";
 import type { EventListeners } from "./events.ts";
 import {
@@ -15,6 +16,7 @@ import {
   framings,
 } from "./framing/mod.ts";
 import type { ErrorHandler } from "./handler.ts";
+import type { ProxyVersion } from "./proxy_protocol.ts";
 
 /**
  * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
@@ -63,6 +65,33 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   maxConnections?: number;
   /**
+   * The most connections open at once from one address. One more is told
+   * `ERR busy: …`. 0 turns the limit off.
+   *
+   * @default {0}
+   */
+  maxConnectionsPerIp?: number;
+  /**
+   * Who may connect: addresses and CIDR blocks, separated by commas. Everybody
+   * may if it is left out. Others are told `ERR denied: …`.
+   */
+  allow?: string;
+  /** Who may not connect, even if `allow` has them; written like `allow`. */
+  deny?: string;
+  /**
+   * Which versions of the PROXY protocol trusted peers speak. Their header
+   * comes first on every connection, and its address counts as the client's
+   * everywhere: in `info`, events and limits.
+   *
+   * @default {"off"}
+   */
+  proxyProtocol?: ProxyMode;
+  /**
+   * The peers whose header is believed, written like `allow`; nobody else
+   * may send one. Required unless `proxyProtocol` is off.
+   */
+  proxyTrust?: string;
+  /**
    * How long a connection may be without a whole request, in milliseconds.
    * 0 turns the limit off, as it does for the timeouts below.
    *
@@ -99,6 +128,18 @@ export interface ServeOptions<State = Record<string, unknown>> {
   events?: EventListeners;
 }
 
+/** What `proxyProtocol` takes. */
+export type ProxyMode = "off" | ProxyVersion;
+
+/** The modes, in the order the documentation has them. */
+export const proxyModes: readonly ProxyMode[] = ["off", "v1", "v2", "any"];
+
+/** Whose PROXY header is believed, and in which versions. */
+export interface ProxyTrust {
+  readonly version: ProxyVersion;
+  readonly trusted: CidrList;
+}
+
 /** The options, complete and checked. */
 export interface ServeConfig {
   readonly hostname: string;
@@ -107,6 +148,11 @@ export interface ServeConfig {
   readonly framing: Framing;
   readonly maxFrame: number;
   readonly maxConnections: number;
+  readonly maxConnectionsPerIp: number;
+  readonly allow: CidrList | undefined;
+  readonly deny: CidrList | undefined;
+  /** Undefined where no peer is believed. */
+  readonly proxy: ProxyTrust | undefined;
   readonly idleTimeout: number;
   readonly requestTimeout: number;
   readonly writeTimeout: number;
@@ -122,6 +168,8 @@ export const defaults = Object.freeze(
     framing: "line",
     maxFrame: 64 * 1024,
     maxConnections: 10_000,
+    maxConnectionsPerIp: 0,
+    proxyProtocol: "off",
     idleTimeout: 5 * 60_000,
     requestTimeout: 30_000,
     writeTimeout: 30_000,
@@ -141,6 +189,7 @@ export const ranges = Object.freeze({
   tcpBacklog: [1, 2 ** 31 - 1],
   maxFrame: [1, MAX_MAX_FRAME],
   maxConnections: [0, 2 ** 31 - 1],
+  maxConnectionsPerIp: [0, 2 ** 31 - 1],
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],
   writeTimeout: [0, MAX_TIMEOUT],
@@ -169,6 +218,13 @@ export function resolveServeOptions<State>(
     tcpBacklog: number("tcpBacklog", options.tcpBacklog),
     maxFrame: number("maxFrame", options.maxFrame),
     maxConnections: number("maxConnections", options.maxConnections),
+    maxConnectionsPerIp: number(
+      "maxConnectionsPerIp",
+      options.maxConnectionsPerIp,
+    ),
+    allow: cidrs("allow", options.allow),
+    deny: cidrs("deny", options.deny),
+    proxy: proxyTrust(options),
     idleTimeout: number("idleTimeout", options.idleTimeout),
     requestTimeout: number("requestTimeout", options.requestTimeout),
     writeTimeout: number("writeTimeout", options.writeTimeout),
@@ -185,6 +241,39 @@ export function resolveServeOptions<State>(
 export function framingOf(name: string): Framing {
   if (Object.hasOwn(framings, name)) return framings[name as FramingName];
   throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
+}
+
+/** Reads a list of addresses. */
+function cidrs(
+  option: string,
+  text: string | undefined,
+): CidrList | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseCidrList(text);
+  } catch (error) {
+    if (!(error instanceof CidrError)) throw error;
+    throw new OptionError(option, error.entry, CIDR_FORM);
+  }
+}
+
+function proxyTrust(
+  { proxyProtocol = "off", proxyTrust }: ServeOptions<never>,
+): ProxyTrust | undefined {
+  if (!proxyModes.includes(proxyProtocol)) {
+    throw new OptionError(
+      "proxyProtocol",
+      proxyProtocol,
+      `one of ${proxyModes.join(", ")}`,
+    );
+  }
+  const trusted = cidrs("proxyTrust", proxyTrust);
+  if (proxyProtocol === "off") return undefined;
+  // Believing everybody would let anybody take any address.
+  if (trusted === undefined) {
+    throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
+  }
+  return { version: proxyProtocol, trusted };
 }
 
 /**

@@ -5,22 +5,24 @@
  * @module
  */
 
+import { ipOf } from "./address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Connection, type Transport } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { OptionError, replies } from "./errors.ts";
-import {
-  type ConnectionRejectedEvent,
-  emit,
-  type EventListeners,
-} from "./events.ts";
+import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
 import {
   resolveServeOptions,
   type ServeConfig,
   type ServeOptions,
 } from "./options.ts";
-import { Session, type SessionContext, type SessionEnd } from "./session.ts";
+import {
+  type Refusal,
+  Session,
+  type SessionContext,
+  type SessionEnd,
+} from "./session.ts";
 
 /** What Parley needs of a listener; `Deno.Listener` has it. */
 export interface Acceptor {
@@ -179,6 +181,9 @@ class Server implements ParleyServer {
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
   readonly #refusing = new Set<Session>();
+  /** Connections by address, where that is limited. */
+  readonly #perIp = new Map<string, number>();
+  #ids = 0;
   /** What the connections that have ended have moved. */
   #received = 0;
   #sent = 0;
@@ -215,6 +220,7 @@ class Server implements ParleyServer {
       clock,
       stats: this,
       requested: () => this.requests++,
+      admit: (session) => this.#admit(session),
       ended: (session, end) => this.#ended(session, end),
     };
     if (events.listening !== undefined) {
@@ -323,40 +329,60 @@ class Server implements ParleyServer {
     const { maxConnections, maxFrame } = this.#config;
     const connection = new Connection(transport, maxFrame);
     if (maxConnections > 0 && this.#sessions.size >= maxConnections) {
-      return this.#refuse(connection, "busy", replies.busy(maxConnections));
+      return this.#refuse(connection, {
+        reason: "busy",
+        text: replies.busy(maxConnections),
+      });
     }
-    const id = ++this.connectionsTotal;
+    const id = ++this.#ids;
     const session = new Session(id, connection, this.#context);
     this.#sessions.add(session);
+    session.run();
+  }
+
+  /** Turns a connection away that has not become a session. */
+  #refuse(connection: Connection, refusal: Refusal): void {
+    this.#rejected(connection, refusal);
+    if (this.#refusing.size >= MAX_REFUSING) return connection.close();
+    const session = new Session(0, connection, this.#context);
+    this.#refusing.add(session);
+    session.refuse(refusal);
+  }
+
+  /** Gives a session its place, now that its client's address is known. */
+  #admit(session: Session): Refusal | undefined {
+    const { allow, deny, maxConnectionsPerIp } = this.#config;
+    const { id, connection: { remoteAddr } } = session;
+    const ip = ipOf(remoteAddr);
+    if (allow?.matches(ip) === false || deny?.matches(ip)) {
+      return { reason: "denied", text: replies.denied };
+    }
+    if (maxConnectionsPerIp > 0) {
+      const open = this.#perIp.get(ip) ?? 0;
+      if (open >= maxConnectionsPerIp) {
+        return { reason: "busy_ip", text: replies.busyIp(maxConnectionsPerIp) };
+      }
+      this.#perIp.set(ip, open + 1);
+    }
+    this.connectionsTotal++;
     if (this.#events.connection_open !== undefined) {
-      const { remoteAddr } = connection;
       emit(this.#events.connection_open, {
         type: "connection_open",
         id,
         remoteAddr,
       });
     }
-    session.run();
   }
 
-  #refuse(
-    connection: Connection,
-    reason: ConnectionRejectedEvent["reason"],
-    text: string,
-  ): void {
+  #rejected({ remoteAddr }: Connection, { reason, error }: Refusal): void {
     this.connectionsRejected++;
-    if (this.#events.connection_rejected !== undefined) {
-      const { remoteAddr } = connection;
-      emit(this.#events.connection_rejected, {
-        type: "connection_rejected",
-        reason,
-        remoteAddr,
-      });
-    }
-    if (this.#refusing.size >= MAX_REFUSING) return connection.close();
-    const session = new Session(0, connection, this.#context);
-    this.#refusing.add(session);
-    session.refuse(text);
+    if (this.#events.connection_rejected === undefined) return;
+    emit(this.#events.connection_rejected, {
+      type: "connection_rejected",
+      reason,
+      remoteAddr,
+      error,
+    });
   }
 
   #ended(session: Session, end: SessionEnd): void {
@@ -365,6 +391,11 @@ class Server implements ParleyServer {
     this.#sessions.delete(session);
     this.#received += received;
     this.#sent += sent;
+    if (!end.admitted) {
+      if (end.refusal) this.#rejected(session.connection, end.refusal);
+      return this.#checkEmpty();
+    }
+    this.#leave(remoteAddr);
     if (end.reason === "forced") this.#forced++;
     if (this.#events.connection_close !== undefined) {
       emit(this.#events.connection_close, {
@@ -381,6 +412,15 @@ class Server implements ParleyServer {
       });
     }
     this.#checkEmpty();
+  }
+
+  /** Takes a connection off its address's count. */
+  #leave(remoteAddr: Deno.Addr): void {
+    if (this.#config.maxConnectionsPerIp === 0) return;
+    const ip = ipOf(remoteAddr);
+    const open = (this.#perIp.get(ip) ?? 0) - 1;
+    if (open > 0) this.#perIp.set(ip, open);
+    else this.#perIp.delete(ip);
   }
 
   #checkEmpty(): void {

@@ -2,10 +2,11 @@
  * The life of one connection on the server's side: read, find the frames,
  * have each handled, write the replies, and end for a reason that has a name.
  *
- * A session is always in one of four phases, and each has its deadline:
+ * A session is always in one of five phases, and each has its deadline:
  *
  * | phase | waits for | ends at its deadline as |
  * | --- | --- | --- |
+ * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
  * | `reading` | a whole request | `idle_timeout` |
  * | `handling` | the handler's reply | `request_timeout` |
  * | `writing` | the kernel to take the replies | `write_timeout` |
@@ -14,14 +15,16 @@
  * @module
  */
 
+import { ipOf } from "./address.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Deadlines, Expirable } from "./deadlines.ts";
-import { FrameError, quote, replies } from "./errors.ts";
+import { FrameError, quote, replies, TimeoutError } from "./errors.ts";
 import {
   type CloseReason,
   emit,
   type EventListeners,
+  type RejectReason,
   type RequestEvent,
 } from "./events.ts";
 import { type Codec, MAX_OVERHEAD } from "./framing/codec.ts";
@@ -34,6 +37,11 @@ import type {
 } from "./handler.ts";
 import type { ServeConfig } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import {
+  parseProxyHeader,
+  ProxyHeaderError,
+  type ProxyVersion,
+} from "./proxy_protocol.ts";
 
 /** What all sessions of one server share. */
 export interface SessionContext {
@@ -44,16 +52,35 @@ export interface SessionContext {
   readonly deadlines: Deadlines;
   readonly clock: Clock;
   readonly stats: ServerStats;
+  /**
+   * Called once the client's address is known: gives it its place, or says
+   * why it gets none.
+   */
+  readonly admit: (session: Session) => Refusal | undefined;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session, end: SessionEnd) => void;
   /** Called for each request, before the handler is. */
   readonly requested: () => void;
 }
 
+/** Why a connection gets no place. */
+export interface Refusal {
+  /** For the events. */
+  readonly reason: RejectReason;
+  /** For the peer, starting with `ERR `; nothing where it would not read it. */
+  readonly text?: string;
+  /** The error behind the reason. */
+  readonly error?: unknown;
+}
+
 /** How a session ended. */
 export interface SessionEnd {
   /** Its name. */
   readonly reason: CloseReason;
+  /** Whether it had a place. */
+  readonly admitted: boolean;
+  /** Why it got none. */
+  readonly refusal: Refusal | undefined;
   /** The error behind the reason, or `undefined`. */
   readonly error: unknown;
   /** Requests handed to the handler. */
@@ -85,6 +112,12 @@ const LAST_CALL = 10;
  */
 const TURNS = 8;
 
+/**
+ * How long a trusted peer may take for its PROXY header, in milliseconds. The
+ * specification asks for 3 s at least, one lost segment sent again.
+ */
+const PROXY_TIMEOUT = 5000;
+
 /** Ends the wait for a handler that takes too long. */
 class RequestTimeout extends Error {}
 
@@ -102,7 +135,10 @@ export class Session implements Expirable {
   readonly #codec: Codec;
   readonly #outbox = new Outbox();
   readonly #info: Info;
-  #phase: "reading" | "handling" | "writing" | "lingering" = "reading";
+  #phase: "greeting" | "reading" | "handling" | "writing" | "lingering" =
+    "reading";
+  #admitted = false;
+  #refusal: Refusal | undefined;
   #reason: CloseReason | undefined;
   #error: unknown;
   #requests = 0;
@@ -141,10 +177,10 @@ export class Session implements Expirable {
   /**
    * Tells the peer why it gets no place, and ends. Never throws.
    *
-   * @param text The reply, starting with `ERR `.
+   * @param refusal Why.
    */
-  async refuse(text: string): Promise<void> {
-    await this.#live(() => this.#finish("shutdown", undefined, text));
+  async refuse(refusal: Refusal): Promise<void> {
+    await this.#live(() => this.#refuse(refusal));
   }
 
   /**
@@ -174,6 +210,14 @@ export class Session implements Expirable {
   expire(): void {
     this.deadline = Infinity;
     switch (this.#phase) {
+      case "greeting":
+        this.#refusal = {
+          reason: "proxy_error",
+          error: new TimeoutError(
+            `No PROXY header within ${PROXY_TIMEOUT} ms`,
+          ),
+        };
+        return this.abort("shutdown");
       case "reading":
         return this.abort("idle_timeout");
       case "writing":
@@ -205,6 +249,8 @@ export class Session implements Expirable {
     }
     this.connection.close();
     ended(this, {
+      admitted: this.#admitted,
+      refusal: this.#refusal,
       reason: this.#reason ?? "error",
       error: this.#error,
       requests: this.#requests,
@@ -215,11 +261,20 @@ export class Session implements Expirable {
   async #serve(): Promise<void> {
     const { connection } = this;
     const { inbox } = connection;
-    const { deadlines, config } = this.#context;
+    const { deadlines, config, admit } = this.#context;
+    if (config.proxy?.trusted.matches(ipOf(connection.remoteAddr))) {
+      if (!await this.#greet(config.proxy.version)) return;
+    }
+    const refusal = admit(this);
+    if (refusal !== undefined) return await this.#refuse(refusal);
+    this.#admitted = true;
     this.deadline = deadlines.in(config.idleTimeout);
+    // A header may have brought the first requests with it.
+    let unread = inbox.length > 0;
     while (true) {
       if (this.#draining) this.#lastCall();
-      if (this.#ahead !== undefined) await this.#ahead;
+      if (unread) unread = false;
+      else if (this.#ahead !== undefined) await this.#ahead;
       else if (!connection.eof) await connection.read(inbox.space());
       // The last call came while we waited, and the peer has been told.
       if (this.#reason !== undefined) return await connection.discard();
@@ -241,6 +296,52 @@ export class Session implements Expirable {
         return await this.#finish("shutdown");
       }
     }
+  }
+
+  /**
+   * Reads the header of a trusted proxy, which names the client.
+   *
+   * @returns Whether it came, whole and right.
+   */
+  async #greet(version: ProxyVersion): Promise<boolean> {
+    const { connection } = this;
+    const { inbox } = connection;
+    this.#phase = "greeting";
+    this.deadline = this.#context.deadlines.in(PROXY_TIMEOUT);
+    try {
+      while (true) {
+        await connection.read(inbox.space());
+        const { bytes, start, end } = inbox;
+        const header = parseProxyHeader(bytes, start, end, version);
+        if (header !== undefined) {
+          inbox.start += header.length;
+          connection.remoteAddr = header.source ?? connection.remoteAddr;
+          connection.localAddr = header.destination ?? connection.localAddr;
+          this.#phase = "reading";
+          return true;
+        }
+        if (connection.eof) {
+          // A health check that only connects is no fault.
+          if (inbox.length === 0) this.#refusal = { reason: "proxy_error" };
+          else {
+            throw new ProxyHeaderError(
+              `stream ended after ${inbox.length} bytes`,
+            );
+          }
+          return false;
+        }
+      }
+    } catch (error) {
+      // Whoever speaks so is no proxy of ours, and waits for no reply.
+      this.#refusal ??= { reason: "proxy_error", error };
+      return false;
+    }
+  }
+
+  async #refuse(refusal: Refusal): Promise<void> {
+    this.#refusal = refusal;
+    this.#end("shutdown");
+    await this.#finish("shutdown", undefined, refusal.text);
   }
 
   /**
@@ -531,8 +632,6 @@ export class Session implements Expirable {
 /** See {@linkcode RequestInfo}. */
 class Info implements RequestInfo {
   readonly id: number;
-  readonly remoteAddr: Deno.Addr;
-  readonly localAddr: Deno.Addr;
   readonly framing: string;
   readonly server: ServerStats;
   state: Record<string, unknown> = {};
@@ -540,20 +639,28 @@ class Info implements RequestInfo {
   closing: CloseReason | undefined;
   /** The size of the writes for this reply; 0 for the usual way. */
   pieces = 0;
+  readonly #connection: Connection;
   #controller: AbortController | undefined;
   #aborted = false;
 
   constructor(
     id: number,
-    { remoteAddr, localAddr }: Connection,
+    connection: Connection,
     framing: string,
     server: ServerStats,
   ) {
     this.id = id;
-    this.remoteAddr = remoteAddr;
-    this.localAddr = localAddr;
+    this.#connection = connection;
     this.framing = framing;
     this.server = server;
+  }
+
+  get remoteAddr(): Deno.Addr {
+    return this.#connection.remoteAddr;
+  }
+
+  get localAddr(): Deno.Addr {
+    return this.#connection.localAddr;
   }
 
   get signal(): AbortSignal {

@@ -6,10 +6,11 @@
 
 import { type FramingName, framingNames } from "../framing/mod.ts";
 import { handlers } from "../handlers/mod.ts";
-import { defaults } from "../options.ts";
+import { defaults, type ProxyMode, proxyModes } from "../options.ts";
 import type { FlagTable } from "./flags.ts";
 import {
   choiceFlag,
+  cidrsFlag,
   durationFlag,
   numberFlag,
   sizeFlag,
@@ -44,6 +45,20 @@ export const serverFlags = {
   "max-connections": numberFlag("maxConnections", {
     help: "most connections open at once, 0 for no limit",
     default: defaults.maxConnections,
+  }),
+  "max-connections-per-ip": numberFlag("maxConnectionsPerIp", {
+    help: "most connections open at once from one address, 0 for no limit",
+    default: defaults.maxConnectionsPerIp,
+  }),
+  allow: cidrsFlag({ help: "who may connect", shown: "everybody" }),
+  deny: cidrsFlag({ help: "who may not connect", shown: "nobody" }),
+  "proxy-protocol": choiceFlag<ProxyMode>(proxyModes, {
+    help: "PROXY header that trusted peers begin with",
+    default: defaults.proxyProtocol,
+  }),
+  "proxy-trust": cidrsFlag({
+    help: "peers whose PROXY header is believed",
+    shown: "nobody",
   }),
   "idle-timeout": durationFlag("idleTimeout", {
     help: "how long a connection may be without a whole request",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { CIDR_FORM, CidrError, parseCidrList } from "../cidr.ts";
 import { ranges } from "../options.ts";
 import {
   DURATION_FORM,
@@ -106,6 +107,26 @@ export function choiceFlag<Word extends string>(
     `one of ${words.join(", ")}`,
     common,
     (text) => words.find((word) => word === text),
+  );
+}
+
+/** A flag that takes a list of addresses and CIDR blocks, or nothing. */
+export function cidrsFlag(
+  common: Omit<Common<string>, "default">,
+): ValueFlag<string> {
+  return flag(
+    "CIDR,…",
+    `a list, separated by commas, of ${CIDR_FORM}`,
+    { ...common, default: "" },
+    (text) => {
+      try {
+        parseCidrList(text);
+        return text;
+      } catch (error) {
+        if (error instanceof CidrError) return undefined;
+        throw error;
+      }
+    },
   );
 }
 
