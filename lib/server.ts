@@ -79,6 +79,12 @@ const BACKOFF_FIRST = 50;
 const BACKOFF_LAST = 1000;
 
 /**
+ * How long a stopping server waits for the next of those who are queued at its
+ * listener, in milliseconds. They are there already, so it is no wait at all.
+ */
+const LAST_CALL = 10;
+
+/**
  * How many refused connections are waited for at once. Each holds a descriptor
  * until its peer has read why; more than this are closed without a word.
  */
@@ -189,6 +195,9 @@ class Server implements ParleyServer {
   #sent = 0;
   #forced = 0;
   #stopping = false;
+  /** Whether the listener is. */
+  #closed = false;
+  #cancelClose: (() => void) | undefined;
   /** Ends the wait between two tries to accept. */
   #wake: (() => void) | undefined;
   /** Resolves when the last connection has ended. */
@@ -247,9 +256,11 @@ class Server implements ParleyServer {
   }
 
   shutdown(): Promise<void> {
-    if (this.#stopping) return this.finished;
-    this.#stopping = true;
-    this.#closeListener();
+    if (!this.#stopping) {
+      this.#stopping = true;
+      this.#closeSoon();
+      this.#wake?.();
+    }
     return this.finished;
   }
 
@@ -284,12 +295,14 @@ class Server implements ParleyServer {
    */
   async #accept(): Promise<{ error: unknown } | undefined> {
     let backoff = BACKOFF_FIRST;
-    while (!this.#stopping) {
+    /** What the kernel can hold in its queue, and may be left there. */
+    let queued = this.#config.tcpBacklog;
+    while (!this.#closed) {
       let transport;
       try {
         transport = await this.#listener.accept();
       } catch (error) {
-        if (this.#stopping) return;
+        if (this.#closed) return;
         const fault = faultOf(error);
         if (fault === "listener") {
           this.#acceptError(error, 0, true);
@@ -299,12 +312,18 @@ class Server implements ParleyServer {
         const retryIn = fault === "resources" ? backoff : 0;
         this.#acceptError(error, retryIn, false);
         if (retryIn > 0) {
+          // No time is left to wait for resources.
+          if (this.#stopping) return void this.#closeListener();
           await this.#sleep(retryIn);
           backoff = Math.min(backoff * 2, BACKOFF_LAST);
         }
         continue;
       }
       backoff = BACKOFF_FIRST;
+      if (this.#stopping) {
+        if (--queued > 0) this.#closeSoon();
+        else this.#closeListener();
+      }
       try {
         this.#welcome(transport);
       } catch (error) {
@@ -448,7 +467,21 @@ class Server implements ParleyServer {
     for (const session of this.#refusing) session.abort("forced");
   }
 
+  /**
+   * Closes the listener once nobody is queued there any more: closing it on
+   * those whom the kernel has welcomed already would reset them.
+   */
+  #closeSoon(): void {
+    this.#cancelClose?.();
+    this.#cancelClose = this.#clock.after(
+      LAST_CALL,
+      () => this.#closeListener(),
+    );
+  }
+
   #closeListener(): void {
+    this.#closed = true;
+    this.#cancelClose?.();
     try {
       this.#listener.close();
     } catch (error) {

@@ -173,7 +173,12 @@ export class RudePeer {
   static async to({ addr }: { addr: Deno.Addr }): Promise<RudePeer> {
     const { port } = addr as Deno.NetAddr;
     const socket = createConnection(port, "127.0.0.1");
-    await new Promise((done) => socket.once("connect", done));
+    await new Promise((done, fail) => {
+      socket.once("connect", done);
+      socket.once("error", fail);
+    });
+    // From here on an error comes with "close", which is enough.
+    socket.on("error", () => {});
     return new RudePeer(socket);
   }
 
@@ -278,7 +283,14 @@ export function serveTest(
     server,
     addr: server.addr,
     events,
-    [Symbol.asyncDispose]: () => server.shutdown(),
+    async [Symbol.asyncDispose]() {
+      const finished = server.shutdown();
+      // A clock that stands still would keep the listener open.
+      if (surroundings.clock instanceof FakeClock) {
+        surroundings.clock.advance(10);
+      }
+      await finished;
+    },
   };
 }
 

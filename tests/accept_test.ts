@@ -101,7 +101,10 @@ Deno.test("shutdown ends a back-off at once", async () => {
   const { server } = serveTest(echo, {}, { listen: () => listener, clock });
   listener.next(new Error("Too many open files (os error 24)"));
   await settle();
-  await server.shutdown();
+  assertEquals(clock.timers, 1);
+  const finished = server.shutdown();
+  clock.advance(10);
+  await finished;
   assertEquals(clock.timers, 0);
 });
 

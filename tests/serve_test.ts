@@ -617,6 +617,25 @@ Deno.test("serve shutdown answers what the kernel still holds", async () => {
   }
 });
 
+Deno.test("serve shutdown serves those who are queued at its listener", async () => {
+  await using running = serveTest(echo);
+  // None of them has been accepted yet: nothing was awaited since.
+  const { port } = running.addr as Deno.NetAddr;
+  const connecting = Array.from(
+    { length: 50 },
+    () => Deno.connect({ hostname: "127.0.0.1", port }),
+  );
+  const peers = (await Promise.all(connecting)).map((conn) => new Peer(conn));
+  const finished = running.server.shutdown();
+  const replies = await Promise.all(peers.map(async (peer) => {
+    await peer.send("x\n");
+    await peer.finish();
+    return await peer.rest();
+  }));
+  await finished;
+  assertEquals(replies, peers.map(() => "x\n"));
+});
+
 Deno.test("serve shutdown ends a peer that never stops asking", async () => {
   await using running = serveTest(echo, { drainTimeout: 0 });
   using peer = await Peer.to(running);
@@ -640,6 +659,7 @@ Deno.test("serve shutdown forces what is left at the drain timeout", async () =>
   await peer.send("slow\n");
   await held.calls(1);
   const finished = running.server.shutdown();
+  clock.advance(10);
   await running.events.next("drain");
   clock.advance(4999);
   await settle();
