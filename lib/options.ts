@@ -16,7 +16,7 @@ import {
   framings,
 } from "./framing/mod.ts";
 import type { ErrorHandler } from "./handler.ts";
-import type { ProxyVersion } from "./proxy_protocol.ts";
+import { type ProxyVersion, proxyVersions } from "./proxy_protocol.ts";
 
 /**
  * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
@@ -132,7 +132,7 @@ export interface ServeOptions<State = Record<string, unknown>> {
 export type ProxyMode = "off" | ProxyVersion;
 
 /** The modes, in the order the documentation has them. */
-export const proxyModes: readonly ProxyMode[] = ["off", "v1", "v2", "any"];
+export const proxyModes: readonly ProxyMode[] = ["off", ...proxyVersions];
 
 /** Whose PROXY header is believed, and in which versions. */
 export interface ProxyTrust {

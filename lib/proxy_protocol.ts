@@ -3,11 +3,11 @@
  * a connection's bytes to say whose they are.
  *
  * The specification is HAProxy's
- * (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt); the sections
- * named below are its.
+ * (https://github.com/haproxy/haproxy/blob/master/doc/proxy-protocol.txt); the
+ * sections named below are its.
  *
  * Nothing here finds out whether there is a header. The specification forbids
- * it (section 2): a stranger who may send one has any address he likes. Read
+ * it (section 2): a stranger who may send one can claim any address. Read
  * headers from addresses that are trusted, and from those always.
  *
  * @module
@@ -19,10 +19,10 @@ import { canonicalIPv6 } from "./cidr.ts";
 import { ParleyError, quote } from "./errors.ts";
 
 /** The names of what may be accepted, for flags and messages. */
-export const proxyVersions = ["v1", "v2", "any"] as const;
+export const proxyVersions: readonly ProxyVersion[] = ["v1", "v2", "any"];
 
 /** Which versions of the header are accepted. */
-export type ProxyVersion = typeof proxyVersions[number];
+export type ProxyVersion = "v1" | "v2" | "any";
 
 /** What a header says. */
 export interface ProxyHeader {
