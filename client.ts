@@ -8,7 +8,7 @@ import { formatHostPort } from "./lib/address.ts";
 import { clientFlags } from "./lib/cli/client_flags.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { History } from "./lib/cli/history.ts";
-import { lines } from "./lib/cli/lines.ts";
+import { splitLines } from "./lib/cli/lines.ts";
 import { type BatchResult, runBatch } from "./lib/cli/batch.ts";
 import { runPrompt } from "./lib/cli/prompt.ts";
 import { parseTarget } from "./lib/cli/target.ts";
@@ -67,15 +67,22 @@ async function main(): Promise<number> {
   }
 
   const encoder = new TextEncoder();
-  const requests = target.requests.length > 0
-    ? ReadableStream.from(target.requests.map((text) => encoder.encode(text)))
-    : lines(Deno.stdin.readable, flags["max-frame"]);
+  const { lines: requests, failure } = target.requests.length > 0
+    ? {
+      lines: ReadableStream.from(
+        target.requests.map((text) => encoder.encode(text)),
+      ),
+      failure: () => undefined,
+    }
+    : splitLines(Deno.stdin.readable, flags["max-frame"]);
   const result = await runBatch(client, requests, Deno.stdout.writable, flags);
   client.close();
   if (result.outputClosed) return 0;
   if (result.failure !== undefined) {
     return fail(result.failure, unanswered(result));
   }
+  const inputFailure = failure();
+  if (inputFailure !== undefined) return fail(inputFailure);
   return flags.e && result.errors > 0 ? 1 : 0;
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { formatAddr } from "./lib/address.ts";
+import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { serverFlags } from "./lib/cli/server_flags.ts";
 import { handlers } from "./lib/handlers/mod.ts";
@@ -26,8 +26,6 @@ async function main(): Promise<void> {
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
   const { flags } = readFlags();
-  const warning = runtimeWarning(Deno.version.deno);
-  if (warning !== undefined) console.error(`server: ${warning}`);
 
   let server: ParleyServer;
   try {
@@ -64,8 +62,11 @@ async function main(): Promise<void> {
       handlers[flags.handler],
     );
   } catch (error) {
-    fail(`cannot listen on ${flags.hostname}:${flags.port}: ${why(error)}`, 1);
+    const place = formatHostPort(flags.hostname, flags.port);
+    fail(`cannot listen on ${place}: ${why(error)}`, 1);
   }
+  const warning = runtimeWarning(Deno.version.deno);
+  if (warning !== undefined) console.error(`server: ${warning}`);
   onSignals(server);
   // What is bound needs no permission any more, and nothing else is needed.
   await Deno.permissions.revoke({ name: "net" });
@@ -135,7 +136,8 @@ function why(error: unknown): string {
   if (error instanceof Deno.errors.PermissionDenied) {
     return "the system allows it to privileged users only (--port takes 0 or 1024 to 65535)";
   }
-  return error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  return `${message} (--hostname and --port say where to listen)`;
 }
 
 function finish(text: string): never {

@@ -3,7 +3,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 
 import { formatAddr } from "../lib/address.ts";
 import { type CommandLine, parseFlags, UsageError } from "../lib/cli/flags.ts";
-import { lines, LineTooLongError } from "../lib/cli/lines.ts";
+import { splitLines } from "../lib/cli/lines.ts";
 import { serverFlags } from "../lib/cli/server_flags.ts";
 import { parseTarget } from "../lib/cli/target.ts";
 import { Deadlines } from "../lib/deadlines.ts";
@@ -101,6 +101,9 @@ Deno.test("parseFlags names what is wrong, and what is allowed", () => {
     ],
     [["--port", "1e3"], {}, '--port is "1e3", expected'],
     [["--port"], {}, '--port is "", expected a whole number'],
+    [["--port", "-1"], {}, '--port is "-1", expected a whole number'],
+    [["--port", "--help"], {}, '--port is "", expected a whole number'],
+    [["--help=x"], {}, '--help is "x", expected no value'],
     [
       [],
       { PARLEY_PORT: "70000" },
@@ -155,13 +158,14 @@ Deno.test("parseTarget reads hosts and ports in every form", () => {
       [["host:99999"], 'port is "99999"'],
       [["host", "99999"], 'port is "99999"'],
       [["[::1]:x"], 'port is "x"'],
+      [["[::1"], 'server is "[::1", expected [HOST]:PORT'],
     ] as const
   ) {
     assertThrows(() => parseTarget(args), UsageError, message);
   }
 });
 
-Deno.test("lines cuts input into requests, however it comes", async () => {
+Deno.test("splitLines cuts input into requests, however it comes", async () => {
   const table: [string[], string[]][] = [
     [["a\nb\n"], ["a", "b"]],
     [["a\n", "\n", "b"], ["a", "", "b"]],
@@ -174,12 +178,35 @@ Deno.test("lines cuts input into requests, however it comes", async () => {
   ];
   for (const [chunks, expected] of table) {
     const input = ReadableStream.from(chunks.map(bytes));
-    const got = await Array.fromAsync(lines(input, 10));
+    const got = await Array.fromAsync(splitLines(input, 10).lines);
     assertEquals(got.map(text), expected, JSON.stringify(chunks));
   }
 });
 
-Deno.test("lines fails at a line that is too long, before it is whole", async () => {
+Deno.test("splitLines ends in front of a line that is too long", async () => {
+  for (
+    const [chunks, expected, number] of [
+      [["12345\n123456\n1\n"], ["12345"], 2],
+      [["ok\r\n12345\r\n123", "456\n"], ["ok", "12345"], 3],
+      [["12345\r", "6\n"], [], 1],
+      [["12345\r", "\n", "12345"], ["12345", "12345"], undefined],
+      [["123456"], [], 1],
+    ] as const
+  ) {
+    const input = ReadableStream.from(chunks.map(bytes));
+    const { lines, failure } = splitLines(input, 5);
+    const got = await Array.fromAsync(lines);
+    assertEquals(got.map(text), [...expected]);
+    assertEquals(
+      failure(),
+      number &&
+        `input line ${number} is longer than 5 bytes, the maximum ` +
+          "(--max-frame sets it)",
+    );
+  }
+});
+
+Deno.test("splitLines ends before an endless line is whole", async () => {
   let pulled = 0;
   const endless = new ReadableStream<Uint8Array>({
     pull(controller) {
@@ -187,19 +214,9 @@ Deno.test("lines fails at a line that is too long, before it is whole", async ()
       controller.enqueue(bytes(pulled === 1 ? "ok\n" : "xxxxx"));
     },
   });
-  const got: string[] = [];
-  let failure: unknown;
-  try {
-    for await (const line of lines(endless, 100)) got.push(text(line));
-  } catch (error) {
-    failure = error;
-  }
-  assertEquals(got, ["ok"]);
-  assertEquals(failure instanceof LineTooLongError, true);
-  assertEquals(
-    (failure as Error).message,
-    "input line 2 is longer than 100 bytes, the maximum (--max-frame sets it)",
-  );
+  const { lines, failure } = splitLines(endless, 100);
+  assertEquals((await Array.fromAsync(lines)).map(text), ["ok"]);
+  assertEquals(failure()?.startsWith("input line 2 is longer"), true);
 });
 
 Deno.test("Deadlines are never early, and late by two intervals at most", () => {

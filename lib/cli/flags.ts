@@ -78,7 +78,7 @@ export function parseFlags<Table extends FlagTable>(
 ): CommandLine<Table> {
   const names = Object.keys(table);
   const isSwitch = (name: string) => table[name].placeholder === undefined;
-  const parsed = parseArgs(args, {
+  const parsed = parseArgs(joinValues(table, args), {
     // "_" keeps what is no flag from being read as numbers.
     string: ["_", ...names.filter((name) => !isSwitch(name))],
     boolean: names.filter(isSwitch),
@@ -97,6 +97,37 @@ export function parseFlags<Table extends FlagTable>(
     flags: values as FlagValues<Table>,
     rest: [...parsed._.map(String), ...parsed["--"] ?? []],
   };
+}
+
+/**
+ * Writes `--name value` as `--name=value`, so that a value may begin with a
+ * dash and be told as what it is: a bad value, not an unknown flag.
+ */
+function joinValues(table: FlagTable, args: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i];
+    if (arg === "--") return [...joined, ...args.slice(i)];
+    const [, name, value] = /^--?([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    const flag = name !== undefined && Object.hasOwn(table, name)
+      ? table[name]
+      : undefined;
+    if (flag === undefined) joined.push(arg);
+    else if (flag.placeholder === undefined) {
+      if (value !== undefined) {
+        throw new UsageError(
+          `${dashed(name)} is ${quote(value)}, expected no value`,
+        );
+      }
+      joined.push(arg);
+    } else if (value === undefined) {
+      const next = args[i + 1] ?? "";
+      const taken = next !== "--" && !next.startsWith("--");
+      joined.push(`${arg}=${taken ? next : ""}`);
+      if (taken) i++;
+    } else joined.push(arg);
+  }
+  return joined;
 }
 
 function valueOf<Value>(

@@ -10,9 +10,12 @@ import { DelimiterStream } from "@std/streams";
 const LF = 10;
 const CR = 13;
 
-/** A line of input is longer than a request may be. */
-export class LineTooLongError extends Error {
-  override name = "LineTooLongError";
+/** A stream of lines. */
+export interface Lines {
+  /** The lines, without their endings. */
+  readonly lines: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Why they ended before the input did, if they did. */
+  readonly failure: () => string | undefined;
 }
 
 /**
@@ -20,16 +23,19 @@ export class LineTooLongError extends Error {
  * dropped; the last one may lack its LF.
  *
  * @param input The bytes.
- * @param max The longest line in bytes. A longer one fails the stream while it
- * is read, so that no more than it is ever held.
- * @returns The lines, without their endings.
+ * @param max The longest line in bytes. The lines end in front of a longer
+ * one, and no more of it is ever held.
  */
-export function lines(
+export function splitLines(
   input: ReadableStream<Uint8Array>,
   max: number,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return input
-    .pipeThrough(lengthGuard(max))
+): Lines {
+  let failure: string | undefined;
+  const lines = input
+    .pipeThrough(lengthGuard(max, (number) => {
+      failure = `input line ${number} is longer than ${max} bytes, ` +
+        "the maximum (--max-frame sets it)";
+    }))
     // The endings stay on until here: what comes without any is the end of the
     // input, and no line if there is nothing in it.
     .pipeThrough(
@@ -39,45 +45,46 @@ export function lines(
       new TransformStream({
         transform(line, controller) {
           let end = line.length;
-          if (end === 0) return;
-          if (line[end - 1] === LF) {
-            end--;
-            if (line[end - 1] === CR) end--;
-          }
+          const whole = line[end - 1] === LF;
+          // What is there of a line that is too long is no line.
+          if (end === 0 || (!whole && failure !== undefined)) return;
+          if (whole && line[--end - 1] === CR) end--;
           controller.enqueue(line.subarray(0, end));
         },
       }),
     );
+  return { lines, failure: () => failure };
 }
 
 /** Passes bytes on, until a line gets longer than `max`. */
 function lengthGuard(
   max: number,
+  tooLong: (number: number) => void,
 ): TransformStream<Uint8Array, Uint8Array> {
   let number = 1;
   let length = 0;
+  let endsInCr = false;
   return new TransformStream({
     transform(chunk, controller) {
-      let from = 0;
-      let lf;
-      while ((lf = chunk.indexOf(LF, from)) !== -1) {
-        check(length + lf - from);
-        number++;
-        length = 0;
-        from = lf + 1;
+      for (let from = 0; from < chunk.length;) {
+        const lf = chunk.indexOf(LF, from);
+        const end = lf === -1 ? chunk.length : lf;
+        length += end - from;
+        if (end > from) endsInCr = chunk[end - 1] === CR;
+        // The CR of an ending does not count, nor does one that may be it.
+        if (length - Number(endsInCr) > max) {
+          controller.enqueue(chunk.subarray(0, from));
+          tooLong(number);
+          return controller.terminate();
+        }
+        if (lf !== -1) {
+          number++;
+          length = 0;
+          endsInCr = false;
+        }
+        from = end + 1;
       }
-      length += chunk.length - from;
-      check(length);
       controller.enqueue(chunk);
     },
   });
-
-  function check(length: number) {
-    // One more may be the CR of the ending.
-    if (length <= max + 1) return;
-    throw new LineTooLongError(
-      `input line ${number} is longer than ${max} bytes, the maximum ` +
-        "(--max-frame sets it)",
-    );
-  }
 }

@@ -54,6 +54,9 @@ export function parseTarget(args: readonly string[]): Target {
 function splitPlace(place: string): [string, string | undefined] {
   const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
   if (bracketed !== null) return [bracketed[1], bracketed[2]];
+  if (/[[\]]/.test(place)) {
+    throw new UsageError(`server is ${quote(place)}, expected [HOST]:PORT`);
+  }
   const colon = place.indexOf(":");
   // More than one colon is an IPv6 address without brackets, and no port.
   if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];

@@ -1,0 +1,415 @@
+// The programs at a real terminal: `script` gives them one, its input is what
+// is typed and its output is the screen.
+
+import { commands, type Handler, serve } from "../lib/mod.ts";
+import {
+  cleanEnv,
+  commandLine,
+  testPrograms,
+  testWithTools,
+  type Way,
+} from "./_programs.ts";
+import { Peer } from "./_fixtures.ts";
+// @ts-types="../lib/std_types/assert.d.ts"
+import { assert, assertEquals } from "@std/assert";
+
+const TOOLS = ["script", "stty", "sh"];
+
+const UP = "\x1b[A";
+const CTRL_C = "\x03";
+const CTRL_D = "\x04";
+
+/** A terminal with one program in it. */
+class Terminal implements AsyncDisposable {
+  /** All that came, with what moves the cursor. */
+  raw = "";
+  readonly #child: Deno.ChildProcess;
+  readonly #keys: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #screen: ReadableStreamDefaultReader<string>;
+  /** How much of the screen's text has been looked at. */
+  #seen = 0;
+
+  constructor(command: string[], env: Record<string, string> = {}) {
+    const quoted = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+    const shell = `stty cols 80 rows 24; exec ${quoted.join(" ")}`;
+    this.#child = new Deno.Command("script", {
+      args: ["-qefc", shell, "/dev/null"],
+      cwd: new URL("../", import.meta.url),
+      clearEnv: true,
+      // What it says of itself now and then is not what is tested.
+      env: {
+        ...cleanEnv(),
+        SHELL: "/bin/sh",
+        DENO_NO_UPDATE_CHECK: "1",
+        ...env,
+      },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#keys = this.#child.stdin.getWriter();
+    this.#screen = this.#child.stdout
+      .pipeThrough(new TextDecoderStream())
+      .getReader();
+  }
+
+  /** Waits until the screen shows a text, below what was waited for before. */
+  async shows(text: string): Promise<void> {
+    while (true) {
+      const at = this.#text().indexOf(text, this.#seen);
+      if (at !== -1) {
+        this.#seen = at + text.length;
+        return;
+      }
+      const { value, done } = await this.#screen.read();
+      if (done) {
+        throw new Error(`The screen does not show "${text}":\n${this.#text()}`);
+      }
+      this.raw += value;
+    }
+  }
+
+  async types(keys: string): Promise<void> {
+    await this.#keys.write(new TextEncoder().encode(keys));
+  }
+
+  /** Waits for the program's end, for its exit code. */
+  async code(): Promise<number> {
+    for (let chunk; !(chunk = await this.#screen.read()).done;) {
+      this.raw += chunk.value;
+    }
+    return (await this.#child.status).code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      // The terminal goes, and what runs in it is told so by SIGHUP.
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#screen.cancel();
+    await this.#keys.abort().catch(() => {});
+  }
+
+  #text(): string {
+    // deno-lint-ignore no-control-regex
+    return this.raw.replace(/\x1b\[[0-9;?]*[A-Za-z]|\r/g, "");
+  }
+}
+
+/** A server in this process that a client at a terminal can be told about. */
+function serveHere(port = 0, handler: Handler = commands) {
+  const server = serve({ hostname: "127.0.0.1", port }, handler);
+  const { port: bound } = server.addr as Deno.NetAddr;
+  return { server, port: bound, place: `127.0.0.1:${bound}` };
+}
+
+/** A client that is at its prompt. */
+async function prompt(
+  way: Way,
+  place: string,
+  { env = { PARLEY_HISTORY: "" }, flags = [] }: {
+    env?: Record<string, string>;
+    flags?: string[];
+  } = {},
+): Promise<Terminal> {
+  const command = [...commandLine(way, "client"), ...flags, place];
+  const terminal = new Terminal(command, env);
+  try {
+    await terminal.shows(`${place}> `);
+  } catch (error) {
+    await terminal[Symbol.asyncDispose]();
+    throw error;
+  }
+  return terminal;
+}
+
+/** Registers a test of a client at its prompt. */
+function testPrompt(name: string, fn: (way: Way) => Promise<void>): void {
+  testPrograms(name, fn, TOOLS);
+}
+
+testPrompt("prompt names the server and shows replies", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  await terminal.types("UPPER one\r");
+  await terminal.shows("\nONE\n");
+  await terminal.shows(`${place}> `);
+  await terminal.types("FOO\r");
+  await terminal.shows('\nERR unknown command: "FOO" (try HELP)\n');
+  await terminal.shows(`${place}> `);
+});
+
+testPrompt("prompt takes lines pasted at once in order", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  await terminal.types("DELAY 50 late\r\rUPPER b\rUPPER c\rexit\r");
+  await terminal.shows("\nlate\n");
+  await terminal.shows("B\n");
+  await terminal.shows("C\n");
+  assertEquals(await terminal.code(), 0);
+});
+
+testPrompt("prompt lets a line be edited", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  const left = "\x1b[D";
+  const backspace = "\x7f";
+  await terminal.types(`UPPER axxc${left}${backspace}${backspace}b\r`);
+  await terminal.shows("\nABC\n");
+});
+
+for (
+  const [name, keys, code] of [
+    ["exit", "exit\r", 0],
+    ["quit", "quit\r", 0],
+    ["Ctrl-D", CTRL_D, 0],
+    ["Ctrl-C", CTRL_C, 130],
+    ["Ctrl-C in mid-line", `PI${CTRL_C}`, 130],
+  ] as const
+) {
+  testPrompt(`prompt ends with ${code} at ${name}`, async (way) => {
+    const { server, place } = serveHere();
+    await using _server = server;
+    await using terminal = await prompt(way, place);
+    await terminal.types(keys);
+    assertEquals(await terminal.code(), code);
+  });
+}
+
+testPrompt(
+  "prompt ends with 130 at Ctrl-C while a request waits",
+  async (way) => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const place = `127.0.0.1:${listener.addr.port}`;
+    await using terminal = await prompt(way, place);
+    using peer = new Peer(await listener.accept());
+    await terminal.types("PING\r");
+    assertEquals(await peer.receive(5), "PING\n");
+    await terminal.types(CTRL_C);
+    assertEquals(await terminal.code(), 130);
+  },
+);
+
+testPrompt("prompt keeps its history in a private file", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = `${folder}/history`;
+    const env = { PARLEY_HISTORY: path };
+    for (const word of ["one", "two"]) {
+      await using terminal = await prompt(way, place, { env });
+      await terminal.types(`UPPER ${word}\r`);
+      await terminal.shows(word.toUpperCase());
+      await terminal.types("exit\r");
+      assertEquals(await terminal.code(), 0);
+    }
+    assertEquals(await Deno.readTextFile(path), "UPPER one\nUPPER two\n");
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+
+    // Somebody has been less careful; the next run is not.
+    await Deno.chmod(path, 0o644);
+    await using terminal = await prompt(way, place, { env });
+    assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    await terminal.types(UP);
+    await terminal.shows("UPPER two");
+    await terminal.types(UP);
+    await terminal.shows("UPPER one");
+    await terminal.types("s\r");
+    await terminal.shows("\nONES\n");
+    await terminal.types(CTRL_D);
+    assertEquals(await terminal.code(), 0);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+testPrompt(
+  "prompt keeps its history at home if not told where",
+  async (way) => {
+    const { server, place } = serveHere();
+    await using _server = server;
+    const home = await Deno.makeTempDir();
+    try {
+      await using terminal = await prompt(way, place, {
+        env: { HOME: home, DENO_DIR: await denoDir() },
+      });
+      await terminal.types("UPPER one\r");
+      await terminal.shows("\nONE\n");
+      await terminal.types(CTRL_D);
+      assertEquals(await terminal.code(), 0);
+      const path = `${home}/.parley_history`;
+      assertEquals(await Deno.readTextFile(path), "UPPER one\n");
+      assertEquals((await Deno.stat(path)).mode! & 0o777, 0o600);
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
+  },
+);
+
+for (
+  const [name, settings] of [
+    ["--no-history", { flags: ["--no-history"] }],
+    ["PARLEY_HISTORY=", { env: { PARLEY_HISTORY: "" } }],
+  ] as const
+) {
+  testPrompt(`prompt keeps no history with ${name}`, async (way) => {
+    const { server, place } = serveHere();
+    await using _server = server;
+    const home = await Deno.makeTempDir();
+    try {
+      await using terminal = await prompt(way, place, {
+        flags: [...settings.flags ?? []],
+        env: { HOME: home, DENO_DIR: await denoDir(), ...settings.env },
+      });
+      await terminal.types("UPPER one\r");
+      await terminal.shows("\nONE\n");
+      await terminal.types(CTRL_D);
+      assertEquals(await terminal.code(), 0);
+      for await (const { name } of Deno.readDir(home)) {
+        assert(!name.includes("history"), `there is ${name}`);
+      }
+    } finally {
+      await Deno.remove(home, { recursive: true });
+    }
+  });
+}
+
+testPrompt("prompt works where its history cannot be kept", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  const command = [...commandLine(way, "client"), place];
+  const env = { PARLEY_HISTORY: "/nowhere/at/all" };
+  await using terminal = new Terminal(command, env);
+  await terminal.shows("client: no history: ");
+  await terminal.shows(`${place}> `);
+  await terminal.types("UPPER one\r");
+  await terminal.shows("\nONE\n");
+});
+
+testPrompt("prompt says at once that the connection is lost", async (way) => {
+  const { server, port, place } = serveHere();
+  await using terminal = await prompt(way, place);
+  await terminal.types("UPPER ab");
+  await terminal.shows("UPPER ab");
+  await server.shutdown();
+  await terminal.shows("connection lost");
+  // What is being typed stays.
+  await terminal.shows(`${place}> UPPER ab`);
+  await using _server = serveHere(port).server;
+  await terminal.types("c\r");
+  await terminal.shows("\nABC\n");
+  await terminal.types("UPPER d\r");
+  await terminal.shows("\nD\n");
+});
+
+testPrompt("prompt goes on while there is no server", async (way) => {
+  const { server, port, place } = serveHere();
+  await using terminal = await prompt(way, place);
+  await server.shutdown();
+  await terminal.shows("connection lost");
+  await terminal.types("UPPER one\r");
+  await terminal.shows("refused");
+  await terminal.shows(`${place}> `);
+  await using _server = serveHere(port).server;
+  await terminal.types("UPPER two\r");
+  await terminal.shows("\nTWO\n");
+});
+
+testPrompt("prompt reconnects after a request lost its reply", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  await terminal.types("CLOSE\r");
+  await terminal.shows(`closed by ${place}`);
+  await terminal.shows(`${place}> `);
+  await terminal.types("UPPER one\r");
+  await terminal.shows("\nONE\n");
+  // One word about it is enough.
+  assert(!terminal.raw.includes("connection lost"), terminal.raw);
+});
+
+testPrompt("prompt reconnects after a reply that is too large", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  const flags = ["--max-frame", "1KiB"];
+  await using terminal = await prompt(way, place, {
+    flags,
+    env: { PARLEY_HISTORY: "" },
+  });
+  await terminal.types("SIZE 2000\r");
+  await terminal.shows("too large");
+  await terminal.shows(`${place}> `);
+  await terminal.types("UPPER one\r");
+  await terminal.shows("\nONE\n");
+});
+
+testPrompt("prompt goes on after a reply that came too late", async (way) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const place = `127.0.0.1:${listener.addr.port}`;
+  await using terminal = await prompt(way, place, {
+    flags: ["--timeout", "100ms"],
+    env: { PARLEY_HISTORY: "" },
+  });
+  using peer = new Peer(await listener.accept());
+  await terminal.types("one\r");
+  assertEquals(await peer.receive(4), "one\n");
+  await terminal.shows("within 100 ms");
+  await terminal.shows(`${place}> `);
+  await peer.send("the first\n");
+  await terminal.types("two\r");
+  assertEquals(await peer.receive(4), "two\n");
+  await peer.send("the second\n");
+  await terminal.shows("\nthe second\n");
+  assert(!terminal.raw.includes("the first"), terminal.raw);
+});
+
+testPrompt("prompt shows control characters escaped", async (way) => {
+  const { server, place } = serveHere(0, () => "\x1b[31mred\x07\x7f\u009b1m");
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  await terminal.types("go\r");
+  await terminal.shows("\n\\x1b[31mred\\x07\\x7f\\x9b1m\n");
+  assert(!terminal.raw.includes("\x1b[31m"), "the terminal was told to");
+});
+
+testPrograms("server drains at Ctrl-C in a terminal", async (way) => {
+  await assertDrains([...commandLine(way, "server")]);
+}, TOOLS);
+
+// The terminal sends the signal to the task runner too. What that makes of it
+// must not reach the server as the second signal, the one of a user in a hurry.
+testWithTools(
+  "deno task server drains at Ctrl-C in a terminal",
+  TOOLS,
+  () => assertDrains([Deno.execPath(), "task", "server"]),
+);
+
+async function assertDrains(command: string[]): Promise<void> {
+  const flags = ["--hostname", "127.0.0.1", "--port", "0"];
+  await using terminal = new Terminal([...command, ...flags]);
+  await terminal.shows("ready to accept connections");
+  const [, port] = / listening on 127\.0\.0\.1:(\d+) /.exec(terminal.raw)!;
+  const addr = { hostname: "127.0.0.1", port: Number(port) };
+  using peer = await Peer.to({ addr: { ...addr, transport: "tcp" } });
+  const asked = await peer.ask("PING\nDELAY 300 x\n", "PONG\n");
+  assertEquals(asked, "PONG\n");
+  await terminal.types(CTRL_C);
+  assertEquals(await peer.rest(), "x\n");
+  assertEquals(await terminal.code(), 0);
+}
+
+/** Where Deno keeps what is downloaded, which a new home would hide. */
+async function denoDir(): Promise<string> {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json"],
+    cwd: new URL("../", import.meta.url),
+  }).output();
+  return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
+}
