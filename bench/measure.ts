@@ -1,0 +1,209 @@
+/**
+ * Runs a scenario: its peers take turns, and each turn gives a sample.
+ *
+ * @module
+ */
+
+import { at, BUILD } from "./paths.ts";
+import { type Peer, peers } from "./peers.ts";
+import { run, type RunningServer, serverOf } from "./processes.ts";
+import type { Scenario } from "./scenarios.ts";
+
+/** Times from the sending of a batch to its last reply, in microseconds. */
+export interface Latency {
+  /** Half of the batches took no longer. */
+  readonly p50: number;
+  /** 99% took no longer. */
+  readonly p99: number;
+  /** 99.9% took no longer. */
+  readonly p999: number;
+  /** None took longer. */
+  readonly max: number;
+}
+
+/** What went wrong, in connections. */
+export interface Failures {
+  /** Not accepted. */
+  readonly refused: number;
+  /** Reset by the server. */
+  readonly reset: number;
+  /** Closed, or silent, with a reply owing. */
+  readonly lost: number;
+  /** Answered with other bytes than were sent. */
+  readonly wrong: number;
+}
+
+/** One turn of one peer. */
+export interface Sample {
+  /** By the names of the scenario's figures. */
+  readonly values: Readonly<Record<string, number>>;
+  /** None where only the start was timed. */
+  readonly latency?: Latency;
+  /** None where only the start was timed. */
+  readonly failures?: Failures;
+}
+
+/** How long and how often. */
+export interface Effort {
+  /** Turns of each peer. */
+  readonly rounds: number;
+  /** Seconds that a turn is measured. */
+  readonly seconds: number;
+  /** Seconds before, in which buffers grow and queues fill. */
+  readonly warmup: number;
+  /** The same before a server's first turn, in which engines compile. */
+  readonly first: number;
+  /** Seconds for memory to settle. */
+  readonly settle: number;
+  /** Seconds after which there are no further rounds, whatever `rounds` is. */
+  readonly total: number;
+}
+
+/** The line of JSON that the load generator prints. */
+interface Printed extends Latency, Failures {
+  readonly requestsPerSecond: number;
+  readonly megabytesPerSecond: number;
+  readonly emptyKiB?: number;
+  readonly idleKiB?: number;
+  readonly movedKiB?: number;
+}
+
+/** How long a turn may take beyond what it was asked to. */
+const GRACE_MS = 200_000;
+
+/**
+ * Runs a scenario.
+ *
+ * @param scenario The scenario.
+ * @param names Its peers that can run here.
+ * @param effort How long and how often.
+ * @param share Seconds after which no further round begins.
+ * @returns The samples of each peer. A peer that failed has none for that turn.
+ */
+export async function measure(
+  scenario: Scenario,
+  names: readonly string[],
+  effort: Effort,
+  share: number,
+): Promise<Map<string, Sample[]>> {
+  const samples = new Map<string, Sample[]>(names.map((name) => [name, []]));
+  const servers = new Map<string, RunningServer>();
+  // Memory and the start are those of a fresh process. Under load all servers
+  // stand ready, the silent ones at no cost, and keep what they have compiled.
+  const { mode, move = 0 } = scenario;
+  const fresh = mode === "start" || move > 0;
+  const rounds = Math.min(scenario.rounds ?? effort.rounds, effort.rounds * 2);
+  const began = performance.now();
+  // The first start of a program reads it from disk. It does not count.
+  const start = mode === "start" ? -1 : 0;
+  try {
+    for (let round = start; round < rounds; round++) {
+      const spent = (performance.now() - began) / 1000;
+      if (round > 0 && spent > share) break;
+      for (const name of names) {
+        try {
+          let sample;
+          if (mode === "start") {
+            sample = await timeStart(scenario, peers[name], name === "hello");
+          } else {
+            const server = servers.get(name) ??
+              await serverOf(peers[name].command(scenario));
+            servers.set(name, server);
+            const warmup = round === 0 ? effort.first : effort.warmup;
+            const turn = { ...effort, warmup };
+            sample = sampleOf(scenario, await load(scenario, server, turn));
+          }
+          if (round >= 0) samples.get(name)?.push(sample);
+        } catch (error) {
+          const why = error instanceof Error ? error.message : error;
+          console.error(`bench: ${scenario.name}, "${name}": ${why}`);
+        }
+        // A server is given time to close its connections, at 10,000 a second:
+        // it would do so in the turn of the next.
+        await new Promise((done) =>
+          setTimeout(done, scenario.connections / 10)
+        );
+        if (fresh) {
+          await servers.get(name)?.stop();
+          servers.delete(name);
+        }
+      }
+    }
+  } finally {
+    for (const server of servers.values()) await server.stop();
+  }
+  return samples;
+}
+
+async function load(
+  { mode, connections, depth, payload, framing, move = 0 }: Scenario,
+  { port, pid }: RunningServer,
+  { seconds, warmup, settle }: Pick<Effort, "seconds" | "warmup" | "settle">,
+): Promise<Printed> {
+  const flags = { port, mode, connections, depth, payload, framing };
+  const more = mode === "idle"
+    ? { pid, settle: move > 0 ? settle : 0, move, opening: 2048 }
+    : { seconds, warmup };
+  const text = await run(
+    [
+      at(`${BUILD}load`),
+      ...Object.entries({ ...flags, ...more }).map(([name, value]) =>
+        `--${name}=${value}`
+      ),
+    ],
+    GRACE_MS + 1000 * (seconds + warmup + 2 * settle),
+    { quiet: false },
+  );
+  return JSON.parse(text);
+}
+
+function sampleOf(
+  { mode, figures, connections }: Scenario,
+  printed: Printed,
+): Sample {
+  const { p50, p99, p999, max, refused, reset, lost, wrong } = printed;
+  const latency = { p50, p99, p999, max };
+  const failures = { refused, reset, lost, wrong };
+  const { requestsPerSecond, megabytesPerSecond } = printed;
+  if (mode === "idle") {
+    const { emptyKiB = 0, idleKiB = 0, movedKiB = 0 } = printed;
+    const values = {
+      accept: requestsPerSecond,
+      idle: (idleKiB - emptyKiB) / connections,
+      "idle-moved": (movedKiB - emptyKiB) / connections,
+    };
+    return { values, latency, failures };
+  }
+  const [{ name, unit }] = figures;
+  const value = unit === "MB/s" ? megabytesPerSecond : requestsPerSecond;
+  return { values: { [name]: value }, latency, failures };
+}
+
+/** Times a process from its start to its first reply, or to its end. */
+async function timeStart(
+  scenario: Scenario,
+  peer: Peer,
+  ends: boolean,
+): Promise<Sample> {
+  const command = peer.command(scenario);
+  const began = performance.now();
+  let took;
+  if (ends) {
+    await run(command, GRACE_MS);
+    took = performance.now() - began;
+  } else {
+    const server = await serverOf(command);
+    try {
+      using conn = await Deno.connect({
+        hostname: "127.0.0.1",
+        port: server.port,
+      });
+      await conn.write(new TextEncoder().encode("hello\n"));
+      await conn.read(new Uint8Array(64));
+      took = performance.now() - began;
+    } finally {
+      await server.stop();
+    }
+  }
+  return { values: { [scenario.figures[0].name]: took } };
+}

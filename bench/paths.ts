@@ -1,0 +1,43 @@
+/**
+ * Where the benchmark finds and leaves its files.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+
+/** The repository. */
+const ROOT = new URL("../", import.meta.url);
+
+/**
+ * The path of a file of the repository, wherever the benchmark is started.
+ *
+ * @param name Its name, from the repository's root.
+ */
+export function at(name: string): string {
+  return fileURLToPath(new URL(name, ROOT));
+}
+
+/** Programs built, and what is no full result. Ignored by git. */
+export const BUILD = "bench/.build/";
+
+/** Results of the last full run. */
+export const RESULTS = "bench/results/";
+
+/** Charts of the last full run. */
+export const CHARTS = "docs/bench/";
+
+/**
+ * Whether a file is there.
+ *
+ * @param name Its name, from the repository's root.
+ */
+export async function exists(name: string): Promise<boolean> {
+  try {
+    await Deno.stat(at(name));
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,90 @@
+/*
+ * Echo on Node's `net`, with framing: `node node_net.mjs line|length`.
+ *
+ * Finds each frame, calls a handler with it, frames the reply, and sends the
+ * replies to all frames of one chunk in one write. Stops reading while the peer
+ * does not. No size limit, no deadline. Runs on Bun too.
+ */
+import { Buffer } from "node:buffer";
+import net from "node:net";
+import process from "node:process";
+
+const LF = Buffer.from("\n");
+
+/** The handler: the reply is the request. */
+const echo = (request) => request;
+
+function line() {
+  let partial = [];
+  return (chunk, out) => {
+    let start = 0;
+    for (;;) {
+      const end = chunk.indexOf(10, start);
+      if (end === -1) break;
+      let request = chunk.subarray(start, end);
+      if (partial.length > 0) {
+        // Joined once, when the line is whole: no byte is copied twice.
+        request = Buffer.concat([...partial, request]);
+        partial = [];
+      }
+      out.push(echo(request), LF);
+      start = end + 1;
+    }
+    if (start < chunk.length) partial.push(chunk.subarray(start));
+  };
+}
+
+function length() {
+  let chunks = [];
+  let received = 0;
+  let needed = 4;
+  return (chunk, out) => {
+    chunks.push(chunk);
+    received += chunk.length;
+    if (received < needed) return;
+    const bytes = chunks.length === 1 ? chunk : Buffer.concat(chunks);
+    let start = 0;
+    needed = 4;
+    while (bytes.length - start >= 4) {
+      const frame = 4 + bytes.readUInt32BE(start);
+      if (bytes.length - start < frame) {
+        needed = frame;
+        break;
+      }
+      const reply = echo(bytes.subarray(start + 4, start + frame));
+      const header = Buffer.allocUnsafe(4);
+      header.writeUInt32BE(reply.length);
+      out.push(header, reply);
+      start += frame;
+    }
+    chunks = start < bytes.length ? [bytes.subarray(start)] : [];
+    received = bytes.length - start;
+  };
+}
+
+const decoder = process.argv[2] === "length" ? length : line;
+
+const server = net.createServer({ noDelay: true }, (socket) => {
+  const decode = decoder();
+  socket.on("data", (chunk) => {
+    const out = [];
+    decode(chunk, out);
+    if (out.length === 0) return;
+    // A large reply is not worth a copy; small ones are cheaper joined.
+    let taken = true;
+    if (chunk.length < 16384) {
+      taken = socket.write(Buffer.concat(out));
+    } else {
+      socket.cork();
+      for (const part of out) taken = socket.write(part);
+      socket.uncork();
+    }
+    if (!taken) socket.pause();
+  });
+  socket.on("drain", () => socket.resume());
+  socket.on("error", () => socket.destroy());
+});
+
+server.listen({ host: "127.0.0.1", port: 0, backlog: 4096 }, () => {
+  console.log(server.address().port);
+});

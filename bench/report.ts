@@ -1,0 +1,234 @@
+/**
+ * Turns samples into tables: medians, spreads and ratios.
+ *
+ * @module
+ */
+
+import type { Failures, Latency, Sample } from "./measure.ts";
+import { peers } from "./peers.ts";
+import type { Figure, Scenario } from "./scenarios.ts";
+
+/** One peer in a table. */
+export interface Row {
+  /** Its name in `peers.ts`. */
+  readonly peer: string;
+  /** The middle one of all turns. */
+  readonly median: number;
+  /** The least. */
+  readonly min: number;
+  /** The most. */
+  readonly max: number;
+  /** All turns, in order. */
+  readonly values: readonly number[];
+  /** The medians of the turns' latencies, the maximum of their maxima. */
+  readonly latency?: Latency;
+  /** The sums of the turns' failures. */
+  readonly failures?: Failures;
+  /** The median against the medians of the baselines, by their names. */
+  readonly ratios: Readonly<Record<string, number>>;
+}
+
+/** One figure of one scenario. */
+export interface Table extends Figure {
+  /** The scenario that it comes from. */
+  readonly scenario: string;
+  /** The peers that have a value. */
+  readonly rows: readonly Row[];
+}
+
+/** How baselines are called in the heads of columns. */
+const SHORT: Readonly<Record<string, string>> = {
+  node: "Node",
+  bare: "bare Deno",
+  epoll: "C epoll",
+  hello: "hello",
+  parleyOff: "all off",
+};
+
+/**
+ * Makes the tables of a scenario.
+ *
+ * @param scenario The scenario.
+ * @param samples What was measured, by peer.
+ */
+export function tablesOf(
+  scenario: Scenario,
+  samples: ReadonlyMap<string, readonly Sample[]>,
+): Table[] {
+  return scenario.figures.map((figure) => {
+    const medians = new Map<string, number>();
+    for (const [peer, turns] of samples) {
+      if (turns.length === 0) continue;
+      medians.set(peer, median(turns.map(({ values }) => values[figure.name])));
+    }
+    const rows = [...medians].map(([peer, middle]): Row => {
+      const turns = samples.get(peer) ?? [];
+      const values = turns.map(({ values }) => values[figure.name]);
+      const ratios: Record<string, number> = {};
+      for (const baseline of scenario.baselines) {
+        const base = medians.get(baseline);
+        if (base !== undefined && base !== 0) ratios[baseline] = middle / base;
+      }
+      return {
+        peer,
+        median: middle,
+        min: Math.min(...values),
+        max: Math.max(...values),
+        values,
+        latency: latencyOf(turns),
+        failures: failuresOf(turns),
+        ratios,
+      };
+    });
+    return { ...figure, scenario: scenario.name, rows };
+  });
+}
+
+/**
+ * Prints a table for a terminal.
+ *
+ * @param table The table.
+ */
+export function textOf({ title, unit, better, rows }: Table): string {
+  const baselines = Object.keys(rows[0]?.ratios ?? {});
+  // Those who wait for memory or for a start have no latency of interest.
+  const timed = rows.some(({ latency }) => latency !== undefined) &&
+    unit.endsWith("/s");
+  const lines = [[
+    "",
+    unit,
+    "min..max",
+    ...baselines.map((name) => `x ${SHORT[name] ?? name}`),
+    ...(timed ? ["p50 us", "p99 us", "p99.9 us", "max us"] : []),
+    "failures",
+  ]];
+  for (const row of rows) {
+    const { latency } = row;
+    const times = latency && [
+      latency.p50,
+      latency.p99,
+      latency.p999,
+      latency.max,
+    ].map((us) => Math.round(us).toLocaleString("en"));
+    lines.push([
+      peers[row.peer].label,
+      formatNumber(row.median),
+      `${formatNumber(row.min)}..${formatNumber(row.max)}`,
+      ...baselines.map((name) => row.ratios[name]?.toFixed(2) ?? ""),
+      ...(timed ? times ?? ["", "", "", ""] : []),
+      failureText(row.failures),
+    ]);
+  }
+  const widths = lines[0].map((_, i) =>
+    Math.max(...lines.map((line) => line[i].length))
+  );
+  const body = lines.map((line) =>
+    line.map((cell, i) =>
+      i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])
+    ).join("  ").trimEnd()
+  );
+  return `${title} (${better} is better)\n${body.join("\n")}\n`;
+}
+
+/**
+ * The table of ratios for the README.
+ *
+ * @param tables All tables of a run.
+ */
+export function markdownOf(tables: readonly Table[]): string {
+  const usual = ["node", "bare", "epoll"];
+  const lines = [
+    "| | Parley | × Node `net` | × bare Deno loop | × C epoll |",
+    "| --- | ---: | ---: | ---: | ---: |",
+  ];
+  const others: string[] = [];
+  for (const { title, unit, rows, better } of tables) {
+    for (const { peer, median, ratios } of rows) {
+      if (usual.some((name) => name in ratios)) {
+        if (peer !== "parley") continue;
+        const sign = better === "lower" ? " (lower is better)" : "";
+        const cells = usual.map((name) => ratios[name]?.toFixed(2) ?? "");
+        lines.push(
+          `| ${title}${sign} | ${formatNumber(median)} ${unit} | ${
+            cells.join(" | ")
+          } |`,
+        );
+      } else if (["parleyOn", "server"].includes(peer)) {
+        for (const [name, ratio] of Object.entries(ratios)) {
+          const what = `${peers[peer].label} against ${peers[name].label}`;
+          others.push(`- ${title}: ${what}: ${ratio.toFixed(2)} ×`);
+        }
+      }
+    }
+  }
+  const flat = flatness(tables);
+  if (flat !== undefined) {
+    others.push(
+      `- Cost per request with 10,000 connections against 10: ${
+        flat.toFixed(2)
+      } ×`,
+    );
+  }
+  return [...lines, "", ...others].join("\n").trimEnd() + "\n";
+}
+
+/**
+ * A number with three digits that count, and its thousands apart.
+ *
+ * @param value The number.
+ */
+export function formatNumber(value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return value.toLocaleString("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
+}
+
+function flatness(tables: readonly Table[]): number | undefined {
+  const rate = (name: string) =>
+    tables.find((table) => table.name === name)
+      ?.rows.find(({ peer }) => peer === "parley")?.median;
+  const few = rate("connections-10");
+  const many = rate("connections-10000");
+  if (few === undefined || many === undefined) return undefined;
+  return few / many;
+}
+
+function latencyOf(turns: readonly Sample[]): Latency | undefined {
+  const all = turns.flatMap(({ latency }) => latency ?? []);
+  if (all.length === 0) return undefined;
+  return {
+    p50: median(all.map(({ p50 }) => p50)),
+    p99: median(all.map(({ p99 }) => p99)),
+    p999: median(all.map(({ p999 }) => p999)),
+    max: Math.max(...all.map(({ max }) => max)),
+  };
+}
+
+function failuresOf(turns: readonly Sample[]): Failures | undefined {
+  const all = turns.flatMap(({ failures }) => failures ?? []);
+  if (all.length === 0) return undefined;
+  const sum = { refused: 0, reset: 0, lost: 0, wrong: 0 };
+  for (const { refused, reset, lost, wrong } of all) {
+    sum.refused += refused;
+    sum.reset += reset;
+    sum.lost += lost;
+    sum.wrong += wrong;
+  }
+  return sum;
+}
+
+function failureText(failures: Failures | undefined): string {
+  if (failures === undefined) return "";
+  const some = Object.entries(failures).filter(([, count]) => count > 0);
+  if (some.length === 0) return "none";
+  return some.map(([name, count]) => `${count} ${name}`).join(", ");
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length % 2 === 1) return sorted[middle];
+  return (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,191 @@
+/**
+ * The benchmark: `deno task bench`.
+ *
+ * Only wires: the scenarios are in `scenarios.ts`, the servers in `peers.ts`,
+ * the turns in `measure.ts`, the tables in `report.ts`, the charts in
+ * `chart.ts`.
+ *
+ * @module
+ */
+
+import {
+  flagHelp,
+  parseFlags,
+  UsageError,
+  type ValueFlag,
+} from "../lib/cli/flags.ts";
+import { buildHello, buildPrograms } from "./build.ts";
+import { chartOf } from "./chart.ts";
+import { type Effort, measure } from "./measure.ts";
+import { at, BUILD, CHARTS, RESULTS } from "./paths.ts";
+import { availablePeers, peers } from "./peers.ts";
+import { killAll } from "./processes.ts";
+import { markdownOf, type Table, tablesOf, textOf } from "./report.ts";
+import { quickScenarios, type Scenario, scenarios } from "./scenarios.ts";
+
+const FULL: Effort = {
+  rounds: 5,
+  seconds: 1,
+  warmup: 0.3,
+  first: 1,
+  settle: 2,
+  total: Infinity,
+};
+
+/** The last rounds go beyond `total` by a little: all end within a minute. */
+const QUICK: Effort = {
+  rounds: 3,
+  seconds: 0.25,
+  warmup: 0.1,
+  first: 0.3,
+  settle: 0.3,
+  total: 47,
+};
+
+const flagTable = {
+  quick: { help: "fewer scenarios and peers, within a minute" },
+  only: {
+    placeholder: "NAME",
+    help: "only the scenario of that name, or those whose names start so",
+    default: "",
+    shown: "all",
+    expected: "the start of a scenario's name",
+    env: false,
+    parse: (text) => text,
+  } satisfies ValueFlag<string>,
+  rounds: positive("N", "turns of each server", "5, or 3 with --quick"),
+  seconds: positive("S", "length of a turn", "1, or 0.25 with --quick"),
+  markdown: { help: "print the table of ratios for the README, too" },
+  help: { help: "print this and end" },
+};
+
+if (import.meta.main) {
+  // Nobody else ends the servers when a terminal's Ctrl-C ends this program.
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    Deno.addSignalListener(signal, async () => {
+      await killAll();
+      Deno.exit(code);
+    });
+  }
+  try {
+    await main();
+  } catch (error) {
+    console.error(`bench: ${error instanceof Error ? error.message : error}`);
+    Deno.exitCode = error instanceof UsageError ? 2 : 1;
+  } finally {
+    await killAll();
+  }
+}
+
+async function main(): Promise<void> {
+  const { flags } = parseFlags(flagTable, Deno.args, () => undefined);
+  if (flags.help) {
+    const names = scenarios.map(({ name }) => name).join(", ");
+    console.log(
+      `Usage: deno task bench [flags]\n\n${flagHelp(flagTable)}\n\n` +
+        `Scenarios: ${names}`,
+    );
+    return;
+  }
+  const all = flags.quick ? quickScenarios : scenarios;
+  const exact = all.filter(({ name }) => name === flags.only);
+  const wanted = exact.length > 0
+    ? exact
+    : all.filter(({ name }) => name.startsWith(flags.only));
+  if (wanted.length === 0) {
+    throw new UsageError(`--only is "${flags.only}": no scenario starts so`);
+  }
+  const usual = flags.quick ? QUICK : FULL;
+  const effort = {
+    ...usual,
+    rounds: flags.rounds ?? usual.rounds,
+    seconds: flags.seconds ?? usual.seconds,
+  };
+
+  const began = performance.now();
+  await buildPrograms();
+  if (wanted.some(({ peers }) => peers.includes("hello"))) await buildHello();
+  const tables = await runAll(wanted, effort);
+  if (flags.markdown) console.log(markdownOf(tables));
+
+  // Pictures in the documentation come from a full run, never from a part.
+  const full = !flags.quick && flags.only === "";
+  await save(tables, effort, full);
+  const minutes = ((performance.now() - began) / 60_000).toFixed(1);
+  const where = full ? `${RESULTS} and ${CHARTS}` : BUILD;
+  console.error(`bench: ${minutes} minutes; results are in ${where}`);
+}
+
+async function runAll(
+  wanted: readonly Scenario[],
+  effort: Effort,
+): Promise<Table[]> {
+  const named = new Set(wanted.flatMap(({ peers }) => peers));
+  const available = await availablePeers(
+    Object.keys(peers).filter((name) => named.has(name)),
+  );
+  const tables: Table[] = [];
+  const began = performance.now();
+  for (const [i, scenario] of wanted.entries()) {
+    console.error(`bench: ${i + 1} of ${wanted.length}: ${scenario.name}`);
+    const names = scenario.peers.filter((name) => available.has(name));
+    // What one scenario leaves of its share, the next ones have.
+    const left = effort.total - (performance.now() - began) / 1000;
+    const share = left * turns(scenario) /
+      wanted.slice(i).map(turns).reduce((a, b) => a + b);
+    const samples = await measure(scenario, names, effort, share);
+    for (const table of tablesOf(scenario, samples)) {
+      console.log(textOf(table));
+      tables.push(table);
+    }
+  }
+  return tables;
+}
+
+/** Turns in a round: how long one scenario takes against another. */
+function turns({ peers }: Scenario): number {
+  return peers.length;
+}
+
+async function save(
+  tables: readonly Table[],
+  effort: Effort,
+  full: boolean,
+): Promise<void> {
+  const results = at(full ? RESULTS : BUILD);
+  const charts = at(full ? CHARTS : `${BUILD}charts/`);
+  await Deno.mkdir(results, { recursive: true });
+  await Deno.mkdir(charts, { recursive: true });
+  const { hardwareConcurrency } = navigator;
+  const machine = {
+    deno: Deno.version.deno,
+    target: Deno.build.target,
+    cpus: hardwareConcurrency,
+  };
+  const date = new Date().toISOString().slice(0, 10);
+  const { rounds, seconds, warmup } = effort;
+  const report = { date, machine, rounds, seconds, warmup, tables };
+  await Deno.writeTextFile(
+    `${results}latest.json`,
+    JSON.stringify(report, null, 2) + "\n",
+  );
+  for (const table of tables) {
+    await Deno.writeTextFile(`${charts}${table.name}.svg`, chartOf(table));
+  }
+}
+
+function positive(
+  placeholder: string,
+  help: string,
+  shown: string,
+): ValueFlag<number | undefined> {
+  return {
+    placeholder,
+    help,
+    default: undefined,
+    shown,
+    expected: "a number above 0",
+    env: false,
+    parse: (text) => Number(text) > 0 ? Number(text) : undefined,
+  };
+}

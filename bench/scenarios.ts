@@ -1,0 +1,230 @@
+/**
+ * What is measured.
+ *
+ * @module
+ */
+
+import type { Job } from "./peers.ts";
+
+/** One number that a scenario gives: one table, one chart. */
+export interface Figure {
+  /** Names the chart; the key in a sample's values. */
+  readonly name: string;
+  /** The heading. */
+  readonly title: string;
+  /** What the number counts. */
+  readonly unit: string;
+  /** Which way is good. */
+  readonly better: "higher" | "lower";
+}
+
+/** One kind of load, on several peers. */
+export interface Scenario extends Job {
+  /** For `--only`. */
+  readonly name: string;
+  /**
+   * What the load generator does; with `start` it does nothing, and the time
+   * from the start of the process to the first reply is taken.
+   */
+  readonly mode: "echo" | "connect" | "idle" | "start";
+  /** How many connections. */
+  readonly connections: number;
+  /** How many frames are sent before the replies are awaited. */
+  readonly depth: number;
+  /** Bytes that each connection moves before its memory is read again. */
+  readonly move?: number;
+  /** What comes out. */
+  readonly figures: readonly Figure[];
+  /** The peers, in the order they take turns. */
+  readonly peers: readonly string[];
+  /** Those that the others are compared with. */
+  readonly baselines: readonly string[];
+  /** How often each peer has its turn, if not as often as usual. */
+  readonly rounds?: number;
+}
+
+const BASELINES = ["node", "bare", "epoll"];
+
+const ALL = [
+  "epoll",
+  "threads",
+  "bare",
+  "streams",
+  "node",
+  "bun",
+  "erlang",
+  "parley",
+  "server",
+];
+
+const KiB = 1024;
+const MiB = 1024 ** 2;
+
+const common = {
+  mode: "echo",
+  framing: "line",
+  payload: 64,
+  connections: 64,
+  depth: 1,
+  peers: ALL,
+  baselines: BASELINES,
+} as const;
+
+/** The full run. */
+export const scenarios: readonly Scenario[] = [
+  echo("depth-1", "64-byte lines, one at a time", {}),
+  echo("depth-16", "64-byte lines, 16 at a time", { depth: 16 }),
+  echo("frame-1k", "1 KiB frames", { framing: "length", payload: KiB }),
+  frames("frame-64k", "64 KiB frames", {
+    framing: "length",
+    payload: 64 * KiB,
+    connections: 16,
+  }),
+  frames("frame-1m", "1 MiB frames", {
+    framing: "length",
+    payload: MiB,
+    connections: 16,
+  }),
+  frames("line-64k", "64 KiB lines", { payload: 64 * KiB, connections: 16 }),
+  echo("connections-1", "64-byte lines", { connections: 1 }),
+  echo("connections-10", "64-byte lines", { connections: 10 }),
+  echo("connections-1000", "64-byte lines", { connections: 1000 }),
+  echo("connections-10000", "64-byte lines", { connections: 10_000 }),
+  {
+    ...common,
+    name: "connect",
+    mode: "connect",
+    figures: [{
+      name: "connect",
+      title: "Connect, one 64-byte line, close; 64 at a time",
+      unit: "connections/s",
+      better: "higher",
+    }],
+  },
+  accept(10_000, ALL),
+  idle(10_000, ALL.filter((name) => name !== "streams")),
+  {
+    ...common,
+    name: "start",
+    mode: "start",
+    figures: [{
+      name: "start",
+      title: "Start of the process to the first reply",
+      unit: "ms",
+      better: "lower",
+    }],
+    peers: ["epoll", "node", "bare", "hello", "parley", "server"],
+    baselines: ["hello"],
+    rounds: 10,
+  },
+  options("options-1", 1),
+  options("options-16", 16),
+];
+
+/** What `--quick` runs: the numbers that change first, on fewer peers. */
+export const quickScenarios: readonly Scenario[] = scenarios.flatMap(
+  (scenario): Scenario[] => {
+    const peers = ["epoll", "bare", "node", "parley"];
+    switch (scenario.name) {
+      case "depth-1":
+      case "depth-16":
+      case "frame-64k":
+      case "frame-1m":
+      case "connect":
+        return [{ ...scenario, peers }];
+      case "idle":
+        return [idle(1000, ["bare", "node", "parley"])];
+      case "start":
+      case "options-16":
+        return [scenario];
+      default:
+        return [];
+    }
+  },
+);
+
+function echo(
+  name: string,
+  what: string,
+  changes: Partial<Scenario>,
+  unit = "requests/s",
+): Scenario {
+  const scenario = { ...common, ...changes, name };
+  const title = `${what}, ${inWords(scenario.connections)}`;
+  return { ...scenario, figures: [{ name, title, unit, better: "higher" }] };
+}
+
+function frames(
+  name: string,
+  what: string,
+  changes: Partial<Scenario>,
+): Scenario {
+  return echo(name, what, changes, "MB/s");
+}
+
+/** Opens connections in a row, and nothing more. */
+function accept(connections: number, peers: readonly string[]): Scenario {
+  return {
+    ...common,
+    name: "accept",
+    mode: "idle",
+    connections,
+    peers,
+    figures: [{
+      name: "accept",
+      title: `Opening ${inWords(connections)} in a row, one reply each`,
+      unit: "connections/s",
+      better: "higher",
+    }],
+  };
+}
+
+function idle(connections: number, peers: readonly string[]): Scenario {
+  const memory = { unit: "KiB per connection", better: "lower" } as const;
+  return {
+    ...common,
+    name: "idle",
+    mode: "idle",
+    connections,
+    move: MiB,
+    // The frames in which each connection moves its MiB.
+    framing: "length",
+    payload: 64 * KiB,
+    peers,
+    // Moving it takes long, and memory varies little.
+    rounds: 2,
+    figures: [
+      {
+        name: "idle",
+        title: `Resident memory, ${inWords(connections)}, idle`,
+        ...memory,
+      },
+      {
+        name: "idle-moved",
+        title: `Resident memory, ${
+          inWords(connections)
+        }, idle again after 1 MiB each`,
+        ...memory,
+      },
+    ],
+  };
+}
+
+function inWords(connections: number): string {
+  const many = connections.toLocaleString("en");
+  return `${many} connection${connections === 1 ? "" : "s"}`;
+}
+
+function options(name: string, depth: number): Scenario {
+  return {
+    ...echo(
+      name,
+      `Limits, deadlines and events; 64-byte lines, depth ${depth}`,
+      {
+        depth,
+      },
+    ),
+    peers: ["parleyOff", "parley", "parleyOn"],
+    baselines: ["parleyOff"],
+  };
+}
