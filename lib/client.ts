@@ -395,7 +395,8 @@ export class PipelinedClient implements Client, Expirable {
     const { inbox } = connection;
     try {
       while (true) {
-        await connection.read(inbox.space());
+        const space = inbox.space();
+        connection.took(await connection.read(space), space);
         while (inbox.length > 0) {
           const next = this.#decoder.decode(
             inbox.bytes,

@@ -50,7 +50,7 @@ export class Connection {
   }
 
   /**
-   * Reads once into the inbox. `eof` tells whether the peer has finished.
+   * Reads once. Hand what it gives to {@linkcode took}.
    *
    * The wait ends with bytes, with the peer's end, with the peer's reset
    * (throws), or with `close()` (throws). At most one read may be pending.
@@ -58,8 +58,18 @@ export class Connection {
    * @param space Where to: `inbox.space()`, or `inbox.tail()` while views of
    * the inbox are in use.
    */
-  async read(space: Uint8Array<ArrayBuffer>): Promise<void> {
-    const n = await this.#transport.read(space);
+  read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    return this.#transport.read(space);
+  }
+
+  /**
+   * Takes what a read has brought into the inbox. It is apart from the read,
+   * for a wrapper around each would cost a promise for each.
+   *
+   * @param n What the read gave; null sets `eof`.
+   * @param space Where it was told to read to.
+   */
+  took(n: number | null, space: Uint8Array<ArrayBuffer>): void {
     if (n === null) {
       this.eof = true;
       return;
@@ -75,7 +85,8 @@ export class Connection {
   async discard(): Promise<void> {
     while (!this.eof) {
       this.inbox.release();
-      await this.read(this.inbox.space());
+      const space = this.inbox.space();
+      this.took(await this.read(space), space);
     }
   }
 

@@ -141,6 +141,7 @@ export class Session implements Expirable {
   #refusal: Refusal | undefined;
   #reason: CloseReason | undefined;
   #error: unknown;
+  #frameError: FrameError | undefined;
   #requests = 0;
   /** A request has come in whole, and its reply is not out yet. */
   #owing = false;
@@ -275,16 +276,24 @@ export class Session implements Expirable {
       if (this.#draining) this.#lastCall();
       if (unread) unread = false;
       else if (this.#ahead !== undefined) await this.#ahead;
-      else if (!connection.eof) await connection.read(inbox.space());
+      else if (!connection.eof) {
+        const space = inbox.space();
+        connection.took(await connection.read(space), space);
+      }
       // The last call came while we waited, and the peer has been told.
       if (this.#reason !== undefined) return await connection.discard();
 
-      const error = await this.#answerAll();
-      if (error !== undefined) {
+      let answering;
+      while ((answering = this.#answerSome()) !== undefined) await answering;
+      if (this.#frameError !== undefined) {
+        const error = this.#frameError;
         return await this.#finish("frame_error", error, replies.frame(error));
       }
       if (this.#info.closing) return await this.#finish(this.#info.closing);
-      if (this.#outbox.length > 0) await this.#flush();
+      if (this.#outbox.length > 0) {
+        await this.#write(this.#outbox.view());
+        this.#outbox.clear();
+      }
       if (this.#owing) {
         // Only a whole request moves this deadline: dribbling does not.
         this.#owing = false;
@@ -310,7 +319,8 @@ export class Session implements Expirable {
     this.deadline = this.#context.deadlines.in(PROXY_TIMEOUT);
     try {
       while (true) {
-        await connection.read(inbox.space());
+        const space = inbox.space();
+        connection.took(await connection.read(space), space);
         const { bytes, start, end } = inbox;
         const header = parseProxyHeader(bytes, start, end, version);
         if (header !== undefined) {
@@ -345,36 +355,41 @@ export class Session implements Expirable {
   }
 
   /**
-   * Answers every whole request in the inbox, in order.
+   * Answers the whole requests in the inbox, in order.
    *
-   * @returns What is wrong with the bytes behind them, if anything is.
+   * @returns What to wait for before the next can be answered; or nothing once
+   * all are, the session is to close, or `#frameError` says what is wrong with
+   * the bytes behind them.
    */
-  async #answerAll(): Promise<FrameError | undefined> {
-    const { inbox } = this.connection;
+  #answerSome(): Promise<void> | undefined {
+    const { inbox, eof } = this.connection;
     const codec = this.#codec;
-    try {
-      while (inbox.length > 0) {
-        const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
-        if (next === 0) break;
-        inbox.start = next;
-        this.#owing = true;
-        // The view stays valid: nothing moves in the inbox until the next read.
-        const answering = this.#answer(
-          inbox.bytes.subarray(codec.payloadStart, codec.payloadEnd),
-        );
-        if (answering !== undefined) await answering;
-        if (this.#info.closing) return undefined;
+    while (inbox.length > 0 && this.#info.closing === undefined) {
+      let next;
+      try {
+        next = codec.decode(inbox.bytes, inbox.start, inbox.end);
+      } catch (error) {
+        if (!(error instanceof FrameError)) throw error;
+        this.#frameError = error;
+        return;
       }
-    } catch (error) {
-      if (error instanceof FrameError) return error;
-      throw error;
-    }
-    // A peer that has finished will not complete this frame.
-    if (this.connection.eof && inbox.length > 0) {
-      return new FrameError(
-        "malformed",
-        `stream ended after ${inbox.length} bytes of a frame`,
+      if (next === 0) {
+        // A peer that has finished will not complete this frame.
+        if (eof) {
+          this.#frameError = new FrameError(
+            "malformed",
+            `stream ended after ${inbox.length} bytes of a frame`,
+          );
+        }
+        return;
+      }
+      inbox.start = next;
+      this.#owing = true;
+      // The view stays valid: nothing moves in the inbox until the next read.
+      const answering = this.#answer(
+        inbox.bytes.subarray(codec.payloadStart, codec.payloadEnd),
       );
+      if (answering !== undefined) return answering;
     }
   }
 
@@ -475,7 +490,8 @@ export class Session implements Expirable {
     const tail = this.connection.inbox.tail();
     if (tail.length === 0) return;
     this.#ahead = this.connection.read(tail).then(
-      () => {
+      (n) => {
+        this.connection.took(n, tail);
         this.#ahead = undefined;
         if (this.#interrupt !== undefined) this.#readAhead();
       },
@@ -567,10 +583,10 @@ export class Session implements Expirable {
     this.#outbox.clear();
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
+  #write(bytes: Uint8Array): Promise<void> {
     this.#phase = "writing";
     this.#progress();
-    await this.connection.write(bytes, this.#progress);
+    return this.connection.write(bytes, this.#progress);
   }
 
   /** A peer that takes something, however slowly, is not stuck. */
