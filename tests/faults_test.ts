@@ -1,0 +1,325 @@
+// What goes wrong outside: descriptors run out, the server is killed, a handler
+// reaches for what it may not have. These start programs of their own.
+
+// @ts-types="../lib/std_types/assert.d.ts"
+import { assert, assertEquals, assertMatch } from "@std/assert";
+// @ts-types="../lib/std_types/streams.d.ts"
+import { TextLineStream, toText } from "@std/streams";
+
+import { testWithTools } from "./_programs.ts";
+import { Peer, turnOfLoop } from "./_fixtures.ts";
+
+const ROOT = new URL("../", import.meta.url);
+
+/** A server of its own process, with what it prints line by line. */
+class Child implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #stderr: Promise<string>;
+
+  constructor(command: string, args: string[]) {
+    this.#child = new Deno.Command(command, {
+      args,
+      cwd: ROOT,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#lines = this.#child.stdout
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream())
+      .getReader();
+    this.#stderr = toText(this.#child.stderr);
+  }
+
+  async line(): Promise<string> {
+    return (await this.#lines.read()).value ?? "";
+  }
+
+  /** Where it listens, once it says so. */
+  async place(): Promise<{ addr: Deno.Addr }> {
+    const line = await this.line();
+    const port = Number(/:(\d+)/.exec(line)?.[1]);
+    return { addr: { transport: "tcp", hostname: "127.0.0.1", port } };
+  }
+
+  /** Sends a signal, and waits for the end. */
+  async end(signal: Deno.Signal): Promise<string> {
+    this.#child.kill(signal);
+    await this.#child.status;
+    return await this.#stderr;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+    await this.#lines.cancel();
+    await this.#stderr;
+  }
+}
+
+const server = [
+  Deno.execPath(),
+  "run",
+  "--no-prompt",
+  "--allow-net",
+  "--allow-env=PARLEY_*",
+  "server.ts",
+  "--hostname",
+  "127.0.0.1",
+  "--port",
+  "0",
+];
+
+testWithTools(
+  "server lives through a lack of descriptors, and serves again",
+  ["sh"],
+  async () => {
+    // The shell lowers its own limit, then becomes the server.
+    await using child = new Child("sh", [
+      "-c",
+      `ulimit -n 60; exec "$@" --max-connections 0`,
+      "sh",
+      ...server,
+    ]);
+    const place = await child.place();
+    // More than it has descriptors for: the rest wait in the kernel's queue.
+    const peers: Peer[] = [];
+    for (let i = 0; i < 120; i++) peers.push(await Peer.to(place));
+    const replies = peers.map((peer) => peer.ask("PING\n", "PONG\n"));
+    assertEquals(await replies[0], "PONG\n");
+    const answered = new Set<number>();
+    replies.forEach((reply, i) => reply.then(() => answered.add(i)));
+    // As those who have their reply leave, those who wait get theirs.
+    for (let i = 0; i < peers.length; i++) {
+      assertEquals(await replies[i], "PONG\n");
+      peers[i].conn.close();
+    }
+    assertEquals(answered.size, 120);
+    const stderr = await child.end("SIGTERM");
+    assertMatch(stderr, /cannot accept: .*Too many open files/);
+    assertMatch(stderr, /finished, 0 connections forced/);
+  },
+);
+
+testWithTools(
+  "server tells those over its limit so, at the limit of descriptors, too",
+  ["sh"],
+  async () => {
+    await using child = new Child("sh", [
+      "-c",
+      `ulimit -n 80; exec "$@" --max-connections 20`,
+      "sh",
+      ...server,
+    ]);
+    const place = await child.place();
+    const held = await Promise.all(
+      Array.from({ length: 20 }, () => Peer.to(place)),
+    );
+    for (const peer of held) {
+      assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+    }
+    for (let i = 0; i < 200; i++) {
+      using peer = await Peer.to(place);
+      assertEquals(
+        await peer.rest(),
+        "ERR busy: 20 connections are open, the maximum\n",
+      );
+    }
+    for (const peer of held) {
+      assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+      peer.conn.close();
+    }
+    await child.end("SIGTERM");
+  },
+);
+
+testWithTools(
+  "client says which requests have no reply when the server is killed",
+  ["sh"],
+  async () => {
+    await using child = new Child(server[0], server.slice(1));
+    const { addr } = await child.place();
+    const client = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        "--allow-net",
+        "--allow-env=PARLEY_*,HOME",
+        "client.ts",
+        `127.0.0.1:${(addr as Deno.NetAddr).port}`,
+      ],
+      cwd: ROOT,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const stderr = toText(client.stderr);
+    const output = client.stdout
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream())
+      .getReader();
+    const input = client.stdin.getWriter();
+    let asked = 0;
+    // It asks on and on, until nobody takes its requests any more.
+    const asking = (async () => {
+      while (true) {
+        await input.write(new TextEncoder().encode(`ECHO ${++asked}\n`));
+      }
+    })().catch(() => {});
+    let replies = 0;
+    const next = async () => {
+      const { value } = await output.read();
+      if (value === undefined) return false;
+      assertEquals(value, String(++replies));
+      return true;
+    };
+    while (replies < 2000) assert(await next());
+    await child.end("SIGKILL");
+    while (await next());
+    const { code } = await client.status;
+    await asking;
+    input.releaseLock();
+    assertEquals(code, 1);
+    const said = await stderr;
+    const [, first] =
+      /^client: no reply to requests? (\d+)(?: to \d+)?: Connection (?:closed|reset) by 127/
+        .exec(said) ?? [];
+    // Killed between two requests, it may owe nothing, and says only that.
+    if (first === undefined) assertMatch(said, /^client: Connection /);
+    else assertEquals(Number(first), replies + 1);
+  },
+);
+
+testWithTools(
+  "server leaves a handler no file, no program and no other host",
+  ["sh"],
+  async () => {
+    // What `server` does once it is bound, with a handler that tries it all.
+    const program = `
+      import { serve } from "./lib/mod.ts";
+      const tries = {
+        read: () => Deno.readTextFileSync("deno.json"),
+        write: () => Deno.writeTextFileSync("x", ""),
+        run: () => new Deno.Command("true").outputSync(),
+        env: () => Deno.env.get("PARLEY_PORT"),
+        connect: () => Deno.connect({ port: 1 }),
+        listen: () => Deno.listen({ port: 0 }),
+      };
+      const server = serve({ hostname: "127.0.0.1", port: 0 }, async (request) => {
+        try {
+          await tries[new TextDecoder().decode(request)]();
+          return "done";
+        } catch (error) {
+          return error.name;
+        }
+      });
+      await Deno.permissions.revoke({ name: "net" });
+      await Deno.permissions.revoke({ name: "env" });
+      console.log(\`:\${server.addr.port}\`);
+    `;
+    // The two lines that matter are the program's own.
+    const own = await Deno.readTextFile(new URL("server.ts", ROOT));
+    for (const line of program.match(/await Deno\.permissions.*;/g)!) {
+      assert(own.includes(line), line);
+    }
+    await using child = new Child(Deno.execPath(), [
+      "run",
+      "--no-prompt",
+      "--no-check",
+      "--ext=ts",
+      ...server.filter((arg) => arg.startsWith("--allow")),
+      "data:application/typescript," +
+      encodeURIComponent(
+        program.replace("./lib/mod.ts", new URL("lib/mod.ts", ROOT).href),
+      ),
+    ]);
+    using peer = await Peer.to(await child.place());
+    for (const what of ["read", "write", "run", "env", "connect", "listen"]) {
+      assertEquals(await peer.ask(`${what}\n`, "NotCapable\n"), "NotCapable\n");
+    }
+  },
+);
+
+testWithTools(
+  "a link that is cut in the middle frees the server's place in time",
+  ["ip", "sh"],
+  async () => {
+    const name = `parley${Deno.pid}`;
+    const script = `
+      set -e
+      ip netns add ${name}
+      trap 'ip netns delete ${name}' EXIT
+      ip netns exec ${name} ip link set lo up
+      ip link add ${name}a type veth peer name ${name}b netns ${name}
+      ip addr add 10.255.255.1/30 dev ${name}a
+      ip link set ${name}a up
+      ip netns exec ${name} ip addr add 10.255.255.2/30 dev ${name}b
+      ip netns exec ${name} ip link set ${name}b up
+      echo ready
+      # Until it is told that the link may be cut.
+      read -r cut
+      ip link set ${name}a down
+      echo cut
+      read -r end
+    `;
+    const net = new Deno.Command("sh", {
+      args: ["-c", script],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const said = net.stdout.pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream()).getReader();
+    const tell = net.stdin.getWriter();
+    try {
+      assertEquals((await said.read()).value, "ready");
+      await using child = new Child("ip", [
+        "netns",
+        "exec",
+        name,
+        ...server.map((arg) => arg === "127.0.0.1" ? "10.255.255.2" : arg),
+        "--idle-timeout",
+        "300ms",
+      ]);
+      const { addr } = await child.place();
+      const { port } = addr as Deno.NetAddr;
+      const conn = await Deno.connect({ hostname: "10.255.255.2", port });
+      using peer = new Peer(conn);
+      assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+      await tell.write(new TextEncoder().encode("cut\n"));
+      assertEquals((await said.read()).value, "cut");
+      // Nothing of the peer can reach the server any more, not even its end;
+      // the server frees the place by its own clock, and so drains at once.
+      while (await connections(name, port) > 0) await turnOfLoop();
+      const stderr = await child.end("SIGTERM");
+      assertMatch(stderr, /draining 0 connections/);
+    } finally {
+      await tell.close();
+      await said.cancel();
+      await net.status;
+    }
+  },
+);
+
+/** How many connections a port in a namespace has. */
+async function connections(name: string, port: number): Promise<number> {
+  const { stdout } = await new Deno.Command("ip", {
+    args: [
+      "netns",
+      "exec",
+      name,
+      "ss",
+      "-Htn",
+      "state",
+      "established",
+      `sport = :${port}`,
+    ],
+    stderr: "null",
+  }).output();
+  return new TextDecoder().decode(stdout).split("\n").filter(Boolean).length;
+}
