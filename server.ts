@@ -19,6 +19,12 @@ ${flagHelp(serverFlags)}
 
 SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
 
+/**
+ * At a terminal, `deno task` passes Ctrl-C on to a program that has had it from
+ * the terminal already. So what comes this soon there is the same keystroke.
+ */
+const SAME_KEYSTROKE = 250;
+
 if (import.meta.main) await main();
 
 async function main(): Promise<void> {
@@ -115,13 +121,17 @@ function readFlags() {
 
 function onSignals(server: ParleyServer): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
-  let draining = false;
+  const patience = Deno.stdin.isTerminal() ? SAME_KEYSTROKE : 0;
+  let drainingSince: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
     Deno.addSignalListener(signal, () => {
-      if (draining) Deno.exit(codes[signal]);
-      draining = true;
-      server.shutdown();
+      if (drainingSince === undefined) {
+        drainingSince = performance.now();
+        server.shutdown();
+      } else if (performance.now() - drainingSince >= patience) {
+        Deno.exit(codes[signal]);
+      }
     });
   }
 }

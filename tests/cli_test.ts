@@ -267,6 +267,7 @@ const effects: Record<string, Effect> = {
     async check(server) {
       using peer = await Peer.to(server);
       await peer.send("PINGS\nPINGED\n");
+      await peer.finish();
       assertMatch(
         await peer.rest(),
         /^ERR unknown .*\nERR frame too large: .*maximum is 5\n$/,
@@ -279,6 +280,8 @@ const effects: Record<string, Effect> = {
       using first = await Peer.to(server);
       await assertReplies(first, "PING\n", "PONG\n");
       using second = await Peer.to(server);
+      // So that this ends even if nobody refuses it.
+      await second.finish();
       assertMatch(await second.rest(), /^ERR busy: .*1.*\n$/);
       await assertReplies(first, "PING\n", "PONG\n");
     },
