@@ -246,6 +246,41 @@ testWithTools(
 );
 
 testWithTools(
+  "serve holds the process, unless it is unref'd",
+  ["sh"],
+  async () => {
+    const lib = new URL("lib/mod.ts", ROOT).href;
+    const run = async (calls: string) => {
+      const program = `
+        import { echo, serve } from ${JSON.stringify(lib)};
+        const server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
+        ${calls}
+        console.log(\`:\${server.addr.port}\`);
+      `;
+      const child = new Child(Deno.execPath(), [
+        "run",
+        "--no-check",
+        "--allow-net",
+        "data:application/typescript," + encodeURIComponent(program),
+      ]);
+      return { child, place: await child.place() };
+    };
+    {
+      const { child } = await run("server.unref();");
+      await using _ = child;
+      // It ends by itself: the rest of its output is nothing.
+      assertEquals(await child.line(), "");
+    }
+    {
+      const { child, place } = await run("server.unref(); server.ref();");
+      await using _ = child;
+      using peer = await Peer.to(place);
+      assertEquals(await peer.ask("x\n", "x\n"), "x\n");
+    }
+  },
+);
+
+testWithTools(
   "a link that is cut in the middle frees the server's place in time",
   ["ip", "sh"],
   async () => {

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 
-import { echo, type Handler, OptionError, serve } from "../lib/mod.ts";
+import { connect, echo, type Handler, OptionError, serve } from "../lib/mod.ts";
 import type { RequestInfo, ServeOptions } from "../lib/mod.ts";
 import {
   bytes,
@@ -197,7 +197,6 @@ Deno.test("serve sends replies larger than its buffers, whole", async () => {
       (request) => new Uint8Array(Number(text(request))).fill(120),
       { framing },
     );
-    const { connect } = await import("../lib/mod.ts");
     await using client = await connect({
       port: (running.addr as Deno.NetAddr).port,
       framing,
