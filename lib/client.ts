@@ -415,7 +415,8 @@ export class PipelinedClient implements Client, Expirable {
       this.#lose(error);
     }
     inbox.release();
-    this.#outbox.clear();
+    // A write that is still pending goes on using this memory: leave it then.
+    if (!this.#writing) this.#outbox.clear();
   }
 
   #settle(reply: Uint8Array<ArrayBuffer>): void {
