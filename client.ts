@@ -121,12 +121,16 @@ function finish(text: string): never {
 }
 
 /** Names the requests that a failed batch leaves without a reply. */
-function unanswered({ replied, requested }: BatchResult): string {
+function unanswered(
+  { replied, requested, inputEnded }: BatchResult,
+): string {
   const first = replied + 1;
-  if (first > requested) return "";
-  return first === requested
-    ? `no reply to request ${first}: `
-    : `no reply to requests ${first} to ${requested}: `;
+  const unsent = inputEnded ? "" : `requests from ${requested + 1} on not sent`;
+  if (first > requested) return unsent && `${unsent}: `;
+  const range = first === requested
+    ? `request ${first}`
+    : `requests ${first} to ${requested}`;
+  return `no reply to ${range}${unsent && `, ${unsent}`}: `;
 }
 
 function fail(error: unknown, prefix = ""): number {

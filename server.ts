@@ -60,9 +60,9 @@ async function main(): Promise<void> {
           handler_error: ({ id, error }) =>
             console.error(`server: handler failed, connection ${id}: ${error}`),
           drain: ({ connections }) =>
-            console.error(`server: draining ${connections} connections`),
+            console.error(`server: draining, connections open: ${connections}`),
           finished: ({ forced }) =>
-            console.error(`server: finished, ${forced} connections forced`),
+            console.error(`server: finished, connections forced: ${forced}`),
         },
       },
       handlers[flags.handler],
@@ -121,7 +121,9 @@ function readFlags() {
 
 function onSignals(server: ParleyServer): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
-  const patience = Deno.stdin.isTerminal() ? SAME_KEYSTROKE : 0;
+  const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
+    .some((stream) => stream.isTerminal());
+  const patience = atTerminal ? SAME_KEYSTROKE : 0;
   let drainingSince: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;

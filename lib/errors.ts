@@ -111,10 +111,10 @@ export const replies = {
   frame: (error: FrameError): string => `ERR ${error.message}`,
   /** @param limit The number of connections the server allows. */
   busy: (limit: number): string =>
-    `ERR busy: ${limit} connections are open, the maximum`,
+    `ERR busy: connection limit of ${limit} reached`,
   /** @param limit The number of connections one address may have. */
   busyIp: (limit: number): string =>
-    `ERR busy: ${limit} connections are open from this address, the maximum`,
+    `ERR busy: connection limit of ${limit} for this address reached`,
   /** For an address that `allow` lacks or `deny` has. */
   denied: "ERR denied: this address may not connect",
   /** @param ms The request timeout in milliseconds. */

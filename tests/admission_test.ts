@@ -59,8 +59,7 @@ Deno.test("maxConnectionsPerIp limits each address by itself", async () => {
     ...trusting,
     maxConnectionsPerIp: 2,
   });
-  const busy =
-    "ERR busy: 2 connections are open from this address, the maximum\n";
+  const busy = "ERR busy: connection limit of 2 for this address reached\n";
   const from = async (address: string) => {
     const peer = await Peer.to(running);
     await peer.send(proxied(address) + "x\n");

@@ -179,7 +179,7 @@ Deno.test("request passes on what the server said before it closed", async () =>
   assertEquals(
     error.message,
     `Connection closed by 127.0.0.1:${port}, which said ` +
-      '"ERR busy: 1 connections are open, the maximum"',
+      '"ERR busy: connection limit of 1 reached"',
   );
 });
 

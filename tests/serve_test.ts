@@ -384,7 +384,7 @@ Deno.test("serve handles nothing of a frame that is cut off", async () => {
 
 Deno.test("serve refuses one connection over the limit, and serves again", async () => {
   await using running = serveTest(echo, { maxConnections: 2 });
-  const busy = "ERR busy: 2 connections are open, the maximum\n";
+  const busy = "ERR busy: connection limit of 2 reached\n";
   {
     using one = await Peer.to(running);
     using two = await Peer.to(running);

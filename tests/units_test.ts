@@ -90,6 +90,11 @@ Deno.test("parseFlags has a flag beat its twin, and the twin the default", () =>
   assertEquals(flags.framing, "netstring");
 });
 
+Deno.test("parseFlags gives help though a value is wrong", () => {
+  const { flags } = parse(["--help", "--port", "x"], { PARLEY_BACKLOG: "y" });
+  assertEquals([flags.help, flags.port, flags.backlog], [true, 8080, 4096]);
+});
+
 Deno.test("parseFlags names what is wrong, and what is allowed", () => {
   const table: [string[], Record<string, string>, string][] = [
     [["--prot", "1"], {}, 'unknown flag "--prot" (try --help)'],
@@ -102,7 +107,7 @@ Deno.test("parseFlags names what is wrong, and what is allowed", () => {
     [["--port", "1e3"], {}, '--port is "1e3", expected'],
     [["--port"], {}, '--port is "", expected a whole number'],
     [["--port", "-1"], {}, '--port is "-1", expected a whole number'],
-    [["--port", "--help"], {}, '--port is "", expected a whole number'],
+    [["--port", "--framing=line"], {}, '--port is "", expected a whole number'],
     [["--help=x"], {}, '--help is "x", expected no value'],
     [
       [],
@@ -158,7 +163,9 @@ Deno.test("parseTarget reads hosts and ports in every form", () => {
       [["host:99999"], 'port is "99999"'],
       [["host", "99999"], 'port is "99999"'],
       [["[::1]:x"], 'port is "x"'],
-      [["[::1"], 'server is "[::1", expected [HOST]:PORT'],
+      [["[::1"], 'server is "[::1", expected HOST[:PORT] or [IPV6]:PORT'],
+      [["a:b:c"], 'server is "a:b:c", expected HOST[:PORT]'],
+      [["a b:80"], 'server is "a b:80", expected HOST[:PORT]'],
     ] as const
   ) {
     assertThrows(() => parseTarget(args), UsageError, message);

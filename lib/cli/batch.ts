@@ -34,6 +34,8 @@ export interface BatchResult {
   requested: number;
   /** How many replies start with `ERR `. */
   errors: number;
+  /** Whether all requests there are were handed to the connection. */
+  inputEnded: boolean;
   /** What ended it before its input did. */
   failure: unknown;
   /** Whether nobody reads our output any more. */
@@ -70,6 +72,7 @@ export async function runBatch(
     replied: 0,
     requested: 0,
     errors: 0,
+    inputEnded: false,
     failure: undefined,
     outputClosed: false,
   };
@@ -83,6 +86,9 @@ export async function runBatch(
           reply.catch(() => {});
           result.requested++;
           controller.enqueue({ request, reply, started: performance.now() });
+        },
+        flush() {
+          result.inputEnded = true;
         },
       },
       undefined,

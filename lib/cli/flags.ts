@@ -91,7 +91,10 @@ export function parseFlags<Table extends FlagTable>(
   const values: Record<string, unknown> = {};
   for (const [name, flag] of Object.entries(table)) {
     if (flag.placeholder === undefined) values[name] = parsed[name] === true;
-    else values[name] = valueOf(name, flag, parsed[name], env);
+    // Whoever asks for help may need it for the value that is wrong.
+    else if (parsed.help === true || parsed.version === true) {
+      values[name] = flag.default;
+    } else values[name] = valueOf(name, flag, parsed[name], env);
   }
   return {
     flags: values as FlagValues<Table>,

@@ -4,9 +4,14 @@
  * @module
  */
 
+import { isIPv6 } from "node:net";
+
 import { quote } from "../errors.ts";
 import { connectDefaults, type ConnectOptions } from "../client.ts";
 import { UsageError } from "./flags.ts";
+
+/** A name or an IPv4 address; names are the resolver's to judge. */
+const HOST = /^[^\s:/[\]]+$/;
 
 /** A server, and what is left of the command line: the requests. */
 export interface Target extends Required<Pick<ConnectOptions, "hostname">> {
@@ -42,6 +47,11 @@ export function parseTarget(args: readonly string[]): Target {
     );
   }
   const [hostname, port] = splitPlace(place);
+  if (!HOST.test(hostname) && !isIPv6(hostname)) {
+    throw new UsageError(
+      `server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`,
+    );
+  }
   if (port !== undefined) {
     return { hostname, port: parsePort(port), requests: rest };
   }
@@ -54,15 +64,9 @@ export function parseTarget(args: readonly string[]): Target {
 function splitPlace(place: string): [string, string | undefined] {
   const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
   if (bracketed !== null) return [bracketed[1], bracketed[2]];
-  if (/[[\]]/.test(place)) {
-    throw new UsageError(`server is ${quote(place)}, expected [HOST]:PORT`);
-  }
   const colon = place.indexOf(":");
   // More than one colon is an IPv6 address without brackets, and no port.
   if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];
-  if (colon === 0) {
-    throw new UsageError(`server is ${quote(place)}, expected HOST[:PORT]`);
-  }
   return [place.slice(0, colon), place.slice(colon + 1)];
 }
 
