@@ -78,6 +78,9 @@ async function main(): Promise<number> {
   const result = await runBatch(client, requests, Deno.stdout.writable, flags);
   client.close();
   if (result.outputClosed) return 0;
+  if (result.outputFailure !== undefined) {
+    return fail(result.outputFailure, "cannot write the replies: ");
+  }
   if (result.failure !== undefined) {
     return fail(result.failure, unanswered(result));
   }

@@ -70,7 +70,7 @@ export class ReceiveBuffer {
   start = 0;
   /** Where they end. */
   end = 0;
-  readonly #small = new Uint8Array(SMALL);
+  #small = new Uint8Array(SMALL);
   readonly #limit: number;
 
   /** @param limit The most bytes one frame takes, overhead included. */
@@ -107,6 +107,12 @@ export class ReceiveBuffer {
   release(): void {
     this.start = this.end = 0;
     if (this.bytes !== this.#small) this.#replace(this.#small);
+  }
+
+  /** Starts anew with memory of its own: a handler may still read the old. */
+  forsake(): void {
+    this.start = this.end = 0;
+    this.bytes = this.#small = new Uint8Array(SMALL);
   }
 
   #makeRoom(): void {

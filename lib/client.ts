@@ -116,10 +116,14 @@ const encoder = new TextEncoder();
  * ```
  */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const { hostname, port, framing, maxFrame, timeout, signal } = {
-    ...connectDefaults,
-    ...options,
-  };
+  const {
+    hostname = connectDefaults.hostname,
+    port = connectDefaults.port,
+    framing = connectDefaults.framing,
+    maxFrame = connectDefaults.maxFrame,
+    timeout = connectDefaults.timeout,
+    signal,
+  } = options;
   if (typeof hostname !== "string" || hostname === "") {
     throw new OptionError("hostname", hostname, "an address or a host name");
   }
@@ -385,8 +389,9 @@ export class PipelinedClient implements Client, Expirable {
   }
 
   async #flush(): Promise<void> {
-    if (this.#outbox.length === 0) return;
-    await this.#connection.write(this.#outbox.view());
+    if (this.#outbox.length > 0) {
+      await this.#connection.write(this.#outbox.view());
+    }
     this.#outbox.clear();
   }
 

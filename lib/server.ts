@@ -85,6 +85,12 @@ const BACKOFF_LAST = 1000;
 const LAST_CALL = 10;
 
 /**
+ * How long a stopping server goes on accepting at the most, in milliseconds,
+ * should new clients keep coming.
+ */
+const QUEUE_LIMIT = 250;
+
+/**
  * How many refused connections are waited for at once. Each holds a descriptor
  * until its peer has read why; more than this are closed without a word.
  */
@@ -195,6 +201,8 @@ class Server implements ParleyServer {
   #sent = 0;
   #forced = 0;
   #stopping = false;
+  /** When a stopping server accepts no more, whoever is queued. */
+  #closeBy = Infinity;
   /** Whether the listener is. */
   #closed = false;
   #cancelClose: (() => void) | undefined;
@@ -229,13 +237,22 @@ class Server implements ParleyServer {
       clock,
       stats: this,
       requested: () => this.requests++,
-      admit: (session) => this.#admit(session),
+      admit: (session) => {
+        const refusal = this.#admit(session);
+        if (refusal !== undefined) this.#turnAway(session, refusal);
+        return refusal;
+      },
       ended: (session, end) => this.#ended(session, end),
     };
     if (events.listening !== undefined) {
       emit(events.listening, { type: "listening", addr: this.addr });
     }
-    onListen?.(this.addr);
+    try {
+      onListen?.(this.addr);
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
     this.finished = this.#run();
   }
 
@@ -258,6 +275,7 @@ class Server implements ParleyServer {
   shutdown(): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = true;
+      this.#closeBy = this.#clock.now() + QUEUE_LIMIT;
       this.#closeSoon();
       this.#wake?.();
     }
@@ -321,8 +339,9 @@ class Server implements ParleyServer {
       }
       backoff = BACKOFF_FIRST;
       if (this.#stopping) {
-        if (--queued > 0) this.#closeSoon();
-        else this.#closeListener();
+        if (--queued > 0 && this.#clock.now() < this.#closeBy) {
+          this.#closeSoon();
+        } else this.#closeListener();
       }
       try {
         this.#welcome(transport);
@@ -391,6 +410,15 @@ class Server implements ParleyServer {
         remoteAddr,
       });
     }
+  }
+
+  /** A refused session has no place any more while it is told so. */
+  #turnAway(session: Session, refusal: Refusal): void {
+    this.#rejected(session.connection, refusal);
+    this.#sessions.delete(session);
+    const full = this.#refusing.size >= MAX_REFUSING;
+    this.#refusing.add(session);
+    if (full) session.abort("shutdown");
   }
 
   #rejected({ remoteAddr }: Connection, { reason, error }: Refusal): void {

@@ -104,6 +104,9 @@ const encoder = new TextEncoder();
  */
 const LAST_CALL = 10;
 
+/** A timer that never fires in the turn of the event loop that set it, in ms. */
+const ONE_TURN = 2;
+
 /**
  * How many turns of the microtask queue a handler's promise has to settle
  * before the replies in front of it go out by themselves. An asynchronous
@@ -243,8 +246,11 @@ export class Session implements Expirable {
     deadlines.delete(this);
     this.#cancelLastCall?.();
     this.#info.abort();
-    if (!this.connection.closed && this.#ahead === undefined) {
-      // Nothing is pending that could still use this memory.
+    if (
+      !this.connection.closed && this.#ahead === undefined &&
+      this.#interrupt === undefined
+    ) {
+      // No read, write or handler is pending that could still use this memory.
       this.connection.inbox.release();
       this.#outbox.clear();
     }
@@ -290,16 +296,19 @@ export class Session implements Expirable {
         return await this.#finish("frame_error", error, replies.frame(error));
       }
       if (this.#info.closing) return await this.#finish(this.#info.closing);
-      if (this.#outbox.length > 0) {
-        await this.#write(this.#outbox.view());
-        this.#outbox.clear();
-      }
+      const { end } = inbox;
+      const { eof } = connection;
+      if (this.#outbox.length > 0) await this.#write(this.#outbox.view());
+      this.#outbox.clear();
       if (this.#owing) {
         // Only a whole request moves this deadline: dribbling does not.
         this.#owing = false;
         this.deadline = deadlines.in(config.idleTimeout);
       }
       this.#phase = "reading";
+      // The read ahead may have ended while we wrote.
+      unread = inbox.end !== end || connection.eof !== eof;
+      if (unread) continue;
       if (connection.eof) return this.#end("peer_closed");
       if (this.#draining && connection.emptied && inbox.length === 0) {
         return await this.#finish("shutdown");
@@ -400,6 +409,7 @@ export class Session implements Expirable {
   #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
     const { handler, requested, events } = this.#context;
     this.#requests++;
+    this.#info.pieces = 0;
     requested();
     const started = events.request === undefined ? 0 : performance.now();
     let payload;
@@ -412,6 +422,7 @@ export class Session implements Expirable {
     } catch (error) {
       return this.#answerLater(Promise.reject(error), started, request.length);
     }
+    this.#info.renew();
     this.#report("ok", started, request.length);
     return this.#send(payload);
   }
@@ -428,6 +439,7 @@ export class Session implements Expirable {
       payload = this.#payload(await this.#wait(pending));
     } catch (error) {
       status = this.#failed(error);
+      this.#info.pieces = 0;
       if (status === "error") {
         try {
           const reply = await this.#wait((async () => {
@@ -443,6 +455,7 @@ export class Session implements Expirable {
     if (status === "timeout") {
       this.#info.closing = "request_timeout";
       this.#info.abort();
+      this.connection.inbox.forsake();
       payload = encoder.encode(
         replies.requestTimeout(this.#context.config.requestTimeout),
       );
@@ -598,14 +611,21 @@ export class Session implements Expirable {
 
   /** Closes an idle session of a draining server, a moment from now. */
   #lastCall(): void {
-    this.#cancelLastCall ??= this.#context.clock.after(LAST_CALL, () => {
-      this.#cancelLastCall = undefined;
-      const { inbox, eof } = this.connection;
-      // A frame under way is in flight too; `forced` may end it.
-      if (this.#phase !== "reading" || inbox.length > 0 || eof) return;
-      this.#end("shutdown");
-      this.#linger().catch(() => this.connection.close());
+    const { clock } = this.#context;
+    // An event loop that was held up runs its timers before it looks at its
+    // sockets; the second timer comes after such a look.
+    this.#cancelLastCall ??= clock.after(LAST_CALL, () => {
+      this.#cancelLastCall = clock.after(ONE_TURN, () => this.#lastCalled());
     });
+  }
+
+  #lastCalled(): void {
+    this.#cancelLastCall = undefined;
+    const { inbox, eof } = this.connection;
+    // A frame under way is in flight too; `forced` may end it.
+    if (this.#phase !== "reading" || inbox.length > 0 || eof) return;
+    this.#end("shutdown");
+    this.#linger().catch(() => this.connection.close());
   }
 
   /** Ends in good order: the replies go out, then the end, then we wait. */

@@ -1,5 +1,5 @@
 // @ts-types="../lib/std_types/assert.d.ts"
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 
 import { echo } from "../lib/mod.ts";
 import {
@@ -106,6 +106,24 @@ Deno.test("shutdown ends a back-off at once", async () => {
   clock.advance(10);
   await finished;
   assertEquals(clock.timers, 0);
+});
+
+Deno.test("shutdown stops accepting in time, though clients keep coming", async () => {
+  const listener = new FakeListener();
+  const clock = new FakeClock();
+  const { server } = serveTest(echo, {}, { listen: () => listener, clock });
+  const finished = server.shutdown();
+  let came = 0;
+  while (!listener.closed) {
+    const [conn, peer] = await pair();
+    listener.next(conn);
+    await settle();
+    peer.conn.close();
+    clock.advance(5);
+    assert(++came < 100, "it accepts for ever");
+  }
+  // A drain that waits for nobody ends by itself.
+  await finished;
 });
 
 Deno.test("accept survives a socket that refuses its options", async () => {

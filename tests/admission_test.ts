@@ -86,6 +86,22 @@ Deno.test("maxConnectionsPerIp limits each address by itself", async () => {
   assertEquals(await again.receive(2), "x\n");
 });
 
+Deno.test("deny leaves the places to those who may connect", async () => {
+  await using running = serveTest(echo, {
+    ...trusting,
+    deny: "10.0.0.1",
+    maxConnections: 1,
+  });
+  // The denied peer is told so, and stays as long as it is let.
+  using denied = await Peer.to(running);
+  await denied.send(proxied("10.0.0.1"));
+  await running.events.next("connection_rejected");
+  assertEquals(running.server.connections, 0);
+  using peer = await Peer.to(running);
+  assertEquals(await peer.ask(proxied("10.0.0.2") + "x\n", "x\n"), "x\n");
+  denied.conn.close();
+});
+
 Deno.test("proxyProtocol makes the client's address the connection's", async () => {
   for (
     const [header, address] of [

@@ -200,6 +200,7 @@ Deno.test("request refuses what the framing cannot carry, and goes on", async ()
   const { port } = running.addr as Deno.NetAddr;
   await using client = await connect({ port });
   await assertRejects(() => client.request("two\nlines"), EncodeError);
+  await assertRejects(() => client.request("its CR is lost\r"), EncodeError);
   assertEquals(text(await client.request("one line")), "one line");
 });
 
@@ -235,6 +236,17 @@ Deno.test("connect tells its failures apart", async () => {
     await connect({ port, signal: AbortSignal.abort(reason) }).catch((e) => e),
     reason,
   );
+});
+
+Deno.test("connect takes undefined for an option that is left out", async () => {
+  await using running = serveTest(echo);
+  const { port } = running.addr as Deno.NetAddr;
+  await using client = await connect({
+    port,
+    timeout: undefined,
+    framing: undefined,
+  });
+  assertEquals(text(await client.request("x")), "x");
 });
 
 Deno.test("connect refuses options that are not allowed", async () => {

@@ -200,6 +200,38 @@ testWithTools(
 );
 
 testWithTools(
+  "client says that its output cannot be written",
+  ["sh"],
+  async () => {
+    await using child = new Child(server[0], server.slice(1));
+    const { addr } = await child.place();
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: [
+        "-c",
+        `exec "$@" > /dev/full`,
+        "sh",
+        Deno.execPath(),
+        "run",
+        "--no-prompt",
+        "--allow-net",
+        "--allow-env=PARLEY_*,HOME",
+        "client.ts",
+        `127.0.0.1:${(addr as Deno.NetAddr).port}`,
+        "ECHO hi",
+      ],
+      cwd: ROOT,
+      stdin: "null",
+      stderr: "piped",
+    }).output();
+    assertEquals(code, 1);
+    assertMatch(
+      new TextDecoder().decode(stderr),
+      /^client: cannot write the replies: No space left on device.*\n$/,
+    );
+  },
+);
+
+testWithTools(
   "server leaves a handler no file, no program and no other host",
   ["sh"],
   async () => {

@@ -804,6 +804,118 @@ Deno.test("serve gives every connection_open one connection_close", async () => 
   assertEquals(closed.sort((a, b) => a - b), opened);
 });
 
+Deno.test("serve answers what came while it was writing", async () => {
+  const gate = Promise.withResolvers<void>();
+  const { listen } = wrapped((conn) => ({
+    async write(p: Uint8Array) {
+      await gate.promise;
+      return await conn.write(p);
+    },
+  }));
+  await using running = serveTest(
+    async (request) => {
+      const reply = request.slice();
+      await turnOfLoop();
+      return reply;
+    },
+    {},
+    { listen },
+  );
+  using peer = await Peer.to(running);
+  await peer.send("a\n");
+  await running.events.next("request");
+  // The reply to the first is held back; the second comes in beside it.
+  await peer.send("b\n");
+  while (running.server.received < 4) await turnOfLoop();
+  gate.resolve();
+  assertEquals(await peer.receive(4), "a\nb\n");
+});
+
+Deno.test("serve keeps a request's bytes for a handler that is too late", async () => {
+  const clock = new FakeClock();
+  const kept: Uint8Array[] = [];
+  await using running = serveTest(
+    (request) => {
+      if (request[0] !== 97) return "ok";
+      kept.push(request);
+      return new Promise<string>(() => {});
+    },
+    { requestTimeout: 1000 },
+    { clock },
+  );
+  {
+    using peer = await Peer.to(running);
+    await peer.send("a".repeat(20_000) + "\n");
+    while (kept.length === 0) await turnOfLoop();
+    await settle();
+    clock.advance(2000);
+    await peer.rest();
+  }
+  await running.events.closed();
+  using other = await Peer.to(running);
+  assertEquals(await other.ask("b".repeat(20_000) + "\n", "ok\n"), "ok\n");
+  assertEquals(text(kept[0]), "a".repeat(20_000));
+});
+
+Deno.test("serve sends only the reply in pieces that was asked for so", async () => {
+  let writes = 0;
+  const { listen } = wrapped((conn) => ({
+    write(p: Uint8Array) {
+      writes++;
+      return conn.write(p);
+    },
+  }));
+  await using running = serveTest(
+    (request, info) => {
+      const words = text(request);
+      if (words !== "whole") info.replyInPieces(1);
+      if (words === "throw") throw new Error("boom");
+      return words === "none" ? undefined : request;
+    },
+    {},
+    { listen },
+  );
+  using peer = await Peer.to(running);
+  await peer.ask("none\nwhole\n", "whole\n");
+  assertEquals(writes, 1);
+  await peer.ask("throw\n", "ERR internal error\n");
+  assertEquals(writes, 2);
+  await peer.ask("abc\n", "abc\n");
+  assertEquals(writes, 6);
+});
+
+Deno.test("serve gives synchronous requests signals of their own, too", async () => {
+  const signals: AbortSignal[] = [];
+  await using running = serveTest((request, info) => {
+    signals.push(info.signal);
+    return request;
+  });
+  using peer = await Peer.to(running);
+  await peer.ask("a\nb\n", "a\nb\n");
+  peer.conn.close();
+  await running.events.closed();
+  assert(signals[0] !== signals[1]);
+  assertEquals(signals.map(({ aborted }) => aborted), [false, false]);
+});
+
+Deno.test("serve frees its port when onListen throws", () => {
+  let port = 0;
+  assertThrows(
+    () =>
+      serve({
+        hostname: "127.0.0.1",
+        port: 0,
+        onListen(addr) {
+          port = (addr as Deno.NetAddr).port;
+          throw new Error("no thanks");
+        },
+      }, echo),
+    Error,
+    "no thanks",
+  );
+  Deno.listen({ hostname: "127.0.0.1", port }).close();
+});
+
 /** Listens, and changes what connections do. */
 function wrapped(
   change: (conn: Deno.TcpConn) => Partial<Pick<Deno.TcpConn, "write">>,

@@ -40,6 +40,8 @@ export interface BatchResult {
   failure: unknown;
   /** Whether nobody reads our output any more. */
   outputClosed: boolean;
+  /** Why the output cannot be written, if it is not that. */
+  outputFailure: unknown;
 }
 
 interface InFlight {
@@ -75,6 +77,7 @@ export async function runBatch(
     inputEnded: false,
     failure: undefined,
     outputClosed: false,
+    outputFailure: undefined,
   };
   const print = new Printer(output);
   const inFlight = requests.pipeThrough(
@@ -110,20 +113,22 @@ export async function runBatch(
     }
     await print.end();
   } catch (error) {
-    if (print.failed) result.outputClosed = true;
-    else {
-      result.failure = error;
-      // What came before the failure is whole, and still to be printed.
-      await print.end().catch(() => result.outputClosed = true);
-    }
+    result.failure = error;
+    // What came before the failure is whole, and still to be printed.
+    if (print.failure === undefined) await print.end().catch(() => {});
+  }
+  if (print.failure instanceof Deno.errors.BrokenPipe) {
+    result.outputClosed = true;
+  } else if (print.failure !== undefined) {
+    result.outputFailure = print.failure;
   }
   return result;
 }
 
 /** Writes as soon as it can, and what comes meanwhile in one write after it. */
 class Printer {
-  /** Whether the output is closed, or cannot be written. */
-  failed = false;
+  /** Why the output cannot be written, if it cannot. */
+  failure: unknown;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
@@ -169,7 +174,7 @@ class Printer {
       }
       this.#writing = undefined;
     } catch (error) {
-      this.failed = true;
+      this.failure = error;
       throw error;
     }
   }

@@ -37,8 +37,10 @@ export class History implements Disposable {
       mode: 0o600,
     });
     try {
-      // It may have been made by somebody less careful.
-      if (Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
+      // It may have been made by somebody less careful. What is no file, such
+      // as /dev/null, is not ours to change.
+      const { isFile } = await file.stat();
+      if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
       const text = await toText(keptOpen(file));
       const all = text.split("\n").filter((line) => line !== "");
       const lines = all.slice(-KEPT);

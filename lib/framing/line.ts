@@ -56,6 +56,9 @@ export class LineCodec implements Codec {
     if (findLf(payload, 0, payload.length) !== -1) {
       throw new EncodeError("Cannot send a line that contains LF");
     }
+    if (!this.#crlf && payload.at(-1) === CR) {
+      throw new EncodeError("Cannot send a line that ends in CR before LF");
+    }
   }
 
   /** See {@linkcode Codec.writeHeader}; a line has none. */
