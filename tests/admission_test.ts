@@ -94,8 +94,8 @@ Deno.test("deny leaves the places to those who may connect", async () => {
   });
   // The denied peer is told so, and stays as long as it is let.
   using denied = await Peer.to(running);
-  await denied.send(proxied("10.0.0.1"));
-  await running.events.next("connection_rejected");
+  const told = "ERR denied: this address may not connect\n";
+  assertEquals(await denied.ask(proxied("10.0.0.1"), told), told);
   assertEquals(running.server.connections, 0);
   using peer = await Peer.to(running);
   assertEquals(await peer.ask(proxied("10.0.0.2") + "x\n", "x\n"), "x\n");
