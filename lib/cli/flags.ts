@@ -35,7 +35,7 @@ export interface ValueFlag<Value> {
 
 /** A flag that is there or not. */
 export interface SwitchFlag {
-  /** Its one-letter form, if it has only that. */
+  /** What it is for. */
   readonly help: string;
   /** Tells it from a flag with a value. */
   readonly placeholder?: undefined;
