@@ -12,6 +12,7 @@ import { Deadlines } from "./deadlines.ts";
 import { OptionError, replies } from "./errors.ts";
 import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
+import { type Acceptor, listen as listenAt } from "./listen.ts";
 import {
   resolveServeOptions,
   type ServeConfig,
@@ -23,20 +24,6 @@ import {
   type SessionContext,
   type SessionEnd,
 } from "./session.ts";
-
-/** What Parley needs of a listener; `Deno.Listener` has it. */
-export interface Acceptor {
-  /** The bound address. */
-  readonly addr: Deno.Addr;
-  /** The next connection. */
-  accept(): Promise<Transport>;
-  /** Closes the listener; a pending `accept` rejects. */
-  close(): void;
-  /** Keeps the process alive, as it does from the start. */
-  ref?(): void;
-  /** Lets the process end though the listener is open. */
-  unref?(): void;
-}
 
 /** A running server. */
 export interface ParleyServer extends ServerStats, AsyncDisposable {
@@ -147,7 +134,7 @@ export function serve<State>(
 export function start<State>(
   options: ServeOptions<State>,
   handler: Handler<State>,
-  { listen = listenTcp, clock = systemClock }: Surroundings,
+  { listen = listenAt, clock = systemClock }: Surroundings,
 ): ParleyServer {
   if (typeof handler !== "function") {
     throw new OptionError("handler", handler, "a function");
@@ -172,10 +159,6 @@ export function start<State>(
     );
   }
   return server;
-}
-
-function listenTcp({ hostname, port, tcpBacklog }: ServeConfig): Acceptor {
-  return Deno.listen({ hostname, port, tcpBacklog });
 }
 
 class Server implements ParleyServer {

@@ -18,13 +18,9 @@ import type {
   ServerEvent,
 } from "../lib/events.ts";
 import type { Handler } from "../lib/handler.ts";
+import type { Acceptor } from "../lib/listen.ts";
 import type { ServeOptions } from "../lib/options.ts";
-import {
-  type Acceptor,
-  type ParleyServer,
-  start,
-  type Surroundings,
-} from "../lib/server.ts";
+import { type ParleyServer, start, type Surroundings } from "../lib/server.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

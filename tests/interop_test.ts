@@ -21,7 +21,8 @@ import {
   type Handler,
   serve,
 } from "../lib/mod.ts";
-import { type Acceptor, start } from "../lib/server.ts";
+import type { Acceptor } from "../lib/listen.ts";
+import { start } from "../lib/server.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

@@ -1,0 +1,33 @@
+/**
+ * Where connections come from: the listener that a configuration asks for.
+ *
+ * @module
+ */
+
+import type { Transport } from "./connection.ts";
+import type { ServeConfig } from "./options.ts";
+
+/** What Parley needs of a listener; `Deno.Listener` has it. */
+export interface Acceptor {
+  /** The bound address. */
+  readonly addr: Deno.Addr;
+  /** The next connection. */
+  accept(): Promise<Transport>;
+  /** Closes the listener; a pending `accept` rejects. */
+  close(): void;
+  /** Keeps the process alive, as it does from the start. */
+  ref?(): void;
+  /** Lets the process end though the listener is open. */
+  unref?(): void;
+}
+
+/**
+ * Binds the listener of a configuration.
+ *
+ * @param config The options, checked.
+ * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ */
+export function listen({ hostname, port, tcpBacklog }: ServeConfig): Acceptor {
+  return Deno.listen({ hostname, port, tcpBacklog });
+}
