@@ -52,6 +52,7 @@ async function main(): Promise<void> {
         requestTimeout: flags["request-timeout"],
         writeTimeout: flags["write-timeout"],
         drainTimeout: flags["drain-timeout"],
+        preDrainDelay: flags["pre-drain-delay"],
         events: {
           accept_error: ({ error, retryIn }) =>
             console.error(

@@ -7,6 +7,7 @@
 
 import { ReceiveBuffer } from "./buffers.ts";
 import { MAX_OVERHEAD } from "./framing/codec.ts";
+import type { Counters } from "./metrics.ts";
 
 /** What Parley needs of a connection; `Deno.Conn` has it. */
 export type Transport =
@@ -33,14 +34,17 @@ export class Connection {
   /** Whether the last read took all that the kernel had. */
   emptied = false;
   readonly #transport: Transport;
+  readonly #counters: Counters | undefined;
   #closed = false;
 
   /**
    * @param transport The connection.
    * @param maxFrame The maximum payload to receive, in bytes.
+   * @param counters Where else to count the bytes.
    */
-  constructor(transport: Transport, maxFrame: number) {
+  constructor(transport: Transport, maxFrame: number, counters?: Counters) {
     this.#transport = transport;
+    this.#counters = counters;
     this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD);
     this.localAddr = transport.localAddr;
     this.remoteAddr = transport.remoteAddr;
@@ -77,6 +81,7 @@ export class Connection {
     this.emptied = n < space.length;
     this.inbox.end += n;
     this.received += n;
+    this.#counters?.received(n);
   }
 
   /**
@@ -98,12 +103,17 @@ export class Connection {
    */
   async write(bytes: Uint8Array, progress?: () => void): Promise<void> {
     let n = await this.#transport.write(bytes);
-    this.sent += n;
+    this.#wrote(n);
     for (let done = n; done < bytes.length; done += n) {
       progress?.();
       n = await this.#transport.write(bytes.subarray(done));
-      this.sent += n;
+      this.#wrote(n);
     }
+  }
+
+  #wrote(n: number): void {
+    this.sent += n;
+    this.#counters?.sent(n);
   }
 
   /** Says that nothing more will be sent; replies on their way still arrive. */

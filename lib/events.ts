@@ -19,6 +19,7 @@
  * | `shutdown` | the server drains, and this connection owes nothing |
  * | `forced` | the drain timeout came before the replies were out |
  * | `peer_reset` | the peer reset the connection, or is gone |
+ * | `closed` | `disconnect()` was asked to, for an operator |
  * | `error` | anything else; the event holds the error |
  */
 export type CloseReason =
@@ -31,7 +32,23 @@ export type CloseReason =
   | "shutdown"
   | "forced"
   | "peer_reset"
+  | "closed"
   | "error";
+
+/** Every {@linkcode CloseReason}. */
+export const closeReasons: readonly CloseReason[] = namesOf<CloseReason>({
+  peer_closed: 0,
+  handler_closed: 0,
+  idle_timeout: 0,
+  request_timeout: 0,
+  write_timeout: 0,
+  frame_error: 0,
+  shutdown: 0,
+  forced: 0,
+  peer_reset: 0,
+  closed: 0,
+  error: 0,
+});
 
 /** The server is bound and accepts connections. */
 export interface ListeningEvent {
@@ -87,6 +104,14 @@ export interface ConnectionCloseEvent {
  */
 export type RejectReason = "busy" | "busy_ip" | "denied" | "proxy_error";
 
+/** Every {@linkcode RejectReason}. */
+export const rejectReasons: readonly RejectReason[] = namesOf<RejectReason>({
+  busy: 0,
+  busy_ip: 0,
+  denied: 0,
+  proxy_error: 0,
+});
+
 /** A connection was turned away before it had a place. */
 export interface ConnectionRejectedEvent {
   /** Tells it from the other events. */
@@ -99,6 +124,23 @@ export interface ConnectionRejectedEvent {
   error?: unknown;
 }
 
+/**
+ * How a request went.
+ *
+ * | status | meaning |
+ * | --- | --- |
+ * | `ok` | the handler replied |
+ * | `error` | the handler threw, or replied with what cannot be sent |
+ * | `timeout` | the handler gave no reply within `requestTimeout` |
+ * | `abandoned` | the connection ended while the handler was at it |
+ */
+export type RequestStatus = "ok" | "error" | "timeout" | "abandoned";
+
+/** Every {@linkcode RequestStatus}. */
+export const requestStatuses: readonly RequestStatus[] = namesOf<
+  RequestStatus
+>({ ok: 0, error: 0, timeout: 0, abandoned: 0 });
+
 /** A request was answered, or its handler failed. */
 export interface RequestEvent {
   /** Tells it from the other events. */
@@ -106,7 +148,7 @@ export interface RequestEvent {
   /** The connection's number. */
   id: number;
   /** How it went. */
-  status: "ok" | "error" | "timeout";
+  status: Exclude<RequestStatus, "abandoned">;
   /** From the handler's call to its reply, in milliseconds. */
   duration: number;
   /** Length of the request's payload in bytes. */
@@ -135,6 +177,19 @@ export interface AcceptErrorEvent {
   fatal: boolean;
 }
 
+/**
+ * The server is to stop: it counts as not ready from now on, but accepts for
+ * `preDrainDelay` still. Left out where that is 0.
+ */
+export interface PreDrainEvent {
+  /** Tells it from the other events. */
+  type: "pre_drain";
+  /** Connections open at this moment. */
+  connections: number;
+  /** How long it goes on accepting, in milliseconds. */
+  delay: number;
+}
+
 /** The server stopped accepting and begins to drain. */
 export interface DrainEvent {
   /** Tells it from the other events. */
@@ -160,6 +215,7 @@ export type ServerEvent =
   | RequestEvent
   | HandlerErrorEvent
   | AcceptErrorEvent
+  | PreDrainEvent
   | DrainEvent
   | FinishedEvent;
 
@@ -201,4 +257,9 @@ export function emit<E extends ServerEvent>(
   } catch (error) {
     reportError(error);
   }
+}
+
+/** The keys of a record that must have every name of a union. */
+function namesOf<Name extends string>(names: Record<Name, 0>): Name[] {
+  return Object.keys(names) as Name[];
 }

@@ -117,6 +117,14 @@ export interface ServeOptions<State = Record<string, unknown>> {
    * @default {10000}
    */
   drainTimeout?: number;
+  /**
+   * How long `shutdown()` goes on accepting at first, while the server counts
+   * as not ready, in milliseconds: the time that a load balancer takes to
+   * notice.
+   *
+   * @default {0}
+   */
+  preDrainDelay?: number;
   /** Called once the server is bound, with the real address. */
   onListen?: (addr: Deno.Addr) => void;
   /**
@@ -157,6 +165,7 @@ export interface ServeConfig {
   readonly requestTimeout: number;
   readonly writeTimeout: number;
   readonly drainTimeout: number;
+  readonly preDrainDelay: number;
 }
 
 /** What stands where an option is left out. */
@@ -174,6 +183,7 @@ export const defaults = Object.freeze(
     requestTimeout: 30_000,
     writeTimeout: 30_000,
     drainTimeout: 10_000,
+    preDrainDelay: 0,
   } satisfies ServeOptions,
 );
 
@@ -194,6 +204,7 @@ export const ranges = Object.freeze({
   requestTimeout: [0, MAX_TIMEOUT],
   writeTimeout: [0, MAX_TIMEOUT],
   drainTimeout: [0, MAX_TIMEOUT],
+  preDrainDelay: [0, MAX_TIMEOUT],
   timeout: [0, MAX_TIMEOUT],
 });
 
@@ -229,6 +240,7 @@ export function resolveServeOptions<State>(
     requestTimeout: number("requestTimeout", options.requestTimeout),
     writeTimeout: number("writeTimeout", options.writeTimeout),
     drainTimeout: number("drainTimeout", options.drainTimeout),
+    preDrainDelay: number("preDrainDelay", options.preDrainDelay),
   });
 }
 

@@ -13,12 +13,15 @@ import { OptionError, replies } from "./errors.ts";
 import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
 import { type Acceptor, listen as listenAt } from "./listen.ts";
+import { Counters, type Metrics } from "./metrics.ts";
 import {
   resolveServeOptions,
   type ServeConfig,
   type ServeOptions,
 } from "./options.ts";
+import { LocalPlaces, type Places } from "./places.ts";
 import {
+  type ConnectionInfo,
   type Refusal,
   Session,
   type SessionContext,
@@ -35,10 +38,23 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
    * drained first.
    */
   readonly finished: Promise<void>;
+  /** Whether it accepts connections and is to go on with that. */
+  readonly ready: boolean;
+  /** All its numbers, at this moment. */
+  metrics(): Metrics;
+  /** The connections that are open. */
+  connectionList(): Promise<ConnectionInfo[]>;
   /**
-   * Ends the server in stages: stops accepting, lets every request that has
-   * arrived have its reply, closes the idle connections, and forces the rest
-   * at the drain timeout.
+   * Closes a connection now, whatever it is owed.
+   *
+   * @param id The connection's number.
+   * @returns Whether there was one of that number.
+   */
+  disconnect(id: number): Promise<boolean>;
+  /**
+   * Ends the server in stages: goes on for `preDrainDelay`, no longer `ready`;
+   * stops accepting, lets every request that has arrived have its reply, closes
+   * the idle connections, and forces the rest at the drain timeout.
    *
    * @returns Resolves with `finished`.
    */
@@ -55,6 +71,10 @@ export interface Surroundings {
   listen?: (config: ServeConfig) => Acceptor;
   /** The source of time. */
   clock?: Clock;
+  /** Where to count. */
+  counters?: Counters;
+  /** Who gets a place. */
+  places?: Places;
 }
 
 /**
@@ -134,7 +154,7 @@ export function serve<State>(
 export function start<State>(
   options: ServeOptions<State>,
   handler: Handler<State>,
-  { listen = listenAt, clock = systemClock }: Surroundings,
+  { listen = listenAt, clock = systemClock, counters, places }: Surroundings,
 ): ParleyServer {
   if (typeof handler !== "function") {
     throw new OptionError("handler", handler, "a function");
@@ -148,6 +168,9 @@ export function start<State>(
     handler as Handler,
     options as ServeOptions,
     clock,
+    counters ?? new Counters(),
+    places ??
+      new LocalPlaces(config.maxConnections, config.maxConnectionsPerIp),
   );
   const { signal } = options;
   if (signal?.aborted) server.shutdown();
@@ -165,9 +188,6 @@ class Server implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly startedAt = Date.now();
   readonly finished: Promise<void>;
-  connectionsTotal = 0;
-  connectionsRejected = 0;
-  requests = 0;
 
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
@@ -176,13 +196,11 @@ class Server implements ParleyServer {
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
   readonly #refusing = new Set<Session>();
-  /** Connections by address, where that is limited. */
-  readonly #perIp = new Map<string, number>();
-  #ids = 0;
-  /** What the connections that have ended have moved. */
-  #received = 0;
-  #sent = 0;
+  readonly #counters: Counters;
+  readonly #places: Places;
   #forced = 0;
+  /** Takes back the end of the time before the drain; set while it runs. */
+  #cancelPreDrain: (() => void) | undefined;
   #stopping = false;
   /** When a stopping server accepts no more, whoever is queued. */
   #closeBy = Infinity;
@@ -200,8 +218,12 @@ class Server implements ParleyServer {
     handler: Handler,
     { onError, onListen, events = {} }: ServeOptions,
     clock: Clock,
+    counters: Counters,
+    places: Places,
   ) {
     this.#config = config;
+    this.#counters = counters;
+    this.#places = places;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;
@@ -218,13 +240,9 @@ class Server implements ParleyServer {
         clock,
       ),
       clock,
+      counters,
       stats: this,
-      requested: () => this.requests++,
-      admit: (session) => {
-        const refusal = this.#admit(session);
-        if (refusal !== undefined) this.#turnAway(session, refusal);
-        return refusal;
-      },
+      admit: (session) => this.#admit(session),
       ended: (session, end) => this.#ended(session, end),
     };
     if (events.listening !== undefined) {
@@ -240,27 +258,62 @@ class Server implements ParleyServer {
   }
 
   get connections(): number {
-    return this.#sessions.size;
+    return this.#counters.active;
+  }
+
+  get connectionsTotal(): number {
+    return this.#counters.accepted;
+  }
+
+  get connectionsRejected(): number {
+    return this.#counters.refused;
+  }
+
+  get requests(): number {
+    return this.#counters.requests;
   }
 
   get received(): number {
-    let bytes = this.#received;
-    for (const { connection } of this.#sessions) bytes += connection.received;
-    return bytes;
+    return this.#counters.bytesReceived;
   }
 
   get sent(): number {
-    let bytes = this.#sent;
-    for (const { connection } of this.#sessions) bytes += connection.sent;
-    return bytes;
+    return this.#counters.bytesSent;
+  }
+
+  get ready(): boolean {
+    return !this.#stopping && this.#cancelPreDrain === undefined;
+  }
+
+  metrics(): Metrics {
+    return this.#counters.read();
+  }
+
+  connectionList(): Promise<ConnectionInfo[]> {
+    return Promise.resolve(
+      Array.from(this.#sessions, (session) => session.describe()),
+    );
+  }
+
+  disconnect(id: number): Promise<boolean> {
+    for (const session of this.#sessions) {
+      if (session.id !== id) continue;
+      session.abort("closed");
+      return Promise.resolve(true);
+    }
+    return Promise.resolve(false);
   }
 
   shutdown(): Promise<void> {
-    if (!this.#stopping) {
-      this.#stopping = true;
-      this.#closeBy = this.#clock.now() + QUEUE_LIMIT;
-      this.#closeSoon();
-      this.#wake?.();
+    if (!this.ready) return this.finished;
+    const { preDrainDelay: delay } = this.#config;
+    if (delay === 0) this.#stop();
+    else {
+      if (this.#events.pre_drain !== undefined) {
+        const connections = this.#sessions.size;
+        emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
+      }
+      this.#cancelPreDrain = this.#clock.after(delay, () => this.#stop());
     }
     return this.finished;
   }
@@ -277,9 +330,18 @@ class Server implements ParleyServer {
     await this.shutdown();
   }
 
+  #stop(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#closeBy = this.#clock.now() + QUEUE_LIMIT;
+    this.#closeSoon();
+    this.#wake?.();
+  }
+
   async #run(): Promise<void> {
     const failure = await this.#accept();
     this.#stopping = true;
+    this.#cancelPreDrain?.();
     await this.#drain();
     if (this.#events.finished !== undefined) {
       emit(this.#events.finished, { type: "finished", forced: this.#forced });
@@ -348,15 +410,18 @@ class Server implements ParleyServer {
 
   #welcome(transport: Transport): void {
     const { maxConnections, maxFrame } = this.#config;
-    const connection = new Connection(transport, maxFrame);
-    if (maxConnections > 0 && this.#sessions.size >= maxConnections) {
+    const connection = new Connection(transport, maxFrame, this.#counters);
+    if (!this.#places.take()) {
       return this.#refuse(connection, {
         reason: "busy",
         text: replies.busy(maxConnections),
       });
     }
-    const id = ++this.#ids;
-    const session = new Session(id, connection, this.#context);
+    const session = new Session(
+      this.#places.nextId(),
+      connection,
+      this.#context,
+    );
     this.#sessions.add(session);
     session.run();
   }
@@ -371,41 +436,56 @@ class Server implements ParleyServer {
   }
 
   /** Gives a session its place, now that its client's address is known. */
-  #admit(session: Session): Refusal | undefined {
-    const { allow, deny, maxConnectionsPerIp } = this.#config;
-    const { id, connection: { remoteAddr } } = session;
-    const ip = ipOf(remoteAddr);
+  #admit(
+    session: Session,
+  ): Refusal | undefined | Promise<Refusal | undefined> {
+    const { allow, deny } = this.#config;
+    const ip = ipOf(session.connection.remoteAddr);
     if (allow?.matches(ip) === false || deny?.matches(ip)) {
-      return { reason: "denied", text: replies.denied };
+      return this.#turnAway(session, {
+        reason: "denied",
+        text: replies.denied,
+      });
     }
-    if (maxConnectionsPerIp > 0) {
-      const open = this.#perIp.get(ip) ?? 0;
-      if (open >= maxConnectionsPerIp) {
-        return { reason: "busy_ip", text: replies.busyIp(maxConnectionsPerIp) };
-      }
-      this.#perIp.set(ip, open + 1);
+    const entered = this.#places.enter(ip);
+    if (typeof entered === "boolean") return this.#entered(session, entered);
+    return entered.then((entered) => {
+      if (!session.over) return this.#entered(session, entered);
+      if (entered) this.#places.leave(ip);
+    });
+  }
+
+  #entered(session: Session, entered: boolean): Refusal | undefined {
+    if (!entered) {
+      const { maxConnectionsPerIp } = this.#config;
+      return this.#turnAway(session, {
+        reason: "busy_ip",
+        text: replies.busyIp(maxConnectionsPerIp),
+      });
     }
-    this.connectionsTotal++;
+    this.#counters.opened();
     if (this.#events.connection_open !== undefined) {
       emit(this.#events.connection_open, {
         type: "connection_open",
-        id,
-        remoteAddr,
+        id: session.id,
+        remoteAddr: session.connection.remoteAddr,
       });
     }
   }
 
   /** A refused session has no place any more while it is told so. */
-  #turnAway(session: Session, refusal: Refusal): void {
+  #turnAway(session: Session, refusal: Refusal): Refusal {
     this.#rejected(session.connection, refusal);
     this.#sessions.delete(session);
+    this.#places.free();
     const full = this.#refusing.size >= MAX_REFUSING;
     this.#refusing.add(session);
     if (full) session.abort("shutdown");
+    return refusal;
   }
 
   #rejected({ remoteAddr }: Connection, { reason, error }: Refusal): void {
-    this.connectionsRejected++;
+    this.#counters.rejected(reason);
     if (this.#events.connection_rejected === undefined) return;
     emit(this.#events.connection_rejected, {
       type: "connection_rejected",
@@ -419,13 +499,13 @@ class Server implements ParleyServer {
     if (this.#refusing.delete(session)) return this.#checkEmpty();
     const { id, opened, connection: { remoteAddr, received, sent } } = session;
     this.#sessions.delete(session);
-    this.#received += received;
-    this.#sent += sent;
+    this.#places.free();
     if (!end.admitted) {
       if (end.refusal) this.#rejected(session.connection, end.refusal);
       return this.#checkEmpty();
     }
-    this.#leave(remoteAddr);
+    this.#places.leave(ipOf(remoteAddr));
+    this.#counters.closed(end.reason);
     if (end.reason === "forced") this.#forced++;
     if (this.#events.connection_close !== undefined) {
       emit(this.#events.connection_close, {
@@ -442,15 +522,6 @@ class Server implements ParleyServer {
       });
     }
     this.#checkEmpty();
-  }
-
-  /** Takes a connection off its address's count. */
-  #leave(remoteAddr: Deno.Addr): void {
-    if (this.#config.maxConnectionsPerIp === 0) return;
-    const ip = ipOf(remoteAddr);
-    const open = (this.#perIp.get(ip) ?? 0) - 1;
-    if (open > 0) this.#perIp.set(ip, open);
-    else this.#perIp.delete(ip);
   }
 
   #checkEmpty(): void {

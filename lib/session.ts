@@ -35,6 +35,7 @@ import type {
   RequestInfo,
   ServerStats,
 } from "./handler.ts";
+import type { Counters } from "./metrics.ts";
 import type { ServeConfig } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import {
@@ -56,11 +57,12 @@ export interface SessionContext {
    * Called once the client's address is known: gives it its place, or says
    * why it gets none.
    */
-  readonly admit: (session: Session) => Refusal | undefined;
+  readonly admit: (
+    session: Session,
+  ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session, end: SessionEnd) => void;
-  /** Called for each request, before the handler is. */
-  readonly requested: () => void;
+  readonly counters: Counters;
 }
 
 /** Why a connection gets no place. */
@@ -71,6 +73,29 @@ export interface Refusal {
   readonly text?: string;
   /** The error behind the reason. */
   readonly error?: unknown;
+}
+
+/** What a session is doing. */
+type Phase = "greeting" | "reading" | "handling" | "writing" | "lingering";
+
+/** An open connection, as an operator sees it. */
+export interface ConnectionInfo {
+  /** The connection's number. */
+  readonly id: number;
+  /** The peer's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** How long it is open, in milliseconds. */
+  readonly age: number;
+  /** How long since bytes came from the peer, in milliseconds. */
+  readonly idle: number;
+  /** What it is doing: its phase, or `idle` with nothing of a request there. */
+  readonly state: Phase | "idle";
+  /** Requests handed to the handler. */
+  readonly requests: number;
+  /** Bytes received. */
+  readonly received: number;
+  /** Bytes sent. */
+  readonly sent: number;
 }
 
 /** How a session ended. */
@@ -138,8 +163,7 @@ export class Session implements Expirable {
   readonly #codec: Codec;
   readonly #outbox = new Outbox();
   readonly #info: Info;
-  #phase: "greeting" | "reading" | "handling" | "writing" | "lingering" =
-    "reading";
+  #phase: Phase = "reading";
   #admitted = false;
   #refusal: Refusal | undefined;
   #reason: CloseReason | undefined;
@@ -148,6 +172,12 @@ export class Session implements Expirable {
   #requests = 0;
   /** A request has come in whole, and its reply is not out yet. */
   #owing = false;
+  /** When the turn of the request being handled came, by the clock. */
+  #turn: number;
+  /** Requests answered since then whose batch is not out. */
+  #answered = 0;
+  /** A handler is at work that did not reply at once. */
+  #pending = false;
   #draining = false;
   /** Ends the session from outside, whatever it waits for. */
   readonly #cut = Promise.withResolvers<never>();
@@ -168,6 +198,7 @@ export class Session implements Expirable {
     this.id = id;
     this.connection = connection;
     this.opened = context.clock.now();
+    this.#turn = this.opened;
     this.#context = context;
     this.#codec = framing.codec(maxFrame);
     this.#info = new Info(id, connection, framing.name, context.stats);
@@ -210,6 +241,28 @@ export class Session implements Expirable {
     this.#cut.reject(undefined);
   }
 
+  /** Whether its end has been named. */
+  get over(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** What an operator may know of it. */
+  describe(): ConnectionInfo {
+    const now = this.#context.clock.now();
+    const { inbox, received, sent, remoteAddr } = this.connection;
+    const idle = this.#phase === "reading" && inbox.length === 0;
+    return {
+      id: this.id,
+      remoteAddr,
+      age: now - this.opened,
+      idle: now - this.#turn,
+      state: idle ? "idle" : this.#phase,
+      requests: this.#requests,
+      received,
+      sent,
+    };
+  }
+
   /** See {@linkcode Expirable}. */
   expire(): void {
     this.deadline = Infinity;
@@ -234,7 +287,7 @@ export class Session implements Expirable {
   }
 
   async #live(life: () => Promise<void>): Promise<void> {
-    const { deadlines, ended } = this.#context;
+    const { deadlines, counters, ended } = this.#context;
     deadlines.add(this);
     try {
       // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is
@@ -245,6 +298,8 @@ export class Session implements Expirable {
     }
     deadlines.delete(this);
     this.#cancelLastCall?.();
+    if (this.#pending) counters.finished("abandoned", 1);
+    if (this.#answered > 0) counters.finished("ok", this.#answered);
     this.#info.abort();
     if (
       !this.connection.closed && this.#ahead === undefined &&
@@ -268,12 +323,14 @@ export class Session implements Expirable {
   async #serve(): Promise<void> {
     const { connection } = this;
     const { inbox } = connection;
-    const { deadlines, config, admit } = this.#context;
+    const { clock, deadlines, config, admit } = this.#context;
     if (config.proxy?.trusted.matches(ipOf(connection.remoteAddr))) {
       if (!await this.#greet(config.proxy.version)) return;
     }
-    const refusal = admit(this);
+    let refusal = admit(this);
+    if (refusal instanceof Promise) refusal = await refusal;
     if (refusal !== undefined) return await this.#refuse(refusal);
+    if (this.over) return;
     this.#admitted = true;
     this.deadline = deadlines.in(config.idleTimeout);
     // A header may have brought the first requests with it.
@@ -288,6 +345,7 @@ export class Session implements Expirable {
       }
       // The last call came while we waited, and the peer has been told.
       if (this.#reason !== undefined) return await connection.discard();
+      this.#turn = clock.now();
 
       let answering;
       while ((answering = this.#answerSome()) !== undefined) await answering;
@@ -298,6 +356,7 @@ export class Session implements Expirable {
       if (this.#info.closing) return await this.#finish(this.#info.closing);
       const { end } = inbox;
       const { eof } = connection;
+      if (this.#answered > 0) this.#count();
       if (this.#outbox.length > 0) await this.#write(this.#outbox.view());
       this.#outbox.clear();
       if (this.#owing) {
@@ -407,10 +466,10 @@ export class Session implements Expirable {
    * only where it must be: a promise from the handler, or a full outbox.
    */
   #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
-    const { handler, requested, events } = this.#context;
+    const { handler, counters, events } = this.#context;
     this.#requests++;
     this.#info.pieces = 0;
-    requested();
+    counters.requested();
     const started = events.request === undefined ? 0 : performance.now();
     let payload;
     try {
@@ -423,6 +482,7 @@ export class Session implements Expirable {
       return this.#answerLater(Promise.reject(error), started, request.length);
     }
     this.#info.renew();
+    this.#answered++;
     this.#report("ok", started, request.length);
     return this.#send(payload);
   }
@@ -432,9 +492,10 @@ export class Session implements Expirable {
     started: number,
     length: number,
   ): Promise<void> {
-    const { onError } = this.#context;
+    const { clock, counters, onError } = this.#context;
     let status: RequestEvent["status"] = "ok";
     let payload;
+    this.#pending = true;
     try {
       payload = this.#payload(await this.#wait(pending));
     } catch (error) {
@@ -461,6 +522,11 @@ export class Session implements Expirable {
       );
     }
     this.#info.renew();
+    this.#pending = false;
+    const now = clock.now();
+    counters.finished(status, 1);
+    counters.took(now - this.#turn, 1);
+    this.#turn = now;
     this.#report(status, started, length);
     await this.#send(payload);
   }
@@ -479,6 +545,7 @@ export class Session implements Expirable {
     // It may be rejected while the flush below is awaited instead.
     reply.catch(() => {});
     for (let turn = 0; turn < TURNS && !settled; turn++) await undefined;
+    if (this.#answered > 0) this.#count();
     if (!settled) {
       if (this.#outbox.length > 0) await this.#flush();
       this.#phase = "handling";
@@ -544,6 +611,14 @@ export class Session implements Expirable {
       duration: performance.now() - started,
       requestBytes,
     });
+  }
+
+  /** Counts a batch of requests that were answered at once. */
+  #count(): void {
+    const { clock, counters } = this.#context;
+    counters.finished("ok", this.#answered);
+    counters.took(clock.now() - this.#turn, this.#answered);
+    this.#answered = 0;
   }
 
   /** The bytes of a reply; throws if they cannot be sent. */

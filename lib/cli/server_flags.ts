@@ -80,6 +80,11 @@ export const serverFlags = {
     default: defaults.drainTimeout,
     shown: "10s",
   }),
+  "pre-drain-delay": durationFlag("preDrainDelay", {
+    help: "how long to accept still after SIGTERM, no longer ready",
+    default: defaults.preDrainDelay,
+    shown: "0s",
+  }),
   backlog: numberFlag("tcpBacklog", {
     help: "how many connections may wait to be accepted",
     default: defaults.tcpBacklog,

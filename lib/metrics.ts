@@ -1,0 +1,279 @@
+/**
+ * The numbers of a server: counters in one flat array, so that counting is an
+ * addition, a thread's numbers can live in shared memory, and the numbers of
+ * several threads are sums.
+ *
+ * @module
+ */
+
+import {
+  type CloseReason,
+  closeReasons,
+  type RejectReason,
+  rejectReasons,
+  type RequestStatus,
+  requestStatuses,
+} from "./events.ts";
+
+/**
+ * The upper bounds of the histogram's buckets, in milliseconds: 20 to a
+ * decade, from 1 µs to 10 s, the steps of the E20 series rounded so that 1, 2,
+ * 2.5 and 5 are among them. A quantile read from it is at most an eighth too
+ * high. What takes longer goes into one more bucket without a bound.
+ */
+export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
+  .flatMap((decade) =>
+    [
+      ...[1, 1.12, 1.25, 1.4, 1.6, 1.8, 2, 2.25, 2.5, 2.8],
+      ...[3.2, 3.6, 4, 4.5, 5, 5.6, 6.3, 7.1, 8, 9],
+    ].map((step) => Number((step * 10 ** decade).toPrecision(6)))
+  ).concat(10_000);
+
+// Where each number stands in the cells.
+const ACTIVE = 0;
+const ACCEPTED = 1;
+const REQUESTS = 2;
+const RECEIVED = 3;
+const SENT = 4;
+const DURATION_SUM = 5;
+const STATUS = 6;
+const CLOSED = STATUS + requestStatuses.length;
+const REJECTED = CLOSED + closeReasons.length;
+const DURATION = REJECTED + rejectReasons.length;
+const CELLS = DURATION + durationBounds.length + 1;
+
+/** How many cells a thread's numbers take. */
+export const METRIC_CELLS = CELLS;
+
+/** A histogram of durations. */
+export interface Histogram {
+  /** Upper bounds of the buckets in milliseconds; one more has no bound. */
+  readonly bounds: readonly number[];
+  /** Values in each bucket, and in the last those above all bounds. */
+  readonly counts: readonly number[];
+  /** All values together, in milliseconds. */
+  readonly sum: number;
+  /** How many values. */
+  readonly count: number;
+}
+
+/** The numbers of a server at one moment; totals since its start. */
+export interface Metrics {
+  /** Connections open now. */
+  readonly active: number;
+  /** Connections that were given a place. */
+  readonly accepted: number;
+  /** Connections that ended, by reason. */
+  readonly closed: Readonly<Record<CloseReason, number>>;
+  /** Connections turned away, by reason. */
+  readonly rejected: Readonly<Record<RejectReason, number>>;
+  /** Requests that are done with, by how they went. */
+  readonly requests: Readonly<Record<RequestStatus, number>>;
+  /** Requests whose replies are not out. */
+  readonly inFlight: number;
+  /**
+   * How long requests took: from when they were read, or the wait for the one
+   * before them ended, until their batch of replies went out.
+   */
+  readonly durations: Histogram;
+  /** Bytes received. */
+  readonly received: number;
+  /** Bytes taken by the kernel. */
+  readonly sent: number;
+}
+
+/** What one thread counts. */
+export class Counters {
+  /** See {@linkcode METRIC_CELLS}; only this thread writes them. */
+  readonly cells: Float64Array;
+  readonly #all: readonly Float64Array[];
+
+  /**
+   * @param cells Where to count.
+   * @param all The cells of all threads, these among them.
+   */
+  constructor(
+    cells: Float64Array = new Float64Array(CELLS),
+    all: readonly Float64Array[] = [cells],
+  ) {
+    this.cells = cells;
+    this.#all = all;
+  }
+
+  /** A connection has got its place. */
+  opened(): void {
+    this.cells[ACTIVE]++;
+    this.cells[ACCEPTED]++;
+  }
+
+  /** A connection that had a place has ended. */
+  closed(reason: CloseReason): void {
+    this.cells[ACTIVE]--;
+    this.cells[CLOSED + closeReasons.indexOf(reason)]++;
+  }
+
+  /** A connection was turned away. */
+  rejected(reason: RejectReason): void {
+    this.cells[REJECTED + rejectReasons.indexOf(reason)]++;
+  }
+
+  /** A request is handed to the handler. */
+  requested(): void {
+    this.cells[REQUESTS]++;
+  }
+
+  /**
+   * Requests are done with.
+   *
+   * @param status How they went.
+   * @param count How many.
+   */
+  finished(status: RequestStatus, count: number): void {
+    this.cells[STATUS + requestStatuses.indexOf(status)] += count;
+  }
+
+  /**
+   * Requests took this long.
+   *
+   * @param ms Milliseconds each.
+   * @param count How many.
+   */
+  took(ms: number, count: number): void {
+    this.cells[DURATION + bucketOf(ms)] += count;
+    this.cells[DURATION_SUM] += ms * count;
+  }
+
+  /** Bytes came in. */
+  received(bytes: number): void {
+    this.cells[RECEIVED] += bytes;
+  }
+
+  /** The kernel has taken bytes. */
+  sent(bytes: number): void {
+    this.cells[SENT] += bytes;
+  }
+
+  /** The connections open now, over all threads. */
+  get active(): number {
+    return this.#sum(ACTIVE);
+  }
+
+  /** The connections that were given a place, over all threads. */
+  get accepted(): number {
+    return this.#sum(ACCEPTED);
+  }
+
+  /** The connections turned away, over all threads. */
+  get refused(): number {
+    let sum = 0;
+    for (let i = REJECTED; i < DURATION; i++) sum += this.#sum(i);
+    return sum;
+  }
+
+  /** The requests handed to handlers, over all threads. */
+  get requests(): number {
+    return this.#sum(REQUESTS);
+  }
+
+  /** Bytes received, over all threads. */
+  get bytesReceived(): number {
+    return this.#sum(RECEIVED);
+  }
+
+  /** Bytes sent, over all threads. */
+  get bytesSent(): number {
+    return this.#sum(SENT);
+  }
+
+  /** All numbers, over all threads. */
+  read(): Metrics {
+    const sums = Float64Array.from({ length: CELLS }, (_, i) => this.#sum(i));
+    const requests = named(requestStatuses, sums, STATUS);
+    const done = Object.values(requests).reduce((a, b) => a + b, 0);
+    const counts = Array.from(sums.subarray(DURATION));
+    return {
+      active: sums[ACTIVE],
+      accepted: sums[ACCEPTED],
+      closed: named(closeReasons, sums, CLOSED),
+      rejected: named(rejectReasons, sums, REJECTED),
+      requests,
+      inFlight: sums[REQUESTS] - done,
+      durations: {
+        bounds: durationBounds,
+        counts,
+        sum: sums[DURATION_SUM],
+        count: counts.reduce((a, b) => a + b, 0),
+      },
+      received: sums[RECEIVED],
+      sent: sums[SENT],
+    };
+  }
+
+  #sum(cell: number): number {
+    let sum = 0;
+    for (const cells of this.#all) sum += cells[cell];
+    return sum;
+  }
+}
+
+/**
+ * Settles the numbers of a thread that is gone: what was open there has ended,
+ * and what was under way will get no reply.
+ *
+ * @param cells The thread's cells.
+ * @returns How many connections and requests were lost.
+ */
+export function settleLost(
+  cells: Float64Array,
+): { connections: number; requests: number } {
+  const connections = cells[ACTIVE];
+  let requests = cells[REQUESTS];
+  for (let i = STATUS; i < CLOSED; i++) requests -= cells[i];
+  cells[ACTIVE] = 0;
+  cells[CLOSED + closeReasons.indexOf("error")] += connections;
+  cells[STATUS + requestStatuses.indexOf("abandoned")] += requests;
+  return { connections, requests };
+}
+
+/**
+ * Reads a quantile off a histogram.
+ *
+ * @param histogram The histogram.
+ * @param quantile From 0 to 1, such as 0.99.
+ * @returns The bound, in milliseconds, of the bucket that it falls into;
+ * `Infinity` above the last, `undefined` where there are no values.
+ */
+export function quantileOf(
+  { bounds, counts, count }: Histogram,
+  quantile: number,
+): number | undefined {
+  if (count === 0) return undefined;
+  let left = Math.max(1, Math.ceil(count * quantile));
+  for (let i = 0; i < bounds.length; i++) {
+    left -= counts[i];
+    if (left <= 0) return bounds[i];
+  }
+  return Infinity;
+}
+
+/** The first bucket whose bound is not below the value. */
+function bucketOf(ms: number): number {
+  let low = 0;
+  let high = durationBounds.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ms <= durationBounds[middle]) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function named<Name extends string>(
+  names: readonly Name[],
+  cells: Float64Array,
+  from: number,
+): Record<Name, number> {
+  return Object.fromEntries(
+    names.map((name, i) => [name, cells[from + i]]),
+  ) as Record<Name, number>;
+}
