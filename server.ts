@@ -8,7 +8,9 @@ import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { serverFlags } from "./lib/cli/server_flags.ts";
 import { handlers } from "./lib/handlers/mod.ts";
+import type { ServeOptions } from "./lib/options.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
+import { serveThreads } from "./lib/threads/mod.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
@@ -25,6 +27,18 @@ SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
  */
 const SAME_KEYSTROKE = 250;
 
+/** What a worker may do that is to do nothing. */
+const NOTHING = {
+  env: false,
+  ffi: false,
+  import: false,
+  net: false,
+  read: false,
+  run: false,
+  sys: false,
+  write: false,
+} as const;
+
 if (import.meta.main) await main();
 
 async function main(): Promise<void> {
@@ -33,41 +47,52 @@ async function main(): Promise<void> {
   void new Error().stack;
   const { flags } = readFlags();
 
-  let server: ParleyServer;
+  let server: Omit<ParleyServer, "ref" | "unref">;
   try {
-    server = serve(
-      {
-        hostname: flags.hostname,
-        port: flags.port,
-        tcpBacklog: flags.backlog,
-        framing: flags.framing,
-        maxFrame: flags["max-frame"],
-        maxConnections: flags["max-connections"],
-        maxConnectionsPerIp: flags["max-connections-per-ip"],
-        allow: flags.allow || undefined,
-        deny: flags.deny || undefined,
-        proxyProtocol: flags["proxy-protocol"],
-        proxyTrust: flags["proxy-trust"] || undefined,
-        idleTimeout: flags["idle-timeout"],
-        requestTimeout: flags["request-timeout"],
-        writeTimeout: flags["write-timeout"],
-        drainTimeout: flags["drain-timeout"],
-        preDrainDelay: flags["pre-drain-delay"],
-        events: {
-          accept_error: ({ error, retryIn }) =>
-            console.error(
-              `server: cannot accept: ${error}, wait ${retryIn} ms`,
-            ),
-          handler_error: ({ id, error }) =>
-            console.error(`server: handler failed, connection ${id}: ${error}`),
-          drain: ({ connections }) =>
-            console.error(`server: draining, connections open: ${connections}`),
-          finished: ({ forced }) =>
-            console.error(`server: finished, connections forced: ${forced}`),
-        },
+    const options: ServeOptions = {
+      hostname: flags.hostname,
+      port: flags.port,
+      tcpBacklog: flags.backlog,
+      framing: flags.framing,
+      maxFrame: flags["max-frame"],
+      maxConnections: flags["max-connections"],
+      maxConnectionsPerIp: flags["max-connections-per-ip"],
+      allow: flags.allow || undefined,
+      deny: flags.deny || undefined,
+      proxyProtocol: flags["proxy-protocol"],
+      proxyTrust: flags["proxy-trust"] || undefined,
+      idleTimeout: flags["idle-timeout"],
+      requestTimeout: flags["request-timeout"],
+      writeTimeout: flags["write-timeout"],
+      drainTimeout: flags["drain-timeout"],
+      preDrainDelay: flags["pre-drain-delay"],
+      events: {
+        accept_error: ({ error, retryIn }) =>
+          console.error(
+            `server: cannot accept: ${error}, wait ${retryIn} ms`,
+          ),
+        handler_error: ({ id, error }) =>
+          console.error(`server: handler failed, connection ${id}: ${error}`),
+        drain: ({ connections }) =>
+          console.error(`server: draining, connections open: ${connections}`),
+        thread_lost: ({ error, connections, requests }) =>
+          console.error(
+            `server: thread lost: ${error}, with connections: ${connections}, requests: ${requests}`,
+          ),
+        finished: ({ forced }) =>
+          console.error(`server: finished, connections forced: ${forced}`),
       },
-      handlers[flags.handler],
-    );
+    };
+    server = flags.threads === 1
+      ? serve(options, handlers[flags.handler])
+      : await serveThreads({
+        ...options,
+        threads: flags.threads,
+        worker: new URL("./lib/cli/server_worker.ts", import.meta.url),
+        name: flags.handler,
+        permissions: { ...NOTHING, net: true },
+        confine: true,
+      });
   } catch (error) {
     const place = formatHostPort(flags.hostname, flags.port);
     fail(`cannot listen on ${place}: ${why(error)}`, 1);
@@ -75,8 +100,12 @@ async function main(): Promise<void> {
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) console.error(`server: ${warning}`);
   onSignals(server);
-  // What is bound needs no permission any more, and nothing else is needed.
-  await Deno.permissions.revoke({ name: "net" });
+  // What is bound needs no permission any more, and nothing else is needed. The
+  // main thread of several serves nobody, and has to replace those that die.
+  if (flags.threads === 1) {
+    await Deno.permissions.revoke({ name: "net" });
+    await Deno.permissions.revoke({ name: "read" });
+  }
   await Deno.permissions.revoke({ name: "env" });
   console.log(
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
@@ -120,7 +149,7 @@ function readFlags() {
   }
 }
 
-function onSignals(server: ParleyServer): void {
+function onSignals(server: Pick<ParleyServer, "shutdown">): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
   const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
     .some((stream) => stream.isTerminal());

@@ -68,7 +68,10 @@ export interface ConnectionOpenEvent {
   remoteAddr: Deno.Addr;
 }
 
-/** A connection ended. Each `connection_open` has exactly one of these. */
+/**
+ * A connection ended. Each `connection_open` has exactly one of these, but for
+ * those lost with their thread.
+ */
 export interface ConnectionCloseEvent {
   /** Tells it from the other events. */
   type: "connection_close";
@@ -206,6 +209,20 @@ export interface FinishedEvent {
   forced: number;
 }
 
+/** A thread of a threaded server died; another takes its place. */
+export interface ThreadLostEvent {
+  /** Tells it from the other events. */
+  type: "thread_lost";
+  /** What it died of. */
+  error: unknown;
+  /** Connections that were lost with it; they have no `connection_close`. */
+  connections: number;
+  /** Requests among them that were at a handler. */
+  requests: number;
+  /** When it is replaced, in milliseconds; never, where the server drains. */
+  retryIn: number | undefined;
+}
+
 /** Every event of the core, told apart by `type`. */
 export type ServerEvent =
   | ListeningEvent
@@ -217,7 +234,8 @@ export type ServerEvent =
   | AcceptErrorEvent
   | PreDrainEvent
   | DrainEvent
-  | FinishedEvent;
+  | FinishedEvent
+  | ThreadLostEvent;
 
 /**
  * Listeners by event type. An event that nobody listens to is never made, so

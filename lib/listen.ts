@@ -28,6 +28,8 @@ export interface Acceptor {
  * @throws {Deno.errors.AddrInUse} The port is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
  */
-export function listen({ hostname, port, tcpBacklog }: ServeConfig): Acceptor {
-  return Deno.listen({ hostname, port, tcpBacklog });
+export function listen(
+  { hostname, port, tcpBacklog, reusePort }: ServeConfig,
+): Acceptor {
+  return Deno.listen({ hostname, port, tcpBacklog, reusePort });
 }

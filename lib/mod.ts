@@ -48,6 +48,15 @@ export type {
 } from "./handler.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
+export type { Histogram, Metrics } from "./metrics.ts";
 export type { ProxyMode, ServeOptions } from "./options.ts";
 export type { ProxyVersion } from "./proxy_protocol.ts";
 export { type ParleyServer, serve } from "./server.ts";
+export type { ConnectionInfo } from "./session.ts";
+export {
+  serveThread,
+  type ServeThreadOptions,
+  serveThreads,
+  type ServeThreadsOptions,
+  type ThreadedServer,
+} from "./threads/mod.ts";

@@ -43,6 +43,13 @@ export interface ServeOptions<State = Record<string, unknown>> {
    * @default {4096}
    */
   tcpBacklog?: number;
+  /**
+   * Whether other listeners may share the port; Linux spreads the connections
+   * over them. Needs `"unstable": ["net"]` in `deno.json`.
+   *
+   * @default {false}
+   */
+  reusePort?: boolean;
   /** Begins the drain, as `shutdown()` does. */
   signal?: AbortSignal;
   /**
@@ -153,6 +160,7 @@ export interface ServeConfig {
   readonly hostname: string;
   readonly port: number;
   readonly tcpBacklog: number;
+  readonly reusePort: boolean;
   readonly framing: Framing;
   readonly maxFrame: number;
   readonly maxConnections: number;
@@ -206,6 +214,7 @@ export const ranges = Object.freeze({
   drainTimeout: [0, MAX_TIMEOUT],
   preDrainDelay: [0, MAX_TIMEOUT],
   timeout: [0, MAX_TIMEOUT],
+  threads: [1, 256],
 });
 
 /**
@@ -227,6 +236,7 @@ export function resolveServeOptions<State>(
     framing: framingOf(options.framing ?? defaults.framing),
     port: number("port", options.port),
     tcpBacklog: number("tcpBacklog", options.tcpBacklog),
+    reusePort: options.reusePort ?? false,
     maxFrame: number("maxFrame", options.maxFrame),
     maxConnections: number("maxConnections", options.maxConnections),
     maxConnectionsPerIp: number(
@@ -309,7 +319,7 @@ export function checkNumber(
 }
 
 function number(
-  option: Exclude<keyof typeof ranges, "timeout">,
+  option: Exclude<keyof typeof ranges, "timeout" | "threads">,
   value: number = defaults[option],
 ): number {
   return checkNumber(option, value);

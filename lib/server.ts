@@ -75,6 +75,8 @@ export interface Surroundings {
   counters?: Counters;
   /** Who gets a place. */
   places?: Places;
+  /** When the whole server started, in milliseconds since 1970. */
+  startedAt?: number;
 }
 
 /**
@@ -154,7 +156,7 @@ export function serve<State>(
 export function start<State>(
   options: ServeOptions<State>,
   handler: Handler<State>,
-  { listen = listenAt, clock = systemClock, counters, places }: Surroundings,
+  surroundings: Surroundings,
 ): ParleyServer {
   if (typeof handler !== "function") {
     throw new OptionError("handler", handler, "a function");
@@ -162,15 +164,11 @@ export function start<State>(
   const config = resolveServeOptions(options);
   const server = new Server(
     config,
-    listen(config),
     // A connection's state starts as an empty record, whatever the handler
     // makes of it; from here on nobody but the handler looks at it.
     handler as Handler,
     options as ServeOptions,
-    clock,
-    counters ?? new Counters(),
-    places ??
-      new LocalPlaces(config.maxConnections, config.maxConnectionsPerIp),
+    surroundings,
   );
   const { signal } = options;
   if (signal?.aborted) server.shutdown();
@@ -186,7 +184,7 @@ export function start<State>(
 
 class Server implements ParleyServer {
   readonly addr: Deno.Addr;
-  readonly startedAt = Date.now();
+  readonly startedAt: number;
   readonly finished: Promise<void>;
 
   readonly #config: ServeConfig;
@@ -214,16 +212,24 @@ class Server implements ParleyServer {
 
   constructor(
     config: ServeConfig,
-    listener: Acceptor,
     handler: Handler,
     { onError, onListen, events = {} }: ServeOptions,
-    clock: Clock,
-    counters: Counters,
-    places: Places,
+    {
+      listen = listenAt,
+      clock = systemClock,
+      counters = new Counters(),
+      places = new LocalPlaces(
+        config.maxConnections,
+        config.maxConnectionsPerIp,
+      ),
+      startedAt = Date.now(),
+    }: Surroundings,
   ) {
+    const listener = listen(config);
     this.#config = config;
     this.#counters = counters;
     this.#places = places;
+    this.startedAt = startedAt;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;

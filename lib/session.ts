@@ -75,7 +75,7 @@ export interface Refusal {
   readonly error?: unknown;
 }
 
-/** What a session is doing. */
+/** What a session is doing; see the module's text. */
 type Phase = "greeting" | "reading" | "handling" | "writing" | "lingering";
 
 /** An open connection, as an operator sees it. */
@@ -88,8 +88,14 @@ export interface ConnectionInfo {
   readonly age: number;
   /** How long since bytes came from the peer, in milliseconds. */
   readonly idle: number;
-  /** What it is doing: its phase, or `idle` with nothing of a request there. */
-  readonly state: Phase | "idle";
+  /** What it is doing; `idle` is reading with nothing of a request there. */
+  readonly state:
+    | "idle"
+    | "greeting"
+    | "reading"
+    | "handling"
+    | "writing"
+    | "lingering";
   /** Requests handed to the handler. */
   readonly requests: number;
   /** Bytes received. */

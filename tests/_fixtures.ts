@@ -206,8 +206,10 @@ export class Events {
       "request",
       "handler_error",
       "accept_error",
+      "pre_drain",
       "drain",
       "finished",
+      "thread_lost",
     ] as const).map((type) => [type, (event: ServerEvent) => {
       this.all.push(event);
       for (const wake of this.#waiting) wake();

@@ -33,6 +33,12 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** Modules that a program starts as workers: nothing else leads to them. */
+const WORKERS: Readonly<Record<string, readonly string[]>> = {
+  server: ["lib/cli/server_worker.ts"],
+  client: [],
+};
+
 /** A server asks nobody: what is not allowed above fails at once. */
 const COMMON_FLAGS = ["--no-prompt"];
 
@@ -255,6 +261,7 @@ async function build(program: string, runtime: Runtime): Promise<void> {
     ...runtime.flags,
     ...COMMON_FLAGS,
     ...PROGRAMS[program],
+    ...WORKERS[program].flatMap((module) => ["--include", module]),
     "--output",
     fileURLToPath(new URL(program, WORK)),
     `${program}.ts`,

@@ -15,6 +15,7 @@ import {
   numberFlag,
   sizeFlag,
   textFlag,
+  threadsFlag,
 } from "./values.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
@@ -88,6 +89,10 @@ export const serverFlags = {
   backlog: numberFlag("tcpBacklog", {
     help: "how many connections may wait to be accepted",
     default: defaults.tcpBacklog,
+  }),
+  threads: threadsFlag({
+    help: "how many event loops share the port (Linux)",
+    default: 1,
   }),
   version: { help: "print the version and end" },
   help: { help: "print this and end" },

@@ -58,6 +58,20 @@ export function numberFlag(
   );
 }
 
+/** A flag that takes a number of threads, or `auto` for the machine's. */
+export function threadsFlag(common: Common<number>): ValueFlag<number> {
+  const [least, most] = ranges.threads;
+  return flag(
+    "N|auto",
+    `a whole number from ${least} to ${most}, or auto`,
+    common,
+    (text) =>
+      text === "auto"
+        ? Math.min(navigator.hardwareConcurrency, most)
+        : inRange("threads", /^\d+$/.test(text) ? Number(text) : undefined),
+  );
+}
+
 /**
  * A flag that takes a size in bytes.
  *

@@ -1,0 +1,29 @@
+/** What the threads of `threads_test.ts` run: commands, and ways to die. */
+
+import { serveThread } from "../lib/mod.ts";
+
+const text = new TextDecoder();
+
+serveThread(async (request, info) => {
+  switch (text.decode(request)) {
+    case "DIE":
+      setTimeout(() => {
+        throw new Error("a bug far from its handler");
+      }, 0);
+      return await new Promise<never>(() => {});
+    case "LEAVE":
+      Deno.exit(0);
+      break;
+    case "THROW":
+      throw { what: () => "cannot be sent to another thread" };
+    case "WAIT":
+      await new Promise((done) => info.signal.addEventListener("abort", done));
+      return "";
+    case "STATS": {
+      const { connections, connectionsTotal, requests } = info.server;
+      return `${connections} ${connectionsTotal} ${requests}`;
+    }
+    default:
+      return `${info.id}`;
+  }
+});
