@@ -460,8 +460,13 @@ export class Session implements Expirable {
       inbox.start = next;
       this.#owing = true;
       // The view stays valid: nothing moves in the inbox until the next read.
+      const { payloadStart } = codec;
       const answering = this.#answer(
-        inbox.bytes.subarray(codec.payloadStart, codec.payloadEnd),
+        new Uint8Array(
+          inbox.bytes.buffer,
+          inbox.bytes.byteOffset + payloadStart,
+          codec.payloadEnd - payloadStart,
+        ),
       );
       if (answering !== undefined) return answering;
     }
@@ -483,7 +488,8 @@ export class Session implements Expirable {
       if (reply instanceof Promise) {
         return this.#answerLater(reply, started, request.length);
       }
-      payload = this.#payload(reply);
+      // What came in this framing can go out in it.
+      payload = reply === request ? request : this.#payload(reply);
     } catch (error) {
       return this.#answerLater(Promise.reject(error), started, request.length);
     }
