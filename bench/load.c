@@ -8,6 +8,7 @@
  *   echo     Each connection sends a batch of `depth` frames, waits for all the
  *            replies, and sends the next: a closed loop.
  *   connect  Each request has a connection of its own: connect, one batch, close.
+ *            With `pid`, both tell the processor time of that process for a request.
  *   idle     Opens the connections, lets them fall silent, reads the memory of
  *            process `pid`, lets each move `move` bytes, and reads it again.
  *
@@ -355,6 +356,16 @@ static long resident(void) {
 	return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
+/* Processor time that the server has used, all threads together. Other work on the
+ * machine moves it far less than it moves the clock on the wall. */
+static uint64_t used(void) {
+	clockid_t clock;
+	struct timespec t;
+	if (options.pid == 0) return 0;
+	if (clock_getcpuclockid(options.pid, &clock) != 0 || clock_gettime(clock, &t) < 0) die("pid");
+	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
 static void run_load(void) {
 	if (options.mode == ECHO) open_all();
 	phase = WARMING;
@@ -364,17 +375,19 @@ static void run_load(void) {
 	}
 	rest(options.warmup);
 	phase = MEASURING;
-	uint64_t from = now(), to = from;
+	uint64_t from = now(), to = from, used_before = used();
 	while (to < from + options.seconds && (options.requests == 0 || requests < options.requests)) {
 		turn();
 		to = now();
 	}
+	uint64_t used_for = used() - used_before;
 	phase = DRAINING;
 	drain(DRAIN_LIMIT);
 	double seconds = (double)(to - from) / 1e9;
 	printf("{\"requests\":%llu,\"seconds\":%.3f,\"requestsPerSecond\":%.1f,\"megabytesPerSecond\":%.2f,",
 		(unsigned long long)requests, seconds, (double)requests / seconds,
 		(double)requests * (double)options.payload / seconds / 1e6);
+	if (requests > 0) printf("\"cpu\":%.3f,", (double)used_for / 1e3 / (double)requests);
 }
 
 static void run_idle(void) {

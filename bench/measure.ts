@@ -41,6 +41,8 @@ export interface Sample {
   readonly latency?: Latency;
   /** None where only the start was timed. */
   readonly failures?: Failures;
+  /** Processor time of the server for a request, in microseconds. */
+  readonly cpu?: number;
 }
 
 /** How long and how often. */
@@ -63,6 +65,7 @@ export interface Effort {
 interface Printed extends Latency, Failures {
   readonly requestsPerSecond: number;
   readonly megabytesPerSecond: number;
+  readonly cpu?: number;
   readonly emptyKiB?: number;
   readonly idleKiB?: number;
   readonly movedKiB?: number;
@@ -140,9 +143,9 @@ async function load(
   { port, pid }: RunningServer,
   { seconds, warmup, settle }: Pick<Effort, "seconds" | "warmup" | "settle">,
 ): Promise<Printed> {
-  const flags = { port, mode, connections, depth, payload, framing };
+  const flags = { port, pid, mode, connections, depth, payload, framing };
   const more = mode === "idle"
-    ? { pid, settle: move > 0 ? settle : 0, move, opening: 2048 }
+    ? { settle: move > 0 ? settle : 0, move, opening: 2048 }
     : { seconds, warmup };
   const text = await run(
     [
@@ -164,7 +167,7 @@ function sampleOf(
   const { p50, p99, p999, max, refused, reset, lost, wrong } = printed;
   const latency = { p50, p99, p999, max };
   const failures = { refused, reset, lost, wrong };
-  const { requestsPerSecond, megabytesPerSecond } = printed;
+  const { requestsPerSecond, megabytesPerSecond, cpu } = printed;
   if (mode === "idle") {
     const { emptyKiB = 0, idleKiB = 0, movedKiB = 0 } = printed;
     const values = {
@@ -176,7 +179,7 @@ function sampleOf(
   }
   const [{ name, unit }] = figures;
   const value = unit === "MB/s" ? megabytesPerSecond : requestsPerSecond;
-  return { values: { [name]: value }, latency, failures };
+  return { values: { [name]: value }, latency, failures, cpu };
 }
 
 /** Times a process from its start to its first reply, or to its end. */

@@ -73,6 +73,14 @@ export const peers: Readonly<Record<string, Peer>> = {
     command: (job) => parley(job, "off"),
   },
   parleyOn: { label: "Parley, all on", command: (job) => parley(job, "on") },
+  cpu1: {
+    label: "Parley, handler of 0.5 ms, 1 thread",
+    command: () => threads("1"),
+  },
+  cpu2: {
+    label: "Parley, handler of 0.5 ms, 2 threads",
+    command: () => threads("2"),
+  },
   server: {
     label: "Parley, ./server",
     file: "server",
@@ -123,6 +131,16 @@ function deno(script: string, ...args: string[]): Command {
 function parley(job: Job, limits: "off" | "default" | "on"): Command {
   const size = String(maxFrame(job));
   return deno("bench/peers/parley.ts", job.framing, size, limits);
+}
+
+function threads(count: string): Command {
+  return [
+    Deno.execPath(),
+    ...RUN,
+    `--allow-read=${at("bench/peers")},${at("lib")}`,
+    at("bench/peers/parley_threads.ts"),
+    count,
+  ];
 }
 
 function maxFrame({ payload }: Job): number {

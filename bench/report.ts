@@ -22,6 +22,8 @@ export interface Row {
   readonly values: readonly number[];
   /** The medians of the turns' latencies, the maximum of their maxima. */
   readonly latency?: Latency;
+  /** The median of the processor time for a request, in microseconds. */
+  readonly cpu?: number;
   /** The sums of the turns' failures. */
   readonly failures?: Failures;
   /** The median against the medians of the baselines, by their names. */
@@ -43,6 +45,7 @@ const SHORT: Readonly<Record<string, string>> = {
   epoll: "C epoll",
   hello: "hello",
   parleyOff: "all off",
+  cpu1: "1 thread",
 };
 
 /**
@@ -76,6 +79,7 @@ export function tablesOf(
         max: Math.max(...values),
         values,
         latency: latencyOf(turns),
+        cpu: cpuOf(turns),
         failures: failuresOf(turns),
         ratios,
       };
@@ -99,7 +103,7 @@ export function textOf({ title, unit, better, rows }: Table): string {
     unit,
     "min..max",
     ...baselines.map((name) => `x ${SHORT[name] ?? name}`),
-    ...(timed ? ["p50 us", "p99 us", "p99.9 us", "max us"] : []),
+    ...(timed ? ["cpu us", "p50 us", "p99 us", "p99.9 us", "max us"] : []),
     "failures",
   ]];
   for (const row of rows) {
@@ -115,7 +119,9 @@ export function textOf({ title, unit, better, rows }: Table): string {
       formatNumber(row.median),
       `${formatNumber(row.min)}..${formatNumber(row.max)}`,
       ...baselines.map((name) => row.ratios[name]?.toFixed(2) ?? ""),
-      ...(timed ? times ?? ["", "", "", ""] : []),
+      ...(timed
+        ? [row.cpu?.toFixed(2) ?? "", ...times ?? ["", "", "", ""]]
+        : []),
       failureText(row.failures),
     ]);
   }
@@ -153,7 +159,7 @@ export function markdownOf(tables: readonly Table[]): string {
             cells.join(" | ")
           } |`,
         );
-      } else if (["parleyOn", "server"].includes(peer)) {
+      } else if (["parleyOn", "server", "cpu2"].includes(peer)) {
         for (const [name, ratio] of Object.entries(ratios)) {
           const what = `${peers[peer].label} against ${peers[name].label}`;
           others.push(`- ${title}: ${what}: ${ratio.toFixed(2)} ×`);
@@ -204,6 +210,11 @@ function latencyOf(turns: readonly Sample[]): Latency | undefined {
     p999: median(all.map(({ p999 }) => p999)),
     max: Math.max(...all.map(({ max }) => max)),
   };
+}
+
+function cpuOf(turns: readonly Sample[]): number | undefined {
+  const all = turns.flatMap(({ cpu }) => cpu ?? []);
+  return all.length === 0 ? undefined : median(all);
 }
 
 function failuresOf(turns: readonly Sample[]): Failures | undefined {

@@ -117,6 +117,11 @@ export const scenarios: readonly Scenario[] = [
     baselines: ["hello"],
     rounds: 10,
   },
+  {
+    ...echo("threads", "64-byte lines, a handler that computes for 0.5 ms", {}),
+    peers: ["cpu1", "cpu2"],
+    baselines: ["cpu1"],
+  },
   options("options-1", 1),
   options("options-16", 16),
 ];

@@ -67,7 +67,7 @@ const BACKOFF_LAST = 10_000;
  * Serves TCP connections on several threads. It needs Linux, whose kernel
  * spreads connections over listeners of one port, `"unstable": ["net",
  * "worker-options"]` in `deno.json`, and, under `deno run`, the permission to
- * read the worker's module.
+ * read the worker's modules.
  *
  * Limits hold for all threads together. Events of all threads come to the
  * listeners here; errors in them are copies.
