@@ -246,6 +246,32 @@ testThreads("threads drain together, and force what is left", async () => {
   assertEquals(server.metrics().requests.abandoned, 1);
 });
 
+testThreads("a thread that is held up is cut, and asked in vain", async () => {
+  const clock = new FakeClock();
+  await using started = await serveTwo({ drainTimeout: 500 }, clock);
+  const { server, events } = started;
+  using peer = await Peer.to(server);
+  await peer.ask("id\n", "1\n");
+  await peer.send("SPIN\n");
+  while (server.metrics().inFlight === 0) await settle();
+
+  const list = server.connectionList();
+  clock.advance(1000);
+  assertEquals(await list, []);
+
+  const finished = server.shutdown();
+  clock.advance(1499);
+  assertEquals(events.of("thread_lost"), []);
+  clock.advance(1);
+  await finished;
+  // The other one had no time either, by this clock.
+  const lost = events.of("thread_lost");
+  assertEquals(lost.reduce((sum, { requests }) => sum + requests, 0), 1);
+  assertEquals(lost[0].retryIn, undefined);
+  assertEquals(events.of("finished")[0].forced, 1);
+  assertEquals(await peer.rest(), "");
+});
+
 testThreads("threads that cannot start leave nothing behind", async () => {
   await using taken = serve({ hostname: "127.0.0.1", port: 0 }, () => "");
   const { port } = taken.addr as Deno.NetAddr;

@@ -11,6 +11,9 @@ serveThread(async (request, info) => {
         throw new Error("a bug far from its handler");
       }, 0);
       return await new Promise<never>(() => {});
+    case "SPIN":
+      while (true) info.close();
+      // falls through
     case "LEAVE":
       Deno.exit(0);
       break;

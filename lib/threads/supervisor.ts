@@ -64,6 +64,15 @@ const BACKOFF_FIRST = 100;
 const BACKOFF_LAST = 10_000;
 
 /**
+ * How much longer than the drain timeout a thread may take to end, in
+ * milliseconds. One that takes longer is held up by its handler, and cut.
+ */
+const GRACE = 1000;
+
+/** How long a thread may take to say what it is asked, in milliseconds. */
+const ANSWER_LIMIT = 1000;
+
+/**
  * Serves TCP connections on several threads. It needs Linux, whose kernel
  * spreads connections over listeners of one port, `"unstable": ["net",
  * "worker-options"]` in `deno.json`, and, under `deno run`, the permission to
@@ -168,6 +177,7 @@ class Supervisor implements ThreadedServer {
   readonly #backoff = new Map<number, number>();
   #calls = 0;
   #forced = 0;
+  #cancelCut: (() => void) | undefined;
   #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
     "starting";
 
@@ -299,12 +309,21 @@ class Supervisor implements ThreadedServer {
     for (const thread of this.#threads.values()) {
       this.#tell(thread, { type: "shutdown" });
     }
+    const { drainTimeout } = resolveServeOptions(this.#options);
+    if (drainTimeout > 0) {
+      this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
+        for (const thread of this.#threads.values()) {
+          this.#lost(thread, new Error("Thread does not end: it is held up"));
+        }
+      });
+    }
     this.#checkFinished();
   }
 
   #checkFinished(): void {
     if (this.#stage !== "draining" || this.#threads.size > 0) return;
     this.#stage = "ended";
+    this.#cancelCut?.();
     const { finished } = this.#events;
     const forced = this.#forced;
     if (finished !== undefined) emit(finished, { type: "finished", forced });
@@ -462,7 +481,7 @@ class Supervisor implements ThreadedServer {
     worker.postMessage(order);
   }
 
-  /** Asks a thread; one that dies over it has `missing` to say. */
+  /** Asks a thread; one that gives no answer has `missing` to say. */
   async #ask<T>(
     thread: Thread,
     missing: T,
@@ -472,7 +491,13 @@ class Supervisor implements ThreadedServer {
     const { promise, resolve } = Promise.withResolvers<T | undefined>();
     thread.calls.set(call, resolve);
     this.#tell(thread, order(call));
-    return await promise ?? missing;
+    const cancel = this.#clock.after(ANSWER_LIMIT, () => {
+      thread.calls.delete(call);
+      resolve(undefined);
+    });
+    const answer = await promise;
+    cancel();
+    return answer ?? missing;
   }
 }
 
