@@ -239,7 +239,7 @@ class Server implements ParleyServer {
     this.#context = {
       config,
       handler,
-      onError: onError ?? (() => replies.internal),
+      onError,
       events,
       deadlines: new Deadlines(
         Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
