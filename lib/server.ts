@@ -190,6 +190,8 @@ class Server implements ParleyServer {
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
+  /** When the server started, by its clock. */
+  readonly #started: number;
   readonly #events: EventListeners;
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
@@ -232,6 +234,7 @@ class Server implements ParleyServer {
     this.startedAt = startedAt;
     this.#listener = listener;
     this.#clock = clock;
+    this.#started = clock.now();
     this.#events = events;
     this.addr = listener.addr;
     const { idleTimeout, requestTimeout, writeTimeout } = config;
@@ -261,6 +264,10 @@ class Server implements ParleyServer {
       throw error;
     }
     this.finished = this.#run();
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
   }
 
   get connections(): number {
