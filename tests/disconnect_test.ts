@@ -195,6 +195,25 @@ Deno.test("serve goes on after a peer that never reads", async () => {
   silent?.conn.close();
 });
 
+Deno.test("serve reads no more than a buffer from a peer that floods while its handler runs", async () => {
+  let flooding: Promise<void> | undefined;
+  const end = await whileOthersAreServed(never, async (running) => {
+    const { server, clock } = running;
+    const peer = await Peer.to(running);
+    flooding = peer.send("x\n".repeat(4_000_000)).catch(() => {});
+    await running.received(2);
+    for (let before = 0; before !== server.received;) {
+      before = server.received;
+      for (let turn = 0; turn < 10; turn++) await turnOfLoop();
+    }
+    assert(server.received < 200_000, `${server.received} bytes received`);
+    clock.advance(35_000);
+    assertMatch(await peer.rest(), /^ERR request timeout: /);
+  });
+  await flooding;
+  assertEquals([end.reason, end.requests], ["request_timeout", 1]);
+});
+
 const failures: Record<string, Handler> = {
   throws: () => {
     throw new Error("secret");
