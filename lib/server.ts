@@ -77,6 +77,8 @@ export interface Surroundings {
   places?: Places;
   /** When the whole server started, in milliseconds since 1970. */
   startedAt?: number;
+  /** How long the whole server has been up already, in milliseconds. */
+  uptime?: number;
 }
 
 /**
@@ -190,7 +192,7 @@ class Server implements ParleyServer {
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
-  /** When the server started, by its clock. */
+  /** When the whole server started, by this clock. */
   readonly #started: number;
   readonly #events: EventListeners;
   readonly #context: SessionContext;
@@ -225,6 +227,7 @@ class Server implements ParleyServer {
         config.maxConnectionsPerIp,
       ),
       startedAt = Date.now(),
+      uptime = 0,
     }: Surroundings,
   ) {
     const listener = listen(config);
@@ -234,7 +237,7 @@ class Server implements ParleyServer {
     this.startedAt = startedAt;
     this.#listener = listener;
     this.#clock = clock;
-    this.#started = clock.now();
+    this.#started = clock.now() - uptime;
     this.#events = events;
     this.addr = listener.addr;
     const { idleTimeout, requestTimeout, writeTimeout } = config;

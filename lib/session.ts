@@ -483,7 +483,7 @@ export class Session implements Expirable {
    * only where it must be: a promise from the handler, or a full outbox.
    */
   #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
-    const { handler, counters, events } = this.#context;
+    const { handler, counters, events, config } = this.#context;
     this.#requests++;
     this.#info.pieces = 0;
     counters.requested();
@@ -495,7 +495,9 @@ export class Session implements Expirable {
         return this.#answerLater(reply, started, request.length);
       }
       // What came in this framing can go out in it.
-      payload = reply === request ? request : this.#payload(reply);
+      payload = reply === request && request.length <= config.maxReply
+        ? request
+        : this.#payload(reply);
     } catch (error) {
       return this.#answerLater(Promise.reject(error), started, request.length);
     }

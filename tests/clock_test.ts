@@ -85,6 +85,16 @@ for (
   });
 }
 
+Deno.test("serve counts its uptime from the start of the whole server", async () => {
+  const clock = new FakeClock();
+  // A thread that begins an hour after the first.
+  await using running = serveTest(commands, {}, { clock, uptime: HOUR });
+  clock.advance(2500);
+  using peer = await Peer.to(running);
+  assertEquals(await uptime(peer), 3602);
+  assertEquals(running.server.uptime, HOUR + 2500);
+});
+
 Deno.test("serve closes nobody because the machine slept, and everybody in time after it", async () => {
   const clock = new FakeClock();
   await using running = serveTest(

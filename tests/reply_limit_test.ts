@@ -7,6 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import {
   commands,
   connect,
+  echo,
   type FramingName,
   type Handler,
   ReplyTooLargeError,
@@ -77,6 +78,17 @@ Deno.test("maxReply counts text in bytes, and pieces as one reply", async () => 
     await peer.rest(),
     `${TOO_LARGE.replace("11", "12")}\n${TOO_LARGE}\nxxx\n`,
   );
+});
+
+Deno.test("maxReply limits a reply that is the request, too", async () => {
+  for (const handler of [echo, async (request) => await request] as Handler[]) {
+    await using running = serveTest(handler, { maxReply: 10 });
+    using peer = await Peer.to(running);
+    const ten = "x".repeat(10);
+    await peer.send(`${ten}\n${ten}x\n${ten}\n`);
+    await peer.finish();
+    assertEquals(await peer.rest(), `${ten}\n${TOO_LARGE}\n${ten}\n`);
+  }
 });
 
 Deno.test("maxReply leaves the words to onError, whose reply it limits too", async () => {

@@ -158,6 +158,8 @@ class Supervisor implements ThreadedServer {
   readonly #options: ServeThreadsOptions;
   readonly #events: EventListeners;
   readonly #clock: Clock;
+  /** When the server started, by its clock. */
+  readonly #started: number;
   readonly #shared: Shared;
   readonly #counters: Counters;
   readonly #perIp: AddressCounts;
@@ -175,6 +177,7 @@ class Supervisor implements ThreadedServer {
     this.#options = options;
     this.#events = options.events ?? {};
     this.#clock = clock;
+    this.#started = clock.now();
     this.threads = threads;
     this.#shared = share(threads);
     const { cells } = this.#shared;
@@ -184,6 +187,10 @@ class Supervisor implements ThreadedServer {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
   }
 
   get connections(): number {
@@ -358,6 +365,8 @@ class Supervisor implements ThreadedServer {
       index,
       shared: this.#shared,
       startedAt: this.startedAt,
+      // Each thread's clock counts from a moment of its own.
+      uptime: this.uptime,
       confine,
     });
     return thread;
