@@ -289,7 +289,7 @@ const effects: Record<string, Effect> = {
           "PONG\n",
       );
       assertMatch(
-        await server.stderr.next(),
+        await server.stderr.until(/handler failed/),
         /^server: handler failed, connection 1: .*reply too large: length is 6/,
       );
     },
