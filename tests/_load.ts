@@ -16,7 +16,7 @@ const CROWD = 5000;
 const CALMLY = 256;
 
 /** How long a step may take, in milliseconds; what is not done then is lost. */
-const LIMIT = 60_000;
+const LIMIT = 120_000;
 
 /** How many clients do what. */
 export interface Sizes {
