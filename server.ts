@@ -55,6 +55,7 @@ async function main(): Promise<void> {
       tcpBacklog: flags.backlog,
       framing: flags.framing,
       maxFrame: flags["max-frame"],
+      maxReply: flags["max-reply"],
       maxConnections: flags["max-connections"],
       maxConnectionsPerIp: flags["max-connections-per-ip"],
       allow: flags.allow || undefined,

@@ -69,6 +69,19 @@ export class FrameError extends ParleyError {
 /** A payload that the framing cannot carry, such as a line with an LF in it. */
 export class EncodeError extends ParleyError {}
 
+/** A handler's reply is larger than the server's `maxReply`. */
+export class ReplyTooLargeError extends ParleyError {
+  /**
+   * Makes the error for one reply.
+   *
+   * @param length The reply's length in bytes.
+   * @param maximum The most that it may have.
+   */
+  constructor(length: number, maximum: number) {
+    super(`reply too large: length is ${length}, maximum is ${maximum}`);
+  }
+}
+
 /** No connection could be made. `cause` holds the runtime's own error. */
 export class ConnectError extends ParleyError {}
 
@@ -120,6 +133,14 @@ export const replies = {
   /** @param ms The request timeout in milliseconds. */
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,
-  /** For a handler that throws; the error itself goes to the events only. */
-  internal: "ERR internal error",
+  /**
+   * For a handler that fails. What it threw goes to the events only; that its
+   * reply is too large, the peer may know, who can ask for less.
+   *
+   * @param error What was thrown.
+   */
+  failed: (error: unknown): string =>
+    error instanceof ReplyTooLargeError
+      ? `ERR ${error.message}`
+      : "ERR internal error",
 };

@@ -14,6 +14,11 @@ export type Reply = Uint8Array | string | undefined | void | null;
 export interface ServerStats {
   /** When the server started, in milliseconds since 1970. */
   readonly startedAt: number;
+  /**
+   * How long the server has been up, in milliseconds. Unlike a difference to
+   * `startedAt` it stays right when somebody sets the system's date.
+   */
+  readonly uptime: number;
   /** Connections open now. */
   readonly connections: number;
   /** Connections accepted since the start, the refused ones left out. */

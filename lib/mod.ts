@@ -35,6 +35,7 @@ export {
   FrameError,
   OptionError,
   ParleyError,
+  ReplyTooLargeError,
   TimeoutError,
 } from "./errors.ts";
 export type * from "./events.ts";

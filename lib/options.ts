@@ -65,6 +65,13 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   maxFrame?: number;
   /**
+   * The maximum payload of a reply in bytes. A handler's reply over it is not
+   * sent: the peer is told `ERR reply too large: …` in its place.
+   *
+   * @default {16777216}
+   */
+  maxReply?: number;
+  /**
    * The most connections open at once. One more is told `ERR busy: …`.
    * 0 turns the limit off.
    *
@@ -136,7 +143,8 @@ export interface ServeOptions<State = Record<string, unknown>> {
   onListen?: (addr: Deno.Addr) => void;
   /**
    * Turns what the handler threw into a reply. Without it the peer is told
-   * `ERR internal error`; the error itself goes to the events only.
+   * `ERR internal error`, or `ERR reply too large: …`; the error itself goes to
+   * the events only.
    */
   onError?: ErrorHandler<State>;
   /** What to call for which event. */
@@ -163,6 +171,7 @@ export interface ServeConfig {
   readonly reusePort: boolean;
   readonly framing: Framing;
   readonly maxFrame: number;
+  readonly maxReply: number;
   readonly maxConnections: number;
   readonly maxConnectionsPerIp: number;
   readonly allow: CidrList | undefined;
@@ -184,6 +193,7 @@ export const defaults = Object.freeze(
     tcpBacklog: 4096,
     framing: "line",
     maxFrame: 64 * 1024,
+    maxReply: 16 * 1024 * 1024,
     maxConnections: 10_000,
     maxConnectionsPerIp: 0,
     proxyProtocol: "off",
@@ -195,7 +205,7 @@ export const defaults = Object.freeze(
   } satisfies ServeOptions,
 );
 
-/** The largest frame that can be asked for: 1 GiB. */
+/** The largest frame that can be asked for, either way: 1 GiB. */
 export const MAX_MAX_FRAME = 1024 ** 3;
 
 /** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
@@ -206,6 +216,7 @@ export const ranges = Object.freeze({
   port: [0, 65_535],
   tcpBacklog: [1, 2 ** 31 - 1],
   maxFrame: [1, MAX_MAX_FRAME],
+  maxReply: [1, MAX_MAX_FRAME],
   maxConnections: [0, 2 ** 31 - 1],
   maxConnectionsPerIp: [0, 2 ** 31 - 1],
   idleTimeout: [0, MAX_TIMEOUT],
@@ -238,6 +249,7 @@ export function resolveServeOptions<State>(
     tcpBacklog: number("tcpBacklog", options.tcpBacklog),
     reusePort: options.reusePort ?? false,
     maxFrame: number("maxFrame", options.maxFrame),
+    maxReply: number("maxReply", options.maxReply),
     maxConnections: number("maxConnections", options.maxConnections),
     maxConnectionsPerIp: number(
       "maxConnectionsPerIp",

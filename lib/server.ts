@@ -77,6 +77,8 @@ export interface Surroundings {
   places?: Places;
   /** When the whole server started, in milliseconds since 1970. */
   startedAt?: number;
+  /** How long the whole server has been up already, in milliseconds. */
+  uptime?: number;
 }
 
 /**
@@ -190,6 +192,8 @@ class Server implements ParleyServer {
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
+  /** When the whole server started, by this clock. */
+  readonly #started: number;
   readonly #events: EventListeners;
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
@@ -223,6 +227,7 @@ class Server implements ParleyServer {
         config.maxConnectionsPerIp,
       ),
       startedAt = Date.now(),
+      uptime = 0,
     }: Surroundings,
   ) {
     const listener = listen(config);
@@ -232,6 +237,7 @@ class Server implements ParleyServer {
     this.startedAt = startedAt;
     this.#listener = listener;
     this.#clock = clock;
+    this.#started = clock.now() - uptime;
     this.#events = events;
     this.addr = listener.addr;
     const { idleTimeout, requestTimeout, writeTimeout } = config;
@@ -239,7 +245,7 @@ class Server implements ParleyServer {
     this.#context = {
       config,
       handler,
-      onError: onError ?? (() => replies.internal),
+      onError,
       events,
       deadlines: new Deadlines(
         Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
@@ -261,6 +267,10 @@ class Server implements ParleyServer {
       throw error;
     }
     this.finished = this.#run();
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
   }
 
   get connections(): number {

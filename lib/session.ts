@@ -19,7 +19,13 @@ import { ipOf } from "./address.ts";
 import type { Clock } from "./clock.ts";
 import type { Connection } from "./connection.ts";
 import type { Deadlines, Expirable } from "./deadlines.ts";
-import { FrameError, quote, replies, TimeoutError } from "./errors.ts";
+import {
+  FrameError,
+  quote,
+  replies,
+  ReplyTooLargeError,
+  TimeoutError,
+} from "./errors.ts";
 import {
   type CloseReason,
   emit,
@@ -48,7 +54,7 @@ import {
 export interface SessionContext {
   readonly config: ServeConfig;
   readonly handler: Handler;
-  readonly onError: ErrorHandler;
+  readonly onError: ErrorHandler | undefined;
   readonly events: EventListeners;
   readonly deadlines: Deadlines;
   readonly clock: Clock;
@@ -477,7 +483,7 @@ export class Session implements Expirable {
    * only where it must be: a promise from the handler, or a full outbox.
    */
   #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
-    const { handler, counters, events } = this.#context;
+    const { handler, counters, events, config } = this.#context;
     this.#requests++;
     this.#info.pieces = 0;
     counters.requested();
@@ -489,7 +495,9 @@ export class Session implements Expirable {
         return this.#answerLater(reply, started, request.length);
       }
       // What came in this framing can go out in it.
-      payload = reply === request ? request : this.#payload(reply);
+      payload = reply === request && request.length <= config.maxReply
+        ? request
+        : this.#payload(reply);
     } catch (error) {
       return this.#answerLater(Promise.reject(error), started, request.length);
     }
@@ -513,7 +521,8 @@ export class Session implements Expirable {
     } catch (error) {
       status = this.#failed(error);
       this.#info.pieces = 0;
-      if (status === "error") {
+      payload = encoder.encode(replies.failed(error));
+      if (status === "error" && onError !== undefined) {
         try {
           const reply = await this.#wait((async () => {
             return await onError(error, this.#info);
@@ -521,7 +530,7 @@ export class Session implements Expirable {
           payload = this.#payload(reply);
         } catch (error) {
           status = this.#failed(error);
-          payload = encoder.encode(replies.internal);
+          payload = encoder.encode(replies.failed(error));
         }
       }
     }
@@ -643,6 +652,10 @@ export class Session implements Expirable {
           quote(reply)
         }: expected a Uint8Array, a string or nothing`,
       );
+    }
+    const { maxReply } = this.#context.config;
+    if (payload.length > maxReply) {
+      throw new ReplyTooLargeError(payload.length, maxReply);
     }
     this.#codec.check(payload);
     return payload;

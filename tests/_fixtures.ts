@@ -282,10 +282,14 @@ export function serveTest(
     addr: server.addr,
     events,
     async [Symbol.asyncDispose]() {
-      const finished = server.shutdown();
-      // A clock that stands still would keep the listener open.
-      if (surroundings.clock instanceof FakeClock) {
-        surroundings.clock.advance(10);
+      let ended = false;
+      const finished = server.shutdown().finally(() => ended = true);
+      // A clock that stands still would keep the listener open, and never
+      // force what a test that fails has left.
+      const { clock } = surroundings;
+      while (clock instanceof FakeClock && !ended) {
+        clock.advance(10);
+        await turnOfLoop();
       }
       await finished;
     },

@@ -207,6 +207,11 @@ export class Running implements AsyncDisposable {
     this.stderr = new Lines(this.#child.stderr);
   }
 
+  /** The number of its process. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** The exit code; death by a signal counts as in a shell. */
   async code(): Promise<number> {
     return (await this.#child.status).code;

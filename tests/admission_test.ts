@@ -102,6 +102,38 @@ Deno.test("deny leaves the places to those who may connect", async () => {
   denied.conn.close();
 });
 
+Deno.test("maxConnections holds up nobody while many who are refused stay", async () => {
+  // It stands still, so nothing here is waited out.
+  const clock = new FakeClock();
+  const most = 256;
+  await using running = serveTest(echo, { maxConnections: 2 }, { clock });
+  using one = await Peer.to(running);
+  using two = await Peer.to(running);
+  assertEquals(await one.ask("x\n", "x\n"), "x\n");
+  assertEquals(await two.ask("x\n", "x\n"), "x\n");
+  const crowd = await Promise.all(
+    Array.from({ length: most + 100 }, () => Peer.to(running)),
+  );
+  await running.events.next("connection_rejected", crowd.length);
+  assertEquals(await one.ask("y\n", "y\n"), "y\n");
+  const { server } = running;
+  assertEquals([server.connections, server.connectionsRejected], [
+    2,
+    crowd.length,
+  ]);
+  // So many are told why, and may stay to read it; the others are closed.
+  const told = await Promise.all(crowd.map((peer) => peer.receive(100)));
+  const busy = "ERR busy: connection limit of 2 reached\n";
+  assertEquals(told.filter((text) => text === busy).length, most);
+  assertEquals(told.filter((text) => text === "").length, 100);
+  for (const peer of crowd) peer.conn.close();
+  assertEquals(await two.ask("z\n", "z\n"), "z\n");
+  one.conn.close();
+  two.conn.close();
+  await running.events.next("connection_close", 2);
+  assertEquals(server.connections, 0);
+});
+
 Deno.test("proxyProtocol makes the client's address the connection's", async () => {
   for (
     const [header, address] of [

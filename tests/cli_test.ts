@@ -33,6 +33,7 @@ const serverFlagNames = [
   "framing",
   "handler",
   "max-frame",
+  "max-reply",
   "max-connections",
   "idle-timeout",
   "request-timeout",
@@ -101,6 +102,8 @@ const badServerValues: [string, string, string][] = [
   ["max-frame", "0", SIZE],
   ["max-frame", "64kb", SIZE],
   ["max-frame", "2GiB", SIZE],
+  ["max-reply", "0", SIZE],
+  ["max-reply", "2GiB", SIZE],
   ["max-connections", "-1", "a whole number from 0"],
   ["max-connections", "many", "a whole number from 0"],
   ["idle-timeout", "5", DURATION],
@@ -271,6 +274,23 @@ const effects: Record<string, Effect> = {
       assertMatch(
         await peer.rest(),
         /^ERR unknown .*\nERR frame too large: .*maximum is 5\n$/,
+      );
+    },
+  },
+  "max-reply": {
+    value: "5B",
+    async check(server) {
+      using peer = await Peer.to(server);
+      await assertReplies(
+        peer,
+        "SIZE 5\nSIZE 6\nPING\n",
+        "xxxxx\n" +
+          "ERR reply too large: length is 6, maximum is 5\n" +
+          "PONG\n",
+      );
+      assertMatch(
+        await server.stderr.until(/handler failed/),
+        /^server: handler failed, connection 1: .*reply too large: length is 6/,
       );
     },
   },

@@ -721,6 +721,8 @@ Deno.test("serve refuses options that are not allowed, with nothing bound", () =
     [{ port: NaN }, "port NaN"],
     [{ maxFrame: 0 }, "maxFrame 0"],
     [{ maxFrame: 1.5 }, "maxFrame 1.5"],
+    [{ maxReply: 0 }, "maxReply 0: expected a whole number from 1 to 10737"],
+    [{ maxReply: 2 ** 30 + 1 }, "maxReply 1073741825"],
     [{ idleTimeout: -1 }, "idleTimeout -1"],
     [{ writeTimeout: Infinity }, "writeTimeout Infinity"],
     [{ tcpBacklog: 0 }, "tcpBacklog 0"],

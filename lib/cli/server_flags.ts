@@ -43,6 +43,11 @@ export const serverFlags = {
     default: defaults.maxFrame,
     shown: "64KiB",
   }),
+  "max-reply": sizeFlag("maxReply", {
+    help: "maximum payload of a reply",
+    default: defaults.maxReply,
+    shown: "16MiB",
+  }),
   "max-connections": numberFlag("maxConnections", {
     help: "most connections open at once, 0 for no limit",
     default: defaults.maxConnections,

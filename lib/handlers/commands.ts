@@ -86,7 +86,7 @@ const table: Record<string, Command> = {
     help: "replies the server's numbers since its start",
     run: (_text, { server }) =>
       [
-        `uptime_seconds=${Math.floor((Date.now() - server.startedAt) / 1000)}`,
+        `uptime_seconds=${Math.floor(server.uptime / 1000)}`,
         `connections=${server.connections}`,
         `connections_total=${server.connectionsTotal}`,
         `connections_rejected=${server.connectionsRejected}`,

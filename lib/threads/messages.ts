@@ -41,6 +41,7 @@ export type Order =
     index: number;
     shared: Shared;
     startedAt: number;
+    uptime: number;
     confine: boolean;
   }
   | { type: "entered"; call: number; entered: boolean }

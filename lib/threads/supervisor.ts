@@ -167,6 +167,8 @@ class Supervisor implements ThreadedServer {
   readonly #options: ServeThreadsOptions;
   readonly #events: EventListeners;
   readonly #clock: Clock;
+  /** When the server started, by its clock. */
+  readonly #started: number;
   readonly #shared: Shared;
   readonly #counters: Counters;
   readonly #perIp: AddressCounts;
@@ -185,6 +187,7 @@ class Supervisor implements ThreadedServer {
     this.#options = options;
     this.#events = options.events ?? {};
     this.#clock = clock;
+    this.#started = clock.now();
     this.threads = threads;
     this.#shared = share(threads);
     const { cells } = this.#shared;
@@ -194,6 +197,10 @@ class Supervisor implements ThreadedServer {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
   }
 
   get connections(): number {
@@ -377,6 +384,8 @@ class Supervisor implements ThreadedServer {
       index,
       shared: this.#shared,
       startedAt: this.startedAt,
+      // Each thread's clock counts from a moment of its own.
+      uptime: this.uptime,
       confine,
     });
     return thread;

@@ -49,7 +49,7 @@ export function serveThread<State = Record<string, unknown>>(
   scope.onmessage = async ({ data: order }) => {
     switch (order.type) {
       case "start": {
-        const { index, shared, events, startedAt, confine } = order;
+        const { index, shared, events, startedAt, uptime, confine } = order;
         places = new SharedPlaces(
           order.options.maxConnections,
           order.options.maxConnectionsPerIp,
@@ -72,6 +72,7 @@ export function serveThread<State = Record<string, unknown>>(
               counters: new Counters(shared.cells[index], shared.cells),
               places,
               startedAt,
+              uptime,
             },
           );
         } catch (error) {
