@@ -6,10 +6,16 @@
  */
 
 /**
- * What a quiet connection keeps, in bytes. A read is pending on it for as long
+ * What a connection starts with, in bytes. A read is pending on it for as long
  * as nothing comes, so this is what an idle connection costs.
  */
-const SMALL = 2048;
+const FIRST = 512;
+
+/**
+ * What it keeps instead once a read has filled that: as much as one Ethernet
+ * segment brings, for whoever sends so much at once will do it again.
+ */
+const SMALL = 1536;
 
 /**
  * The size of the smallest buffer that is lent out: a read's worth, with room
@@ -70,7 +76,7 @@ export class ReceiveBuffer {
   start = 0;
   /** Where they end. */
   end = 0;
-  #small = new Uint8Array(SMALL);
+  #small = new Uint8Array(FIRST);
   readonly #limit: number;
 
   /** @param limit The most bytes one frame takes, overhead included. */
@@ -89,6 +95,9 @@ export class ReceiveBuffer {
    * before are no longer valid.
    */
   space(): Uint8Array<ArrayBuffer> {
+    if (this.end === FIRST && this.bytes.length === FIRST) {
+      this.#small = new Uint8Array(SMALL);
+    }
     if (this.start === this.end) {
       this.start = this.end = 0;
       if (this.bytes !== this.#small) this.#replace(this.#small);
@@ -112,7 +121,7 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
-    this.bytes = this.#small = new Uint8Array(SMALL);
+    this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
   #makeRoom(): void {
@@ -131,7 +140,7 @@ export class ReceiveBuffer {
   }
 
   #replace(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.bytes !== this.#small) giveBack(this.bytes);
+    if (this.bytes.length >= CHUNK) giveBack(this.bytes);
     this.bytes = bytes;
   }
 }

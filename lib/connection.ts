@@ -17,6 +17,12 @@ export type Transport =
   >
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>;
 
+/** Whoever writes; an object, for a function would be one more for each. */
+export interface Writer {
+  /** The kernel has taken some bytes but not all. */
+  progress(): void;
+}
+
 /** See the module's text. */
 export class Connection {
   /** What has come in and is not used up yet. */
@@ -89,7 +95,7 @@ export class Connection {
    */
   async discard(): Promise<void> {
     while (!this.eof) {
-      this.inbox.release();
+      this.inbox.start = this.inbox.end;
       const space = this.inbox.space();
       this.took(await this.read(space), space);
     }
@@ -99,13 +105,13 @@ export class Connection {
    * Writes all bytes, however many the kernel takes at a time.
    *
    * @param bytes Must not change until this is done.
-   * @param progress Called whenever the kernel has taken some but not all.
+   * @param writer Told whenever the kernel has taken some but not all.
    */
-  async write(bytes: Uint8Array, progress?: () => void): Promise<void> {
+  async write(bytes: Uint8Array, writer?: Writer): Promise<void> {
     let n = await this.#transport.write(bytes);
     this.#wrote(n);
     for (let done = n; done < bytes.length; done += n) {
-      progress?.();
+      writer?.progress();
       n = await this.#transport.write(bytes.subarray(done));
       this.#wrote(n);
     }

@@ -191,8 +191,8 @@ export class Session implements Expirable {
   /** A handler is at work that did not reply at once. */
   #pending = false;
   #draining = false;
-  /** Ends the session from outside, whatever it waits for. */
-  readonly #cut = Promise.withResolvers<never>();
+  /** It has ended, though a read or write of it may still be under way. */
+  #settled = false;
   /** Takes back the last call that is under way. */
   #cancelLastCall: (() => void) | undefined;
   /** The read that goes on while a handler takes its time. */
@@ -217,8 +217,8 @@ export class Session implements Expirable {
   }
 
   /** Serves the connection until it ends. Never throws. */
-  async run(): Promise<void> {
-    await this.#live(() => this.#serve());
+  run(): void {
+    this.#live(this.#serve());
   }
 
   /**
@@ -226,8 +226,8 @@ export class Session implements Expirable {
    *
    * @param refusal Why.
    */
-  async refuse(refusal: Refusal): Promise<void> {
-    await this.#live(() => this.#refuse(refusal));
+  refuse(refusal: Refusal): void {
+    this.#live(this.#refuse(refusal));
   }
 
   /**
@@ -250,7 +250,9 @@ export class Session implements Expirable {
     this.#end(reason);
     this.connection.close();
     this.#interrupt?.(undefined);
-    this.#cut.reject(undefined);
+    // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is cut
+    // must not wait for it.
+    this.#settle();
   }
 
   /** Whether its end has been named. */
@@ -273,6 +275,13 @@ export class Session implements Expirable {
       received,
       sent,
     };
+  }
+
+  /** A peer that takes something, however slowly, is not stuck. */
+  progress(): void {
+    this.deadline = this.#context.deadlines.in(
+      this.#context.config.writeTimeout,
+    );
   }
 
   /** See {@linkcode Expirable}. */
@@ -298,16 +307,21 @@ export class Session implements Expirable {
     }
   }
 
-  async #live(life: () => Promise<void>): Promise<void> {
-    const { deadlines, counters, ended } = this.#context;
-    deadlines.add(this);
-    try {
-      // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is
-      // cut must not wait for it.
-      await Promise.race([life(), this.#cut.promise]);
-    } catch (error) {
+  #live(life: Promise<void>): void {
+    this.#context.deadlines.add(this);
+    // No asynchronous function waits here: its frame would be kept for as long
+    // as the connection is.
+    life.then(() => this.#settle(), (error) => {
       this.#lost(error);
-    }
+      this.#settle();
+    });
+  }
+
+  /** Lets go of everything, once. */
+  #settle(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    const { deadlines, counters, ended } = this.#context;
     deadlines.delete(this);
     this.#cancelLastCall?.();
     if (this.#pending) counters.finished("abandoned", 1);
@@ -698,16 +712,9 @@ export class Session implements Expirable {
 
   #write(bytes: Uint8Array): Promise<void> {
     this.#phase = "writing";
-    this.#progress();
-    return this.connection.write(bytes, this.#progress);
+    this.progress();
+    return this.connection.write(bytes, this);
   }
-
-  /** A peer that takes something, however slowly, is not stuck. */
-  readonly #progress = (): void => {
-    this.deadline = this.#context.deadlines.in(
-      this.#context.config.writeTimeout,
-    );
-  };
 
   /** Closes an idle session of a draining server, a moment from now. */
   #lastCall(): void {
@@ -770,12 +777,12 @@ class Info implements RequestInfo {
   readonly id: number;
   readonly framing: string;
   readonly server: ServerStats;
-  state: Record<string, unknown> = {};
   /** Why the session ends after this reply, if it does. */
   closing: CloseReason | undefined;
   /** The size of the writes for this reply; 0 for the usual way. */
   pieces = 0;
   readonly #connection: Connection;
+  #state: Record<string, unknown> | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
 
@@ -789,6 +796,14 @@ class Info implements RequestInfo {
     this.#connection = connection;
     this.framing = framing;
     this.server = server;
+  }
+
+  get state(): Record<string, unknown> {
+    return this.#state ??= {};
+  }
+
+  set state(state: Record<string, unknown>) {
+    this.#state = state;
   }
 
   get remoteAddr(): Deno.Addr {
