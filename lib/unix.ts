@@ -169,12 +169,14 @@ export async function dialUnix(path: string): Promise<Transport> {
  * @returns Whether a file was removed.
  *
  * @example
- * ```ts ignore
- * import { echo, removeStaleSocket, serve } from "./mod.ts";
+ * ```ts
+ * import { connect, echo, removeStaleSocket, serve } from "./mod.ts";
  *
- * const path = "/run/parley/echo.sock";
+ * const path = `${await Deno.makeTempDir()}/echo.sock`;
  * await removeStaleSocket(path);
  * await using server = serve({ path }, echo);
+ * await using client = await connect({ path });
+ * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  */
 export async function removeStaleSocket(path: string): Promise<boolean> {

@@ -45,10 +45,12 @@ export interface Keeper extends Disposable {
  * @returns The keeper, at work.
  *
  * @example
- * ```ts ignore
- * using keeper = await openKeeper({ read: ["/etc/parley/cert.pem"] });
- * await Deno.permissions.revoke({ name: "read" });
- * console.log(await keeper.readText("/etc/parley/cert.pem"));
+ * ```ts
+ * import { openKeeper } from "./keeper.ts";
+ *
+ * const path = await Deno.makeTempFile();
+ * using keeper = await openKeeper({ read: [path] });
+ * console.log(await keeper.readText(path));
  * ```
  */
 export async function openKeeper(
