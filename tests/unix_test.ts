@@ -13,6 +13,7 @@ import {
   removeStaleSocket,
   serve,
   type ServeOptions,
+  serveThreads,
 } from "../lib/mod.ts";
 import { fileId } from "../lib/unix.ts";
 import { bytes, Events, Peer, text } from "./_fixtures.ts";
@@ -206,6 +207,7 @@ Deno.test("serve refuses what goes by addresses beside a path", () => {
     { hostname: "127.0.0.1" },
     { port: 0 },
     { tcpBacklog: 1 },
+    { reusePort: true },
     { maxConnectionsPerIp: 1 },
     { allow: "127.0.0.1" },
     { deny: "127.0.0.1" },
@@ -221,6 +223,19 @@ Deno.test("serve refuses what goes by addresses beside a path", () => {
     );
     assertEquals(error.option, name);
   }
+});
+
+Deno.test("serveThreads refuses a path", async () => {
+  await assertRejects(
+    () =>
+      serveThreads({
+        path: "/nowhere/s",
+        threads: 2,
+        worker: new URL("file:///nowhere.ts"),
+      }),
+    OptionError,
+    Deno.build.os === "linux" ? "no path beside threads" : "threads",
+  );
 });
 
 Deno.test("serve and connect refuse what is no path of a socket", async () => {
@@ -416,6 +431,7 @@ Deno.test("server refuses flags that go by addresses beside --unix", () => {
     hostname: "127.0.0.1",
     port: "0",
     backlog: "1",
+    threads: "2",
     "max-connections-per-ip": "1",
     allow: "127.0.0.1",
     deny: "127.0.0.1",
@@ -504,6 +520,20 @@ testProgramFiles(
     await server.stdout.until(/ready/);
     assertEquals(permissions(path), "666");
     assertEquals(await ping(path), "PONG");
+  },
+);
+
+testProgramFiles(
+  "server keeps its file for as long as it accepts",
+  async (way, folder) => {
+    const { path } = folder;
+    await using server = await startAt(way, path, ["--pre-drain-delay", "5m"]);
+    server.kill("SIGTERM");
+    assertEquals(await ping(path), "PONG");
+    // Another signal, for two of a kind may arrive as one.
+    server.kill("SIGINT");
+    assert([130, 143].includes(await server.code()));
+    assertEquals(folder.files, []);
   },
 );
 
