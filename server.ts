@@ -50,6 +50,7 @@ async function main(): Promise<void> {
   void new Error().stack;
   const { flags } = readFlags();
 
+  const reasonOf = flags.unix ? whyNotUnix : why;
   const place = flags.unix || formatHostPort(flags.hostname, flags.port);
   let server: Omit<ParleyServer, "ref" | "unref">;
   let removeSocket: (() => Promise<void>) | undefined;
@@ -107,8 +108,7 @@ async function main(): Promise<void> {
       });
     if (keeper !== undefined) removeSocket = removerOf(keeper, flags.unix);
   } catch (error) {
-    const reason = flags.unix ? whyNotUnix(error) : why(error);
-    fail(`cannot listen on ${place}: ${reason}`, 1);
+    fail(`cannot listen on ${place}: ${reasonOf(error)}`, 1);
   }
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) console.error(`server: ${warning}`);
@@ -130,7 +130,7 @@ async function main(): Promise<void> {
     await server.finished;
   } catch (error) {
     await removeSocket?.();
-    fail(`listener failed: ${why(error)}`, 1);
+    fail(`listener failed: ${reasonOf(error)}`, 1);
   }
   await removeSocket?.();
   Deno.exit(0);
