@@ -17,6 +17,7 @@ import { VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
        client [flags] HOST PORT [request]...
+       client [flags] --unix PATH [request]...
 
 Sends requests to a server and prints the replies: the arguments; or standard
 input, a request a line; or, at a terminal, what is typed at a prompt.
@@ -30,22 +31,23 @@ none. Exit codes: 0 done, 1 a request failed, 2 usage, 130 interrupted.`;
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
-  const { flags, target } = readFlags();
-  const place = formatHostPort(target.hostname, target.port);
-  const atTerminal = target.requests.length === 0 &&
+  const { flags, target: { requests: given, ...target } } = readFlags();
+  const place = "path" in target
+    ? target.path
+    : formatHostPort(target.hostname, target.port);
+  const atTerminal = given.length === 0 &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await openHistory()
     : undefined;
-  // From here on only the network is needed, by a peer we need not trust.
-  for (const name of ["read", "write", "env"] as const) {
-    await Deno.permissions.revoke({ name });
-  }
+  // From here on only the network is needed, by a peer we need not trust; but a
+  // Unix socket is a file as well, whenever it is connected to.
+  revoke("env");
+  if (!("path" in target)) revoke("read", "write");
 
   const reconnect = (): Promise<Client> =>
     connect({
-      hostname: target.hostname,
-      port: target.port,
+      ...target,
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
@@ -65,12 +67,13 @@ async function main(): Promise<number> {
     });
     return 0;
   }
+  revoke("read", "write");
 
   const encoder = new TextEncoder();
-  const { lines: requests, failure } = target.requests.length > 0
+  const { lines: requests, failure } = given.length > 0
     ? {
       lines: ReadableStream.from(
-        target.requests.map((text) => encoder.encode(text)),
+        given.map((text) => encoder.encode(text)),
       ),
       failure: () => undefined,
     }
@@ -98,12 +101,19 @@ function readFlags() {
     );
     if (flags.help) finish(HELP);
     if (flags.version) finish(`parley ${VERSION}`);
-    return { flags, target: parseTarget(rest) };
+    const target = flags.unix
+      ? { path: flags.unix, requests: rest }
+      : parseTarget(rest);
+    return { flags, target };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     warn(error.message);
     Deno.exit(2);
   }
+}
+
+function revoke(...names: ("env" | "read" | "write")[]): void {
+  for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
 async function openHistory(): Promise<History | undefined> {

@@ -6,16 +6,19 @@
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
-import { serverFlags } from "./lib/cli/server_flags.ts";
+import { type Keeper, openKeeper } from "./lib/cli/keeper.ts";
+import { checkTogether, serverFlags } from "./lib/cli/server_flags.ts";
+import { OptionError } from "./lib/errors.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import type { ServeOptions } from "./lib/options.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
+import { fileId, removeStaleSocket } from "./lib/unix.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
 
-Serves plain TCP: a request in, a reply out.
+Serves plain TCP, or a Unix socket: a request in, a reply out.
 
 ${flagHelp(serverFlags)}
 
@@ -47,21 +50,26 @@ async function main(): Promise<void> {
   void new Error().stack;
   const { flags } = readFlags();
 
+  const reasonOf = flags.unix ? whyNotUnix : why;
+  const place = flags.unix || formatHostPort(flags.hostname, flags.port);
   let server: Omit<ParleyServer, "ref" | "unref">;
+  let removeSocket: (() => Promise<void>) | undefined;
   try {
     const options: ServeOptions = {
-      hostname: flags.hostname,
-      port: flags.port,
-      tcpBacklog: flags.backlog,
+      ...(flags.unix ? { path: flags.unix, unixMode: flags["unix-mode"] } : {
+        hostname: flags.hostname,
+        port: flags.port,
+        tcpBacklog: flags.backlog,
+        maxConnectionsPerIp: flags["max-connections-per-ip"],
+        allow: flags.allow || undefined,
+        deny: flags.deny || undefined,
+        proxyProtocol: flags["proxy-protocol"],
+        proxyTrust: flags["proxy-trust"] || undefined,
+      }),
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       maxReply: flags["max-reply"],
       maxConnections: flags["max-connections"],
-      maxConnectionsPerIp: flags["max-connections-per-ip"],
-      allow: flags.allow || undefined,
-      deny: flags.deny || undefined,
-      proxyProtocol: flags["proxy-protocol"],
-      proxyTrust: flags["proxy-trust"] || undefined,
       idleTimeout: flags["idle-timeout"],
       requestTimeout: flags["request-timeout"],
       writeTimeout: flags["write-timeout"],
@@ -74,8 +82,10 @@ async function main(): Promise<void> {
           ),
         handler_error: ({ id, error }) =>
           console.error(`server: handler failed, connection ${id}: ${error}`),
-        drain: ({ connections }) =>
-          console.error(`server: draining, connections open: ${connections}`),
+        drain: ({ connections }) => {
+          removeSocket?.();
+          console.error(`server: draining, connections open: ${connections}`);
+        },
         thread_lost: ({ error, connections, requests }) =>
           console.error(
             `server: thread lost: ${error}, with connections: ${connections}, requests: ${requests}`,
@@ -84,6 +94,9 @@ async function main(): Promise<void> {
           console.error(`server: finished, connections forced: ${forced}`),
       },
     };
+    // Before anything is bound: from then on no turn of the event loop may
+    // pass until the permissions are gone.
+    const keeper = flags.unix ? await prepareSocket(flags.unix) : undefined;
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
       : await serveThreads({
@@ -94,20 +107,21 @@ async function main(): Promise<void> {
         permissions: { ...NOTHING, net: true },
         confine: true,
       });
+    if (keeper !== undefined) removeSocket = removerOf(keeper, flags.unix);
   } catch (error) {
-    const place = formatHostPort(flags.hostname, flags.port);
-    fail(`cannot listen on ${place}: ${why(error)}`, 1);
+    fail(`cannot listen on ${place}: ${reasonOf(error)}`, 1);
   }
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) console.error(`server: ${warning}`);
-  onSignals(server);
+  onSignals(server, removeSocket);
   // What is bound needs no permission any more, and nothing else is needed. The
   // main thread of several serves nobody, and has to replace those that die.
-  if (flags.threads === 1) {
-    await Deno.permissions.revoke({ name: "net" });
-    await Deno.permissions.revoke({ name: "read" });
+  const needless = flags.threads === 1
+    ? ["env", "write", "net", "read"] as const
+    : ["env", "write"] as const;
+  for (const name of needless) {
+    Deno.permissions.revokeSync({ name });
   }
-  await Deno.permissions.revoke({ name: "env" });
   console.log(
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
       `(${flags.framing} framing, ${flags.handler} handler)`,
@@ -116,9 +130,30 @@ async function main(): Promise<void> {
   try {
     await server.finished;
   } catch (error) {
-    fail(`listener failed: ${why(error)}`, 1);
+    await removeSocket?.();
+    fail(`listener failed: ${reasonOf(error)}`, 1);
   }
+  await removeSocket?.();
   Deno.exit(0);
+}
+
+/** Clears the way to a path, and starts who may remove the file there. */
+async function prepareSocket(path: string): Promise<Keeper> {
+  await removeStaleSocket(path);
+  return await openKeeper({ read: [], socket: path });
+}
+
+/**
+ * How to remove the file of the server's Unix socket, if it is still the one
+ * that is there now. It is done once, however often it is asked for.
+ */
+function removerOf(keeper: Keeper, path: string): () => Promise<void> {
+  const file = fileId(path);
+  let removed: Promise<void> | undefined;
+  return () =>
+    removed ??= keeper.removeSocket(file).catch((error) =>
+      console.error(`server: cannot remove ${path}: ${error.message}`)
+    );
 }
 
 function readFlags() {
@@ -130,19 +165,7 @@ function readFlags() {
     );
     if (line.flags.help) finish(HELP);
     if (line.flags.version) finish(`parley ${VERSION}`);
-    if (line.rest.length > 0) {
-      throw new UsageError(
-        `unexpected argument ${JSON.stringify(line.rest[0])} (try --help)`,
-      );
-    }
-    if (
-      line.flags["proxy-protocol"] !== "off" && line.flags["proxy-trust"] === ""
-    ) {
-      throw new UsageError(
-        "--proxy-trust is missing, expected the addresses of the proxies " +
-          "whose --proxy-protocol header is believed",
-      );
-    }
+    checkTogether(line);
     return line;
   } catch (error) {
     if (error instanceof UsageError) fail(error.message, 2);
@@ -150,7 +173,10 @@ function readFlags() {
   }
 }
 
-function onSignals(server: Pick<ParleyServer, "shutdown">): void {
+function onSignals(
+  server: Pick<ParleyServer, "shutdown">,
+  removeSocket?: () => Promise<void>,
+): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
   const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
     .some((stream) => stream.isTerminal());
@@ -163,7 +189,8 @@ function onSignals(server: Pick<ParleyServer, "shutdown">): void {
         drainingSince = performance.now();
         server.shutdown();
       } else if (performance.now() - drainingSince >= patience) {
-        Deno.exit(codes[signal]);
+        if (removeSocket === undefined) Deno.exit(codes[signal]);
+        else removeSocket().then(() => Deno.exit(codes[signal]));
       }
     });
   }
@@ -181,6 +208,23 @@ function why(error: unknown): string {
   }
   const message = error instanceof Error ? error.message : String(error);
   return `${message} (--hostname and --port say where to listen)`;
+}
+
+function whyNotUnix(error: unknown): string {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return "the socket is in use (--unix takes another path)";
+  }
+  if (error instanceof OptionError) {
+    return "what is there is no socket, and is left alone (--unix takes another path)";
+  }
+  if (error instanceof Deno.errors.NotFound) {
+    return "there is no such folder (--unix takes a path in one that is there)";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "this user may not write to the folder (--unix takes another path)";
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return `${message} (--unix says where to listen)`;
 }
 
 function finish(text: string): never {

@@ -8,7 +8,8 @@
  * Formats an address.
  *
  * @param addr Any address.
- * @returns `127.0.0.1:8080`, `[::1]:8080`, or a Unix socket's path.
+ * @returns `127.0.0.1:8080`, `[::1]:8080`, or a Unix socket's path; `unix` for
+ * one that has none, as clients of Unix sockets rarely do.
  *
  * @example
  * ```ts
@@ -18,7 +19,7 @@
  * ```
  */
 export function formatAddr(addr: Deno.Addr): string {
-  if ("path" in addr) return addr.path;
+  if ("path" in addr) return addr.path || "unix";
   if ("hostname" in addr) return formatHostPort(addr.hostname, addr.port);
   return JSON.stringify(addr);
 }

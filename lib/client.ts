@@ -20,6 +20,7 @@ import {
 import type { Codec, FramingName } from "./framing/mod.ts";
 import { checkNumber, framingOf } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import { dialUnix, isSocketPath, SOCKET_PATH_FORM } from "./unix.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
@@ -35,6 +36,8 @@ export interface ConnectOptions {
    * @default {8080}
    */
   port?: number;
+  /** The path of a Unix socket, in place of `hostname` and `port`. */
+  path?: string;
   /**
    * How requests and replies are told apart; the server's own.
    *
@@ -119,6 +122,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   const {
     hostname = connectDefaults.hostname,
     port = connectDefaults.port,
+    path,
     framing = connectDefaults.framing,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
@@ -131,7 +135,9 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
   const { codec } = framingOf(framing);
-  const transport = await dial(hostname, port, timeout, signal);
+  const transport = path === undefined
+    ? await dial(hostname, port, timeout, signal)
+    : await dialPath(path, options);
   return new PipelinedClient(transport, {
     encoder: codec(maxFrame),
     decoder: codec(maxFrame),
@@ -174,6 +180,39 @@ async function dial(
   } finally {
     clearTimeout(timer);
   }
+}
+
+async function dialPath(
+  path: string,
+  { hostname, port, signal }: ConnectOptions,
+): Promise<Transport> {
+  if (!isSocketPath(path)) {
+    throw new OptionError("path", path, SOCKET_PATH_FORM);
+  }
+  for (const [option, value] of Object.entries({ hostname, port })) {
+    if (value === undefined) continue;
+    throw new OptionError(option, value, "no such option beside path");
+  }
+  signal?.throwIfAborted();
+  try {
+    return await dialUnix(path);
+  } catch (error) {
+    throw new ConnectError(
+      `Cannot connect to ${path}: ${pathReason(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function pathReason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
+  if (error instanceof Deno.errors.WouldBlock) {
+    return "the server's queue is full";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "its permissions do not let this user";
+  }
+  return reasonOf(error);
 }
 
 function reasonOf(error: unknown): string {

@@ -6,6 +6,7 @@
 
 import type { Transport } from "./connection.ts";
 import type { ServeConfig } from "./options.ts";
+import { listenUnix } from "./unix.ts";
 
 /** What Parley needs of a listener; `Deno.Listener` has it. */
 export interface Acceptor {
@@ -25,11 +26,13 @@ export interface Acceptor {
  * Binds the listener of a configuration.
  *
  * @param config The options, checked.
- * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {Deno.errors.AddrInUse} The port or the path is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ * @throws {Deno.errors.NotFound} There is no folder for the path.
+ * @throws {OptionError} There is a file at the path that is no socket.
  */
-export function listen(
-  { hostname, port, tcpBacklog, reusePort }: ServeConfig,
-): Acceptor {
+export function listen(config: ServeConfig): Acceptor {
+  if (config.unix !== undefined) return listenUnix(config.unix);
+  const { hostname, port, tcpBacklog, reusePort } = config;
   return Deno.listen({ hostname, port, tcpBacklog, reusePort });
 }

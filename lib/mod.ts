@@ -61,3 +61,4 @@ export {
   type ServeThreadsOptions,
   type ThreadedServer,
 } from "./threads/mod.ts";
+export { removeStaleSocket } from "./unix.ts";

@@ -17,6 +17,7 @@ import {
 } from "./framing/mod.ts";
 import type { ErrorHandler } from "./handler.ts";
 import { type ProxyVersion, proxyVersions } from "./proxy_protocol.ts";
+import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "./unix.ts";
 
 /**
  * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
@@ -36,6 +37,25 @@ export interface ServeOptions<State = Record<string, unknown>> {
    * @default {8080}
    */
   port?: number;
+  /**
+   * The path of a Unix socket to listen on, in place of an address and a port.
+   * The socket must be new: {@linkcode removeStaleSocket} clears the way. Its
+   * file is removed when the listener is closed, if the program may still write
+   * and the file is still the same one.
+   *
+   * What goes by addresses is refused beside it: `hostname`, `port`,
+   * `tcpBacklog`, `reusePort`, `maxConnectionsPerIp`, `allow`, `deny` and the PROXY
+   * protocol. The kernel's queue is Deno's 1024; clients beyond that are
+   * refused until it is shorter.
+   */
+  path?: string;
+  /**
+   * The permissions of the Unix socket's file: whoever may write to it may
+   * connect. It has them before anybody can.
+   *
+   * @default {0o600}
+   */
+  unixMode?: number;
   /**
    * How many connections may wait to be accepted. The kernel caps it at its
    * `net.core.somaxconn`.
@@ -167,6 +187,8 @@ export interface ProxyTrust {
 export interface ServeConfig {
   readonly hostname: string;
   readonly port: number;
+  /** In place of the two above, where it is defined. */
+  readonly unix: UnixPlace | undefined;
   readonly tcpBacklog: number;
   readonly reusePort: boolean;
   readonly framing: Framing;
@@ -190,6 +212,7 @@ export const defaults = Object.freeze(
   {
     hostname: "0.0.0.0",
     port: 8080,
+    unixMode: 0o600,
     tcpBacklog: 4096,
     framing: "line",
     maxFrame: 64 * 1024,
@@ -214,6 +237,7 @@ export const MAX_TIMEOUT = 2 ** 31 - 1;
 /** The ranges of the numeric options, ends included. */
 export const ranges = Object.freeze({
   port: [0, 65_535],
+  unixMode: [0, 0o777],
   tcpBacklog: [1, 2 ** 31 - 1],
   maxFrame: [1, MAX_MAX_FRAME],
   maxReply: [1, MAX_MAX_FRAME],
@@ -246,6 +270,7 @@ export function resolveServeOptions<State>(
     hostname,
     framing: framingOf(options.framing ?? defaults.framing),
     port: number("port", options.port),
+    unix: unixPlace(options),
     tcpBacklog: number("tcpBacklog", options.tcpBacklog),
     reusePort: options.reusePort ?? false,
     maxFrame: number("maxFrame", options.maxFrame),
@@ -264,6 +289,42 @@ export function resolveServeOptions<State>(
     drainTimeout: number("drainTimeout", options.drainTimeout),
     preDrainDelay: number("preDrainDelay", options.preDrainDelay),
   });
+}
+
+/**
+ * The options that mean nothing beside `path`, as a Unix socket's clients have
+ * no address and Deno sets its queue.
+ */
+const TCP_ONLY = [
+  "hostname",
+  "port",
+  "tcpBacklog",
+  "reusePort",
+  "maxConnectionsPerIp",
+  "allow",
+  "deny",
+  "proxyProtocol",
+  "proxyTrust",
+] as const satisfies readonly (keyof ServeOptions)[];
+
+function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
+  const { path, unixMode } = options;
+  if (path === undefined) {
+    if (unixMode === undefined) return undefined;
+    throw new OptionError("unixMode", unixMode, "a path beside it");
+  }
+  if (!isListenPath(path)) {
+    throw new OptionError("path", path, LISTEN_PATH_FORM);
+  }
+  for (const option of TCP_ONLY) {
+    if (options[option] === undefined) continue;
+    throw new OptionError(
+      option,
+      options[option],
+      "no such option beside path",
+    );
+  }
+  return { path, mode: number("unixMode", unixMode) };
 }
 
 /**

@@ -134,8 +134,9 @@ export function serve<State = Record<string, unknown>>(
  * @returns The running server, bound already.
  * @throws {OptionError} An option has a value that is not allowed. Nothing has
  * been bound then.
- * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {Deno.errors.AddrInUse} The port or the path is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ * @throws {Deno.errors.NotFound} There is no folder for the path.
  */
 export function serve<State = Record<string, unknown>>(
   options: ServeOptions<State>,

@@ -86,16 +86,20 @@ export class FakeClock implements Clock {
 
 /** A plain connection to a server under test. */
 export class Peer implements Disposable {
-  readonly conn: Deno.TcpConn;
+  readonly conn: Deno.Conn;
   #received = new Uint8Array();
 
-  constructor(conn: Deno.TcpConn) {
+  constructor(conn: Deno.TcpConn | Deno.UnixConn) {
     this.conn = conn;
-    conn.setNoDelay(true);
+    if ("setNoDelay" in conn) conn.setNoDelay(true);
   }
 
   /** Connects to a server. */
   static async to({ addr }: { addr: Deno.Addr }): Promise<Peer> {
+    if ("path" in addr) {
+      const { path } = addr;
+      return new Peer(await Deno.connect({ transport: "unix", path }));
+    }
     const { port } = addr as Deno.NetAddr;
     return new Peer(await Deno.connect({ hostname: "127.0.0.1", port }));
   }

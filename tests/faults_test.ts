@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 // @ts-types="../lib/std_types/streams.d.ts"
 import { TextLineStream, toText } from "@std/streams";
 
-import { testWithTools } from "./_programs.ts";
+import { commandLine, testWithTools } from "./_programs.ts";
 import { Peer, turnOfLoop } from "./_fixtures.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -63,12 +63,7 @@ class Child implements AsyncDisposable {
 }
 
 const server = [
-  Deno.execPath(),
-  "run",
-  "--no-prompt",
-  "--allow-net",
-  "--allow-env=PARLEY_*",
-  "server.ts",
+  ...commandLine("deno run", "server"),
   "--hostname",
   "127.0.0.1",
   "--port",
@@ -231,55 +226,93 @@ testWithTools(
   },
 );
 
-testWithTools(
-  "server leaves a handler no file, no program and no other host",
-  ["sh"],
-  async () => {
-    // What `server` does once it is bound, with a handler that tries it all.
-    const program = `
-      import { serve } from "./lib/mod.ts";
-      const tries = {
-        read: () => Deno.readTextFileSync("deno.json"),
-        write: () => Deno.writeTextFileSync("x", ""),
-        run: () => new Deno.Command("true").outputSync(),
-        env: () => Deno.env.get("PARLEY_PORT"),
-        connect: () => Deno.connect({ port: 1 }),
-        listen: () => Deno.listen({ port: 0 }),
-      };
-      const server = serve({ hostname: "127.0.0.1", port: 0 }, async (request) => {
-        try {
-          await tries[new TextDecoder().decode(request)]();
-          return "done";
-        } catch (error) {
-          return error.name;
-        }
-      });
-      await Deno.permissions.revoke({ name: "net" });
-      await Deno.permissions.revoke({ name: "env" });
-      console.log(\`:\${server.addr.port}\`);
-    `;
-    // The two lines that matter are the program's own.
-    const own = await Deno.readTextFile(new URL("server.ts", ROOT));
-    for (const line of program.match(/await Deno\.permissions.*;/g)!) {
-      assert(own.includes(line), line);
-    }
-    await using child = new Child(Deno.execPath(), [
-      "run",
-      "--no-prompt",
-      "--no-check",
-      "--ext=ts",
-      ...server.filter((arg) => arg.startsWith("--allow")),
-      "data:application/typescript," +
-      encodeURIComponent(
-        program.replace("./lib/mod.ts", new URL("lib/mod.ts", ROOT).href),
-      ),
-    ]);
-    using peer = await Peer.to(await child.place());
-    for (const what of ["read", "write", "run", "env", "connect", "listen"]) {
-      assertEquals(await peer.ask(`${what}\n`, "NotCapable\n"), "NotCapable\n");
-    }
-  },
-);
+for (const kind of ["tcp", "unix"] as const) {
+  testWithTools(
+    `server leaves a handler no file, no program and no other host (${kind})`,
+    ["sh"],
+    async () => {
+      const folder = await Deno.makeTempDir();
+      await using _ = { [Symbol.asyncDispose]: () => removeAll(folder) };
+      const path = `${folder}/s`;
+      const options = kind === "tcp"
+        ? { hostname: "127.0.0.1", port: 0 }
+        : { path };
+      const own = await Deno.readTextFile(new URL("server.ts", ROOT));
+      // How `server` gives its permissions up; it is what matters here.
+      const [revoke] = /const needless =[^]*?\n {2}\}/.exec(own) ?? [];
+      assert(revoke !== undefined);
+      // What `server` does otherwise, with a handler that tries it all.
+      const program = `
+        import { openKeeper } from "./lib/cli/keeper.ts";
+        import { serve } from "./lib/mod.ts";
+        const path = ${JSON.stringify(path)};
+        const tries = {
+          read: () => Deno.readTextFileSync("deno.json"),
+          write: () => Deno.writeTextFileSync("x", ""),
+          stat: () => Deno.lstatSync(path),
+          remove: () => Deno.removeSync(path),
+          run: () => new Deno.Command("true").outputSync(),
+          env: () => Deno.env.get("PARLEY_PORT"),
+          connect: () => Deno.connect({ port: 1 }),
+          listen: () => Deno.listen({ port: 0 }),
+          unix: () => Deno.connect({ transport: "unix", path }),
+        };
+        const keeper = ${kind === "unix"} &&
+          await openKeeper({ read: [], socket: path });
+        const server = serve(${JSON.stringify(options)}, async (request) => {
+          try {
+            await tries[new TextDecoder().decode(request)]();
+            return "done";
+          } catch (error) {
+            return error.name;
+          }
+        });
+        const flags = { threads: 1 };
+        ${revoke}
+        console.log(\`:\${server.addr.port}\`);
+      `;
+      await using child = new Child(Deno.execPath(), [
+        "run",
+        "--no-prompt",
+        "--no-check",
+        "--ext=ts",
+        "--unstable-worker-options",
+        ...server.filter((arg) => arg.startsWith("--allow")),
+        "data:application/typescript," +
+        encodeURIComponent(
+          program.replaceAll("./lib/", new URL("lib/", ROOT).href),
+        ),
+      ]);
+      const place = await child.place();
+      using peer = await Peer.to(
+        kind === "tcp" ? place : { addr: { transport: "unix", path } },
+      );
+      for (
+        const what of [
+          "read",
+          "write",
+          "stat",
+          "remove",
+          "run",
+          "env",
+          "connect",
+          "listen",
+          "unix",
+        ]
+      ) {
+        assertEquals(
+          await peer.ask(`${what}\n`, "NotCapable\n"),
+          "NotCapable\n",
+          what,
+        );
+      }
+    },
+  );
+}
+
+async function removeAll(folder: string): Promise<void> {
+  await Deno.remove(folder, { recursive: true });
+}
 
 testWithTools(
   "serve holds the process, unless it is unref'd",

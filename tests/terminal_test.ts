@@ -143,6 +143,26 @@ testPrompt("prompt names the server and shows replies", async (way) => {
   await terminal.shows(`${place}> `);
 });
 
+testPrompt(
+  "prompt names a Unix socket, and connects to it again",
+  async (way) => {
+    const folder = await Deno.makeTempDir();
+    try {
+      const path = `${folder}/s`;
+      const first = serve({ path }, commands);
+      await using terminal = await prompt(way, path, { flags: ["--unix"] });
+      await first.shutdown();
+      await terminal.shows("lost");
+      await using _second = serve({ path }, commands);
+      await terminal.types("WHOAMI\r");
+      await terminal.shows("\nid=1 peer=unix framing=line\n");
+      await terminal.shows(`${path}> `);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
 testPrompt("prompt takes lines pasted at once in order", async (way) => {
   const { server, place } = serveHere();
   await using _server = server;

@@ -65,6 +65,7 @@ Deno.test("formatAddr writes addresses as people do", () => {
   assertEquals(formatAddr({ ...tcp, hostname: "127.0.0.1" }), "127.0.0.1:1");
   assertEquals(formatAddr({ ...tcp, hostname: "::1" }), "[::1]:1");
   assertEquals(formatAddr({ transport: "unix", path: "/tmp/s" }), "/tmp/s");
+  assertEquals(formatAddr({ transport: "unix", path: "" }), "unix");
 });
 
 function parse(

@@ -24,6 +24,8 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   server: [
     "--allow-net",
     "--allow-env=PARLEY_*",
+    "--allow-read",
+    "--allow-write",
   ],
   client: [
     "--allow-net",
@@ -35,7 +37,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
 
 /** Modules that a program starts as workers: nothing else leads to them. */
 const WORKERS: Readonly<Record<string, readonly string[]>> = {
-  server: ["lib/cli/server_worker.ts"],
+  server: ["lib/cli/keeper_worker.ts", "lib/cli/server_worker.ts"],
   client: [],
 };
 
@@ -181,7 +183,7 @@ async function olderRuntime(): Promise<Runtime> {
   await run(
     `check ${sources.join(" and ")}`,
     Deno.execPath(),
-    ["check", "--quiet", ...sources],
+    ["check", "--quiet", ...sources, ...Object.values(WORKERS).flat()],
   );
   return {
     name: `denort ${older.version}`,

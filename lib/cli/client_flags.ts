@@ -7,10 +7,15 @@
 import { connectDefaults } from "../client.ts";
 import { type FramingName, framingNames } from "../framing/mod.ts";
 import type { FlagTable } from "./flags.ts";
-import { choiceFlag, durationFlag, sizeFlag } from "./values.ts";
+import { isSocketPath, SOCKET_PATH_FORM } from "../unix.ts";
+import { choiceFlag, durationFlag, pathFlag, sizeFlag } from "./values.ts";
 
 /** The flags of `client`, in the order that its help has them. */
 export const clientFlags = {
+  unix: pathFlag(SOCKET_PATH_FORM, isSocketPath, {
+    help: "Unix socket of the server, in place of HOST and PORT",
+    env: false,
+  }),
   framing: choiceFlag<FramingName>(framingNames, {
     help: "how requests and replies are told apart, the server's own",
     default: connectDefaults.framing,

@@ -57,6 +57,11 @@ export type FlagValues<Table extends FlagTable> = {
 export interface CommandLine<Table extends FlagTable> {
   /** Each flag's value. */
   readonly flags: FlagValues<Table>;
+  /**
+   * Where each value that is no default comes from, by the flag's name: such as
+   * `--max-frame` or `PARLEY_MAX_FRAME`.
+   */
+  readonly given: ReadonlyMap<string, string>;
   /** What is no flag, and all that stands behind `--`. */
   readonly rest: readonly string[];
 }
@@ -89,15 +94,17 @@ export function parseFlags<Table extends FlagTable>(
     },
   });
   const values: Record<string, unknown> = {};
+  const given = new Map<string, string>();
   for (const [name, flag] of Object.entries(table)) {
     if (flag.placeholder === undefined) values[name] = parsed[name] === true;
     // Whoever asks for help may need it for the value that is wrong.
     else if (parsed.help === true || parsed.version === true) {
       values[name] = flag.default;
-    } else values[name] = valueOf(name, flag, parsed[name], env);
+    } else values[name] = valueOf(name, flag, parsed[name], env, given);
   }
   return {
     flags: values as FlagValues<Table>,
+    given,
     rest: [...parsed._.map(String), ...parsed["--"] ?? []],
   };
 }
@@ -138,6 +145,7 @@ function valueOf<Value>(
   flag: ValueFlag<Value>,
   given: unknown,
   env: (name: string) => string | undefined,
+  sources: Map<string, string>,
 ): Value {
   let source = dashed(name);
   let text = given as string | undefined;
@@ -148,6 +156,7 @@ function valueOf<Value>(
     if (text === "") text = undefined;
   }
   if (text === undefined) return flag.default;
+  sources.set(name, source);
   const value = flag.parse(text);
   if (value === undefined) {
     throw new UsageError(

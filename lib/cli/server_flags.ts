@@ -7,12 +7,15 @@
 import { type FramingName, framingNames } from "../framing/mod.ts";
 import { handlers } from "../handlers/mod.ts";
 import { defaults, type ProxyMode, proxyModes } from "../options.ts";
-import type { FlagTable } from "./flags.ts";
+import { isListenPath, LISTEN_PATH_FORM } from "../unix.ts";
+import { type CommandLine, type FlagTable, UsageError } from "./flags.ts";
 import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
+  modeFlag,
   numberFlag,
+  pathFlag,
   sizeFlag,
   textFlag,
   threadsFlag,
@@ -29,6 +32,14 @@ export const serverFlags = {
   port: numberFlag("port", {
     help: "port to listen on, 0 picks one",
     default: defaults.port,
+  }),
+  unix: pathFlag(LISTEN_PATH_FORM, isListenPath, {
+    help: "Unix socket to listen on, in place of address and port",
+  }),
+  "unix-mode": modeFlag({
+    help: "permissions of the Unix socket's file",
+    default: defaults.unixMode,
+    shown: "0600",
   }),
   framing: choiceFlag<FramingName>(framingNames, {
     help: "how requests and replies are told apart",
@@ -102,3 +113,50 @@ export const serverFlags = {
   version: { help: "print the version and end" },
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
+
+/** The flags that mean nothing where clients have no address. */
+const tcpOnly = [
+  "hostname",
+  "port",
+  "backlog",
+  "threads",
+  "max-connections-per-ip",
+  "allow",
+  "deny",
+  "proxy-protocol",
+  "proxy-trust",
+] as const satisfies readonly (keyof typeof serverFlags)[];
+
+/**
+ * Checks what no flag can tell by itself.
+ *
+ * @param line The command line, read.
+ * @throws {UsageError} Flags do not go together, or one lacks another.
+ */
+export function checkTogether(
+  { flags, given, rest }: CommandLine<typeof serverFlags>,
+): void {
+  if (rest.length > 0) {
+    throw new UsageError(
+      `unexpected argument ${JSON.stringify(rest[0])} (try --help)`,
+    );
+  }
+  const unix = given.get("unix");
+  if (unix === undefined && given.has("unix-mode")) {
+    throw new UsageError(
+      `${given.get("unix-mode")} is given, expected --unix beside it`,
+    );
+  }
+  const other = tcpOnly.find((name) => given.has(name));
+  if (unix !== undefined && other !== undefined) {
+    throw new UsageError(
+      `${unix} and ${given.get(other)} are given, expected only one of them`,
+    );
+  }
+  if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
+    throw new UsageError(
+      "--proxy-trust is missing, expected the addresses of the proxies " +
+        "whose --proxy-protocol header is believed",
+    );
+  }
+}

@@ -14,6 +14,9 @@ import {
 } from "../units.ts";
 import type { ValueFlag } from "./flags.ts";
 
+/** A file's permissions as `chmod` takes them, such as 0660. */
+const MODE = /^0?[0-7]{3}$/;
+
 /** What all kinds have in common. */
 interface Common<Value> {
   /** What the flag is for. */
@@ -121,6 +124,35 @@ export function choiceFlag<Word extends string>(
     `one of ${words.join(", ")}`,
     common,
     (text) => words.find((word) => word === text),
+  );
+}
+
+/**
+ * A flag that takes the path of a Unix socket, or is not used.
+ *
+ * @param expected What is allowed, as a noun phrase.
+ * @param isPath Whether a path is.
+ */
+export function pathFlag(
+  expected: string,
+  isPath: (path: string) => boolean,
+  common: Omit<Common<string>, "default">,
+): ValueFlag<string> {
+  return flag(
+    "PATH",
+    expected,
+    { shown: "none", ...common, default: "" },
+    (text) => isPath(text) ? text : undefined,
+  );
+}
+
+/** A flag that takes the permissions of a file, in octal. */
+export function modeFlag(common: Common<number>): ValueFlag<number> {
+  return flag(
+    "MODE",
+    "a file's permissions in octal, from 0000 to 0777",
+    common,
+    (text) => MODE.test(text) ? parseInt(text, 8) : undefined,
   );
 }
 

@@ -124,6 +124,9 @@ export async function startThreads(
       `1 on ${Deno.build.os}: only Linux spreads connections over listeners`,
     );
   }
+  if (options.path !== undefined) {
+    throw new OptionError("path", options.path, "no path beside threads");
+  }
   const config = resolveServeOptions(options);
   if (config.port !== 0) {
     // Listeners that share their port would share it with those of another
