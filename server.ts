@@ -6,8 +6,10 @@
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
+import { openLog } from "./lib/cli/logging.ts";
 import { serverFlags } from "./lib/cli/server_flags.ts";
 import { handlers } from "./lib/handlers/mod.ts";
+import { logListeners } from "./lib/log.ts";
 import type { ServeOptions } from "./lib/options.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
@@ -46,6 +48,11 @@ async function main(): Promise<void> {
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
   const { flags } = readFlags();
+  const log = openLog(Deno.stderr, {
+    format: flags["log-format"],
+    level: flags["log-level"],
+    noColor: Deno.noColor,
+  });
 
   let server: Omit<ParleyServer, "ref" | "unref">;
   try {
@@ -66,22 +73,10 @@ async function main(): Promise<void> {
       writeTimeout: flags["write-timeout"],
       drainTimeout: flags["drain-timeout"],
       preDrainDelay: flags["pre-drain-delay"],
-      events: {
-        accept_error: ({ error, retryIn }) =>
-          console.error(
-            `server: cannot accept: ${error}, wait ${retryIn} ms`,
-          ),
-        handler_error: ({ id, error }) =>
-          console.error(`server: handler failed, connection ${id}: ${error}`),
-        drain: ({ connections }) =>
-          console.error(`server: draining, connections open: ${connections}`),
-        thread_lost: ({ error, connections, requests }) =>
-          console.error(
-            `server: thread lost: ${error}, with connections: ${connections}, requests: ${requests}`,
-          ),
-        finished: ({ forced }) =>
-          console.error(`server: finished, connections forced: ${forced}`),
-      },
+      events: logListeners(log.logger, {
+        connections: () => server.connections,
+        drainTimeout: flags["drain-timeout"],
+      }),
     };
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
@@ -98,7 +93,7 @@ async function main(): Promise<void> {
     fail(`cannot listen on ${place}: ${why(error)}`, 1);
   }
   const warning = runtimeWarning(Deno.version.deno);
-  if (warning !== undefined) console.error(`server: ${warning}`);
+  if (warning !== undefined) log.logger.warn(warning);
   onSignals(server);
   // What is bound needs no permission any more, and nothing else is needed. The
   // main thread of several serves nobody, and has to replace those that die.
@@ -112,12 +107,17 @@ async function main(): Promise<void> {
       `(${flags.framing} framing, ${flags.handler} handler)`,
   );
   console.log("ready to accept connections");
-  try {
-    await server.finished;
-  } catch (error) {
-    fail(`listener failed: ${why(error)}`, 1);
-  }
-  Deno.exit(0);
+  log.logger.info("ready", {
+    version: VERSION,
+    runtime: Deno.version.deno,
+    framing: flags.framing,
+    handler: flags.handler,
+    threads: flags.threads,
+  });
+  // A listener that failed is in the log by now.
+  const code = await server.finished.then(() => 0, () => 1);
+  await log.flush();
+  Deno.exit(code);
 }
 
 function readFlags() {

@@ -9,6 +9,12 @@ import { handlers } from "../handlers/mod.ts";
 import { defaults, type ProxyMode, proxyModes } from "../options.ts";
 import type { FlagTable } from "./flags.ts";
 import {
+  type LogFormat,
+  logFormats,
+  type LogLevel,
+  logLevels,
+} from "./logging.ts";
+import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
@@ -93,6 +99,14 @@ export const serverFlags = {
   threads: threadsFlag({
     help: "how many event loops share the port (Linux)",
     default: 1,
+  }),
+  "log-format": choiceFlag<LogFormat>(logFormats, {
+    help: "how the log looks; auto is pretty at a terminal, else json",
+    default: "auto",
+  }),
+  "log-level": choiceFlag<LogLevel>(logLevels, {
+    help: "least level that is logged",
+    default: "info",
   }),
   version: { help: "print the version and end" },
   help: { help: "print this and end" },
