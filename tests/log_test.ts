@@ -11,14 +11,7 @@ import { type LogSettings, openLog } from "../lib/cli/logging.ts";
 import { LineWriter } from "../lib/cli/line_writer.ts";
 import { type LogLevel, logListeners } from "../lib/log.ts";
 import type { Handler } from "../lib/mod.ts";
-import {
-  Events,
-  FakeClock,
-  Peer,
-  serveTest,
-  settle,
-  text,
-} from "./_fixtures.ts";
+import { FakeClock, Peer, serveTest, settle, text } from "./_fixtures.ts";
 // @ts-types="../lib/std_types/assert.d.ts"
 import { assert, assertEquals } from "@std/assert";
 
