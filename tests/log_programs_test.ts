@@ -135,12 +135,12 @@ async function assertWholeLog(way: Way, threads: number): Promise<void> {
   const flags = ["--log-level=debug", `--threads=${threads}`];
   await using server = await RunningServer.start(way, flags);
   await ask(server);
-  server.kill("SIGTERM");
   const messages: string[] = [];
   while (messages.at(-1) !== "finished") {
     const { msg } = JSON.parse(await server.stderr.next());
     // What an older runtime cannot do is not what this is about.
     if (!/^runtime /.test(msg)) messages.push(msg);
+    if (msg === "connection closed") server.kill("SIGTERM");
   }
   assertEquals(messages, [
     "listening",
