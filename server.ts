@@ -6,18 +6,21 @@
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
-import { serverFlags } from "./lib/cli/server_flags.ts";
+import { CERT_FILE, KEY_FILE, serverFlags } from "./lib/cli/server_flags.ts";
+import { readKeyPair } from "./lib/cli/tls_files.ts";
 import { handlers } from "./lib/handlers/mod.ts";
+import type { TlsKeyPair } from "./lib/pem.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
 
-Serves plain TCP: a request in, a reply out.
+Serves TCP, plain or with TLS: a request in, a reply out.
 
 ${flagHelp(serverFlags)}
 
-SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
+SIGINT and SIGTERM drain and end the server; a second one ends it at once.
+SIGHUP reads the certificate and its key again.`;
 
 /**
  * At a terminal, `deno task` passes Ctrl-C on to a program that has had it from
@@ -32,6 +35,12 @@ async function main(): Promise<void> {
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
   const { flags } = readFlags();
+  const readPair = flags["tls-cert"] === "" ? undefined : () =>
+    readKeyPair(
+      { cert: flags["tls-cert"], key: flags["tls-key"] },
+      Deno.readTextFile,
+    );
+  const pair = await readPair?.().catch((error) => fail(error.message, 1));
 
   let server: ParleyServer;
   try {
@@ -48,6 +57,7 @@ async function main(): Promise<void> {
         deny: flags.deny || undefined,
         proxyProtocol: flags["proxy-protocol"],
         proxyTrust: flags["proxy-trust"] || undefined,
+        ...pair,
         idleTimeout: flags["idle-timeout"],
         requestTimeout: flags["request-timeout"],
         writeTimeout: flags["write-timeout"],
@@ -74,12 +84,16 @@ async function main(): Promise<void> {
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) console.error(`server: ${warning}`);
   onSignals(server);
-  // What is bound needs no permission any more, and nothing else is needed.
+  onHangup(server, readPair);
+  // What is bound needs no permission any more, and nothing else is needed but
+  // the certificate, should it change.
+  if (readPair === undefined) await Deno.permissions.revoke({ name: "read" });
   await Deno.permissions.revoke({ name: "net" });
   await Deno.permissions.revoke({ name: "env" });
   console.log(
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
-      `(${flags.framing} framing, ${flags.handler} handler)`,
+      `(${flags.framing} framing, ${flags.handler} handler` +
+      `${pair === undefined ? "" : ", TLS"})`,
   );
   console.log("ready to accept connections");
   try {
@@ -112,6 +126,13 @@ function readFlags() {
           "whose --proxy-protocol header is believed",
       );
     }
+    if ((line.flags["tls-cert"] === "") !== (line.flags["tls-key"] === "")) {
+      throw new UsageError(
+        line.flags["tls-cert"] === ""
+          ? `--tls-cert is missing, expected with --tls-key: ${CERT_FILE}`
+          : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
+      );
+    }
     return line;
   } catch (error) {
     if (error instanceof UsageError) fail(error.message, 2);
@@ -119,11 +140,41 @@ function readFlags() {
   }
 }
 
+/** Reads the certificate anew on SIGHUP, as daemons do. */
+function onHangup(
+  server: ParleyServer,
+  readPair: (() => Promise<TlsKeyPair>) | undefined,
+): void {
+  if (Deno.build.os === "windows") return;
+  // At a terminal it says that the terminal is gone: what has nothing to read
+  // ends with it, like any other program.
+  if (readPair === undefined && atTerminal()) return;
+  let reloaded = Promise.resolve();
+  Deno.addSignalListener("SIGHUP", () => {
+    if (readPair === undefined) {
+      console.error("server: SIGHUP, but there is no --tls-cert to read again");
+      return;
+    }
+    // One after the other, so that the last one read is the one that stays.
+    reloaded = reloaded.then(readPair).then(
+      (pair) => {
+        server.reloadTls(pair);
+        console.error("server: certificate reloaded");
+      },
+    ).catch((error) =>
+      console.error(`server: certificate not reloaded: ${error.message}`)
+    );
+  });
+}
+
+function atTerminal(): boolean {
+  return [Deno.stdin, Deno.stdout, Deno.stderr]
+    .some((stream) => stream.isTerminal());
+}
+
 function onSignals(server: ParleyServer): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
-  const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
-    .some((stream) => stream.isTerminal());
-  const patience = atTerminal ? SAME_KEYSTROKE : 0;
+  const patience = atTerminal() ? SAME_KEYSTROKE : 0;
   let drainingSince: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;

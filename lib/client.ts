@@ -5,21 +5,23 @@
  * @module
  */
 
-import { formatAddr, formatHostPort } from "./address.ts";
+import { formatAddr } from "./address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Connection, type Transport } from "./connection.ts";
 import { Deadlines, type Expirable } from "./deadlines.ts";
+import { dial, reasonOf, type TlsConnectOptions, tlsOptions } from "./dial.ts";
 import {
   ClientClosedError,
-  ConnectError,
   ConnectionLostError,
   OptionError,
   quote,
   TimeoutError,
+  TlsError,
 } from "./errors.ts";
 import type { Codec, FramingName } from "./framing/mod.ts";
 import { checkNumber, framingOf } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import { isTlsAlert } from "./tls_record.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
@@ -55,6 +57,13 @@ export interface ConnectOptions {
    * @default {30000}
    */
   timeout?: number;
+  /**
+   * Speaks TLS, as the server must then. Its certificate is checked; nothing is
+   * sent before that. A certificate of its own the client does not have.
+   *
+   * @default {false}
+   */
+  tls?: boolean | TlsConnectOptions;
   /** Gives up connecting. It is not looked at once there is a connection. */
   signal?: AbortSignal;
 }
@@ -131,59 +140,14 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
   const { codec } = framingOf(framing);
-  const transport = await dial(hostname, port, timeout, signal);
+  const tls = tlsOptions(options.tls);
+  const transport = await dial({ hostname, port, timeout, signal, tls });
   return new PipelinedClient(transport, {
     encoder: codec(maxFrame),
     decoder: codec(maxFrame),
     maxFrame,
     timeout,
   });
-}
-
-async function dial(
-  hostname: string,
-  port: number,
-  timeout: number,
-  signal: AbortSignal | undefined,
-): Promise<Deno.TcpConn> {
-  const place = formatHostPort(hostname, port);
-  const late = new AbortController();
-  const timer = timeout > 0
-    ? setTimeout(() => late.abort(), timeout)
-    : undefined;
-  try {
-    return await Deno.connect({
-      hostname,
-      port,
-      signal: signal === undefined
-        ? late.signal
-        : AbortSignal.any([late.signal, signal]),
-    });
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (late.signal.aborted) {
-      throw new TimeoutError(
-        `Cannot connect to ${place}: no answer within ${timeout} ms`,
-        { cause: error },
-      );
-    }
-    throw new ConnectError(
-      `Cannot connect to ${place}: ${reasonOf(error)}`,
-      { cause: error },
-    );
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof Deno.errors.ConnectionRefused) {
-    return "connection refused";
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return /lookup|resolve|not known|no such host/i.test(message)
-    ? "unknown host"
-    : message;
 }
 
 /** A connection to a server; {@linkcode connect} makes it. */
@@ -402,6 +366,9 @@ export class PipelinedClient implements Client, Expirable {
       while (true) {
         const space = inbox.space();
         connection.took(await connection.read(space), space);
+        if (connection.received === inbox.length && isTlsAlert(inbox)) {
+          throw new TlsError("it speaks TLS, and this client does not (--tls)");
+        }
         while (inbox.length > 0) {
           const next = this.#decoder.decode(
             inbox.bytes,
@@ -440,6 +407,7 @@ export class PipelinedClient implements Client, Expirable {
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
     const place = formatAddr(this.remoteAddr);
+    const { inbox } = this.#connection;
     if (error instanceof Error && error.name === "FrameError") {
       return this.#finish(error);
     }
@@ -449,7 +417,7 @@ export class PipelinedClient implements Client, Expirable {
           error instanceof Deno.errors.BrokenPipe
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
-    const { length } = this.#connection.inbox;
+    const { length } = inbox;
     const where = length > 0 ? ` after ${length} bytes of a reply` : "";
     const said = this.#unasked === undefined
       ? ""

@@ -81,6 +81,9 @@ export class ClientClosedError extends ParleyError {}
 /** Connecting, or waiting for a reply, took longer than the `timeout`. */
 export class TimeoutError extends ParleyError {}
 
+/** A peer's bytes are not what TLS asks for, or its handshake failed. */
+export class TlsError extends ParleyError {}
+
 /**
  * Puts a value into a message: JSON's quotes, control characters escaped, and
  * cut at 64 characters so that hostile input cannot flood a terminal or a log.

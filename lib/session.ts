@@ -2,11 +2,12 @@
  * The life of one connection on the server's side: read, find the frames,
  * have each handled, write the replies, and end for a reason that has a name.
  *
- * A session is always in one of five phases, and each has its deadline:
+ * A session is always in one of six phases, and each has its deadline:
  *
  * | phase | waits for | ends at its deadline as |
  * | --- | --- | --- |
  * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
+ * | `handshaking` | the keys of TLS to be agreed on | rejected: `tls_error` |
  * | `reading` | a whole request | `idle_timeout` |
  * | `handling` | the handler's reply | `request_timeout` |
  * | `writing` | the kernel to take the replies | `write_timeout` |
@@ -42,6 +43,8 @@ import {
   ProxyHeaderError,
   type ProxyVersion,
 } from "./proxy_protocol.ts";
+import type { TlsIdentity } from "./tls.ts";
+import { isTlsHandshake } from "./tls_record.ts";
 
 /** What all sessions of one server share. */
 export interface SessionContext {
@@ -52,6 +55,8 @@ export interface SessionContext {
   readonly deadlines: Deadlines;
   readonly clock: Clock;
   readonly stats: ServerStats;
+  /** What the server shows its peers, if it speaks TLS. */
+  readonly tls: TlsIdentity | undefined;
   /**
    * Called once the client's address is known: gives it its place, or says
    * why it gets none.
@@ -121,6 +126,12 @@ const TURNS = 8;
  */
 const PROXY_TIMEOUT = 5000;
 
+/**
+ * How long a peer may take for the handshake of TLS, in milliseconds. It needs
+ * one or two round trips, and a peer that does not want to make any is none.
+ */
+const HANDSHAKE_TIMEOUT = 10_000;
+
 /** Ends the wait for a handler that takes too long. */
 class RequestTimeout extends Error {}
 
@@ -138,8 +149,15 @@ export class Session implements Expirable {
   readonly #codec: Codec;
   readonly #outbox = new Outbox();
   readonly #info: Info;
-  #phase: "greeting" | "reading" | "handling" | "writing" | "lingering" =
-    "reading";
+  #phase:
+    | "greeting"
+    | "handshaking"
+    | "reading"
+    | "handling"
+    | "writing"
+    | "lingering" = "reading";
+  /** Whether it speaks TLS. */
+  #secured = false;
   #admitted = false;
   #refusal: Refusal | undefined;
   #reason: CloseReason | undefined;
@@ -184,7 +202,11 @@ export class Session implements Expirable {
    * @param refusal Why.
    */
   async refuse(refusal: Refusal): Promise<void> {
-    await this.#live(() => this.#refuse(refusal));
+    await this.#live(async () => {
+      // Without the keys there is no way to tell the peer.
+      if (this.#context.tls !== undefined && !await this.#begin()) return;
+      await this.#refuse(refusal);
+    });
   }
 
   /**
@@ -219,6 +241,14 @@ export class Session implements Expirable {
           reason: "proxy_error",
           error: new TimeoutError(
             `No PROXY header within ${PROXY_TIMEOUT} ms`,
+          ),
+        };
+        return this.abort("shutdown");
+      case "handshaking":
+        this.#refusal = {
+          reason: "tls_error",
+          error: new TimeoutError(
+            `No TLS handshake within ${HANDSHAKE_TIMEOUT} ms`,
           ),
         };
         return this.abort("shutdown");
@@ -269,9 +299,7 @@ export class Session implements Expirable {
     const { connection } = this;
     const { inbox } = connection;
     const { deadlines, config, admit } = this.#context;
-    if (config.proxy?.trusted.matches(ipOf(connection.remoteAddr))) {
-      if (!await this.#greet(config.proxy.version)) return;
-    }
+    if (!await this.#begin()) return;
     const refusal = admit(this);
     if (refusal !== undefined) return await this.#refuse(refusal);
     this.#admitted = true;
@@ -309,11 +337,43 @@ export class Session implements Expirable {
       // The read ahead may have ended while we wrote.
       unread = inbox.end !== end || connection.eof !== eof;
       if (unread) continue;
-      if (connection.eof) return this.#end("peer_closed");
+      if (connection.eof) {
+        this.#end("peer_closed");
+        return await this.#sayEnd();
+      }
       if (this.#draining && connection.emptied && inbox.length === 0) {
         return await this.#finish("shutdown");
       }
     }
+  }
+
+  /**
+   * Does what comes before the first request: a proxy's header, then TLS.
+   *
+   * @returns Whether it went well.
+   */
+  async #begin(): Promise<boolean> {
+    const { config: { proxy }, tls } = this.#context;
+    if (proxy?.trusted.matches(ipOf(this.connection.remoteAddr))) {
+      if (!await this.#greet(proxy.version)) return false;
+    }
+    return tls === undefined || await this.#handshake(tls);
+  }
+
+  async #handshake(tls: TlsIdentity): Promise<boolean> {
+    this.#phase = "handshaking";
+    this.deadline = this.#context.deadlines.in(HANDSHAKE_TIMEOUT);
+    try {
+      await this.connection.layer((below, received) =>
+        tls.secure(below, received)
+      ).handshake();
+    } catch (error) {
+      this.#refusal ??= { reason: "tls_error", error };
+      return false;
+    }
+    this.#secured = true;
+    this.#phase = "reading";
+    return true;
   }
 
   /**
@@ -383,6 +443,14 @@ export class Session implements Expirable {
         return;
       }
       if (next === 0) {
+        // It would wait for an answer to that, and we for the rest of it.
+        if (this.#requests === 0 && isTlsHandshake(inbox)) {
+          this.#frameError = new FrameError(
+            "malformed",
+            "a TLS handshake, and this port does not speak TLS",
+          );
+          return;
+        }
         // A peer that has finished will not complete this frame.
         if (eof) {
           this.#frameError = new FrameError(
@@ -641,10 +709,15 @@ export class Session implements Expirable {
     if (this.#outbox.length > 0) await this.#flush();
     this.#owing = false;
     this.#end(reason, error);
-    if (this.connection.eof) return;
+    if (this.connection.eof) return await this.#sayEnd();
     await this.#linger();
     await this.#ahead;
     await this.connection.discard();
+  }
+
+  /** Ends after the peer has: TLS wants that said, TCP does so by itself. */
+  async #sayEnd(): Promise<void> {
+    if (this.#secured) await this.#linger();
   }
 
   async #linger(): Promise<void> {

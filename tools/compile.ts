@@ -24,6 +24,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   server: [
     "--allow-net",
     "--allow-env=PARLEY_*",
+    "--allow-read",
   ],
   client: [
     "--allow-net",

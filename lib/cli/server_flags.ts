@@ -19,6 +19,12 @@ import {
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
+/** What `--tls-cert` takes. */
+export const CERT_FILE = "the file of a certificate in PEM";
+
+/** What `--tls-key` takes. */
+export const KEY_FILE = "the file of the certificate's private key in PEM";
+
 /** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
   hostname: textFlag("HOST", "an address of this machine", {
@@ -59,6 +65,16 @@ export const serverFlags = {
   "proxy-trust": cidrsFlag({
     help: "peers whose PROXY header is believed",
     shown: "nobody",
+  }),
+  "tls-cert": textFlag("FILE", CERT_FILE, {
+    help: "certificate in PEM: speak TLS, read again on SIGHUP",
+    default: "",
+    shown: "none",
+  }),
+  "tls-key": textFlag("FILE", KEY_FILE, {
+    help: "private key of the certificate in PEM",
+    default: "",
+    shown: "none",
   }),
   "idle-timeout": durationFlag("idleTimeout", {
     help: "how long a connection may be without a whole request",
