@@ -367,6 +367,7 @@ export class PipelinedClient implements Client, Expirable {
         const space = inbox.space();
         connection.took(await connection.read(space), space);
         if (connection.received === inbox.length && isTlsAlert(inbox)) {
+          inbox.release();
           throw new TlsError("it speaks TLS, and this client does not (--tls)");
         }
         while (inbox.length > 0) {

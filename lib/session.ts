@@ -433,6 +433,14 @@ export class Session implements Expirable {
   #answerSome(): Promise<void> | undefined {
     const { inbox, eof } = this.connection;
     const codec = this.#codec;
+    // It would wait for our part of it, and we for the rest of a frame.
+    if (this.#requests === 0 && isTlsHandshake(inbox)) {
+      this.#frameError = new FrameError(
+        "malformed",
+        "a TLS handshake, and this port does not speak TLS",
+      );
+      return;
+    }
     while (inbox.length > 0 && this.#info.closing === undefined) {
       let next;
       try {
@@ -443,14 +451,6 @@ export class Session implements Expirable {
         return;
       }
       if (next === 0) {
-        // It would wait for an answer to that, and we for the rest of it.
-        if (this.#requests === 0 && isTlsHandshake(inbox)) {
-          this.#frameError = new FrameError(
-            "malformed",
-            "a TLS handshake, and this port does not speak TLS",
-          );
-          return;
-        }
         // A peer that has finished will not complete this frame.
         if (eof) {
           this.#frameError = new FrameError(

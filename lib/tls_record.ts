@@ -11,6 +11,9 @@ export const MAX_RECORD = 16 * 1024;
 /** Records of a handshake begin with this. */
 export const HANDSHAKE = 0x16;
 
+/** The message that a client's handshake begins with. */
+const CLIENT_HELLO = 1;
+
 /** Records of an alert begin with this. */
 const ALERT = 0x15;
 
@@ -39,8 +42,11 @@ interface Received {
  * @param received The first bytes from a client.
  */
 export function isTlsHandshake({ bytes, start, end }: Received): boolean {
-  return end - start >= 2 && bytes[start] === HANDSHAKE &&
-    bytes[start + 1] === MAJOR;
+  // A record of at most 16 KiB and a bit, and in it a `client_hello` of less
+  // than 64 KiB (section 4): no text begins so by chance.
+  return end - start >= 7 && bytes[start] === HANDSHAKE &&
+    bytes[start + 1] === MAJOR && bytes[start + 3] <= 0x41 &&
+    bytes[start + 5] === CLIENT_HELLO && bytes[start + 6] === 0;
 }
 
 /**
