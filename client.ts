@@ -12,7 +12,8 @@ import { splitLines } from "./lib/cli/lines.ts";
 import { type BatchResult, runBatch } from "./lib/cli/batch.ts";
 import { runPrompt } from "./lib/cli/prompt.ts";
 import { parseTarget } from "./lib/cli/target.ts";
-import { type Client, connect } from "./lib/client.ts";
+import { readCertificates } from "./lib/cli/tls_files.ts";
+import { type Client, connect, type ConnectOptions } from "./lib/client.ts";
 import { VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
@@ -40,6 +41,17 @@ async function main(): Promise<number> {
   const history = atTerminal && !flags["no-history"]
     ? await openHistory()
     : undefined;
+  let tls: ConnectOptions["tls"];
+  try {
+    tls = flags.tls && {
+      caCerts: flags["tls-ca"] === ""
+        ? []
+        : [await readCertificates(flags["tls-ca"], Deno.readTextFile)],
+      serverName: flags["tls-server-name"] || undefined,
+    };
+  } catch (error) {
+    return fail(error);
+  }
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
@@ -51,6 +63,7 @@ async function main(): Promise<number> {
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
+      tls,
     });
   let client;
   try {
@@ -101,6 +114,16 @@ function readFlags() {
     );
     if (flags.help) finish(HELP);
     if (flags.version) finish(`parley ${VERSION}`);
+    for (const name of ["tls-ca", "tls-server-name"] as const) {
+      if (flags[name] !== "" && !flags.tls) {
+        throw new UsageError(`--${name} is given without --tls`);
+      }
+    }
+    if (flags.unix && flags.tls) {
+      throw new UsageError(
+        "--unix and --tls are given, expected only one of them",
+      );
+    }
     const target = flags.unix
       ? { path: flags.unix, requests: rest }
       : parseTarget(rest);

@@ -5,26 +5,30 @@
  */
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
+import { whyNotBound, whyNotUnix } from "./lib/cli/bind_errors.ts";
+import { confine, nothing } from "./lib/cli/confine.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
-import { type Keeper, openKeeper } from "./lib/cli/keeper.ts";
-import { openLog } from "./lib/cli/logging.ts";
-import { checkTogether, serverFlags } from "./lib/cli/server_flags.ts";
-import { OptionError } from "./lib/errors.ts";
+import { type Log, openLog } from "./lib/cli/logging.ts";
+import { openFiles, type ServerFiles } from "./lib/cli/server_files.ts";
+import {
+  checkTogether,
+  serveOptionsOf,
+  serverFlags,
+} from "./lib/cli/server_flags.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import { logListeners } from "./lib/log.ts";
-import type { ServeOptions } from "./lib/options.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
-import { fileId, removeStaleSocket } from "./lib/unix.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
 
-Serves plain TCP, or a Unix socket: a request in, a reply out.
+Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
 
 ${flagHelp(serverFlags)}
 
-SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
+SIGINT and SIGTERM drain and end the server; a second one ends it at once.
+SIGHUP has it read the certificate again.`;
 
 /**
  * At a terminal, `deno task` passes Ctrl-C on to a program that has had it from
@@ -32,17 +36,8 @@ SIGINT and SIGTERM drain and end the server; a second one ends it at once.`;
  */
 const SAME_KEYSTROKE = 250;
 
-/** What a worker may do that is to do nothing. */
-const NOTHING = {
-  env: false,
-  ffi: false,
-  import: false,
-  net: false,
-  read: false,
-  run: false,
-  sys: false,
-  write: false,
-} as const;
+/** A server, on one thread or on several. */
+type Server = Omit<ParleyServer, "ref" | "unref">;
 
 if (import.meta.main) await main();
 
@@ -56,48 +51,34 @@ async function main(): Promise<void> {
     level: flags["log-level"],
     noColor: Deno.noColor,
   });
-
-  const reasonOf = flags.unix ? whyNotUnix : why;
-  const place = flags.unix || formatHostPort(flags.hostname, flags.port);
-  let server: Omit<ParleyServer, "ref" | "unref">;
-  let removeSocket: (() => Promise<void>) | undefined;
   const told = logListeners(log.logger, {
     connections: () => server.connections,
     drainTimeout: flags["drain-timeout"],
   });
+
+  let server: Server;
+  let files: ServerFiles;
+  let secured = false;
   try {
-    const options: ServeOptions = {
-      ...(flags.unix ? { path: flags.unix, unixMode: flags["unix-mode"] } : {
-        hostname: flags.hostname,
-        port: flags.port,
-        tcpBacklog: flags.backlog,
-        maxConnectionsPerIp: flags["max-connections-per-ip"],
-        allow: flags.allow || undefined,
-        deny: flags.deny || undefined,
-        proxyProtocol: flags["proxy-protocol"],
-        proxyTrust: flags["proxy-trust"] || undefined,
-      }),
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      maxReply: flags["max-reply"],
-      maxConnections: flags["max-connections"],
-      idleTimeout: flags["idle-timeout"],
-      requestTimeout: flags["request-timeout"],
-      writeTimeout: flags["write-timeout"],
-      drainTimeout: flags["drain-timeout"],
-      preDrainDelay: flags["pre-drain-delay"],
+    // Before anything is bound: from then on no turn of the event loop may
+    // pass until the permissions are gone.
+    files = await openFiles(flags);
+    const pair = await files.readPair?.().catch((error) =>
+      fail(error.message, 1)
+    );
+    secured = pair !== undefined;
+    const options = {
+      ...serveOptionsOf(flags),
+      ...pair,
       events: {
         ...told,
-        drain: (event) => {
-          // The listener is closed: nobody can connect by that name any more.
-          removeSocket?.();
+        drain: (event: Parameters<NonNullable<typeof told.drain>>[0]) => {
+          // The listener is closed: nobody connects by that name any more.
+          removeSocket(files, log);
           told.drain?.(event);
         },
       },
     };
-    // Before anything is bound: from then on no turn of the event loop may
-    // pass until the permissions are gone.
-    const keeper = flags.unix ? await prepareSocket(flags.unix) : undefined;
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
       : await serveThreads({
@@ -105,27 +86,24 @@ async function main(): Promise<void> {
         threads: flags.threads,
         worker: new URL("./lib/cli/server_worker.ts", import.meta.url),
         name: flags.handler,
-        permissions: { ...NOTHING, net: true },
+        permissions: { ...nothing, net: true },
         confine: true,
       });
-    if (keeper !== undefined) removeSocket = removerOf(keeper, flags.unix);
+    files.bound();
   } catch (error) {
-    fail(`cannot listen on ${place}: ${reasonOf(error)}`, 1);
+    const place = flags.unix || formatHostPort(flags.hostname, flags.port);
+    const reason = flags.unix ? whyNotUnix(error) : whyNotBound(error);
+    fail(`cannot listen on ${place}: ${reason}`, 1);
   }
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) log.logger.warn(warning);
-  onSignals(server, removeSocket);
-  // What is bound needs no permission any more, and nothing else is needed. The
-  // main thread of several serves nobody, and has to replace those that die.
-  const needless = flags.threads === 1
-    ? ["env", "write", "net", "read"] as const
-    : ["env", "write"] as const;
-  for (const name of needless) {
-    Deno.permissions.revokeSync({ name });
-  }
+  onSignals(server, () => removeSocket(files, log));
+  onHangup(server, files, log);
+  confine(flags.threads);
   console.log(
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
-      `(${flags.framing} framing, ${flags.handler} handler)`,
+      `(${flags.framing} framing, ${flags.handler} handler` +
+      `${secured ? ", TLS" : ""})`,
   );
   console.log("ready to accept connections");
   log.logger.info("ready", {
@@ -137,28 +115,9 @@ async function main(): Promise<void> {
   });
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
-  await removeSocket?.();
+  await removeSocket(files, log);
   await log.flush();
   Deno.exit(code);
-}
-
-/** Clears the way to a path, and starts who may remove the file there. */
-async function prepareSocket(path: string): Promise<Keeper> {
-  await removeStaleSocket(path);
-  return await openKeeper({ read: [], socket: path });
-}
-
-/**
- * How to remove the file of the server's Unix socket, if it is still the one
- * that is there now. It is done once, however often it is asked for.
- */
-function removerOf(keeper: Keeper, path: string): () => Promise<void> {
-  const file = fileId(path);
-  let removed: Promise<void> | undefined;
-  return () =>
-    removed ??= keeper.removeSocket(file).catch((error) =>
-      console.error(`server: cannot remove ${path}: ${error.message}`)
-    );
 }
 
 function readFlags() {
@@ -178,14 +137,9 @@ function readFlags() {
   }
 }
 
-function onSignals(
-  server: Pick<ParleyServer, "shutdown">,
-  removeSocket?: () => Promise<void>,
-): void {
+function onSignals(server: Server, cleanUp: () => Promise<void>): void {
   const codes = { SIGINT: 130, SIGTERM: 143 };
-  const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
-    .some((stream) => stream.isTerminal());
-  const patience = atTerminal ? SAME_KEYSTROKE : 0;
+  const patience = atTerminal() ? SAME_KEYSTROKE : 0;
   let drainingSince: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     if (Deno.build.os === "windows" && signal === "SIGTERM") continue;
@@ -194,42 +148,54 @@ function onSignals(
         drainingSince = performance.now();
         server.shutdown();
       } else if (performance.now() - drainingSince >= patience) {
-        if (removeSocket === undefined) Deno.exit(codes[signal]);
-        else removeSocket().then(() => Deno.exit(codes[signal]));
+        cleanUp().then(() => Deno.exit(codes[signal]));
       }
     });
   }
 }
 
-function why(error: unknown): string {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return "the port is in use (--port takes another, 0 picks a free one)";
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return "the address is not this machine's (--hostname takes one that is)";
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "the system allows it to privileged users only (--port takes 0 or 1024 to 65535)";
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${message} (--hostname and --port say where to listen)`;
+/** Reads the certificate anew on SIGHUP, as daemons do. */
+function onHangup(
+  server: Server,
+  { readPair }: ServerFiles,
+  { logger }: Log,
+): void {
+  if (Deno.build.os === "windows") return;
+  // At a terminal it says that the terminal is gone: what has nothing to read
+  // ends with it, like any other program.
+  if (readPair === undefined && atTerminal()) return;
+  let reloaded = Promise.resolve();
+  Deno.addSignalListener("SIGHUP", () => {
+    if (readPair === undefined) {
+      logger.warn("SIGHUP, but there is no --tls-cert to read again");
+      return;
+    }
+    // One after the other, so that the last one read is the one that stays.
+    reloaded = reloaded.then(readPair).then(
+      (pair) => {
+        server.reloadTls(pair);
+        logger.info("certificate reloaded");
+      },
+    ).catch((error) =>
+      logger.error("certificate not reloaded", { error: error.message })
+    );
+  });
 }
 
-function whyNotUnix(error: unknown): string {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return "the socket is in use (--unix takes another path)";
+async function removeSocket(
+  files: ServerFiles,
+  { logger }: Log,
+): Promise<void> {
+  try {
+    await files.removeSocket();
+  } catch (error) {
+    logger.error("socket not removed", { error });
   }
-  if (error instanceof OptionError) {
-    return "what is there is no socket, and is left alone (--unix takes another path)";
-  }
-  if (error instanceof Deno.errors.NotFound) {
-    return "there is no such folder (--unix takes a path in one that is there)";
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "this user may not write to the folder (--unix takes another path)";
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${message} (--unix says where to listen)`;
+}
+
+function atTerminal(): boolean {
+  return [Deno.stdin, Deno.stdout, Deno.stderr]
+    .some((stream) => stream.isTerminal());
 }
 
 function finish(text: string): never {

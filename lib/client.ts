@@ -5,22 +5,30 @@
  * @module
  */
 
-import { formatAddr, formatHostPort } from "./address.ts";
+import { formatAddr } from "./address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Connection, type Transport } from "./connection.ts";
 import { Deadlines, type Expirable } from "./deadlines.ts";
 import {
+  dial,
+  dialUnixSocket,
+  reasonOf,
+  type TlsConnectOptions,
+  tlsOptions,
+} from "./dial.ts";
+import {
   ClientClosedError,
-  ConnectError,
   ConnectionLostError,
   OptionError,
   quote,
   TimeoutError,
+  TlsError,
 } from "./errors.ts";
 import type { Codec, FramingName } from "./framing/mod.ts";
 import { checkNumber, framingOf } from "./options.ts";
 import { Outbox } from "./outbox.ts";
-import { dialUnix, isSocketPath, SOCKET_PATH_FORM } from "./unix.ts";
+import { isTlsAlert } from "./tls_record.ts";
+import { isSocketPath, SOCKET_PATH_FORM } from "./unix.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
@@ -58,6 +66,13 @@ export interface ConnectOptions {
    * @default {30000}
    */
   timeout?: number;
+  /**
+   * Speaks TLS, as the server must then. Its certificate is checked; nothing is
+   * sent before that. A certificate of its own the client does not have.
+   *
+   * @default {false}
+   */
+  tls?: boolean | TlsConnectOptions;
   /** Gives up connecting. It is not looked at once there is a connection. */
   signal?: AbortSignal;
 }
@@ -135,8 +150,9 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
   const { codec } = framingOf(framing);
+  const tls = tlsOptions(options.tls);
   const transport = path === undefined
-    ? await dial(hostname, port, timeout, signal)
+    ? await dial({ hostname, port, timeout, signal, tls })
     : await dialPath(path, options);
   return new PipelinedClient(transport, {
     encoder: codec(maxFrame),
@@ -146,83 +162,20 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   });
 }
 
-async function dial(
-  hostname: string,
-  port: number,
-  timeout: number,
-  signal: AbortSignal | undefined,
-): Promise<Deno.TcpConn> {
-  const place = formatHostPort(hostname, port);
-  const late = new AbortController();
-  const timer = timeout > 0
-    ? setTimeout(() => late.abort(), timeout)
-    : undefined;
-  try {
-    return await Deno.connect({
-      hostname,
-      port,
-      signal: signal === undefined
-        ? late.signal
-        : AbortSignal.any([late.signal, signal]),
-    });
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (late.signal.aborted) {
-      throw new TimeoutError(
-        `Cannot connect to ${place}: no answer within ${timeout} ms`,
-        { cause: error },
-      );
-    }
-    throw new ConnectError(
-      `Cannot connect to ${place}: ${reasonOf(error)}`,
-      { cause: error },
-    );
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
+/** Checks what goes with a path, and connects to it. */
 async function dialPath(
   path: string,
-  { hostname, port, signal }: ConnectOptions,
+  { hostname, port, tls, signal }: ConnectOptions,
 ): Promise<Transport> {
   if (!isSocketPath(path)) {
     throw new OptionError("path", path, SOCKET_PATH_FORM);
   }
-  for (const [option, value] of Object.entries({ hostname, port })) {
-    if (value === undefined) continue;
+  for (const [option, value] of Object.entries({ hostname, port, tls })) {
+    // No TLS is what a path has.
+    if (value === undefined || value === false) continue;
     throw new OptionError(option, value, "no such option beside path");
   }
-  signal?.throwIfAborted();
-  try {
-    return await dialUnix(path);
-  } catch (error) {
-    throw new ConnectError(
-      `Cannot connect to ${path}: ${pathReason(error)}`,
-      { cause: error },
-    );
-  }
-}
-
-function pathReason(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
-  if (error instanceof Deno.errors.WouldBlock) {
-    return "the server's queue is full";
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "its permissions do not let this user";
-  }
-  return reasonOf(error);
-}
-
-function reasonOf(error: unknown): string {
-  if (error instanceof Deno.errors.ConnectionRefused) {
-    return "connection refused";
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return /lookup|resolve|not known|no such host/i.test(message)
-    ? "unknown host"
-    : message;
+  return await dialUnixSocket(path, signal);
 }
 
 /** A connection to a server; {@linkcode connect} makes it. */
@@ -441,6 +394,10 @@ export class PipelinedClient implements Client, Expirable {
       while (true) {
         const space = inbox.space();
         connection.took(await connection.read(space), space);
+        if (connection.received === inbox.length && isTlsAlert(inbox)) {
+          inbox.release();
+          throw new TlsError("it speaks TLS, and this client does not (--tls)");
+        }
         while (inbox.length > 0) {
           const next = this.#decoder.decode(
             inbox.bytes,
@@ -479,6 +436,7 @@ export class PipelinedClient implements Client, Expirable {
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
     const place = formatAddr(this.remoteAddr);
+    const { inbox } = this.#connection;
     if (error instanceof Error && error.name === "FrameError") {
       return this.#finish(error);
     }
@@ -488,7 +446,7 @@ export class PipelinedClient implements Client, Expirable {
           error instanceof Deno.errors.BrokenPipe
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
-    const { length } = this.#connection.inbox;
+    const { length } = inbox;
     const where = length > 0 ? ` after ${length} bytes of a reply` : "";
     const said = this.#unasked === undefined
       ? ""

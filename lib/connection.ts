@@ -39,7 +39,7 @@ export class Connection {
   eof = false;
   /** Whether the last read took all that the kernel had. */
   emptied = false;
-  readonly #transport: Transport;
+  #transport: Transport;
   readonly #counters: Counters | undefined;
   #closed = false;
 
@@ -57,6 +57,24 @@ export class Connection {
     // Nagle holds a reply back until the last one is acknowledged. A batch is
     // one write here, so there is nothing for it to join.
     transport.setNoDelay?.(true);
+  }
+
+  /**
+   * Puts a layer on top of the transport, from here on the one that is used.
+   *
+   * @param over Makes the layer. It is given what has been received and not
+   * used, for those bytes are below it.
+   */
+  layer<Layer extends Transport>(
+    over: (below: Transport, received: Uint8Array<ArrayBuffer>) => Layer,
+  ): Layer {
+    const { inbox } = this;
+    const received = inbox.bytes.slice(inbox.start, inbox.end);
+    inbox.release();
+    this.received -= received.length;
+    const layer = over(this.#transport, received);
+    this.#transport = layer;
+    return layer;
   }
 
   /**

@@ -94,6 +94,9 @@ export class ClientClosedError extends ParleyError {}
 /** Connecting, or waiting for a reply, took longer than the `timeout`. */
 export class TimeoutError extends ParleyError {}
 
+/** A peer's bytes are not what TLS asks for, or its handshake failed. */
+export class TlsError extends ParleyError {}
+
 /**
  * Puts a value into a message: JSON's quotes, control characters escaped, and
  * cut at 64 characters so that hostile input cannot flood a terminal or a log.
@@ -162,3 +165,35 @@ export const replies = {
       ? `ERR ${error.message}`
       : "ERR internal error",
 };
+
+/** An error on its way between threads: a clone keeps no class. */
+export interface SentError {
+  /** The name of its class. */
+  readonly name: string;
+  /** What it says. */
+  readonly message: string;
+}
+
+/**
+ * Makes of an error what can be sent to another thread.
+ *
+ * @param error What was thrown.
+ */
+export function sendable(error: unknown): SentError {
+  const { name, message } = error instanceof Error
+    ? error
+    : new Error(String(error));
+  return { name, message };
+}
+
+/**
+ * Makes the error again, one of the runtime's own (`Deno.errors`) with its
+ * class.
+ *
+ * @param sent What came from the other thread.
+ */
+export function received({ name, message }: SentError): Error {
+  const known = Deno.errors as unknown as Record<string, ErrorConstructor>;
+  const Class = Object.hasOwn(known, name) ? known[name] : Error;
+  return new Class(message);
+}

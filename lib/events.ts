@@ -104,8 +104,14 @@ export interface ConnectionCloseEvent {
  * | `busy_ip` | the limit of connections from one address |
  * | `denied` | the address is not in `allow`, or is in `deny` |
  * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
+ * | `tls_error` | the TLS handshake failed, or took too long |
  */
-export type RejectReason = "busy" | "busy_ip" | "denied" | "proxy_error";
+export type RejectReason =
+  | "busy"
+  | "busy_ip"
+  | "denied"
+  | "proxy_error"
+  | "tls_error";
 
 /** Every {@linkcode RejectReason}. */
 export const rejectReasons: readonly RejectReason[] = namesOf<RejectReason>({
@@ -113,6 +119,7 @@ export const rejectReasons: readonly RejectReason[] = namesOf<RejectReason>({
   busy_ip: 0,
   denied: 0,
   proxy_error: 0,
+  tls_error: 0,
 });
 
 /** A connection was turned away before it had a place. */

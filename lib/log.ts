@@ -72,6 +72,7 @@ const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
   busy: "warn",
   busy_ip: "warn",
   proxy_error: "warn",
+  tls_error: "info",
 };
 
 type Fields = Record<string, unknown>;

@@ -27,6 +27,7 @@ export {
   type ConnectOptions,
   type RequestOptions,
 } from "./client.ts";
+export type { TlsConnectOptions } from "./dial.ts";
 export {
   ClientClosedError,
   ConnectError,
@@ -37,6 +38,7 @@ export {
   ParleyError,
   ReplyTooLargeError,
   TimeoutError,
+  TlsError,
 } from "./errors.ts";
 export type * from "./events.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
@@ -51,6 +53,7 @@ export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { Histogram, Metrics } from "./metrics.ts";
 export type { ProxyMode, ServeOptions } from "./options.ts";
+export type { TlsKeyPair } from "./pem.ts";
 export type { ProxyVersion } from "./proxy_protocol.ts";
 export { type ParleyServer, serve } from "./server.ts";
 export type { ConnectionInfo } from "./session.ts";

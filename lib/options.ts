@@ -16,6 +16,7 @@ import {
   framings,
 } from "./framing/mod.ts";
 import type { ErrorHandler } from "./handler.ts";
+import { checkKeyPair, type TlsKeyPair } from "./pem.ts";
 import { type ProxyVersion, proxyVersions } from "./proxy_protocol.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "./unix.ts";
 
@@ -126,6 +127,14 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   proxyTrust?: string;
   /**
+   * The certificate in PEM, with those that vouch for it behind it. With it and
+   * `key` the server speaks TLS, and nothing else. See
+   * {@linkcode ParleyServer.reloadTls}.
+   */
+  cert?: string;
+  /** The private key of `cert` in PEM, not encrypted. */
+  key?: string;
+  /**
    * How long a connection may be without a whole request, in milliseconds.
    * 0 turns the limit off, as it does for the timeouts below.
    *
@@ -200,6 +209,8 @@ export interface ServeConfig {
   readonly deny: CidrList | undefined;
   /** Undefined where no peer is believed. */
   readonly proxy: ProxyTrust | undefined;
+  /** Undefined where the server speaks no TLS. */
+  readonly tls: TlsKeyPair | undefined;
   readonly idleTimeout: number;
   readonly requestTimeout: number;
   readonly writeTimeout: number;
@@ -283,6 +294,7 @@ export function resolveServeOptions<State>(
     allow: cidrs("allow", options.allow),
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),
+    tls: keyPair(options),
     idleTimeout: number("idleTimeout", options.idleTimeout),
     requestTimeout: number("requestTimeout", options.requestTimeout),
     writeTimeout: number("writeTimeout", options.writeTimeout),
@@ -305,6 +317,8 @@ const TCP_ONLY = [
   "deny",
   "proxyProtocol",
   "proxyTrust",
+  "cert",
+  "key",
 ] as const satisfies readonly (keyof ServeOptions)[];
 
 function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
@@ -369,6 +383,11 @@ function proxyTrust(
     throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
   }
   return { version: proxyProtocol, trusted };
+}
+
+function keyPair({ cert, key }: ServeOptions<never>): TlsKeyPair | undefined {
+  if (cert === undefined && key === undefined) return undefined;
+  return checkKeyPair(cert, key);
 }
 
 /**

@@ -9,7 +9,7 @@ import { ipOf } from "./address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Connection, type Transport } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
-import { OptionError, replies } from "./errors.ts";
+import { OptionError, ParleyError, replies } from "./errors.ts";
 import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
 import { type Acceptor, listen as listenAt } from "./listen.ts";
@@ -19,6 +19,7 @@ import {
   type ServeConfig,
   type ServeOptions,
 } from "./options.ts";
+import { checkKeyPair, type TlsKeyPair } from "./pem.ts";
 import { LocalPlaces, type Places } from "./places.ts";
 import {
   type ConnectionInfo,
@@ -27,6 +28,7 @@ import {
   type SessionContext,
   type SessionEnd,
 } from "./session.ts";
+import { TlsIdentity } from "./tls.ts";
 
 /** A running server. */
 export interface ParleyServer extends ServerStats, AsyncDisposable {
@@ -59,6 +61,15 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
    * @returns Resolves with `finished`.
    */
   shutdown(): Promise<void>;
+  /**
+   * Shows another certificate from the next handshake on. Connections that are
+   * open go on, nobody is refused, and what cannot be used changes nothing.
+   *
+   * @param pair The new certificate and key.
+   * @throws {OptionError} One of them cannot be used.
+   * @throws {ParleyError} The server was started without TLS.
+   */
+  reloadTls(pair: TlsKeyPair): void;
   /** Keeps the process alive while the server listens; so it is at first. */
   ref(): void;
   /** Lets the process end though the server listens. */
@@ -196,6 +207,7 @@ class Server implements ParleyServer {
   /** When the whole server started, by this clock. */
   readonly #started: number;
   readonly #events: EventListeners;
+  readonly #tls: TlsIdentity | undefined;
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
   readonly #refusing = new Set<Session>();
@@ -241,6 +253,7 @@ class Server implements ParleyServer {
     this.#started = clock.now() - uptime;
     this.#events = events;
     this.addr = listener.addr;
+    this.#tls = config.tls && new TlsIdentity(config.tls);
     const { idleTimeout, requestTimeout, writeTimeout } = config;
     const timeouts = [idleTimeout, requestTimeout, writeTimeout];
     this.#context = {
@@ -255,6 +268,7 @@ class Server implements ParleyServer {
       clock,
       counters,
       stats: this,
+      tls: this.#tls,
       admit: (session) => this.#admit(session),
       ended: (session, end) => this.#ended(session, end),
     };
@@ -333,6 +347,15 @@ class Server implements ParleyServer {
       this.#cancelPreDrain = this.#clock.after(delay, () => this.#stop());
     }
     return this.finished;
+  }
+
+  reloadTls({ cert, key }: TlsKeyPair): void {
+    if (this.#tls === undefined) {
+      throw new ParleyError(
+        "Cannot reload TLS: the server was started without cert and key",
+      );
+    }
+    this.#tls.replace(checkKeyPair(cert, key));
   }
 
   ref(): void {

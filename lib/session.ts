@@ -2,11 +2,12 @@
  * The life of one connection on the server's side: read, find the frames,
  * have each handled, write the replies, and end for a reason that has a name.
  *
- * A session is always in one of five phases, and each has its deadline:
+ * A session is always in one of six phases, and each has its deadline:
  *
  * | phase | waits for | ends at its deadline as |
  * | --- | --- | --- |
  * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
+ * | `handshaking` | the keys of TLS to be agreed on | rejected: `tls_error` |
  * | `reading` | a whole request | `idle_timeout` |
  * | `handling` | the handler's reply | `request_timeout` |
  * | `writing` | the kernel to take the replies | `write_timeout` |
@@ -49,6 +50,8 @@ import {
   ProxyHeaderError,
   type ProxyVersion,
 } from "./proxy_protocol.ts";
+import type { TlsIdentity } from "./tls.ts";
+import { isTlsHandshake } from "./tls_record.ts";
 
 /** What all sessions of one server share. */
 export interface SessionContext {
@@ -59,6 +62,8 @@ export interface SessionContext {
   readonly deadlines: Deadlines;
   readonly clock: Clock;
   readonly stats: ServerStats;
+  /** What the server shows its peers, if it speaks TLS. */
+  readonly tls: TlsIdentity | undefined;
   /**
    * Called once the client's address is known: gives it its place, or says
    * why it gets none.
@@ -82,7 +87,13 @@ export interface Refusal {
 }
 
 /** What a session is doing; see the module's text. */
-type Phase = "greeting" | "reading" | "handling" | "writing" | "lingering";
+type Phase =
+  | "greeting"
+  | "handshaking"
+  | "reading"
+  | "handling"
+  | "writing"
+  | "lingering";
 
 /** An open connection, as an operator sees it. */
 export interface ConnectionInfo {
@@ -98,6 +109,7 @@ export interface ConnectionInfo {
   readonly state:
     | "idle"
     | "greeting"
+    | "handshaking"
     | "reading"
     | "handling"
     | "writing"
@@ -158,6 +170,12 @@ const TURNS = 8;
  */
 const PROXY_TIMEOUT = 5000;
 
+/**
+ * How long a peer may take for the handshake of TLS, in milliseconds. It needs
+ * one or two round trips, and a peer that does not want to make any is none.
+ */
+const HANDSHAKE_TIMEOUT = 10_000;
+
 /** Ends the wait for a handler that takes too long. */
 class RequestTimeout extends Error {}
 
@@ -176,6 +194,8 @@ export class Session implements Expirable {
   readonly #outbox = new Outbox();
   readonly #info: Info;
   #phase: Phase = "reading";
+  /** Whether it speaks TLS. */
+  #secured = false;
   #admitted = false;
   #refusal: Refusal | undefined;
   #reason: CloseReason | undefined;
@@ -227,7 +247,7 @@ export class Session implements Expirable {
    * @param refusal Why.
    */
   refuse(refusal: Refusal): void {
-    this.#live(this.#refuse(refusal));
+    this.#live(this.#turnAway(refusal));
   }
 
   /**
@@ -296,6 +316,14 @@ export class Session implements Expirable {
           ),
         };
         return this.abort("shutdown");
+      case "handshaking":
+        this.#refusal = {
+          reason: "tls_error",
+          error: new TimeoutError(
+            `No TLS handshake within ${HANDSHAKE_TIMEOUT} ms`,
+          ),
+        };
+        return this.abort("shutdown");
       case "reading":
         return this.abort("idle_timeout");
       case "writing":
@@ -349,9 +377,9 @@ export class Session implements Expirable {
   async #serve(): Promise<void> {
     const { connection } = this;
     const { inbox } = connection;
-    const { clock, deadlines, config, admit } = this.#context;
-    if (config.proxy?.trusted.matches(ipOf(connection.remoteAddr))) {
-      if (!await this.#greet(config.proxy.version)) return;
+    const { clock, deadlines, config, tls, admit } = this.#context;
+    if (config.proxy !== undefined || tls !== undefined) {
+      if (!await this.#begin()) return;
     }
     let refusal = admit(this);
     if (refusal instanceof Promise) refusal = await refusal;
@@ -394,11 +422,43 @@ export class Session implements Expirable {
       // The read ahead may have ended while we wrote.
       unread = inbox.end !== end || connection.eof !== eof;
       if (unread) continue;
-      if (connection.eof) return this.#end("peer_closed");
+      if (connection.eof) {
+        this.#end("peer_closed");
+        return await this.#sayEnd();
+      }
       if (this.#draining && connection.emptied && inbox.length === 0) {
         return await this.#finish("shutdown");
       }
     }
+  }
+
+  /**
+   * Does what comes before the first request: a proxy's header, then TLS.
+   *
+   * @returns Whether it went well.
+   */
+  async #begin(): Promise<boolean> {
+    const { config: { proxy }, tls } = this.#context;
+    if (proxy?.trusted.matches(ipOf(this.connection.remoteAddr))) {
+      if (!await this.#greet(proxy.version)) return false;
+    }
+    return tls === undefined || await this.#handshake(tls);
+  }
+
+  async #handshake(tls: TlsIdentity): Promise<boolean> {
+    this.#phase = "handshaking";
+    this.deadline = this.#context.deadlines.in(HANDSHAKE_TIMEOUT);
+    try {
+      await this.connection.layer((below, received) =>
+        tls.secure(below, received)
+      ).handshake();
+    } catch (error) {
+      this.#refusal ??= { reason: "tls_error", error };
+      return false;
+    }
+    this.#secured = true;
+    this.#phase = "reading";
+    return true;
   }
 
   /**
@@ -442,6 +502,12 @@ export class Session implements Expirable {
     }
   }
 
+  async #turnAway(refusal: Refusal): Promise<void> {
+    // Without the keys there is no way to tell the peer.
+    if (this.#context.tls !== undefined && !await this.#begin()) return;
+    await this.#refuse(refusal);
+  }
+
   async #refuse(refusal: Refusal): Promise<void> {
     this.#refusal = refusal;
     this.#end("shutdown");
@@ -458,6 +524,14 @@ export class Session implements Expirable {
   #answerSome(): Promise<void> | undefined {
     const { inbox, eof } = this.connection;
     const codec = this.#codec;
+    // It would wait for our part of it, and we for the rest of a frame.
+    if (this.#requests === 0 && isTlsHandshake(inbox)) {
+      this.#frameError = new FrameError(
+        "malformed",
+        "a TLS handshake, and this port does not speak TLS",
+      );
+      return;
+    }
     while (inbox.length > 0 && this.#info.closing === undefined) {
       let next;
       try {
@@ -748,10 +822,15 @@ export class Session implements Expirable {
     if (this.#outbox.length > 0) await this.#flush();
     this.#owing = false;
     this.#end(reason, error);
-    if (this.connection.eof) return;
+    if (this.connection.eof) return await this.#sayEnd();
     await this.#linger();
     await this.#ahead;
     await this.connection.discard();
+  }
+
+  /** Ends after the peer has: TLS wants that said, TCP does so by itself. */
+  async #sayEnd(): Promise<void> {
+    if (this.#secured) await this.#linger();
   }
 
   async #linger(): Promise<void> {

@@ -187,6 +187,19 @@ export class RudePeer {
     await new Promise((done) => this.#socket.write(data, done));
   }
 
+  /** Passes on what each side sends, until one of them is gone. */
+  async relay(conn: Deno.Conn): Promise<void> {
+    this.#socket.on("data", (data) => void conn.write(data).catch(() => {}));
+    try {
+      const space = new Uint8Array(65_536);
+      for (let n; (n = await conn.read(space)) !== null;) {
+        this.#socket.write(space.slice(0, n));
+      }
+    } catch {
+      // It is closed.
+    }
+  }
+
   /** Sends RST: all that is under way is lost. */
   async reset(): Promise<void> {
     const closed = new Promise((done) => this.#socket.once("close", done));

@@ -120,7 +120,7 @@ async function play(
   const residentKiB = await resident(server.pid);
   await stage.leave();
   server.kill("SIGTERM");
-  const last = await server.stderr.until(/finished/);
+  const { forced } = await server.logged("finished");
   await server.code();
   const { replies, refused, reset, lost, wrong } = outcome;
   return {
@@ -131,7 +131,7 @@ async function play(
       // The server has counted the question for its numbers, too.
       miscounted: Math.abs(connections - clients) +
         Math.abs(requests - replies - 1),
-      forced: Number(/: (\d+)$/.exec(last)?.[1]),
+      forced: Number(forced),
     },
     ...{ replies, connectMs, askMs, residentKiB },
   };

@@ -221,6 +221,14 @@ export class Running implements AsyncDisposable {
     this.#child.kill(signal);
   }
 
+  /** Skips the log, as JSON, up to a record with this message. */
+  async logged(msg: string): Promise<Record<string, unknown>> {
+    while (true) {
+      const record = JSON.parse(await this.stderr.next());
+      if (record.msg === msg) return record;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       this.#child.kill("SIGKILL");
@@ -263,14 +271,6 @@ export class RunningServer extends Running {
       throw error;
     }
     return server;
-  }
-
-  /** Skips the log, as JSON, up to a record with this message. */
-  async logged(msg: string): Promise<Record<string, unknown>> {
-    while (true) {
-      const record = JSON.parse(await this.stderr.next());
-      if (record.msg === msg) return record;
-    }
   }
 }
 

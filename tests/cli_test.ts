@@ -292,10 +292,9 @@ const effects: Record<string, Effect> = {
           "ERR reply too large: length is 6, maximum is 5\n" +
           "PONG\n",
       );
-      assertMatch(
-        await server.stderr.until(/handler failed/),
-        /^server: handler failed, connection 1: .*reply too large: length is 6/,
-      );
+      const { conn_id, error } = await server.logged("handler failed");
+      assertEquals(conn_id, 1);
+      assertMatch(`${error}`, /reply too large: length is 6/i);
     },
   },
   "max-connections": {

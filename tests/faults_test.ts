@@ -240,12 +240,9 @@ for (const kind of ["tcp", "unix"] as const) {
       const options = kind === "tcp"
         ? { hostname: "127.0.0.1", port: 0 }
         : { path };
-      const own = await Deno.readTextFile(new URL("server.ts", ROOT));
-      // How `server` gives its permissions up; it is what matters here.
-      const [revoke] = /const needless =[^]*?\n {2}\}/.exec(own) ?? [];
-      assert(revoke !== undefined);
-      // What `server` does otherwise, with a handler that tries it all.
+      // What `server` does, with a handler that tries it all.
       const program = `
+        import { confine } from "./lib/cli/confine.ts";
         import { openKeeper } from "./lib/cli/keeper.ts";
         import { serve } from "./lib/mod.ts";
         const path = ${JSON.stringify(path)};
@@ -270,8 +267,7 @@ for (const kind of ["tcp", "unix"] as const) {
             return error.name;
           }
         });
-        const flags = { threads: 1 };
-        ${revoke}
+        confine(1);
         console.log(\`:\${server.addr.port}\`);
       `;
       await using child = new Child(Deno.execPath(), [

@@ -114,6 +114,7 @@ const levels: [LogLevel, ServerEvent][] = [
   ["warn", rejected],
   ["warn", { ...rejected, reason: "busy_ip" }],
   ["warn", { ...rejected, reason: "proxy_error" }],
+  ["info", { ...rejected, reason: "tls_error" }],
   ["debug", { type: "accept_error", error: "x", retryIn: 0, fatal: false }],
   ["warn", { type: "accept_error", error: "x", retryIn: 50, fatal: false }],
   ["error", { type: "accept_error", error: "x", retryIn: 0, fatal: true }],

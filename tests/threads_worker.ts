@@ -11,9 +11,10 @@ serveThread(async (request, info) => {
         throw new Error("a bug far from its handler");
       }, 0);
       return await new Promise<never>(() => {});
-    case "SPIN":
-      while (true) info.close();
-      // falls through
+    case "BLOCK":
+      // Holds the thread up as a loop would, at no cost for the other tests.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10_000);
+      return "";
     case "LEAVE":
       Deno.exit(0);
       break;

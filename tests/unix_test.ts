@@ -506,7 +506,7 @@ testProgramFiles(
       { code: 0, stdout: "PONG\nA\n", stderr: "" },
     );
     server.kill("SIGTERM");
-    await server.stderr.until(/finished, connections forced: 0/);
+    assertEquals((await server.logged("finished")).forced, 0);
     assertEquals(await server.code(), 0);
     assertEquals(folder.files, []);
   },
@@ -545,7 +545,7 @@ testProgramFiles(
     using peer = await Peer.to({ addr: { transport: "unix", path } });
     await peer.ask("PING\nDELAY 60000 late\n", "PONG\n");
     server.kill("SIGTERM");
-    await server.stderr.until(/draining, connections open: 1/);
+    assertEquals((await server.logged("draining")).connections, 1);
     server.kill("SIGTERM");
     assertEquals(await server.code(), 143);
     assertEquals(folder.files, []);

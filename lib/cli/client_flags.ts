@@ -8,7 +8,13 @@ import { connectDefaults } from "../client.ts";
 import { type FramingName, framingNames } from "../framing/mod.ts";
 import type { FlagTable } from "./flags.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../unix.ts";
-import { choiceFlag, durationFlag, pathFlag, sizeFlag } from "./values.ts";
+import {
+  choiceFlag,
+  durationFlag,
+  pathFlag,
+  sizeFlag,
+  textFlag,
+} from "./values.ts";
 
 /** The flags of `client`, in the order that its help has them. */
 export const clientFlags = {
@@ -31,6 +37,19 @@ export const clientFlags = {
     help: "maximum payload of a reply, and of a line of input",
     default: connectDefaults.maxFrame,
     shown: "16MiB",
+    env: false,
+  }),
+  tls: { help: "speak TLS, and check the server's certificate" },
+  "tls-ca": textFlag("FILE", "the file of a certificate in PEM", {
+    help: "trust this authority too",
+    default: "",
+    shown: "none",
+    env: false,
+  }),
+  "tls-server-name": textFlag("NAME", "a name or an address", {
+    help: "whom the server's certificate must be for",
+    default: "",
+    shown: "HOST",
     env: false,
   }),
   json: { help: "print an object per reply: request, reply, ms" },

@@ -10,6 +10,7 @@
  * @module
  */
 
+import { received } from "../errors.ts";
 import type { FileId } from "../unix.ts";
 import type { KeeperReply, KeeperRequest } from "./keeper_worker.ts";
 
@@ -126,7 +127,7 @@ class WorkerKeeper implements Keeper {
     const reply = this.#wait(id);
     this.#worker.postMessage(request(id));
     const { text, failure } = await reply;
-    if (failure !== undefined) throw new Error(failure);
+    if (failure !== undefined) throw received(failure);
     return text;
   }
 

@@ -8,6 +8,7 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 
+import { sendable, type SentError } from "../errors.ts";
 import { type FileId, removeFile } from "../unix.ts";
 
 /** What the worker is asked to do. */
@@ -19,7 +20,7 @@ export type KeeperRequest =
 export interface KeeperReply {
   readonly id: number;
   readonly text?: string;
-  readonly failure?: string;
+  readonly failure?: SentError;
 }
 
 async function perform(request: KeeperRequest): Promise<string | undefined> {
@@ -36,7 +37,7 @@ self.onmessage = async ({ data }: MessageEvent<KeeperRequest>) => {
   try {
     reply({ id, text: await perform(data) });
   } catch (error) {
-    reply({ id, failure: error instanceof Error ? error.message : `${error}` });
+    reply({ id, failure: sendable(error) });
   }
 };
 

@@ -6,9 +6,19 @@
 
 import { type FramingName, framingNames } from "../framing/mod.ts";
 import { handlers } from "../handlers/mod.ts";
-import { defaults, type ProxyMode, proxyModes } from "../options.ts";
+import {
+  defaults,
+  type ProxyMode,
+  proxyModes,
+  type ServeOptions,
+} from "../options.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../unix.ts";
-import { type CommandLine, type FlagTable, UsageError } from "./flags.ts";
+import {
+  type CommandLine,
+  type FlagTable,
+  type FlagValues,
+  UsageError,
+} from "./flags.ts";
 import {
   type LogFormat,
   logFormats,
@@ -28,6 +38,12 @@ import {
 } from "./values.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
+
+/** What `--tls-cert` takes. */
+const CERT_FILE = "the file of a certificate in PEM";
+
+/** What `--tls-key` takes. */
+const KEY_FILE = "the file of the certificate's private key in PEM";
 
 /** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
@@ -82,6 +98,16 @@ export const serverFlags = {
   "proxy-trust": cidrsFlag({
     help: "peers whose PROXY header is believed",
     shown: "nobody",
+  }),
+  "tls-cert": textFlag("FILE", CERT_FILE, {
+    help: "certificate in PEM: speak TLS, read again on SIGHUP",
+    default: "",
+    shown: "none",
+  }),
+  "tls-key": textFlag("FILE", KEY_FILE, {
+    help: "private key of the certificate in PEM",
+    default: "",
+    shown: "none",
   }),
   "idle-timeout": durationFlag("idleTimeout", {
     help: "how long a connection may be without a whole request",
@@ -139,6 +165,8 @@ const tcpOnly = [
   "deny",
   "proxy-protocol",
   "proxy-trust",
+  "tls-cert",
+  "tls-key",
 ] as const satisfies readonly (keyof typeof serverFlags)[];
 
 /**
@@ -173,4 +201,46 @@ export function checkTogether(
         "whose --proxy-protocol header is believed",
     );
   }
+  if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
+    throw new UsageError(
+      flags["tls-cert"] === ""
+        ? `--tls-cert is missing, expected with --tls-key: ${CERT_FILE}`
+        : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
+    );
+  }
+}
+
+/**
+ * The options of `serve` that flags stand for. What takes reading a file or a
+ * listener is not among them.
+ *
+ * @param flags The flags, checked.
+ */
+export function serveOptionsOf(
+  flags: FlagValues<typeof serverFlags>,
+): ServeOptions {
+  const place: ServeOptions = flags.unix
+    ? { path: flags.unix, unixMode: flags["unix-mode"] }
+    : {
+      hostname: flags.hostname,
+      port: flags.port,
+      tcpBacklog: flags.backlog,
+      maxConnectionsPerIp: flags["max-connections-per-ip"],
+      allow: flags.allow || undefined,
+      deny: flags.deny || undefined,
+      proxyProtocol: flags["proxy-protocol"],
+      proxyTrust: flags["proxy-trust"] || undefined,
+    };
+  return {
+    ...place,
+    framing: flags.framing,
+    maxFrame: flags["max-frame"],
+    maxReply: flags["max-reply"],
+    maxConnections: flags["max-connections"],
+    idleTimeout: flags["idle-timeout"],
+    requestTimeout: flags["request-timeout"],
+    writeTimeout: flags["write-timeout"],
+    drainTimeout: flags["drain-timeout"],
+    preDrainDelay: flags["pre-drain-delay"],
+  };
 }

@@ -5,9 +5,11 @@
  * @module
  */
 
+import type { SentError } from "../errors.ts";
 import { METRIC_CELLS } from "../metrics.ts";
 import type { ServerEvent } from "../events.ts";
 import type { ServeOptions } from "../options.ts";
+import type { TlsKeyPair } from "../pem.ts";
 import type { ConnectionInfo } from "../session.ts";
 
 /** The options that a thread serves with: those that can be sent to it. */
@@ -47,12 +49,13 @@ export type Order =
   | { type: "entered"; call: number; entered: boolean }
   | { type: "connections"; call: number }
   | { type: "disconnect"; call: number; id: number }
+  | { type: "reload_tls"; pair: TlsKeyPair }
   | { type: "shutdown" };
 
 /** From a thread. */
 export type Report =
   | { type: "listening"; addr: Deno.NetAddr }
-  | { type: "failed"; name: string; message: string }
+  | { type: "failed"; error: SentError }
   | { type: "event"; event: ServerEvent }
   | { type: "enter"; call: number; ip: string }
   | { type: "leave"; ip: string }

@@ -8,7 +8,7 @@
  */
 
 import { type Clock, systemClock } from "../clock.ts";
-import { OptionError } from "../errors.ts";
+import { OptionError, ParleyError, received } from "../errors.ts";
 import { emit, type EventListeners, type ServerEvent } from "../events.ts";
 import { listen } from "../listen.ts";
 import { Counters, type Metrics, settleLost } from "../metrics.ts";
@@ -17,6 +17,7 @@ import {
   resolveServeOptions,
   type ServeOptions,
 } from "../options.ts";
+import { checkKeyPair, type TlsKeyPair } from "../pem.ts";
 import { AddressCounts } from "../places.ts";
 import type { ParleyServer } from "../server.ts";
 import type { ConnectionInfo } from "../session.ts";
@@ -65,7 +66,9 @@ const BACKOFF_LAST = 10_000;
 
 /**
  * How much longer than the drain timeout a thread may take to end, in
- * milliseconds. One that takes longer is held up by its handler, and cut.
+ * milliseconds. One that takes longer is held up by its handler, and given up:
+ * its connections end with the process, for the runtime cannot stop a thread
+ * that never comes back.
  */
 const GRACE = 1000;
 
@@ -167,7 +170,7 @@ class Supervisor implements ThreadedServer {
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
-  readonly #options: ServeThreadsOptions;
+  #options: ServeThreadsOptions;
   readonly #events: EventListeners;
   readonly #clock: Clock;
   /** When the server started, by its clock. */
@@ -266,6 +269,20 @@ class Supervisor implements ThreadedServer {
       ),
     );
     return found.includes(true);
+  }
+
+  reloadTls({ cert, key }: TlsKeyPair): void {
+    if (this.#options.cert === undefined) {
+      throw new ParleyError(
+        "Cannot reload TLS: the server was started without cert and key",
+      );
+    }
+    const pair = checkKeyPair(cert, key);
+    // Those that take the place of others show it, too.
+    this.#options = { ...this.#options, ...pair };
+    for (const thread of this.#threads.values()) {
+      this.#tell(thread, { type: "reload_tls", pair });
+    }
   }
 
   /** Starts the threads: the first finds the port, the others join it. */
@@ -404,7 +421,7 @@ class Supervisor implements ThreadedServer {
         }
         return;
       case "failed":
-        return this.#lost(thread, errorOf(report));
+        return this.#lost(thread, received(report.error));
       case "event": {
         const { event } = report;
         const listener = this.#events[event.type];
@@ -511,11 +528,4 @@ class Supervisor implements ThreadedServer {
     cancel();
     return answer ?? missing;
   }
-}
-
-/** Makes the error again that a thread could not bind for. */
-function errorOf({ name, message }: { name: string; message: string }): Error {
-  const known = Deno.errors as unknown as Record<string, ErrorConstructor>;
-  const Class = Object.hasOwn(known, name) ? known[name] : Error;
-  return new Class(message);
 }

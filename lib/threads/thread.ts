@@ -4,9 +4,11 @@
  * @module
  */
 
+import { sendable } from "../errors.ts";
 import type { EventListeners, ServerEvent } from "../events.ts";
 import type { ErrorHandler, Handler } from "../handler.ts";
 import { Counters } from "../metrics.ts";
+import { resolveServeOptions } from "../options.ts";
 import type { Places } from "../places.ts";
 import { type ParleyServer, start } from "../server.ts";
 import type { Order, Report, Shared, ThreadEvent } from "./messages.ts";
@@ -50,9 +52,12 @@ export function serveThread<State = Record<string, unknown>>(
     switch (order.type) {
       case "start": {
         const { index, shared, events, startedAt, uptime, confine } = order;
+        const { maxConnections, maxConnectionsPerIp } = resolveServeOptions(
+          order.options,
+        );
         places = new SharedPlaces(
-          order.options.maxConnections,
-          order.options.maxConnectionsPerIp,
+          maxConnections,
+          maxConnectionsPerIp,
           index,
           shared,
         );
@@ -76,8 +81,7 @@ export function serveThread<State = Record<string, unknown>>(
             },
           );
         } catch (error) {
-          const { name, message } = error as Error;
-          return scope.postMessage({ type: "failed", name, message });
+          return scope.postMessage({ type: "failed", error: sendable(error) });
         }
         // What is bound needs no permission any more.
         if (confine) await Deno.permissions.revoke({ name: "net" });
@@ -98,6 +102,8 @@ export function serveThread<State = Record<string, unknown>>(
         const { type, call } = order;
         return scope.postMessage({ type, call, value });
       }
+      case "reload_tls":
+        return server?.reloadTls(order.pair);
       case "shutdown":
         return void server?.shutdown();
     }
@@ -135,8 +141,8 @@ class SharedPlaces implements Places {
   #calls = 0;
 
   constructor(
-    most = 0,
-    mostPerIp = 0,
+    most: number,
+    mostPerIp: number,
     index: number,
     shared: Shared,
   ) {

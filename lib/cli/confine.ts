@@ -1,0 +1,34 @@
+/**
+ * What `server` gives up once it is bound, so that no handler has it.
+ *
+ * @module
+ */
+
+/** What a worker may do beside what it is told to: nothing. */
+export const nothing = {
+  env: false,
+  ffi: false,
+  import: false,
+  net: false,
+  read: false,
+  run: false,
+  sys: false,
+  write: false,
+} as const satisfies Deno.PermissionOptions;
+
+/**
+ * Gives permissions up. What is bound needs none any more. But the main thread
+ * of several, which serves nobody, has to load and bind those that take the
+ * place of others.
+ *
+ * It is synchronous, for a request may be handled in the next turn of the event
+ * loop.
+ *
+ * @param threads How many threads serve.
+ */
+export function confine(threads: number): void {
+  const needless = threads === 1
+    ? ["env", "write", "net", "read"] as const
+    : ["env", "write"] as const;
+  for (const name of needless) Deno.permissions.revokeSync({ name });
+}

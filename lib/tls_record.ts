@@ -1,0 +1,63 @@
+/**
+ * What of TLS shows from outside: how its records begin. All versions from 1.0
+ * on begin alike (RFC 8446, section 5.1).
+ *
+ * @module
+ */
+
+/** The most that one record carries, in bytes. */
+export const MAX_RECORD = 16 * 1024;
+
+/** Records of a handshake begin with this. */
+export const HANDSHAKE = 0x16;
+
+/** The message that a client's handshake begins with. */
+const CLIENT_HELLO = 1;
+
+/** Records of an alert begin with this. */
+const ALERT = 0x15;
+
+/** The major version in every record. */
+const MAJOR = 3;
+
+/**
+ * The fatal alert `handshake_failure`, in a record that all versions read (RFC
+ * 8446, section 6). `unexpected_message` would say more, but its last byte is
+ * an LF, which makes a line of it for a client that speaks lines.
+ */
+export const HANDSHAKE_FAILURE: Uint8Array<ArrayBuffer> = new Uint8Array(
+  [ALERT, MAJOR, 3, 0, 2, 2, 40],
+);
+
+/** Received bytes, between `start` and `end`. */
+interface Received {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Whether bytes begin as a client of TLS does.
+ *
+ * @param received The first bytes from a client.
+ */
+export function isTlsHandshake({ bytes, start, end }: Received): boolean {
+  // A record of at most 16 KiB and a bit, and in it a `client_hello` of less
+  // than 64 KiB (section 4): no text begins so by chance.
+  return end - start >= 7 && bytes[start] === HANDSHAKE &&
+    bytes[start + 1] === MAJOR && bytes[start + 3] <= 0x41 &&
+    bytes[start + 5] === CLIENT_HELLO && bytes[start + 6] === 0;
+}
+
+/**
+ * Whether bytes begin as an alert does, the reply of a server of TLS to a
+ * client that does not speak it.
+ *
+ * @param received The first bytes from a server.
+ */
+export function isTlsAlert({ bytes, start, end }: Received): boolean {
+  // Whole it has a length of 2, and 1 or 2 for what it means.
+  return end - start >= 7 && bytes[start] === ALERT &&
+    bytes[start + 1] === MAJOR && bytes[start + 3] === 0 &&
+    bytes[start + 4] === 2 && bytes[start + 5] <= 2;
+}
