@@ -5,12 +5,15 @@
  */
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
+import { type AdminServer, serveAdmin } from "./lib/admin/server.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { type Keeper, openKeeper } from "./lib/cli/keeper.ts";
 import { checkTogether, serverFlags } from "./lib/cli/server_flags.ts";
 import { OptionError } from "./lib/errors.ts";
+import type { Place } from "./lib/cli/values.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import type { ServeOptions } from "./lib/options.ts";
+import { loadTelemetry } from "./lib/otel.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
 import { fileId, removeStaleSocket } from "./lib/unix.ts";
@@ -42,6 +45,14 @@ const NOTHING = {
   write: false,
 } as const;
 
+/** The flags that say where the public port is, and the admin port. */
+const PUBLIC_FLAGS = {
+  host: "--hostname",
+  port: "--port",
+  both: "--hostname and --port say",
+};
+const ADMIN_FLAGS = { host: "--admin", port: "--admin", both: "--admin says" };
+
 if (import.meta.main) await main();
 
 async function main(): Promise<void> {
@@ -49,11 +60,13 @@ async function main(): Promise<void> {
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
   const { flags } = readFlags();
+  const exportNumbers = await loadTelemetry();
 
   const reasonOf = flags.unix ? whyNotUnix : why;
   const place = flags.unix || formatHostPort(flags.hostname, flags.port);
   let server: Omit<ParleyServer, "ref" | "unref">;
   let removeSocket: (() => Promise<void>) | undefined;
+  let admin: AdminServer | undefined;
   try {
     const options: ServeOptions = {
       ...(flags.unix ? { path: flags.unix, unixMode: flags["unix-mode"] } : {
@@ -97,6 +110,8 @@ async function main(): Promise<void> {
     // Before anything is bound: from then on no turn of the event loop may
     // pass until the permissions are gone.
     const keeper = flags.unix ? await prepareSocket(flags.unix) : undefined;
+    // First, so that whoever asks whether this server is ready asks this one.
+    admin = flags.admin && serveAdminAt(flags.admin, flags);
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
       : await serveThreads({
@@ -111,6 +126,8 @@ async function main(): Promise<void> {
   } catch (error) {
     fail(`cannot listen on ${place}: ${reasonOf(error)}`, 1);
   }
+  admin?.attach(server);
+  exportNumbers?.(server);
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) console.error(`server: ${warning}`);
   onSignals(server, removeSocket);
@@ -126,6 +143,9 @@ async function main(): Promise<void> {
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
       `(${flags.framing} framing, ${flags.handler} handler)`,
   );
+  if (admin !== undefined) {
+    console.log(`admin on http://${formatAddr(admin.addr)}`);
+  }
   console.log("ready to accept connections");
   try {
     await server.finished;
@@ -134,6 +154,7 @@ async function main(): Promise<void> {
     fail(`listener failed: ${reasonOf(error)}`, 1);
   }
   await removeSocket?.();
+  await admin?.finished;
   Deno.exit(0);
 }
 
@@ -154,6 +175,24 @@ function removerOf(keeper: Keeper, path: string): () => Promise<void> {
     removed ??= keeper.removeSocket(file).catch((error) =>
       console.error(`server: cannot remove ${path}: ${error.message}`)
     );
+}
+
+function serveAdminAt(
+  place: Place,
+  flags: { handler: string; "admin-token": string },
+): AdminServer {
+  const token = flags["admin-token"] || undefined;
+  try {
+    return serveAdmin({ ...place, token, handler: flags.handler });
+  } catch (error) {
+    const { hostname, port } = place;
+    const reason = why(error, ADMIN_FLAGS);
+    fail(
+      `cannot listen on ${formatHostPort(hostname, port)} for --admin: ` +
+        reason,
+      1,
+    );
+  }
 }
 
 function readFlags() {
@@ -196,18 +235,19 @@ function onSignals(
   }
 }
 
-function why(error: unknown): string {
+/** Why a port cannot be bound, and by which flags that is mended. */
+function why(error: unknown, { host, port, both } = PUBLIC_FLAGS): string {
   if (error instanceof Deno.errors.AddrInUse) {
-    return "the port is in use (--port takes another, 0 picks a free one)";
+    return `the port is in use (${port} takes another, 0 picks a free one)`;
   }
   if (error instanceof Deno.errors.AddrNotAvailable) {
-    return "the address is not this machine's (--hostname takes one that is)";
+    return `the address is not this machine's (${host} takes one that is)`;
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "the system allows it to privileged users only (--port takes 0 or 1024 to 65535)";
+    return `the system allows it to privileged users only (${port} takes 0 or 1024 to 65535)`;
   }
   const message = error instanceof Error ? error.message : String(error);
-  return `${message} (--hostname and --port say where to listen)`;
+  return `${message} (${both} where to listen)`;
 }
 
 function whyNotUnix(error: unknown): string {

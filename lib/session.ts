@@ -81,8 +81,17 @@ export interface Refusal {
   readonly error?: unknown;
 }
 
-/** What a session is doing; see the module's text. */
-type Phase = "greeting" | "reading" | "handling" | "writing" | "lingering";
+/** What an operator sees a connection do: `idle` has nothing of a request. */
+export type ConnectionState =
+  | "idle"
+  | "greeting"
+  | "reading"
+  | "handling"
+  | "writing"
+  | "lingering";
+
+/** What a session is doing. */
+type Phase = Exclude<ConnectionState, "idle">;
 
 /** An open connection, as an operator sees it. */
 export interface ConnectionInfo {
@@ -94,14 +103,8 @@ export interface ConnectionInfo {
   readonly age: number;
   /** How long since bytes came from the peer, in milliseconds. */
   readonly idle: number;
-  /** What it is doing; `idle` is reading with nothing of a request there. */
-  readonly state:
-    | "idle"
-    | "greeting"
-    | "reading"
-    | "handling"
-    | "writing"
-    | "lingering";
+  /** What it is doing. */
+  readonly state: ConnectionState;
   /** Requests handed to the handler. */
   readonly requests: number;
   /** Bytes received. */
@@ -325,7 +328,7 @@ export class Session implements Expirable {
     deadlines.delete(this);
     this.#cancelLastCall?.();
     if (this.#pending) counters.finished("abandoned", 1);
-    if (this.#answered > 0) counters.finished("ok", this.#answered);
+    if (this.#answered > 0) this.#count();
     this.#info.abort();
     if (
       !this.connection.closed && this.#ahead === undefined &&
@@ -741,6 +744,7 @@ export class Session implements Expirable {
     error?: unknown,
     text?: string,
   ): Promise<void> {
+    if (this.#answered > 0) this.#count();
     if (text !== undefined) {
       this.#end(reason, error);
       await this.#send(encoder.encode(text));
