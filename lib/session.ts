@@ -585,7 +585,15 @@ export class Session implements Expirable {
     for (let turn = 0; turn < TURNS && !settled; turn++) await undefined;
     if (this.#answered > 0) this.#count();
     if (!settled) {
-      if (this.#outbox.length > 0) await this.#flush();
+      if (this.#outbox.length > 0) {
+        try {
+          await this.#flush();
+        } catch (error) {
+          // The peer's doing, which must not pass for the handler's.
+          this.#lost(error);
+          throw error;
+        }
+      }
       this.#phase = "handling";
       this.deadline = this.#context.deadlines.in(
         this.#context.config.requestTimeout,
