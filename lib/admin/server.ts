@@ -195,6 +195,8 @@ class Admin implements AdminServer {
   close(): Promise<void> {
     if (!this.#closing) {
       this.#closing = true;
+      // Its end is waited for, by a process that may have nothing else to do.
+      this.#http.ref();
       this.#end();
     }
     return this.finished;
@@ -204,6 +206,7 @@ class Admin implements AdminServer {
     await this.close();
   }
 
+  /** Deno's own graceful end cannot be cut short once it has begun. */
   async #end(): Promise<void> {
     if (this.#answering.size > 0) {
       const { promise, resolve } = Promise.withResolvers<void>();
