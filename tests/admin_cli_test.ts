@@ -163,3 +163,35 @@ testWithTools(
     );
   },
 );
+
+testPrograms(
+  "server with threads has one admin port, with the numbers of all",
+  async (way) => {
+    await using server = await RunningServer.start(way, [
+      ...ADMIN,
+      "--threads=2",
+    ], { PARLEY_ADMIN_TOKEN: TOKEN });
+    using first = await Peer.to(server);
+    using second = await Peer.to(server);
+    for (const peer of [first, second]) {
+      assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+    }
+    assertEquals(await get(server, "/readyz"), [200, "ready\n"]);
+    const stats = JSON.parse((await get(server, "/stats.json"))[1]);
+    assertEquals(
+      [stats.threads, stats.threadsLost, stats.ready, stats.draining],
+      [2, 0, true, false],
+    );
+    assertEquals(
+      [stats.framing, stats.limits.connections],
+      ["line", 10_000],
+    );
+    assertEquals([stats.connections.active, stats.requests.ok], [2, 2]);
+    const { rows } = JSON.parse((await get(server, "/connections.json"))[1]);
+    assertEquals(rows.length, 2);
+    const close = `/connections/${rows[1][0]}/close`;
+    assertEquals(await get(server, close, post()), [200, "closed\n"]);
+    assertEquals(await get(server, "/drain", post()), [202, "draining\n"]);
+    assertEquals(await server.code(), 0);
+  },
+);

@@ -281,10 +281,10 @@ class Admin implements AdminServer {
   }
 
   #readiness(): Answer {
-    if (this.#source === undefined) return notReady();
-    return this.#source.ready
-      ? { body: "ready\n" }
-      : { status: 503, body: "draining\n" };
+    if (this.#source?.ready) return { body: "ready\n" };
+    return this.#source?.draining
+      ? { status: 503, body: "draining\n" }
+      : notReady();
   }
 
   /** Answers about the server, if there is one yet. */
