@@ -25,7 +25,7 @@ type Sample = readonly [suffix: string, value: number];
  *
  * @example
  * ```ts
- * import { prometheusText, serve } from "./mod.ts";
+ * import { prometheusText, serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * console.log(prometheusText(server)); // … parley_connections_active 0 …

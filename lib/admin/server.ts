@@ -114,7 +114,7 @@ interface Answer {
  *
  * @example
  * ```ts
- * import { serve, serveAdmin } from "./mod.ts";
+ * import { serve, serveAdmin } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
