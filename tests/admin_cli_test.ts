@@ -94,8 +94,8 @@ testPrograms(
         { PARLEY_ADMIN_TOKEN: secret },
         "PARLEY_ADMIN_TOKEN is not allowed",
       ],
-      [["--admin-token", TOKEN], {}, "--admin is missing"],
-      [[], { PARLEY_ADMIN_TOKEN: TOKEN }, "--admin is missing"],
+      [["--admin-token", TOKEN], {}, "--admin-token is given"],
+      [[], { PARLEY_ADMIN_TOKEN: TOKEN }, "PARLEY_ADMIN_TOKEN is given"],
     ];
     for (const [args, env, said] of attempts) {
       const { code, stdout, stderr } = await run(way, "server", args, { env });
