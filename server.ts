@@ -8,10 +8,12 @@ import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { type AdminServer, serveAdmin } from "./lib/admin/server.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { type Keeper, openKeeper } from "./lib/cli/keeper.ts";
+import { openLog } from "./lib/cli/logging.ts";
 import { checkTogether, serverFlags } from "./lib/cli/server_flags.ts";
 import { OptionError } from "./lib/errors.ts";
 import type { Place } from "./lib/cli/values.ts";
 import { handlers } from "./lib/handlers/mod.ts";
+import { logListeners } from "./lib/log.ts";
 import type { ServeOptions } from "./lib/options.ts";
 import { loadTelemetry } from "./lib/otel.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
@@ -60,6 +62,11 @@ async function main(): Promise<void> {
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
   const { flags } = readFlags();
+  const log = openLog(Deno.stderr, {
+    format: flags["log-format"],
+    level: flags["log-level"],
+    noColor: Deno.noColor,
+  });
   const exportNumbers = await loadTelemetry();
 
   const reasonOf = flags.unix ? whyNotUnix : why;
@@ -67,6 +74,10 @@ async function main(): Promise<void> {
   let server: Omit<ParleyServer, "ref" | "unref">;
   let removeSocket: (() => Promise<void>) | undefined;
   let admin: AdminServer | undefined;
+  const told = logListeners(log.logger, {
+    connections: () => server.connections,
+    drainTimeout: flags["drain-timeout"],
+  });
   try {
     const options: ServeOptions = {
       ...(flags.unix ? { path: flags.unix, unixMode: flags["unix-mode"] } : {
@@ -89,22 +100,12 @@ async function main(): Promise<void> {
       drainTimeout: flags["drain-timeout"],
       preDrainDelay: flags["pre-drain-delay"],
       events: {
-        accept_error: ({ error, retryIn }) =>
-          console.error(
-            `server: cannot accept: ${error}, wait ${retryIn} ms`,
-          ),
-        handler_error: ({ id, error }) =>
-          console.error(`server: handler failed, connection ${id}: ${error}`),
-        drain: ({ connections }) => {
+        ...told,
+        drain: (event) => {
+          // The listener is closed: nobody can connect by that name any more.
           removeSocket?.();
-          console.error(`server: draining, connections open: ${connections}`);
+          told.drain?.(event);
         },
-        thread_lost: ({ error, connections, requests }) =>
-          console.error(
-            `server: thread lost: ${error}, with connections: ${connections}, requests: ${requests}`,
-          ),
-        finished: ({ forced }) =>
-          console.error(`server: finished, connections forced: ${forced}`),
       },
     };
     // Before anything is bound: from then on no turn of the event loop may
@@ -129,7 +130,7 @@ async function main(): Promise<void> {
   admin?.attach(server);
   exportNumbers?.(server);
   const warning = runtimeWarning(Deno.version.deno);
-  if (warning !== undefined) console.error(`server: ${warning}`);
+  if (warning !== undefined) log.logger.warn(warning);
   onSignals(server, removeSocket);
   // What is bound needs no permission any more, and nothing else is needed. The
   // main thread of several serves nobody, and has to replace those that die.
@@ -147,15 +148,19 @@ async function main(): Promise<void> {
     console.log(`admin on http://${formatAddr(admin.addr)}`);
   }
   console.log("ready to accept connections");
-  try {
-    await server.finished;
-  } catch (error) {
-    await removeSocket?.();
-    fail(`listener failed: ${reasonOf(error)}`, 1);
-  }
+  log.logger.info("ready", {
+    version: VERSION,
+    runtime: Deno.version.deno,
+    framing: flags.framing,
+    handler: flags.handler,
+    threads: flags.threads,
+  });
+  // A listener that failed is in the log by now.
+  const code = await server.finished.then(() => 0, () => 1);
   await removeSocket?.();
   await admin?.finished;
-  Deno.exit(0);
+  await log.flush();
+  Deno.exit(code);
 }
 
 /** Clears the way to a path, and starts who may remove the file there. */

@@ -22,6 +22,6 @@ export function runtimeWarning(version: string): string | undefined {
   const enough = major > 2 ||
     (major === 2 && (minor > 9 || (minor === 9 && patch >= 5)));
   if (enough) return undefined;
-  return `warning: runtime ${version} is older than 2.9.5: a connection closed ` +
+  return `runtime ${version} is older than 2.9.5: a connection closed ` +
     "while its peer does not read keeps its descriptor until the peer is gone";
 }

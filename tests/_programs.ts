@@ -269,6 +269,14 @@ export class RunningServer extends Running {
     }
     return server;
   }
+
+  /** Skips the log, as JSON, up to a record with this message. */
+  async logged(msg: string): Promise<Record<string, unknown>> {
+    while (true) {
+      const record = JSON.parse(await this.stderr.next());
+      if (record.msg === msg) return record;
+    }
+  }
 }
 
 function isThere(tool: string): boolean {

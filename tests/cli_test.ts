@@ -42,6 +42,8 @@ const serverFlagNames = [
   "backlog",
   "admin",
   "admin-token",
+  "log-format",
+  "log-level",
 ];
 
 function twin(name: string): string {
@@ -120,6 +122,8 @@ const badServerValues: [string, string, string][] = [
   ["admin", "::1:9090", "[IPV6]:PORT"],
   ["admin", "[127.0.0.1]:9090", "[IPV6]:PORT"],
   ["admin", "http://127.0.0.1:9090", "HOST:PORT"],
+  ["log-format", "xml", "auto, json, pretty"],
+  ["log-level", "warning", "debug, info, warn, error"],
 ];
 
 testPrograms("server ends with 2 at a bad value of a flag", async (way) => {
@@ -339,7 +343,7 @@ const effects: Record<string, Effect> = {
       using peer = await Peer.to(server);
       await assertReplies(peer, "PING\nSIZE 16777216\n", "PONG\n");
       server.kill("SIGTERM");
-      assertMatch(await server.stderr.until(/finished/), /: 0$/);
+      assertEquals((await server.logged("finished")).forced, 0);
       assertEquals(await server.code(), 0);
     },
   },
@@ -350,7 +354,7 @@ const effects: Record<string, Effect> = {
       // Less than the default, which would force nothing.
       await assertReplies(peer, "PING\nDELAY 5000 x\n", "PONG\n");
       server.kill("SIGTERM");
-      assertMatch(await server.stderr.until(/finished/), /: 1$/);
+      assertEquals((await server.logged("finished")).forced, 1);
       assertEquals(await server.code(), 0);
     },
   },
@@ -363,6 +367,25 @@ const effects: Record<string, Effect> = {
       );
       // State, bytes or connections that wait, how many may.
       assertMatch(stdout, /^LISTEN +0 +7 /);
+    },
+  },
+  "log-format": {
+    value: "pretty",
+    async check({ stderr }) {
+      assertMatch(
+        await stderr.until(/listening/),
+        // deno-lint-ignore no-control-regex
+        /^(\x1b\[\dm)?[\d:.]{12}\S* .*info .* listening addr=127\.0\.0\.1:\d+$/,
+      );
+    },
+  },
+  "log-level": {
+    value: "debug",
+    async check(server) {
+      using peer = await Peer.to(server);
+      await assertReplies(peer, "PING\n", "PONG\n");
+      const { level, request_bytes } = await server.logged("request");
+      assertEquals([level, request_bytes], ["debug", 4]);
     },
   },
 };
@@ -425,14 +448,14 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     await assertReplies(busy, "PING\nDELAY 300 x\n", "PONG\n");
 
     server.kill(signal);
-    assertMatch(await server.stderr.until(/draining/), /: 2$/);
+    assertEquals((await server.logged("draining")).connections, 2);
     await assertRejects(
       () => Peer.to(server),
       Deno.errors.ConnectionRefused,
     );
     assertEquals(await busy.rest(), "x\n");
     assertEquals(await idle.rest(), "");
-    assertMatch(await server.stderr.until(/finished/), /: 0$/);
+    assertEquals((await server.logged("finished")).forced, 0);
     assertEquals(await server.code(), 0);
   });
 }
@@ -454,7 +477,7 @@ testPrograms("server leaves at once at a second signal", async (way) => {
     using shorter = await Peer.to(server);
     await assertReplies(shorter, "PING\nDELAY 300 y\n", "PONG\n");
     server.kill(first);
-    await server.stderr.until(/draining/);
+    await server.logged("draining");
     // The user's second thought comes a moment later. What comes together with
     // the first signal may be the same one, sent to the whole process group.
     assertEquals(await shorter.rest(), "y\n");

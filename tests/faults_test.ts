@@ -96,8 +96,11 @@ testWithTools(
     }
     assertEquals(answered.size, 120);
     const stderr = await child.end("SIGTERM");
-    assertMatch(stderr, /cannot accept: .*Too many open files/);
-    assertMatch(stderr, /finished, connections forced: 0/);
+    assertMatch(
+      stderr,
+      /"level":"warn","msg":"cannot accept",.*Too many open files/,
+    );
+    assertMatch(stderr, /"msg":"finished","forced":0/);
   },
 );
 
@@ -408,7 +411,7 @@ testWithTools(
       // the server frees the place by its own clock, and so drains at once.
       while (await connections(name, port) > 0) await turnOfLoop();
       const stderr = await child.end("SIGTERM");
-      assertMatch(stderr, /draining, connections open: 0/);
+      assertMatch(stderr, /"msg":"draining","connections":0/);
     } finally {
       await tell.close();
       await said.cancel();

@@ -425,6 +425,22 @@ async function assertDrains(command: string[]): Promise<void> {
   assertEquals(await terminal.code(), 0);
 }
 
+testPrograms("server's log is pretty at a terminal", async (way) => {
+  const command = [...commandLine(way, "server"), "--hostname=127.0.0.1"];
+  await using terminal = new Terminal([...command, "--port=0"], {
+    NO_COLOR: "1",
+  });
+  await terminal.shows(" info  listening addr=127.0.0.1:");
+  await terminal.shows(" info  ready version=");
+  await terminal.types(CTRL_C);
+  await terminal.shows(" info  draining connections=0");
+  await terminal.shows(" info  finished forced=0");
+  assertEquals(await terminal.code(), 0);
+  // Deno clears lines of its own, but colours none.
+  // deno-lint-ignore no-control-regex
+  assert(!/\x1b\[[\d;]*m/.test(terminal.raw), "there are colours");
+}, TOOLS);
+
 /** Where Deno keeps what is downloaded, which a new home would hide. */
 async function denoDir(): Promise<string> {
   const { stdout } = await new Deno.Command(Deno.execPath(), {

@@ -10,6 +10,12 @@ import { defaults, type ProxyMode, proxyModes } from "../options.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../unix.ts";
 import { type CommandLine, type FlagTable, UsageError } from "./flags.ts";
 import {
+  type LogFormat,
+  logFormats,
+  type LogLevel,
+  logLevels,
+} from "./logging.ts";
+import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
@@ -111,6 +117,14 @@ export const serverFlags = {
   threads: threadsFlag({
     help: "how many event loops share the port (Linux)",
     default: 1,
+  }),
+  "log-format": choiceFlag<LogFormat>(logFormats, {
+    help: "how the log looks; auto is pretty at a terminal, else json",
+    default: "auto",
+  }),
+  "log-level": choiceFlag<LogLevel>(logLevels, {
+    help: "least level that is logged",
+    default: "info",
   }),
   admin: placeFlag({
     help: "where operators find health, metrics and a live page, by HTTP",

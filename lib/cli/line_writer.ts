@@ -1,0 +1,107 @@
+/**
+ * Lines to somewhere that may be slow, full or gone: whoever writes them never
+ * waits, and never fails.
+ *
+ * @module
+ */
+
+/** Where the lines go, such as `Deno.stderr`. */
+export interface Output {
+  /** Writes some of the bytes, at least one, and says how many. */
+  write(bytes: Uint8Array): Promise<number>;
+}
+
+/** How much may wait, in characters: some thousand lines. */
+const MAX_WAITING = 1024 * 1024;
+
+const LF = 10;
+const encoder = new TextEncoder();
+
+/**
+ * Writes lines in their order, one write at a time, with all that has come in
+ * the meantime. What finds no room, or cannot be written, is lost; how much
+ * that was is said as soon as something can be written again.
+ */
+export class LineWriter {
+  readonly #output: Output;
+  readonly #notice: (lost: number) => string;
+  #waiting: string[] = [];
+  /** Characters of all that waits. */
+  #size = 0;
+  #lost = 0;
+  /** Whether the output ends in the middle of a line. */
+  #torn = false;
+  #writing: Promise<void> | undefined;
+
+  /**
+   * @param output Where the lines go.
+   * @param notice Makes the line that says how many were lost.
+   */
+  constructor(output: Output, notice: (lost: number) => string) {
+    this.#output = output;
+    this.#notice = notice;
+  }
+
+  /**
+   * Takes a line.
+   *
+   * @param line With its LF, and no other.
+   */
+  add(line: string): void {
+    if (this.#size + line.length > MAX_WAITING) {
+      this.#lost++;
+      return;
+    }
+    this.#waiting.push(line);
+    this.#size += line.length;
+    this.#writing ??= this.#write();
+  }
+
+  /** Resolves when nothing waits any more. It may take for ever. */
+  async flush(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      // The lines that found no room came after those that wait.
+      const lost = this.#lost;
+      if (lost > 0) this.#waiting.push(this.#notice(lost));
+      const mend = this.#torn ? "\n" : "";
+      const bytes = encoder.encode(mend + this.#waiting.join(""));
+      this.#waiting = [];
+      this.#size = 0;
+      this.#lost = 0;
+      const written = await this.#writeAll(bytes);
+      if (written > 0) this.#torn = bytes[written - 1] !== LF;
+      if (written < bytes.length) {
+        const rest = bytes.subarray(Math.max(written, mend.length));
+        // The notice was the last line; what it was to say is still to be said.
+        this.#lost += countLines(rest) + (lost > 0 ? lost - 1 : 0);
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  /** Writes until all is written or a write fails; gives how much it was. */
+  async #writeAll(bytes: Uint8Array): Promise<number> {
+    let written = 0;
+    try {
+      while (written < bytes.length) {
+        written += await this.#output.write(bytes.subarray(written));
+      }
+    } catch {
+      // Closed, or a full disk. There is nobody left to tell, and a disk may
+      // have room again: the next line tries again.
+    }
+    return written;
+  }
+}
+
+function countLines(bytes: Uint8Array): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(LF); at !== -1; at = bytes.indexOf(LF, at + 1)) {
+    lines++;
+  }
+  return lines;
+}
