@@ -5,7 +5,8 @@
  */
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
-import { whyNotBound, whyNotUnix } from "./lib/cli/bind_errors.ts";
+import { type AdminServer, serveAdmin } from "./lib/admin/server.ts";
+import { adminFlags, whyNotBound, whyNotUnix } from "./lib/cli/bind_errors.ts";
 import { confine, nothing } from "./lib/cli/confine.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { type Log, openLog } from "./lib/cli/logging.ts";
@@ -15,8 +16,10 @@ import {
   serveOptionsOf,
   serverFlags,
 } from "./lib/cli/server_flags.ts";
+import type { Place } from "./lib/cli/values.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import { logListeners } from "./lib/log.ts";
+import { loadTelemetry } from "./lib/otel.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
@@ -55,9 +58,11 @@ async function main(): Promise<void> {
     connections: () => server.connections,
     drainTimeout: flags["drain-timeout"],
   });
+  const exportNumbers = await loadTelemetry();
 
   let server: Server;
   let files: ServerFiles;
+  let admin: AdminServer | undefined;
   let secured = false;
   try {
     // Before anything is bound: from then on no turn of the event loop may
@@ -79,6 +84,8 @@ async function main(): Promise<void> {
         },
       },
     };
+    // First, so that whoever asks whether this server is ready asks this one.
+    admin = flags.admin && serveAdminAt(flags.admin, flags);
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
       : await serveThreads({
@@ -95,6 +102,8 @@ async function main(): Promise<void> {
     const reason = flags.unix ? whyNotUnix(error) : whyNotBound(error);
     fail(`cannot listen on ${place}: ${reason}`, 1);
   }
+  admin?.attach(server);
+  exportNumbers?.(server);
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) log.logger.warn(warning);
   onSignals(server, () => removeSocket(files, log));
@@ -105,6 +114,9 @@ async function main(): Promise<void> {
       `(${flags.framing} framing, ${flags.handler} handler` +
       `${secured ? ", TLS" : ""})`,
   );
+  if (admin !== undefined) {
+    console.log(`admin on http://${formatAddr(admin.addr)}`);
+  }
   console.log("ready to accept connections");
   log.logger.info("ready", {
     version: VERSION,
@@ -116,8 +128,26 @@ async function main(): Promise<void> {
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
   await removeSocket(files, log);
+  await admin?.finished;
   await log.flush();
   Deno.exit(code);
+}
+
+function serveAdminAt(
+  place: Place,
+  flags: { handler: string; "admin-token": string },
+): AdminServer {
+  const token = flags["admin-token"] || undefined;
+  try {
+    return serveAdmin({ ...place, token, handler: flags.handler });
+  } catch (error) {
+    const { hostname, port } = place;
+    fail(
+      `cannot listen on ${formatHostPort(hostname, port)} for --admin: ` +
+        whyNotBound(error, adminFlags),
+      1,
+    );
+  }
 }
 
 function readFlags() {

@@ -18,8 +18,8 @@ import {
 /**
  * The upper bounds of the histogram's buckets, in milliseconds: 20 to a
  * decade, from 1 µs to 10 s, the steps of the E20 series rounded so that 1, 2,
- * 2.5 and 5 are among them. A quantile read from it is at most an eighth too
- * high. What takes longer goes into one more bucket without a bound.
+ * 2.5 and 5 are among them. A quantile read from it is at most a seventh
+ * too high. What takes longer goes into one more bucket without a bound.
  */
 export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
   .flatMap((decade) =>

@@ -21,6 +21,13 @@
  */
 
 export { formatAddr, formatHostPort } from "./address.ts";
+export { PROMETHEUS_TYPE, prometheusText } from "./admin/prometheus.ts";
+export {
+  type AdminOptions,
+  type AdminServer,
+  serveAdmin,
+} from "./admin/server.ts";
+export type { AdminSource } from "./admin/source.ts";
 export {
   type Client,
   connect,
@@ -51,12 +58,12 @@ export type {
 } from "./handler.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
-export type { Histogram, Metrics } from "./metrics.ts";
+export { type Histogram, type Metrics, quantileOf } from "./metrics.ts";
 export type { ProxyMode, ServeOptions } from "./options.ts";
 export type { TlsKeyPair } from "./pem.ts";
 export type { ProxyVersion } from "./proxy_protocol.ts";
-export { type ParleyServer, serve } from "./server.ts";
-export type { ConnectionInfo } from "./session.ts";
+export { type ParleyServer, serve, type ServerLimits } from "./server.ts";
+export type { ConnectionInfo, ConnectionState } from "./session.ts";
 export {
   serveThread,
   type ServeThreadOptions,

@@ -40,8 +40,18 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
    * drained first.
    */
   readonly finished: Promise<void>;
+  /** The framing's name. */
+  readonly framing: string;
+  /** The limits that hold; 0 is none. */
+  readonly limits: ServerLimits;
+  /** How many threads serve. */
+  readonly threads: number;
+  /** How many threads have died and were replaced. */
+  readonly threadsLost: number;
   /** Whether it accepts connections and is to go on with that. */
   readonly ready: boolean;
+  /** Whether it is to end, from the first moment of a shutdown on. */
+  readonly draining: boolean;
   /** All its numbers, at this moment. */
   metrics(): Metrics;
   /** The connections that are open. */
@@ -74,6 +84,16 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   ref(): void;
   /** Lets the process end though the server listens. */
   unref(): void;
+}
+
+/** The limits of a server that its operator looks at. */
+export interface ServerLimits {
+  /** The most connections open at once, 0 for no limit. */
+  readonly connections: number;
+  /** The most connections open at once from one address, 0 for no limit. */
+  readonly connectionsPerIp: number;
+  /** The maximum payload of a request in bytes. */
+  readonly maxFrame: number;
 }
 
 /** What a test may replace. */
@@ -196,10 +216,27 @@ export function start<State>(
   return server;
 }
 
+/**
+ * Those of a configuration that an operator looks at.
+ *
+ * @param config The options, checked.
+ */
+export function limitsOf(config: ServeConfig): ServerLimits {
+  return {
+    connections: config.maxConnections,
+    connectionsPerIp: config.maxConnectionsPerIp,
+    maxFrame: config.maxFrame,
+  };
+}
+
 class Server implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly startedAt: number;
   readonly finished: Promise<void>;
+  readonly framing: string;
+  readonly limits: ServerLimits;
+  readonly threads = 1;
+  readonly threadsLost = 0;
 
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
@@ -254,6 +291,8 @@ class Server implements ParleyServer {
     this.#events = events;
     this.addr = listener.addr;
     this.#tls = config.tls && new TlsIdentity(config.tls);
+    this.framing = config.framing.name;
+    this.limits = limitsOf(config);
     const { idleTimeout, requestTimeout, writeTimeout } = config;
     const timeouts = [idleTimeout, requestTimeout, writeTimeout];
     this.#context = {
@@ -313,7 +352,11 @@ class Server implements ParleyServer {
   }
 
   get ready(): boolean {
-    return !this.#stopping && this.#cancelPreDrain === undefined;
+    return !this.draining;
+  }
+
+  get draining(): boolean {
+    return this.#stopping || this.#cancelPreDrain !== undefined;
   }
 
   metrics(): Metrics {

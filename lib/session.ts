@@ -86,14 +86,18 @@ export interface Refusal {
   readonly error?: unknown;
 }
 
-/** What a session is doing; see the module's text. */
-type Phase =
+/** What an operator sees a connection do: `idle` has nothing of a request. */
+export type ConnectionState =
+  | "idle"
   | "greeting"
   | "handshaking"
   | "reading"
   | "handling"
   | "writing"
   | "lingering";
+
+/** What a session is doing; see the module's text. */
+type Phase = Exclude<ConnectionState, "idle">;
 
 /** An open connection, as an operator sees it. */
 export interface ConnectionInfo {
@@ -105,15 +109,8 @@ export interface ConnectionInfo {
   readonly age: number;
   /** How long since bytes came from the peer, in milliseconds. */
   readonly idle: number;
-  /** What it is doing; `idle` is reading with nothing of a request there. */
-  readonly state:
-    | "idle"
-    | "greeting"
-    | "handshaking"
-    | "reading"
-    | "handling"
-    | "writing"
-    | "lingering";
+  /** What it is doing. */
+  readonly state: ConnectionState;
   /** Requests handed to the handler. */
   readonly requests: number;
   /** Bytes received. */
@@ -353,7 +350,7 @@ export class Session implements Expirable {
     deadlines.delete(this);
     this.#cancelLastCall?.();
     if (this.#pending) counters.finished("abandoned", 1);
-    if (this.#answered > 0) counters.finished("ok", this.#answered);
+    if (this.#answered > 0) this.#count();
     this.#info.abort();
     if (
       !this.connection.closed && this.#ahead === undefined &&
@@ -656,7 +653,15 @@ export class Session implements Expirable {
     for (let turn = 0; turn < TURNS && !settled; turn++) await undefined;
     if (this.#answered > 0) this.#count();
     if (!settled) {
-      if (this.#outbox.length > 0) await this.#flush();
+      if (this.#outbox.length > 0) {
+        try {
+          await this.#flush();
+        } catch (error) {
+          // The peer's doing, which must not pass for the handler's.
+          this.#lost(error);
+          throw error;
+        }
+      }
       this.#phase = "handling";
       this.deadline = this.#context.deadlines.in(
         this.#context.config.requestTimeout,
@@ -815,6 +820,7 @@ export class Session implements Expirable {
     error?: unknown,
     text?: string,
   ): Promise<void> {
+    if (this.#answered > 0) this.#count();
     if (text !== undefined) {
       this.#end(reason, error);
       await this.#send(encoder.encode(text));

@@ -245,6 +245,8 @@ export class RunningServer extends Running {
   /** The line that names the bound address. */
   listening = "";
   addr: Deno.NetAddr = { transport: "tcp", hostname: "", port: 0 };
+  /** Where the admin port is, if there is one. */
+  admin: string | undefined;
 
   /**
    * Starts a server on a port of the loopback, unless the flags say otherwise:
@@ -265,7 +267,10 @@ export class RunningServer extends Running {
       const [, hostname, port] =
         /listening on \[?([^\]]+)\]?:(\d+) /.exec(server.listening) ?? [];
       server.addr = { transport: "tcp", hostname, port: Number(port) };
-      assertMatch(await server.stdout.next(), /ready/);
+      let line = await server.stdout.next();
+      server.admin = /^admin on (http:.*)$/.exec(line)?.[1];
+      if (server.admin !== undefined) line = await server.stdout.next();
+      assertMatch(line, /ready/);
     } catch (error) {
       await server[Symbol.asyncDispose]();
       throw error;

@@ -40,6 +40,8 @@ const serverFlagNames = [
   "write-timeout",
   "drain-timeout",
   "backlog",
+  "admin",
+  "admin-token",
   "log-format",
   "log-level",
 ];
@@ -114,6 +116,12 @@ const badServerValues: [string, string, string][] = [
   ["write-timeout", "1d", DURATION],
   ["drain-timeout", "-1s", DURATION],
   ["backlog", "0", "a whole number from 1"],
+  ["admin", "9090", "HOST:PORT"],
+  ["admin", "127.0.0.1", "HOST:PORT"],
+  ["admin", "127.0.0.1:65536", "0 to 65535"],
+  ["admin", "::1:9090", "[IPV6]:PORT"],
+  ["admin", "[127.0.0.1]:9090", "[IPV6]:PORT"],
+  ["admin", "http://127.0.0.1:9090", "HOST:PORT"],
   ["log-format", "xml", "auto, json, pretty"],
   ["log-level", "warning", "debug, info, warn, error"],
 ];

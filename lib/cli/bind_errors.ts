@@ -23,6 +23,13 @@ export const publicFlags: BindFlags = {
   both: "--hostname and --port say",
 };
 
+/** The flag of the admin port. */
+export const adminFlags: BindFlags = {
+  host: "--admin",
+  port: "--admin",
+  both: "--admin says",
+};
+
 /**
  * Says why an address and a port cannot be bound.
  *

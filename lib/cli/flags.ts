@@ -29,6 +29,8 @@ export interface ValueFlag<Value> {
   readonly expected: string;
   /** Whether the environment may set it, as `PARLEY_` and its name. */
   readonly env: boolean;
+  /** Whether no message may show its value. */
+  readonly secret?: boolean;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
@@ -159,9 +161,8 @@ function valueOf<Value>(
   sources.set(name, source);
   const value = flag.parse(text);
   if (value === undefined) {
-    throw new UsageError(
-      `${source} is ${quote(text)}, expected ${flag.expected}`,
-    );
+    const shown = flag.secret ? "not allowed" : quote(text);
+    throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
   }
   return value;
 }

@@ -32,9 +32,11 @@ import {
   modeFlag,
   numberFlag,
   pathFlag,
+  placeFlag,
   sizeFlag,
   textFlag,
   threadsFlag,
+  tokenFlag,
 } from "./values.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
@@ -150,6 +152,12 @@ export const serverFlags = {
     help: "least level that is logged",
     default: "info",
   }),
+  admin: placeFlag({
+    help: "where operators find health, metrics and a live page, by HTTP",
+  }),
+  "admin-token": tokenFlag({
+    help: "what their actions need; others see command lines: set its twin",
+  }),
   version: { help: "print the version and end" },
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
@@ -187,6 +195,11 @@ export function checkTogether(
   if (unix === undefined && given.has("unix-mode")) {
     throw new UsageError(
       `${given.get("unix-mode")} is given, expected --unix beside it`,
+    );
+  }
+  if (flags.admin === undefined && given.has("admin-token")) {
+    throw new UsageError(
+      `${given.get("admin-token")} is given, expected --admin beside it`,
     );
   }
   const other = tcpOnly.find((name) => given.has(name));

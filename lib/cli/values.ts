@@ -4,6 +4,9 @@
  * @module
  */
 
+import { isIPv6 } from "node:net";
+
+import { isToken, TOKEN_FORM } from "../admin/access.ts";
 import { CIDR_FORM, CidrError, parseCidrList } from "../cidr.ts";
 import { ranges } from "../options.ts";
 import {
@@ -174,6 +177,44 @@ export function cidrsFlag(
       }
     },
   );
+}
+
+/** An address to listen on. */
+export interface Place {
+  readonly hostname: string;
+  readonly port: number;
+}
+
+/** A flag that takes an address to listen on, or is off. */
+export function placeFlag(
+  common: Omit<Common<undefined>, "default" | "shown">,
+): ValueFlag<Place | undefined> {
+  return flag(
+    "HOST:PORT",
+    "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535",
+    { ...common, default: undefined, shown: "off" },
+    (text) => {
+      const [, ipv6, name, digits] =
+        /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
+      const port = inRange("port", digits === undefined ? undefined : +digits);
+      if (port === undefined) return undefined;
+      if (ipv6 !== undefined && !isIPv6(ipv6)) return undefined;
+      return { hostname: ipv6 ?? name, port };
+    },
+  );
+}
+
+/** A flag that takes a secret token, or nothing. */
+export function tokenFlag(
+  common: Omit<Common<string>, "default" | "shown">,
+): ValueFlag<string> {
+  const value = flag(
+    "TOKEN",
+    TOKEN_FORM,
+    { ...common, default: "", shown: "none" },
+    (text) => isToken(text) ? text : undefined,
+  );
+  return { ...value, secret: true };
 }
 
 function flag<Value>(

@@ -15,11 +15,12 @@ import { Counters, type Metrics, settleLost } from "../metrics.ts";
 import {
   checkNumber,
   resolveServeOptions,
+  type ServeConfig,
   type ServeOptions,
 } from "../options.ts";
 import { checkKeyPair, type TlsKeyPair } from "../pem.ts";
 import { AddressCounts } from "../places.ts";
-import type { ParleyServer } from "../server.ts";
+import { limitsOf, type ParleyServer, type ServerLimits } from "../server.ts";
 import type { ConnectionInfo } from "../session.ts";
 import {
   type Order,
@@ -49,12 +50,7 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
 }
 
 /** A running server with threads. */
-export interface ThreadedServer extends Omit<ParleyServer, "ref" | "unref"> {
-  /** How many threads it has. */
-  readonly threads: number;
-  /** How many threads have died and were replaced. */
-  readonly threadsLost: number;
-}
+export type ThreadedServer = Omit<ParleyServer, "ref" | "unref">;
 
 /**
  * How long to wait before a thread that died is replaced, in milliseconds:
@@ -136,7 +132,7 @@ export async function startThreads(
     // server too, whose it is already.
     listen({ ...config, reusePort: false }).close();
   }
-  const server = new Supervisor(options, threads, clock);
+  const server = new Supervisor(options, config, threads, clock);
   await server.start();
   const { signal } = options;
   if (signal?.aborted) server.shutdown();
@@ -166,6 +162,8 @@ interface Thread {
 
 class Supervisor implements ThreadedServer {
   readonly startedAt = Date.now();
+  readonly framing: string;
+  readonly limits: ServerLimits;
   readonly threads: number;
   threadsLost = 0;
   addr!: Deno.NetAddr;
@@ -189,7 +187,14 @@ class Supervisor implements ThreadedServer {
   #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
     "starting";
 
-  constructor(options: ServeThreadsOptions, threads: number, clock: Clock) {
+  constructor(
+    options: ServeThreadsOptions,
+    config: ServeConfig,
+    threads: number,
+    clock: Clock,
+  ) {
+    this.framing = config.framing.name;
+    this.limits = limitsOf(config);
     this.#options = options;
     this.#events = options.events ?? {};
     this.#clock = clock;
@@ -236,6 +241,10 @@ class Supervisor implements ThreadedServer {
   /** Ready is who has a thread that accepts, and is to go on with that. */
   get ready(): boolean {
     return this.#stage === "serving" && this.#threads.size > 0;
+  }
+
+  get draining(): boolean {
+    return this.#stage !== "starting" && this.#stage !== "serving";
   }
 
   metrics(): Metrics {

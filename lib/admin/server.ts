@@ -1,0 +1,339 @@
+/**
+ * {@linkcode serveAdmin}: the operator's HTTP port, apart from the public one.
+ *
+ * | path | answer |
+ * | --- | --- |
+ * | `/livez` | 200 while the process lives |
+ * | `/readyz` | 200, or 503 from the first moment of a shutdown on |
+ * | `/metrics` | the numbers for Prometheus |
+ * | `/stats.json`, `/connections.json` | the numbers, and who is connected |
+ * | `/` | the live page |
+ * | `POST /drain` | begins the shutdown |
+ * | `POST /connections/ID/close` | closes a connection now |
+ *
+ * Those who ask for more than health and metrics must name the port by an
+ * address; those who act must have the token.
+ *
+ * @module
+ */
+
+import { type Clock, systemClock } from "../clock.ts";
+import { OptionError } from "../errors.ts";
+import { checkNumber } from "../options.ts";
+import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
+import { assets } from "./page.ts";
+import { PROMETHEUS_TYPE, prometheusText } from "./prometheus.ts";
+import type { AdminSource } from "./source.ts";
+import { connectionTable, statsOf } from "./stats.ts";
+
+/** Options of {@linkcode serveAdmin}. */
+export interface AdminOptions {
+  /**
+   * The address to listen on.
+   *
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The port to listen on; 0 lets the system pick one.
+   *
+   * @default {9090}
+   */
+  port?: number;
+  /**
+   * What the actions ask for, behind `Authorization: Bearer`: 16 or more
+   * letters, digits and `-._~+/`. Without it they are refused to all.
+   */
+  token?: string;
+  /**
+   * What the numbers call the server's handler.
+   *
+   * @default {"custom"}
+   */
+  handler?: string;
+}
+
+/** A running admin port. */
+export interface AdminServer extends AsyncDisposable {
+  /** The bound address, with the real port where 0 was asked for. */
+  readonly addr: Deno.Addr;
+  /** Resolves when the port is closed, and so are its connections. */
+  readonly finished: Promise<void>;
+  /**
+   * Names the server that the port is for. Until then it is not ready. The
+   * port is closed once that server has finished.
+   *
+   * @param source The server.
+   */
+  attach(source: AdminSource): void;
+  /**
+   * Closes the port. Answers under way get a tenth of a second to go out; then
+   * every connection is cut.
+   *
+   * @returns Resolves with `finished`.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * How long the port's end waits for answers that are on their way, in
+ * milliseconds: that of `POST /drain` is one whenever no client is connected.
+ */
+const LAST_ANSWERS = 100;
+
+/** All answers have these: nothing is kept, guessed, framed or loaded. */
+const SECURITY_HEADERS = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; " +
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; " +
+    "form-action 'none'; frame-ancestors 'none'",
+};
+
+/** An answer, before it becomes HTTP's. */
+interface Answer {
+  readonly status?: number;
+  readonly type?: string;
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Serves the admin port of a server. It keeps no process alive.
+ *
+ * Bind it before the server, and `attach` the server to it then, where a port
+ * in use must stop both.
+ *
+ * @param options Where to listen, and the token for the actions.
+ * @param source The server.
+ * @returns The port, bound already.
+ * @throws {OptionError} An option has a value that is not allowed.
+ * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ *
+ * @example
+ * ```ts
+ * import { serve, serveAdmin } from "../mod.ts";
+ *
+ * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
+ * await using admin = serveAdmin({ port: 0 }, server);
+ * const { port } = admin.addr as Deno.NetAddr;
+ * const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+ * console.log(await answer.text()); // ready
+ * ```
+ */
+export function serveAdmin(
+  options: AdminOptions,
+  source?: AdminSource,
+): AdminServer {
+  const admin = start(options);
+  if (source !== undefined) admin.attach(source);
+  return admin;
+}
+
+/**
+ * What `serveAdmin` does, without a server yet, and with time as an argument.
+ *
+ * @param options As for `serveAdmin`.
+ * @param clock The source of time.
+ */
+export function start(
+  options: AdminOptions,
+  clock: Clock = systemClock,
+): AdminServer {
+  const { hostname = "127.0.0.1", port = 9090, token } = options;
+  if (typeof hostname !== "string" || hostname === "") {
+    throw new OptionError("hostname", hostname, "an address or a host name");
+  }
+  checkNumber("port", port);
+  if (token !== undefined && !isToken(token)) {
+    // The value stays out of it: it may be most of a secret.
+    throw new OptionError("token", undefined, TOKEN_FORM);
+  }
+  return new Admin({ handler: "custom", ...options, hostname, port }, clock);
+}
+
+class Admin implements AdminServer {
+  readonly addr: Deno.Addr;
+  readonly finished: Promise<void>;
+  readonly #options: AdminOptions & { hostname: string; handler: string };
+  readonly #clock: Clock;
+  readonly #http: Deno.HttpServer;
+  readonly #abort = new AbortController();
+  /** The answers that are not out. */
+  readonly #answering = new Set<Promise<void>>();
+  #source: AdminSource | undefined;
+  #closing = false;
+
+  constructor(
+    options: AdminOptions & { hostname: string; port: number; handler: string },
+    clock: Clock,
+  ) {
+    this.#options = options;
+    this.#clock = clock;
+    this.#http = Deno.serve({
+      hostname: options.hostname,
+      port: options.port,
+      signal: this.#abort.signal,
+      // Deno prints the address otherwise.
+      onListen() {},
+      // A failure of this port is none of the program's, and not for the peer.
+      onError: () => responseOf({ status: 500, body: "internal error\n" }),
+    }, (request, info) => this.#serve(request, info));
+    this.#http.unref();
+    this.addr = this.#http.addr;
+    this.finished = this.#http.finished;
+  }
+
+  attach(source: AdminSource): void {
+    this.#source = source;
+    const close = () => void this.close();
+    source.finished.then(close, close);
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) {
+      this.#closing = true;
+      // Its end is waited for, by a process that may have nothing else to do.
+      this.#http.ref();
+      this.#end();
+    }
+    return this.finished;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Deno's own graceful end cannot be cut short once it has begun. */
+  async #end(): Promise<void> {
+    if (this.#answering.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const cancel = this.#clock.after(LAST_ANSWERS, resolve);
+      await Promise.race([Promise.all(this.#answering), promise]);
+      cancel();
+    }
+    this.#abort.abort();
+  }
+
+  async #serve(
+    request: Request,
+    { completed }: Deno.ServeHandlerInfo,
+  ): Promise<Response> {
+    // It rejects where the client has left before its answer.
+    const done = completed.catch(() => {});
+    this.#answering.add(done);
+    done.then(() => this.#answering.delete(done));
+    return responseOf(await this.#answer(request));
+  }
+
+  async #answer(request: Request): Promise<Answer> {
+    const path = URL.parse(request.url)?.pathname ?? "";
+    switch (path) {
+      case "/livez":
+        return read(request) ?? { body: "ok\n" };
+      case "/readyz":
+        return read(request) ?? this.#readiness();
+      case "/metrics":
+        return read(request) ?? this.#about((source) => ({
+          type: PROMETHEUS_TYPE,
+          body: prometheusText(source),
+        }));
+    }
+    if (!namesUs(request, this.#options.hostname)) {
+      return {
+        status: 421,
+        body: "use an IP address or localhost in place of the host's name\n",
+      };
+    }
+    switch (path) {
+      case "/stats.json":
+        return read(request) ?? this.#about((source) => {
+          const { handler, token } = this.#options;
+          const actions = token !== undefined;
+          return json(statsOf(source, { handler, actions }));
+        });
+      case "/connections.json":
+        return read(request) ??
+          await this.#about(async (source) =>
+            json(connectionTable(await source.connectionList()))
+          );
+      case "/drain":
+        return await this.#refusal(request) ?? this.#about((source) => {
+          // Whoever waits for its end hears of a failure, too.
+          source.shutdown().catch(() => {});
+          return { status: 202, body: "draining\n" };
+        });
+    }
+    const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];
+    if (id !== undefined) {
+      return await this.#refusal(request) ??
+        await this.#about(async (source) =>
+          await source.disconnect(Number(id))
+            ? { body: "closed\n" }
+            : { status: 404, body: "no such connection\n" }
+        );
+    }
+    const asset = assets.get(path);
+    if (asset === undefined) return { status: 404, body: "not found\n" };
+    return read(request) ?? asset;
+  }
+
+  #readiness(): Answer {
+    if (this.#source?.ready) return { body: "ready\n" };
+    return this.#source?.draining
+      ? { status: 503, body: "draining\n" }
+      : notReady();
+  }
+
+  /** Answers about the server, if there is one yet. */
+  #about<Result extends Answer | Promise<Answer>>(
+    answer: (source: AdminSource) => Result,
+  ): Result | Answer {
+    return this.#source === undefined ? notReady() : answer(this.#source);
+  }
+
+  /** Why an action is not for whoever asks, if it is not. */
+  async #refusal(request: Request): Promise<Answer | undefined> {
+    if (request.method !== "POST") return notAllowed("POST");
+    const { token } = this.#options;
+    if (token === undefined) {
+      return { status: 403, body: "no token was set at the start\n" };
+    }
+    if (await hasToken(request, token)) return undefined;
+    return {
+      status: 401,
+      body: "token missing or wrong\n",
+      headers: { "www-authenticate": "Bearer" },
+    };
+  }
+}
+
+/** Refuses what does not only read. */
+function read({ method }: Request): Answer | undefined {
+  return method === "GET" || method === "HEAD"
+    ? undefined
+    : notAllowed("GET, HEAD");
+}
+
+function notAllowed(allow: string): Answer {
+  return { status: 405, body: "method not allowed\n", headers: { allow } };
+}
+
+function notReady(): Answer {
+  return { status: 503, body: "not ready\n" };
+}
+
+function json(value: unknown): Answer {
+  return { type: "application/json", body: JSON.stringify(value) };
+}
+
+function responseOf(
+  { status = 200, type = "text/plain; charset=utf-8", body, headers }: Answer,
+): Response {
+  return new Response(body, {
+    status,
+    headers: { ...SECURITY_HEADERS, "content-type": type, ...headers },
+  });
+}

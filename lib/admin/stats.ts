@@ -1,0 +1,114 @@
+/**
+ * A server's numbers as the live page and scripts read them: JSON, with totals
+ * since the start. Rates are the difference of two answers.
+ *
+ * @module
+ */
+
+import { formatAddr } from "../address.ts";
+import type { Metrics } from "../metrics.ts";
+import type { ConnectionInfo } from "../session.ts";
+import { VERSION } from "../version.ts";
+import type { AdminSource } from "./source.ts";
+
+/** What `/stats.json` says. Times of day are milliseconds since 1970. */
+export interface Stats {
+  readonly version: string;
+  readonly now: number;
+  readonly startedAt: number;
+  readonly uptimeSeconds: number;
+  readonly address: string;
+  readonly framing: string;
+  readonly handler: string;
+  readonly threads: number;
+  readonly threadsLost: number;
+  readonly ready: boolean;
+  readonly draining: boolean;
+  /** Whether the port takes actions, from who has the token. */
+  readonly actions: boolean;
+  readonly limits: AdminSource["limits"];
+  readonly connections: Pick<
+    Metrics,
+    "active" | "accepted" | "closed" | "rejected"
+  >;
+  readonly requests: Metrics["requests"] & Pick<Metrics, "inFlight">;
+  /** In milliseconds. */
+  readonly durations: Metrics["durations"];
+  readonly bytes: Pick<Metrics, "received" | "sent">;
+}
+
+/** What `/connections.json` says: a row has the columns' order. */
+export interface ConnectionTable {
+  readonly columns: readonly string[];
+  readonly rows: readonly (number | string)[][];
+}
+
+/**
+ * Gathers `/stats.json`.
+ *
+ * @param source The server.
+ * @param facts What the server itself does not know.
+ */
+export function statsOf(
+  source: AdminSource,
+  { handler, actions }: Pick<Stats, "handler" | "actions">,
+): Stats {
+  const { active, accepted, closed, rejected, ...metrics } = source.metrics();
+  const now = Date.now();
+  return {
+    version: VERSION,
+    now,
+    startedAt: source.startedAt,
+    uptimeSeconds: (now - source.startedAt) / 1000,
+    address: formatAddr(source.addr),
+    framing: source.framing,
+    handler,
+    threads: source.threads,
+    threadsLost: source.threadsLost,
+    ready: source.ready,
+    draining: source.draining,
+    actions,
+    limits: source.limits,
+    connections: { active, accepted, closed, rejected },
+    requests: { ...metrics.requests, inFlight: metrics.inFlight },
+    durations: metrics.durations,
+    bytes: { received: metrics.received, sent: metrics.sent },
+  };
+}
+
+/**
+ * Gathers `/connections.json`.
+ *
+ * @param connections The open connections.
+ */
+export function connectionTable(
+  connections: readonly ConnectionInfo[],
+): ConnectionTable {
+  return {
+    columns: [
+      "id",
+      "peer",
+      "age",
+      "state",
+      "requests",
+      "received",
+      "sent",
+      "idle",
+    ],
+    rows: connections.map((one) => [
+      one.id,
+      formatAddr(one.remoteAddr),
+      tenths(one.age),
+      one.state,
+      one.requests,
+      one.received,
+      one.sent,
+      tenths(one.idle),
+    ]),
+  };
+}
+
+/** Milliseconds to a tenth: no reader sees more, and ten thousand rows add up. */
+function tenths(ms: number): number {
+  return Math.round(ms * 10) / 10;
+}
