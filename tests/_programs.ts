@@ -54,7 +54,7 @@ const IN_CI = ALLOWED && (Deno.env.get("CI") ?? "") !== "";
 export function testWithTools(
   name: string,
   tools: readonly string[],
-  fn: () => Promise<void>,
+  fn: (t: Deno.TestContext) => Promise<void>,
 ): void {
   const missing = ALLOWED ? tools.filter((tool) => !isThere(tool)) : [];
   if (missing.length === 0) {

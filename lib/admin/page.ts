@@ -1,22 +1,52 @@
 /**
- * The files of the live page.
+ * The live page's files, as the admin port serves them. They are imports, so
+ * they are part of an executable and no file is read when it runs.
  *
  * @module
  */
 
-/** A file as it is served. */
+// By their full names, as nobody who imports the library has a map for them.
+// deno-lint-ignore no-import-prefix
+import uplotStyle from "npm:uplot@1.6.32/dist/uPlot.min.css" with {
+  type: "text",
+};
+// deno-lint-ignore no-import-prefix
+import uplot from "npm:uplot@1.6.32/dist/uPlot.iife.min.js" with {
+  type: "text",
+};
+
+import actions from "./page/actions.js" with { type: "text" };
+import charts from "./page/charts.js" with { type: "text" };
+import icon from "./page/icon.svg" with { type: "text" };
+import page from "./page/index.html" with { type: "text" };
+import numbers from "./page/numbers.js" with { type: "text" };
+import script from "./page/page.js" with { type: "text" };
+import style from "./page/page.css" with { type: "text" };
+import table from "./page/table.js" with { type: "text" };
+
+/** A file of the page. */
 export interface Asset {
-  /** Its `content-type`. */
+  /** Its `Content-Type`. */
   readonly type: string;
-  /** Its content. */
+  /** What is in it. */
   readonly body: string;
 }
 
-/** The page's files by path. */
+const html = "text/html; charset=utf-8";
+const css = "text/css; charset=utf-8";
+const js = "text/javascript; charset=utf-8";
+const svg = "image/svg+xml";
+
+/** The page's files by the path of their URL; the page itself is `/`. */
 export const assets: ReadonlyMap<string, Asset> = new Map([
-  ["/", {
-    type: "text/html; charset=utf-8",
-    body:
-      '<!doctype html><title>Parley</title><a href="/stats.json">numbers</a>\n',
-  }],
+  ["/", { type: html, body: page }],
+  ["/assets/actions.js", { type: js, body: actions }],
+  ["/assets/charts.js", { type: js, body: charts }],
+  ["/assets/icon.svg", { type: svg, body: icon }],
+  ["/assets/numbers.js", { type: js, body: numbers }],
+  ["/assets/page.css", { type: css, body: style }],
+  ["/assets/page.js", { type: js, body: script }],
+  ["/assets/table.js", { type: js, body: table }],
+  ["/assets/uplot.css", { type: css, body: uplotStyle }],
+  ["/assets/uplot.js", { type: js, body: uplot }],
 ]);

@@ -1,0 +1,174 @@
+// @ts-check
+/**
+ * What the page shows, worked out of two answers of the server and put into
+ * words. Pure: the tests call it as it is.
+ */
+
+/** @typedef {import("../stats.ts").Stats} Stats */
+
+/**
+ * @typedef {object} Rates What went on between two answers.
+ * @property {number} requests Requests done with, per second.
+ * @property {number} received Bytes in, per second.
+ * @property {number} sent Bytes out, per second.
+ * @property {number | undefined} p50 Milliseconds; none without a request.
+ * @property {number | undefined} p99
+ * @property {number | undefined} p999
+ */
+
+/**
+ * @param {Stats} before
+ * @param {Stats} after
+ * @returns {Rates | undefined} Nothing where the server was started anew.
+ */
+export function ratesBetween(before, after) {
+  const seconds = (after.now - before.now) / 1000;
+  if (before.startedAt !== after.startedAt || seconds <= 0) return undefined;
+  const { bounds } = after.durations;
+  const counts = after.durations.counts.map((count, i) =>
+    count - before.durations.counts[i]
+  );
+  return {
+    requests: (done(after) - done(before)) / seconds,
+    received: (after.bytes.received - before.bytes.received) / seconds,
+    sent: (after.bytes.sent - before.bytes.sent) / seconds,
+    p50: quantile(bounds, counts, 0.5),
+    p99: quantile(bounds, counts, 0.99),
+    p999: quantile(bounds, counts, 0.999),
+  };
+}
+
+/**
+ * The same as the server's own `quantileOf`.
+ *
+ * @param {readonly number[]} bounds
+ * @param {readonly number[]} counts One more than there are bounds.
+ * @param {number} part From 0 to 1.
+ * @returns {number | undefined} `Infinity` above the last bound.
+ */
+export function quantile(bounds, counts, part) {
+  const count = counts.reduce((a, b) => a + b, 0);
+  if (count <= 0) return undefined;
+  let left = Math.max(1, Math.ceil(count * part));
+  for (let i = 0; i < bounds.length; i++) {
+    left -= counts[i];
+    if (left <= 0) return bounds[i];
+  }
+  return Infinity;
+}
+
+/**
+ * @param {Stats} stats
+ * @returns {number} Requests done with, however they went.
+ */
+export function done({ requests: { ok, error, timeout, abandoned } }) {
+  return ok + error + timeout + abandoned;
+}
+
+/**
+ * The address with the most connections.
+ *
+ * @param {readonly string[]} peers Each with its port.
+ * @returns {number} How many it has.
+ */
+export function busiest(peers) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  let most = 0;
+  for (const peer of peers) {
+    const address = peer.slice(0, peer.lastIndexOf(":"));
+    const count = (counts.get(address) ?? 0) + 1;
+    counts.set(address, count);
+    if (count > most) most = count;
+  }
+  return most;
+}
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+/** What stands where there is no value. */
+export const NONE = "–";
+
+/** @param {number} value @returns {string} */
+export function count(value) {
+  return whole.format(value);
+}
+
+/** @param {number} value @returns {string} Finer below 10. */
+export function rate(value) {
+  return value > 0 && value < 9.95 ? value.toFixed(1) : whole.format(value);
+}
+
+/** @param {number} value @returns {string} For an axis: 1500 is 1.5k. */
+export function short(value) {
+  for (
+    const [size, unit]
+      of /** @type {const} */ ([[1e9, "G"], [1e6, "M"], [1e3, "k"]])
+  ) {
+    if (value >= size) return Number((value / size).toFixed(2)) + unit;
+  }
+  return String(Number(value.toFixed(2)));
+}
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** @param {number} value @returns {string} Three digits: 12.0 MiB. */
+export function bytes(value) {
+  const [number, unit] = scaled(value);
+  return `${unit === "B" ? Math.round(number) : digits(number)} ${unit}`;
+}
+
+/** @param {number} value @returns {string} Without zeros at its end: 12 MiB. */
+export function size(value) {
+  const [number, unit] = scaled(value);
+  return `${Number(digits(number))} ${unit}`;
+}
+
+/** @param {number} value @returns {[number, string]} */
+function scaled(value) {
+  let unit = 0;
+  // From here on it would be shown as 1000.
+  while (value >= 999.5 && unit < SIZES.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return [value, SIZES[unit]];
+}
+
+/** @param {number | undefined} ms @returns {string} Such as 1.25 ms. */
+export function duration(ms) {
+  if (ms === undefined) return NONE;
+  if (ms === Infinity) return "> 10 s";
+  if (ms < 1) return `${Number((ms * 1000).toPrecision(3))} µs`;
+  if (ms < 1000) return `${Number(ms.toPrecision(3))} ms`;
+  return `${Number((ms / 1000).toPrecision(3))} s`;
+}
+
+/** @param {number} ms @returns {string} Two units at the most: 3 h 07 m. */
+export function age(ms) {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${two(minutes % 60)} m`;
+  return `${Math.floor(hours / 24)} d ${two(hours % 24)} h`;
+}
+
+/** @param {number} ms Since 1970. @returns {string} HH:MM:SS, local time. */
+export function clock(ms) {
+  const time = new Date(ms);
+  return [time.getHours(), time.getMinutes(), time.getSeconds()]
+    .map(two).join(":");
+}
+
+/** @param {number} value */
+function two(value) {
+  return String(value).padStart(2, "0");
+}
+
+/** @param {number} value Below 1000. */
+function digits(value) {
+  if (value < 9.995) return value.toFixed(2);
+  return value < 99.95 ? value.toFixed(1) : value.toFixed(0);
+}
