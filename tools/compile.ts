@@ -260,6 +260,11 @@ async function build(program: string, runtime: Runtime): Promise<void> {
   const args = [
     "compile",
     "--quiet",
+    // Every package of the lock file ends up in the executable, so theirs has
+    // none of the tests'. `deno install --lock=tools/programs.lock --entrypoint
+    // server.ts client.ts` writes it.
+    "--lock=tools/programs.lock",
+    "--frozen",
     ...runtime.flags,
     ...COMMON_FLAGS,
     ...PROGRAMS[program],
