@@ -219,7 +219,7 @@ async function removeSocket(
   try {
     await files.removeSocket();
   } catch (error) {
-    logger.error("socket not removed", { error });
+    logger.error("socket not removed", { error: (error as Error).message });
   }
 }
 

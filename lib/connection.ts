@@ -9,13 +9,17 @@ import { ReceiveBuffer } from "./buffers.ts";
 import { MAX_OVERHEAD } from "./framing/codec.ts";
 import type { Counters } from "./metrics.ts";
 
-/** What Parley needs of a connection; `Deno.Conn` has it. */
+/**
+ * What Parley needs of a connection; `Deno.Conn` has it. A layer on top of one
+ * says with `emptied` that a short read does not mean that there is no more.
+ */
 export type Transport =
   & Pick<
     Deno.Conn,
     "read" | "write" | "closeWrite" | "close" | "localAddr" | "remoteAddr"
   >
-  & Partial<Pick<Deno.TcpConn, "setNoDelay">>;
+  & Partial<Pick<Deno.TcpConn, "setNoDelay">>
+  & { readonly emptied?: false };
 
 /** Whoever writes; an object, for a function would be one more for each. */
 export interface Writer {
@@ -71,7 +75,9 @@ export class Connection {
     const { inbox } = this;
     const received = inbox.bytes.slice(inbox.start, inbox.end);
     inbox.release();
+    // They are counted as what the layer makes of them.
     this.received -= received.length;
+    this.#counters?.received(-received.length);
     const layer = over(this.#transport, received);
     this.#transport = layer;
     return layer;
@@ -102,7 +108,7 @@ export class Connection {
       this.eof = true;
       return;
     }
-    this.emptied = n < space.length;
+    this.emptied = n < space.length && this.#transport.emptied !== false;
     this.inbox.end += n;
     this.received += n;
     this.#counters?.received(n);

@@ -180,10 +180,15 @@ export interface SentError {
  * @param error What was thrown.
  */
 export function sendable(error: unknown): SentError {
-  const { name, message } = error instanceof Error
-    ? error
-    : new Error(String(error));
-  return { name, message };
+  if (error instanceof Error) {
+    return { name: error.name, message: error.message };
+  }
+  try {
+    return { name: "Error", message: String(error) };
+  } catch {
+    // An object without a prototype has no text.
+    return { name: "Error", message: "an object that has no text" };
+  }
 }
 
 /**

@@ -546,6 +546,7 @@ class Server implements ParleyServer {
         text: replies.busyIp(maxConnectionsPerIp),
       });
     }
+    session.admitted();
     this.#counters.opened();
     if (this.#events.connection_open !== undefined) {
       emit(this.#events.connection_open, {

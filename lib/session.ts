@@ -150,6 +150,12 @@ const encoder = new TextEncoder();
  */
 const LAST_CALL = 10;
 
+/**
+ * How long a draining session waits for a peer from which bytes keep coming, at
+ * the most, in milliseconds.
+ */
+const LAST_CALL_LIMIT = 250;
+
 /** A timer that never fires in the turn of the event loop that set it, in ms. */
 const ONE_TURN = 2;
 
@@ -207,7 +213,8 @@ export class Session implements Expirable {
   #answered = 0;
   /** A handler is at work that did not reply at once. */
   #pending = false;
-  #draining = false;
+  /** Until when a peer that still sends is waited for; 0 before a drain. */
+  #drainingUntil = 0;
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
   /** Takes back the last call that is under way. */
@@ -252,10 +259,11 @@ export class Session implements Expirable {
    * that the kernel still holds, get their replies first.
    */
   drain(): void {
-    this.#draining = true;
+    this.#drainingUntil = this.#context.clock.now() + LAST_CALL_LIMIT;
     // Only a read from now on tells that the kernel holds no more.
     this.connection.emptied = false;
-    if (this.#phase === "reading") this.#lastCall();
+    // Who waits for a place yet has not been read from at all.
+    if (this.#phase === "reading" && this.#admitted) this.#lastCall();
   }
 
   /**
@@ -270,6 +278,11 @@ export class Session implements Expirable {
     // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is cut
     // must not wait for it.
     this.#settle();
+  }
+
+  /** Called when it has got its place. */
+  admitted(): void {
+    this.#admitted = true;
   }
 
   /** Whether its end has been named. */
@@ -333,6 +346,8 @@ export class Session implements Expirable {
   }
 
   #live(life: Promise<void>): void {
+    // Its end may have come before it first had to wait.
+    if (this.#settled) return;
     this.#context.deadlines.add(this);
     // No asynchronous function waits here: its frame would be kept for as long
     // as the connection is.
@@ -350,6 +365,7 @@ export class Session implements Expirable {
     deadlines.delete(this);
     this.#cancelLastCall?.();
     if (this.#pending) counters.finished("abandoned", 1);
+    this.#pending = false;
     if (this.#answered > 0) this.#count();
     this.#info.abort();
     if (
@@ -378,16 +394,17 @@ export class Session implements Expirable {
     if (config.proxy !== undefined || tls !== undefined) {
       if (!await this.#begin()) return;
     }
+    if (this.#settled) return;
     let refusal = admit(this);
     if (refusal instanceof Promise) refusal = await refusal;
+    if (this.#settled) return;
     if (refusal !== undefined) return await this.#refuse(refusal);
     if (this.over) return;
-    this.#admitted = true;
     this.deadline = deadlines.in(config.idleTimeout);
     // A header may have brought the first requests with it.
     let unread = inbox.length > 0;
     while (true) {
-      if (this.#draining) this.#lastCall();
+      if (this.#drainingUntil > 0) this.#lastCall();
       if (unread) unread = false;
       else if (this.#ahead !== undefined) await this.#ahead;
       else if (!connection.eof) {
@@ -423,7 +440,9 @@ export class Session implements Expirable {
         this.#end("peer_closed");
         return await this.#sayEnd();
       }
-      if (this.#draining && connection.emptied && inbox.length === 0) {
+      if (
+        this.#drainingUntil > 0 && connection.emptied && inbox.length === 0
+      ) {
         return await this.#finish("shutdown");
       }
     }
@@ -529,7 +548,9 @@ export class Session implements Expirable {
       );
       return;
     }
-    while (inbox.length > 0 && this.#info.closing === undefined) {
+    while (
+      inbox.length > 0 && this.#info.closing === undefined && !this.#settled
+    ) {
       let next;
       try {
         next = codec.decode(inbox.bytes, inbox.start, inbox.end);
@@ -600,6 +621,12 @@ export class Session implements Expirable {
     const { clock, counters, onError } = this.#context;
     let status: RequestEvent["status"] = "ok";
     let payload;
+    if (this.#settled) {
+      // The handler had its own connection closed.
+      pending.catch(() => {});
+      counters.finished("abandoned", 1);
+      return;
+    }
     this.#pending = true;
     try {
       payload = this.#payload(await this.#wait(pending));
@@ -619,6 +646,8 @@ export class Session implements Expirable {
         }
       }
     }
+    // A listener may have had it closed meanwhile.
+    if (this.#settled) return;
     if (status === "timeout") {
       this.#info.closing = "request_timeout";
       this.#info.abort();
@@ -800,16 +829,25 @@ export class Session implements Expirable {
     const { clock } = this.#context;
     // An event loop that was held up runs its timers before it looks at its
     // sockets; the second timer comes after such a look.
+    const { received } = this.connection;
     this.#cancelLastCall ??= clock.after(LAST_CALL, () => {
-      this.#cancelLastCall = clock.after(ONE_TURN, () => this.#lastCalled());
+      this.#cancelLastCall = clock.after(
+        ONE_TURN,
+        () => this.#lastCalled(received),
+      );
     });
   }
 
-  #lastCalled(): void {
+  /** @param before The bytes received when the call was made. */
+  #lastCalled(before: number): void {
     this.#cancelLastCall = undefined;
-    const { inbox, eof } = this.connection;
+    const { inbox, eof, received } = this.connection;
     // A frame under way is in flight too; `forced` may end it.
     if (this.#phase !== "reading" || inbox.length > 0 || eof) return;
+    // Where a read does not tell, as with TLS, what comes in may not be all.
+    if (received > before && this.#context.clock.now() < this.#drainingUntil) {
+      return this.#lastCall();
+    }
     this.#end("shutdown");
     this.#linger().catch(() => this.connection.close());
   }

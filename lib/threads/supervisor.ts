@@ -157,7 +157,9 @@ interface Thread {
   /** What it was asked and has not answered. */
   readonly calls: Map<number, (value: never) => void>;
   /** Ends the wait for it to be bound. */
-  readonly bound: PromiseWithResolvers<Deno.NetAddr>;
+  readonly bound: PromiseWithResolvers<void>;
+  /** Whether it is. */
+  accepts: boolean;
 }
 
 class Supervisor implements ThreadedServer {
@@ -240,7 +242,8 @@ class Supervisor implements ThreadedServer {
 
   /** Ready is who has a thread that accepts, and is to go on with that. */
   get ready(): boolean {
-    return this.#stage === "serving" && this.#threads.size > 0;
+    return this.#stage === "serving" &&
+      this.#threads.values().some(({ accepts }) => accepts);
   }
 
   get draining(): boolean {
@@ -297,7 +300,7 @@ class Supervisor implements ThreadedServer {
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
-      this.addr = await this.#spawn(0, this.#options.port).bound.promise;
+      await this.#spawn(0, this.#options.port).bound.promise;
       const others = Array.from(
         { length: this.threads - 1 },
         (_, i) => this.#spawn(i + 1, this.addr.port).bound.promise,
@@ -311,6 +314,7 @@ class Supervisor implements ThreadedServer {
       this.#options.onListen?.(this.addr);
     } catch (error) {
       this.#stage = "ended";
+      for (const cancel of this.#replacing.values()) cancel();
       for (const { worker } of this.#threads.values()) worker.terminate();
       throw error;
     }
@@ -390,6 +394,7 @@ class Supervisor implements ThreadedServer {
       entered: new Map(),
       calls: new Map(),
       bound: Promise.withResolvers(),
+      accepts: false,
     };
     // Nobody may be waiting when a replacement fails.
     thread.bound.promise.catch(() => {});
@@ -423,7 +428,9 @@ class Supervisor implements ThreadedServer {
   #heard(thread: Thread, report: Report): void {
     switch (report.type) {
       case "listening":
-        thread.bound.resolve(report.addr);
+        this.addr = report.addr;
+        thread.accepts = true;
+        thread.bound.resolve();
         // It was started before the drain began, and has not heard of it.
         if (this.#stage === "draining") {
           this.#tell(thread, { type: "shutdown" });
@@ -465,12 +472,12 @@ class Supervisor implements ThreadedServer {
   /** A thread is gone: settles what it leaves behind, and replaces it. */
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
-    if (this.#threads.get(index) !== thread) return;
+    if (this.#threads.get(index) !== thread || this.#stage === "ended") return;
     this.#bury(thread);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
-    if (this.#stage === "starting") return thread.bound.reject(error);
     thread.bound.reject(error);
+    if (this.#stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
     const retryIn = this.#stage === "draining"
       ? undefined

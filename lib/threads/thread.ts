@@ -125,7 +125,8 @@ function forward(event: ServerEvent): void {
   } catch {
     // Anything may be thrown, also what cannot be sent.
     const { error } = event as { error?: unknown };
-    const sent = { ...event, error: new Error(String(error)) } as ServerEvent;
+    const { message } = sendable(error);
+    const sent = { ...event, error: new Error(message) } as ServerEvent;
     scope.postMessage({ type: "event", event: sent });
   }
 }
