@@ -1,6 +1,8 @@
 // The admin port of the program: its flags, the order in which things are
 // bound and end, and what Prometheus' own tool says of its metrics.
 
+import { parseFlags, UsageError } from "../lib/cli/flags.ts";
+import { serverFlags } from "../lib/cli/server_flags.ts";
 import { Peer } from "./_fixtures.ts";
 import {
   run,
@@ -13,7 +15,7 @@ import {
 } from "./_programs.ts";
 import { Folder, permissions } from "./_socket_files.ts";
 // @ts-types="../lib/std_types/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 
 const TOKEN = "0123456789abcdef";
 const ADMIN = ["--admin", "127.0.0.1:0"];
@@ -217,6 +219,22 @@ function testSocket(
     await fn(way, folder);
   });
 }
+
+Deno.test("server takes a path for --admin if it can listen there", () => {
+  const parse = (place: string) =>
+    parseFlags(serverFlags, ["--admin", place], () => undefined).flags.admin;
+  assertEquals(parse("unix:/run/a.sock"), { path: "/run/a.sock" });
+  // Relative ones, even such as look like a port.
+  assertEquals(parse("unix:9090"), { path: "9090" });
+  assertEquals(parse("[::1]:9090"), { hostname: "::1", port: 9090 });
+  for (const path of ["", "/" + "x".repeat(107), "/a\0b"]) {
+    assertThrows(
+      () => parse(`unix:${path}`),
+      UsageError,
+      "or unix:PATH with a path of at most",
+    );
+  }
+});
 
 testSocket(
   "server has its admin port at a path, and removes that at the end",
