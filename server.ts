@@ -16,12 +16,13 @@ import {
   serveOptionsOf,
   serverFlags,
 } from "./lib/cli/server_flags.ts";
-import type { Place } from "./lib/cli/values.ts";
+import { formatPlace, type Place } from "./lib/cli/values.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import { logListeners } from "./lib/log.ts";
 import { loadTelemetry } from "./lib/otel.ts";
 import { type ParleyServer, serve } from "./lib/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
+import { removeStaleSocket } from "./lib/unix.ts";
 import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
@@ -59,6 +60,10 @@ async function main(): Promise<void> {
     drainTimeout: flags["drain-timeout"],
   });
   const exportNumbers = await loadTelemetry();
+  const adminPath = flags.admin && "path" in flags.admin
+    ? flags.admin.path
+    : "";
+  const sockets = [adminPath, flags.unix].filter((path) => path !== "");
 
   let server: Server;
   let files: ServerFiles;
@@ -67,7 +72,16 @@ async function main(): Promise<void> {
   try {
     // Before anything is bound: from then on no turn of the event loop may
     // pass until the permissions are gone.
-    files = await openFiles(flags);
+    if (adminPath) {
+      await removeStaleSocket(adminPath)
+        .catch((error) => failAdmin({ path: adminPath }, error));
+    }
+    if (flags.unix) await removeStaleSocket(flags.unix);
+    files = await openFiles({
+      cert: flags["tls-cert"],
+      key: flags["tls-key"],
+      sockets,
+    });
     const pair = await files.readPair?.().catch((error) =>
       fail(error.message, 1)
     );
@@ -79,13 +93,14 @@ async function main(): Promise<void> {
         ...told,
         drain: (event: Parameters<NonNullable<typeof told.drain>>[0]) => {
           // The listener is closed: nobody connects by that name any more.
-          removeSocket(files, log);
+          removeSockets([flags.unix], files, log);
           told.drain?.(event);
         },
       },
     };
     // First, so that whoever asks whether this server is ready asks this one.
     admin = flags.admin && serveAdminAt(flags.admin, flags);
+    if (adminPath) files.bound(adminPath);
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
       : await serveThreads({
@@ -96,8 +111,10 @@ async function main(): Promise<void> {
         permissions: { ...nothing, net: true },
         confine: true,
       });
-    files.bound();
+    if (flags.unix) files.bound(flags.unix);
   } catch (error) {
+    // Its socket's file goes at once, before the process does.
+    admin?.close();
     const place = flags.unix || formatHostPort(flags.hostname, flags.port);
     const reason = flags.unix ? whyNotUnix(error) : whyNotBound(error);
     fail(`cannot listen on ${place}: ${reason}`, 1);
@@ -106,7 +123,7 @@ async function main(): Promise<void> {
   exportNumbers?.(server);
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) log.logger.warn(warning);
-  onSignals(server, () => removeSocket(files, log));
+  onSignals(server, () => removeSockets(sockets, files, log));
   onHangup(server, files, log);
   confine(flags.threads);
   console.log(
@@ -115,7 +132,11 @@ async function main(): Promise<void> {
       `${secured ? ", TLS" : ""})`,
   );
   if (admin !== undefined) {
-    console.log(`admin on http://${formatAddr(admin.addr)}`);
+    const { addr } = admin;
+    const place = "path" in addr
+      ? formatPlace(addr)
+      : `http://${formatAddr(addr)}`;
+    console.log(`admin on ${place}`);
   }
   console.log("ready to accept connections");
   log.logger.info("ready", {
@@ -127,7 +148,7 @@ async function main(): Promise<void> {
   });
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
-  await removeSocket(files, log);
+  await removeSockets(sockets, files, log);
   await admin?.finished;
   await log.flush();
   Deno.exit(code);
@@ -141,13 +162,15 @@ function serveAdminAt(
   try {
     return serveAdmin({ ...place, token, handler: flags.handler });
   } catch (error) {
-    const { hostname, port } = place;
-    fail(
-      `cannot listen on ${formatHostPort(hostname, port)} for --admin: ` +
-        whyNotBound(error, adminFlags),
-      1,
-    );
+    failAdmin(place, error);
   }
+}
+
+function failAdmin(place: Place, error: unknown): never {
+  const reason = "path" in place
+    ? whyNotUnix(error, "--admin")
+    : whyNotBound(error, adminFlags);
+  fail(`cannot listen on ${formatPlace(place)} for --admin: ${reason}`, 1);
 }
 
 function readFlags() {
@@ -212,15 +235,19 @@ function onHangup(
   });
 }
 
-async function removeSocket(
+async function removeSockets(
+  paths: readonly string[],
   files: ServerFiles,
   { logger }: Log,
 ): Promise<void> {
-  try {
-    await files.removeSocket();
-  } catch (error) {
-    logger.error("socket not removed", { error: (error as Error).message });
-  }
+  await Promise.all(paths.map(async (path) => {
+    try {
+      await files.removeSocket(path);
+    } catch (error) {
+      const { message } = error as Error;
+      logger.error("socket not removed", { path, error: message });
+    }
+  }));
 }
 
 function atTerminal(): boolean {

@@ -71,21 +71,47 @@ export function isListenPath(path: unknown): path is string {
     byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
 }
 
+/** The file of a socket that this program has bound. */
+export class SocketFile {
+  /** Where it is. */
+  readonly addr: Deno.UnixAddr;
+  readonly #id: FileId;
+
+  /** @param path Where it is. */
+  constructor(path: string) {
+    this.addr = unixAddr(path);
+    this.#id = fileId(path);
+  }
+
+  /**
+   * Removes the file, if it is still this socket's. Call it before the socket
+   * is closed: while that is open nobody else takes the path for free.
+   */
+  remove(): void {
+    try {
+      removeFile(this.addr.path, this.#id);
+    } catch {
+      // A program that has given its permissions up removes the file itself,
+      // and one that is left is found stale by the next.
+    }
+  }
+}
+
 /** A listener at a path; it has what `Deno.Listener` has. */
 export class UnixListener {
   /** The socket's path. */
   readonly addr: Deno.UnixAddr;
   readonly #listener: Deno.UnixListener;
-  readonly #file: FileId;
+  readonly #file: SocketFile;
 
   /**
    * @param listener The listener, wherever it was bound.
-   * @param path Where its file is.
+   * @param file Its file.
    */
-  constructor(listener: Deno.UnixListener, path: string) {
+  constructor(listener: Deno.UnixListener, file: SocketFile) {
     this.#listener = listener;
-    this.addr = unixAddr(path);
-    this.#file = fileId(path);
+    this.addr = file.addr;
+    this.#file = file;
   }
 
   /** The next connection. */
@@ -94,17 +120,9 @@ export class UnixListener {
     return named(conn, this.addr, unixAddr(conn.remoteAddr.path));
   }
 
-  /**
-   * Removes the file, if it is still this listener's, and closes. In this
-   * order: while the listener is open nobody else takes the path for free.
-   */
+  /** Removes the file, if it is still this listener's, and closes. */
   close(): void {
-    try {
-      removeFile(this.addr.path, this.#file);
-    } catch {
-      // A program that has given its permissions up removes the file itself,
-      // and one that is left is found stale by the next.
-    }
+    this.#file.remove();
     this.#listener.close();
   }
 
@@ -126,18 +144,40 @@ export class UnixListener {
  * @throws {OptionError} There is something else at the path.
  * @throws {Deno.errors.NotFound} There is no such folder.
  */
-export function listenUnix({ path, mode }: UnixPlace): UnixListener {
+export function listenUnix(place: UnixPlace): UnixListener {
+  const { bound, file } = bindUnix(
+    place,
+    (path) => Deno.listen({ transport: "unix", path }),
+    (listener) => listener.close(),
+  );
+  return new UnixListener(bound, file);
+}
+
+/**
+ * Binds whatever listens by itself, and puts its socket in place.
+ *
+ * @param place Where its file is to be, and with which permissions.
+ * @param bind Binds the path that it is given, at once.
+ * @param close Undoes that, where the socket does not get its place.
+ * @returns What `bind` has returned, and the socket's file.
+ * @throws {Error} As for {@linkcode listenUnix}.
+ */
+export function bindUnix<Bound>(
+  { path, mode }: UnixPlace,
+  bind: (path: string) => Bound,
+  close: (bound: Bound) => void,
+): { bound: Bound; file: SocketFile } {
   const folder = join(dirname(path), `.${crypto.randomUUID().slice(0, 6)}`);
   Deno.mkdirSync(folder, { mode: 0o700 });
   try {
-    const bound = join(folder, "s");
-    const listener = Deno.listen({ transport: "unix", path: bound });
+    const socket = join(folder, "s");
+    const bound = bind(socket);
     try {
-      Deno.chmodSync(bound, mode);
-      Deno.linkSync(bound, path);
-      return new UnixListener(listener, path);
+      Deno.chmodSync(socket, mode);
+      Deno.linkSync(socket, path);
+      return { bound, file: new SocketFile(path) };
     } catch (error) {
-      listener.close();
+      close(bound);
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
       if (socketAt(path) === undefined) {
         throw new OptionError("path", path, "a Unix socket there, or nothing");

@@ -268,7 +268,7 @@ export class RunningServer extends Running {
         /listening on \[?([^\]]+)\]?:(\d+) /.exec(server.listening) ?? [];
       server.addr = { transport: "tcp", hostname, port: Number(port) };
       let line = await server.stdout.next();
-      server.admin = /^admin on (http:.*)$/.exec(line)?.[1];
+      server.admin = /^admin on ((?:http|unix):.*)$/.exec(line)?.[1];
       if (server.admin !== undefined) line = await server.stdout.next();
       assertMatch(line, /ready/);
     } catch (error) {

@@ -11,6 +11,8 @@ import { Counters } from "../lib/metrics.ts";
 import type { ServeOptions } from "../lib/options.ts";
 import { VERSION } from "../lib/version.ts";
 import { FakeClock, Peer, serveTest, turnOfLoop } from "./_fixtures.ts";
+import { testWithTools } from "./_programs.ts";
+import { Folder, leaveStale, permissions } from "./_socket_files.ts";
 // @ts-types="../lib/std_types/assert.d.ts"
 import {
   assert,
@@ -550,4 +552,99 @@ Deno.test("serveAdmin throws where the port is taken", async () => {
   await using admin = serveAdmin({ port: 0 });
   const { port } = admin.addr as Deno.NetAddr;
   assertThrows(() => serveAdmin({ port }), Deno.errors.AddrInUse);
+});
+
+// ------------------------------------------------------------ Unix sockets
+
+/** Asks for a path by HTTP as it is written, whatever the head says of a host. */
+async function askAt(
+  path: string,
+  request: string,
+  ...head: string[]
+): Promise<[status: string, body: string]> {
+  const conn = await Deno.connect({ transport: "unix", path });
+  const lines = [`${request} HTTP/1.1`, ...head, "connection: close", "", ""];
+  await conn.write(new TextEncoder().encode(lines.join("\r\n")));
+  const answer = await new Response(conn.readable).text();
+  const end = answer.indexOf("\r\n\r\n");
+  return [answer.split(" ")[1], answer.slice(end + 4)];
+}
+
+testWithTools(
+  "serveAdmin listens at a path, whatever host is asked for",
+  [],
+  async () => {
+    await using folder = await Folder.make();
+    const { path } = folder;
+    const test = serveTest((request) => request, {});
+    const admin = serveAdmin({ path, token: TOKEN }, test.server);
+    assertEquals(admin.addr, { transport: "unix", path });
+    assertEquals([folder.files, permissions(path)], [["s.sock"], "600"]);
+    for (const host of ["localhost", "evil.example", "evil.example:80", ""]) {
+      const [status, body] = await askAt(
+        path,
+        "GET /stats.json",
+        `host: ${host}`,
+      );
+      assertEquals(status, "200", host);
+      assertEquals(JSON.parse(body).ready, true, host);
+    }
+    assertEquals(await askAt(path, "GET /livez", "host: x"), ["200", "ok\n"]);
+    // Whoever gets as far as here still needs the token to act.
+    const [refused] = await askAt(path, "POST /drain", "host: x");
+    assertEquals(refused, "401");
+    const [accepted] = await askAt(
+      path,
+      "POST /drain",
+      "host: x",
+      `authorization: Bearer ${TOKEN}`,
+    );
+    assertEquals(accepted, "202");
+    await test.server.finished;
+    await admin.finished;
+    assertEquals(folder.files, []);
+  },
+);
+
+testWithTools("serveAdmin leaves what is at the path already", [], async () => {
+  await using folder = await Folder.make();
+  const { path } = folder;
+  const { AddrInUse, NotFound } = Deno.errors;
+  {
+    await using _first = serveAdmin({ path });
+    assertThrows(() => serveAdmin({ path }), AddrInUse, path);
+    assertEquals((await askAt(path, "GET /livez", "host: x"))[0], "200");
+  }
+  leaveStale(path);
+  assertThrows(() => serveAdmin({ path }), AddrInUse, path);
+  await Deno.remove(path);
+  await Deno.writeTextFile(path, "precious");
+  assertThrows(() => serveAdmin({ path }), OptionError, path);
+  assertEquals(await Deno.readTextFile(path), "precious");
+  assertEquals(folder.files, ["s.sock"]);
+  assertThrows(() => serveAdmin({ path: `${folder.name}/none/s` }), NotFound);
+});
+
+testWithTools("serveAdmin removes its own file only", [], async () => {
+  await using folder = await Folder.make();
+  const { path } = folder;
+  const first = serveAdmin({ path });
+  await Deno.remove(path);
+  await using _second = serveAdmin({ path });
+  await first.close();
+  assertEquals((await askAt(path, "GET /livez", "host: x"))[0], "200");
+});
+
+Deno.test("serveAdmin refuses a path that can be none, or an address beside it", () => {
+  for (const path of ["", "\0abstract", "/" + "x".repeat(107)]) {
+    assertThrows(() => serveAdmin({ path }), OptionError, "path");
+  }
+  for (const beside of [{ hostname: "127.0.0.1" }, { port: 0 }]) {
+    const error = assertThrows(
+      () => serveAdmin({ path: "/nowhere/s", ...beside }),
+      OptionError,
+      "expected no such option beside path",
+    );
+    assertEquals([error.option], Object.keys(beside));
+  }
 });

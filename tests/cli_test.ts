@@ -122,6 +122,7 @@ const badServerValues: [string, string, string][] = [
   ["admin", "::1:9090", "[IPV6]:PORT"],
   ["admin", "[127.0.0.1]:9090", "[IPV6]:PORT"],
   ["admin", "http://127.0.0.1:9090", "HOST:PORT"],
+  ["admin", "unix:", "unix:PATH with a path of at most"],
   ["log-format", "xml", "auto, json, pretty"],
   ["log-level", "warning", "debug, info, warn, error"],
 ];

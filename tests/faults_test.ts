@@ -258,7 +258,7 @@ for (const kind of ["tcp", "unix"] as const) {
           unix: () => Deno.connect({ transport: "unix", path }),
         };
         const keeper = ${kind === "unix"} &&
-          await openKeeper({ read: [], socket: path });
+          await openKeeper({ read: [], sockets: [path] });
         const server = serve(${JSON.stringify(options)}, async (request) => {
           try {
             await tries[new TextDecoder().decode(request)]();

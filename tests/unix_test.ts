@@ -25,6 +25,7 @@ import {
   testWithTools,
   type Way,
 } from "./_programs.ts";
+import { Folder, leaveStale, permissions } from "./_socket_files.ts";
 // @ts-types="../lib/std_types/assert.d.ts"
 import {
   assert,
@@ -33,30 +34,6 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-
-/** A folder of the test's own; `path` is where a socket may be. */
-class Folder implements AsyncDisposable {
-  readonly name: string;
-  readonly path: string;
-
-  private constructor(name: string) {
-    this.name = name;
-    this.path = `${name}/s.sock`;
-  }
-
-  static async make(): Promise<Folder> {
-    return new Folder(await Deno.makeTempDir());
-  }
-
-  /** What is in it. */
-  get files(): string[] {
-    return [...Deno.readDirSync(this.name)].map(({ name }) => name);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.name, { recursive: true });
-  }
-}
 
 /** Registers a test that has a folder. */
 function testFiles(
@@ -102,18 +79,6 @@ async function startAt(
 async function ping(path: string): Promise<string> {
   await using client = await connect({ path });
   return text(await client.request("PING"));
-}
-
-/** Leaves a socket's file behind, as a server that is killed does. */
-function leaveStale(path: string): void {
-  const listener = Deno.listen({ transport: "unix", path: `${path}.bound` });
-  // Deno removes the path that it has bound.
-  Deno.renameSync(`${path}.bound`, path);
-  listener.close();
-}
-
-function permissions(path: string): string {
-  return ((Deno.lstatSync(path).mode ?? 0) & 0o7777).toString(8);
 }
 
 // ------------------------------------------------------------- the library
@@ -390,9 +355,9 @@ testFiles(
     await Deno.remove(mine);
     await assertRejects(() => keeper.readText(mine), Error, "No such file");
     await assertRejects(
-      () => keeper.removeSocket(fileId(other)),
+      () => keeper.removeSocket(other, fileId(other)),
       Error,
-      "no socket",
+      "read access",
     );
   },
 );
@@ -401,14 +366,14 @@ testFiles("keeper removes the one file that is meant", async (folder) => {
   const { path } = folder;
   leaveStale(path);
   const first = fileId(path);
-  using keeper = await openKeeper({ read: [], socket: path });
+  using keeper = await openKeeper({ read: [], sockets: [path] });
   await Deno.remove(path);
   // There is nothing to remove, and nothing to say.
-  await keeper.removeSocket(first);
+  await keeper.removeSocket(path, first);
   leaveStale(path);
-  await keeper.removeSocket(first);
+  await keeper.removeSocket(path, first);
   assertEquals(folder.files, ["s.sock"]);
-  await keeper.removeSocket(fileId(path));
+  await keeper.removeSocket(path, fileId(path));
   assertEquals(folder.files, []);
 });
 

@@ -12,7 +12,7 @@
  * | `POST /connections/ID/close` | closes a connection now |
  *
  * Those who ask for more than health and metrics must name the port by an
- * address; those who act must have the token.
+ * address, unless they come by a Unix socket; those who act must have the token.
  *
  * @module
  */
@@ -20,6 +20,12 @@
 import { type Clock, systemClock } from "../clock.ts";
 import { OptionError } from "../errors.ts";
 import { checkNumber } from "../options.ts";
+import {
+  bindUnix,
+  isListenPath,
+  LISTEN_PATH_FORM,
+  type SocketFile,
+} from "../unix.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import { assets } from "./page.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "./prometheus.ts";
@@ -41,6 +47,12 @@ export interface AdminOptions {
    */
   port?: number;
   /**
+   * The path of a Unix socket to listen on, in place of an address and a port.
+   * Its file has the permissions 0600; it must not be there yet, and is removed
+   * at the end. See {@linkcode removeStaleSocket}.
+   */
+  path?: string;
+  /**
    * What the actions ask for, behind `Authorization: Bearer`: 16 or more
    * letters, digits and `-._~+/`. Without it they are refused to all.
    */
@@ -55,7 +67,7 @@ export interface AdminOptions {
 
 /** A running admin port. */
 export interface AdminServer extends AsyncDisposable {
-  /** The bound address, with the real port where 0 was asked for. */
+  /** The bound address, with the real port where 0 was asked for, or path. */
   readonly addr: Deno.Addr;
   /** Resolves when the port is closed, and so are its connections. */
   readonly finished: Promise<void>;
@@ -80,6 +92,9 @@ export interface AdminServer extends AsyncDisposable {
  * milliseconds: that of `POST /drain` is one whenever no client is connected.
  */
 const LAST_ANSWERS = 100;
+
+/** The permissions of a Unix socket's file: operators are of one user. */
+const UNIX_MODE = 0o600;
 
 /** All answers have these: nothing is kept, guessed, framed or loaded. */
 const SECURITY_HEADERS = {
@@ -109,8 +124,10 @@ interface Answer {
  * @param source The server.
  * @returns The port, bound already.
  * @throws {OptionError} An option has a value that is not allowed.
- * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {OptionError} There is a file at the path that is no socket.
+ * @throws {Deno.errors.AddrInUse} The port or the path is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ * @throws {Deno.errors.NotFound} There is no folder for the path.
  *
  * @example
  * ```ts
@@ -142,7 +159,16 @@ export function start(
   options: AdminOptions,
   clock: Clock = systemClock,
 ): AdminServer {
-  const { hostname = "127.0.0.1", port = 9090, token } = options;
+  const { hostname = "127.0.0.1", port = 9090, path, token } = options;
+  if (path !== undefined) {
+    if (!isListenPath(path)) {
+      throw new OptionError("path", path, LISTEN_PATH_FORM);
+    }
+    for (const name of ["hostname", "port"] as const) {
+      if (options[name] === undefined) continue;
+      throw new OptionError(name, options[name], "no such option beside path");
+    }
+  }
   if (typeof hostname !== "string" || hostname === "") {
     throw new OptionError("hostname", hostname, "an address or a host name");
   }
@@ -154,35 +180,44 @@ export function start(
   return new Admin({ handler: "custom", ...options, hostname, port }, clock);
 }
 
+/** The options, checked and complete. */
+interface CheckedOptions extends AdminOptions {
+  readonly hostname: string;
+  readonly port: number;
+  readonly handler: string;
+}
+
 class Admin implements AdminServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
-  readonly #options: AdminOptions & { hostname: string; handler: string };
+  readonly #options: CheckedOptions;
   readonly #clock: Clock;
   readonly #http: Deno.HttpServer;
+  /** The Unix socket's, if it is one. */
+  readonly #file: SocketFile | undefined;
   readonly #abort = new AbortController();
   /** The answers that are not out. */
   readonly #answering = new Set<Promise<void>>();
   #source: AdminSource | undefined;
   #closing = false;
 
-  constructor(
-    options: AdminOptions & { hostname: string; port: number; handler: string },
-    clock: Clock,
-  ) {
+  constructor(options: CheckedOptions, clock: Clock) {
     this.#options = options;
     this.#clock = clock;
-    this.#http = Deno.serve({
-      hostname: options.hostname,
-      port: options.port,
-      signal: this.#abort.signal,
-      // Deno prints the address otherwise.
-      onListen() {},
-      // A failure of this port is none of the program's, and not for the peer.
-      onError: () => responseOf({ status: 500, body: "internal error\n" }),
-    }, (request, info) => this.#serve(request, info));
+    const { hostname, port, path } = options;
+    if (path === undefined) {
+      this.#http = this.#listen({ hostname, port });
+    } else {
+      const { bound, file } = bindUnix(
+        { path, mode: UNIX_MODE },
+        (path) => this.#listen({ path }),
+        () => this.#abort.abort(),
+      );
+      this.#http = bound;
+      this.#file = file;
+    }
     this.#http.unref();
-    this.addr = this.#http.addr;
+    this.addr = this.#file?.addr ?? this.#http.addr;
     this.finished = this.#http.finished;
   }
 
@@ -195,6 +230,7 @@ class Admin implements AdminServer {
   close(): Promise<void> {
     if (!this.#closing) {
       this.#closing = true;
+      this.#file?.remove();
       // Its end is waited for, by a process that may have nothing else to do.
       this.#http.ref();
       this.#end();
@@ -204,6 +240,23 @@ class Admin implements AdminServer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  #listen(
+    place: { hostname: string; port: number } | { path: string },
+  ): Deno.HttpServer<Deno.Addr> {
+    return Deno.serve(
+      {
+        ...place,
+        signal: this.#abort.signal,
+        // Deno prints the address otherwise.
+        onListen() {},
+        // A failure of this port is none of the program's, and not for the peer.
+        onError: () => responseOf({ status: 500, body: "internal error\n" }),
+      },
+      (request: Request, info: Deno.ServeHandlerInfo) =>
+        this.#serve(request, info),
+    );
   }
 
   /** Deno's own graceful end cannot be cut short once it has begun. */
@@ -241,7 +294,8 @@ class Admin implements AdminServer {
           body: prometheusText(source),
         }));
     }
-    if (!namesUs(request, this.#options.hostname)) {
+    // No web page reaches a Unix socket, whatever it has its name resolved to.
+    if (this.#file === undefined && !namesUs(request, this.#options.hostname)) {
       return {
         status: 421,
         body: "use an IP address or localhost in place of the host's name\n",

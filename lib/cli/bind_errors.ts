@@ -56,21 +56,25 @@ export function whyNotBound(
  * Says why a Unix socket cannot be bound.
  *
  * @param error What the runtime threw.
+ * @param flag The flag that says where to listen.
  */
-export function whyNotUnix(error: unknown): string {
+export function whyNotUnix(
+  error: unknown,
+  flag: "--unix" | "--admin" = "--unix",
+): string {
   if (error instanceof Deno.errors.AddrInUse) {
-    return "the socket is in use (--unix takes another path)";
+    return `the socket is in use (${flag} takes another path)`;
   }
   if (error instanceof OptionError) {
-    return "what is there is no socket, and is left alone (--unix takes another path)";
+    return `what is there is no socket, and is left alone (${flag} takes another path)`;
   }
   if (error instanceof Deno.errors.NotFound) {
-    return "there is no such folder (--unix takes a path in one that is there)";
+    return `there is no such folder (${flag} takes a path in one that is there)`;
   }
   if (error instanceof Deno.errors.PermissionDenied) {
-    return "this user may not write to the folder (--unix takes another path)";
+    return `this user may not write to the folder (${flag} takes another path)`;
   }
-  return `${messageOf(error)} (--unix says where to listen)`;
+  return `${messageOf(error)} (${flag} says where to listen)`;
 }
 
 function messageOf(error: unknown): string {

@@ -1,6 +1,6 @@
 /**
- * The keeper: a worker that may read a few files and remove one socket, and
- * nothing else. A program that has one gives its own permissions up, so that no
+ * The keeper: a worker that may read a few files and remove a few sockets,
+ * and nothing else. A program that has one gives its own permissions up, so that no
  * handler opens a file; what still has to be read or removed later is asked of
  * the keeper.
  *
@@ -18,8 +18,8 @@ import type { KeeperReply, KeeperRequest } from "./keeper_worker.ts";
 export interface KeeperOptions {
   /** The files that it may read. */
   read: readonly string[];
-  /** The path of the Unix socket that it may remove. */
-  socket?: string;
+  /** The paths of the Unix sockets that it may remove. */
+  sockets?: readonly string[];
 }
 
 /** See the module's text. Disposing ends the worker. */
@@ -31,11 +31,12 @@ export interface Keeper extends Disposable {
    */
   readText(path: string): Promise<string>;
   /**
-   * Removes the file at `socket`, if it is still the one that is meant.
+   * Removes the file of a socket, if it is still the one that is meant.
    *
+   * @param path One of `sockets`, as it was given.
    * @param file The file of the socket, of {@linkcode fileId}.
    */
-  removeSocket(file: FileId): Promise<void>;
+  removeSocket(path: string, file: FileId): Promise<void>;
 }
 
 /**
@@ -55,16 +56,15 @@ export interface Keeper extends Disposable {
  * ```
  */
 export async function openKeeper(
-  { read, socket }: KeeperOptions,
+  { read, sockets = [] }: KeeperOptions,
 ): Promise<Keeper> {
-  const write = socket === undefined ? [] : [socket];
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
     name: "keeper",
     deno: {
       permissions: {
-        read: [...read, ...write],
-        write,
+        read: [...read, ...sockets],
+        write: [...sockets],
         env: false,
         ffi: false,
         import: false,
@@ -74,7 +74,7 @@ export async function openKeeper(
       },
     },
   });
-  const keeper = new WorkerKeeper(worker, socket);
+  const keeper = new WorkerKeeper(worker);
   await keeper.ready;
   return keeper;
 }
@@ -83,15 +83,13 @@ class WorkerKeeper implements Keeper {
   /** Resolves when the worker is there. */
   readonly ready: Promise<unknown>;
   readonly #worker: Worker;
-  readonly #socket: string | undefined;
   readonly #waiting = new Map<number, PromiseWithResolvers<KeeperReply>>();
   #ids = 0;
   /** Why there is no worker any more. */
   #failure: Error | undefined;
 
-  constructor(worker: Worker, socket: string | undefined) {
+  constructor(worker: Worker) {
     this.#worker = worker;
-    this.#socket = socket;
     this.ready = this.#wait(0);
     worker.onmessage = ({ data }: MessageEvent<KeeperReply>) => {
       this.#waiting.get(data.id)?.resolve(data);
@@ -108,10 +106,8 @@ class WorkerKeeper implements Keeper {
     return await this.#ask((id) => ({ id, readText: path })) ?? "";
   }
 
-  async removeSocket(file: FileId): Promise<void> {
-    const remove = this.#socket;
-    if (remove === undefined) throw new Error("The keeper has no socket");
-    await this.#ask((id) => ({ id, remove, file }));
+  async removeSocket(path: string, file: FileId): Promise<void> {
+    await this.#ask((id) => ({ id, remove: path, file }));
   }
 
   [Symbol.dispose](): void {

@@ -1,62 +1,71 @@
 /**
- * The files of a `server`: its certificate, and that of its Unix socket. Once
+ * The files of a `server`: its certificate, and those of its Unix sockets. Once
  * it is bound, only the keeper may touch them.
  *
  * @module
  */
 
 import type { TlsKeyPair } from "../pem.ts";
-import { fileId, removeStaleSocket } from "../unix.ts";
+import { type FileId, fileId } from "../unix.ts";
 import { openKeeper } from "./keeper.ts";
 import { readKeyPair } from "./tls_files.ts";
 
-/** The flags that name files; empty for none. */
-export interface FileFlags {
-  readonly "tls-cert": string;
-  readonly "tls-key": string;
-  readonly unix: string;
+/** What there is to keep. */
+export interface FilePlaces {
+  /** The files of the certificate and its key; empty for none. */
+  readonly cert: string;
+  readonly key: string;
+  /** The paths of the Unix sockets. */
+  readonly sockets: readonly string[];
 }
 
 /** See the module's text. */
 export interface ServerFiles {
   /** The certificate, as it is now; nothing without one. */
   readonly readPair: (() => Promise<TlsKeyPair>) | undefined;
-  /** Call it when the socket is bound, so that its file is known. */
-  bound(): void;
   /**
-   * Removes the socket's file, if it is still the one that was bound. It is
-   * done once, however often it is asked for.
+   * Call it when a socket is bound, so that its file is known.
+   *
+   * @param path One of `sockets`.
    */
-  removeSocket(): Promise<void>;
+  bound(path: string): void;
+  /**
+   * Removes a socket's file, if it is still the one that was bound. It is done
+   * once, however often it is asked for; what was not bound is left alone.
+   *
+   * @param path One of `sockets`.
+   */
+  removeSocket(path: string): Promise<void>;
 }
 
 /**
- * Clears the way for the socket, and starts the keeper if there is anything to
- * keep. From then on the program's own permissions can be given up.
+ * Starts the keeper if there is anything to keep. From then on the program's
+ * own permissions can be given up.
  *
- * @param flags Which files there are.
- * @throws {OptionError} What is at the socket's path is no socket.
- * @throws {Deno.errors.AddrInUse} Somebody listens there.
+ * @param places Which files there are.
  */
-export async function openFiles(flags: FileFlags): Promise<ServerFiles> {
-  const { "tls-cert": cert, "tls-key": key, unix } = flags;
-  if (unix !== "") await removeStaleSocket(unix);
+export async function openFiles(
+  { cert, key, sockets }: FilePlaces,
+): Promise<ServerFiles> {
   const read = cert === "" ? [] : [cert, key];
-  const keeper = read.length === 0 && unix === ""
+  const keeper = read.length === 0 && sockets.length === 0
     ? undefined
-    : await openKeeper({ read, socket: unix || undefined });
-  let file: ReturnType<typeof fileId> | undefined;
-  let removed: Promise<void> | undefined;
+    : await openKeeper({ read, sockets });
+  const files = new Map<string, FileId>();
+  const removed = new Map<string, Promise<void>>();
   return {
     readPair: keeper === undefined || cert === ""
       ? undefined
       : () => readKeyPair({ cert, key }, (path) => keeper.readText(path)),
-    bound() {
-      if (unix !== "") file = fileId(unix);
+    bound(path) {
+      files.set(path, fileId(path));
     },
-    removeSocket() {
+    removeSocket(path) {
+      const file = files.get(path);
       if (keeper === undefined || file === undefined) return Promise.resolve();
-      return removed ??= keeper.removeSocket(file);
+      const removal = removed.get(path) ?? keeper.removeSocket(path, file);
+      removed.set(path, removal);
+      return removal;
     },
   };
 }

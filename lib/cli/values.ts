@@ -7,8 +7,10 @@
 import { isIPv6 } from "node:net";
 
 import { isToken, TOKEN_FORM } from "../admin/access.ts";
+import { formatHostPort } from "../address.ts";
 import { CIDR_FORM, CidrError, parseCidrList } from "../cidr.ts";
 import { ranges } from "../options.ts";
+import { isListenPath, LISTEN_PATH_FORM } from "../unix.ts";
 import {
   DURATION_FORM,
   parseDuration,
@@ -179,21 +181,39 @@ export function cidrsFlag(
   );
 }
 
-/** An address to listen on. */
-export interface Place {
-  readonly hostname: string;
-  readonly port: number;
+/** What comes before a Unix socket's path where an address may be, too. */
+const UNIX = "unix:";
+
+/** An address or a Unix socket to listen on. */
+export type Place =
+  | { readonly hostname: string; readonly port: number }
+  | { readonly path: string };
+
+/**
+ * Formats a place as the flag takes it.
+ *
+ * @param place The place.
+ */
+export function formatPlace(place: Place): string {
+  return "path" in place
+    ? `${UNIX}${place.path}`
+    : formatHostPort(place.hostname, place.port);
 }
 
-/** A flag that takes an address to listen on, or is off. */
+/** A flag that takes an address or a Unix socket to listen on, or is off. */
 export function placeFlag(
   common: Omit<Common<undefined>, "default" | "shown">,
 ): ValueFlag<Place | undefined> {
   return flag(
-    "HOST:PORT",
-    "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535",
+    "HOST:PORT|unix:PATH",
+    "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
+      `or unix:PATH with ${LISTEN_PATH_FORM}`,
     { ...common, default: undefined, shown: "off" },
     (text) => {
+      if (text.startsWith(UNIX)) {
+        const path = text.slice(UNIX.length);
+        return isListenPath(path) ? { path } : undefined;
+      }
       const [, ipv6, name, digits] =
         /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
       const port = inRange("port", digits === undefined ? undefined : +digits);
