@@ -201,6 +201,9 @@ testThreads("a handler cannot end its thread", async () => {
   assertEquals(await peer.ask("THROW\n", refused), refused);
   const second = await started.events.next("handler_error", 2);
   assertEquals((second.error as Error).message, "[object Object]");
+  assertEquals(await peer.ask("THROW NOTHING\n", refused), refused);
+  const third = await started.events.next("handler_error", 3);
+  assertEquals((third.error as Error).message, "an object that has no text");
   assertEquals(await peer.ask("id\n", "1\n"), "1\n");
 });
 

@@ -20,6 +20,8 @@ serveThread(async (request, info) => {
       break;
     case "THROW":
       throw { what: () => "cannot be sent to another thread" };
+    case "THROW NOTHING":
+      throw Object.assign(Object.create(null), { what: () => "no text" });
     case "WAIT":
       await new Promise((done) => info.signal.addEventListener("abort", done));
       return "";

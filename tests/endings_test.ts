@@ -1,0 +1,251 @@
+/** Connections that end at the moments when it is easiest to miscount them. */
+
+// @ts-types="../lib/std_types/assert.d.ts"
+import { assertEquals } from "@std/assert";
+
+import type { Transport } from "../lib/connection.ts";
+import type { ServeOptions } from "../lib/options.ts";
+import type { RequestInfo } from "../lib/handler.ts";
+import {
+  bytes,
+  Events,
+  FakeListener,
+  Peer,
+  serveTest,
+  settle,
+  turnOfLoop,
+} from "./_fixtures.ts";
+import { ONE, ONE_CA } from "./_certificates.ts";
+import { connect, serve } from "../lib/mod.ts";
+
+/** Everything is as if nobody had ever been there. */
+function assertEmpty({ server, events }: ReturnType<typeof serveTest>): void {
+  assertEquals(server.connections, 0);
+  assertEquals(server.metrics().inFlight, 0);
+  assertEquals(
+    events.of("connection_open").map(({ id }) => id),
+    events.of("connection_close").map(({ id }) => id),
+  );
+}
+
+Deno.test("serve keeps nothing of those it refuses without a word", async () => {
+  await using running = serveTest((request) => request, { deny: "127.0.0.1" });
+  const { server, events } = running;
+  // These are told why, and do not go: there is no room to tell more.
+  const told = await Promise.all(
+    Array.from({ length: 256 }, () => Peer.to(server)),
+  );
+  await events.next("connection_rejected", 256);
+  for (let i = 0; i < 20; i++) {
+    using peer = await Peer.to(server);
+    assertEquals(await peer.rest(), "");
+  }
+  assertEquals(server.metrics().rejected.denied, 276);
+  for (const peer of told) peer[Symbol.dispose]();
+  // A timer that went on would be a leak that the test's own checks find.
+  await server.shutdown();
+});
+
+Deno.test("disconnect as soon as a connection is open ends it as any other", async () => {
+  const events = new Events();
+  const server = serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxConnectionsPerIp: 1,
+    events: {
+      ...events.listeners,
+      connection_open: (event) => {
+        events.listeners.connection_open?.(event);
+        server.disconnect(event.id);
+      },
+    },
+  }, (request) => request);
+  for (let i = 1; i <= 3; i++) {
+    using peer = await Peer.to(server);
+    assertEquals(await peer.rest(), "");
+    assertEquals((await events.next("connection_close", i)).reason, "closed");
+  }
+  assertEquals(events.of("connection_rejected"), []);
+  assertEquals(server.connections, 0);
+  await server.shutdown();
+});
+
+const within: Record<string, {
+  answer: (info: RequestInfo, leave: () => void) => unknown;
+  calls: number;
+}> = {
+  "and replies at once": { answer: (_info, leave) => (leave(), "x"), calls: 1 },
+  "and replies later": {
+    answer: async (_info, leave) => {
+      leave();
+      await settle();
+      return "x";
+    },
+    calls: 1,
+  },
+  "and throws": {
+    answer: (_info, leave) => {
+      leave();
+      throw new Error("gone");
+    },
+    calls: 1,
+  },
+  "and rejects": {
+    answer: async (_info, leave) => {
+      await settle();
+      leave();
+      throw new Error("gone");
+    },
+    calls: 1,
+  },
+};
+
+for (const [how, { answer, calls }] of Object.entries(within)) {
+  Deno.test(`disconnect of a handler's own connection ${how} counts once`, async () => {
+    let called = 0;
+    await using running = serveTest((_request, info) => {
+      called++;
+      return answer(
+        info,
+        () => void running.server.disconnect(info.id),
+      ) as string;
+    });
+    using peer = await Peer.to(running.server);
+    await peer.send("a\nb\nc\n");
+    assertEquals(await peer.rest(), "");
+    await running.events.closed();
+    await settle();
+    assertEquals(called, calls, "what came behind is handled no more");
+    const { requests } = running.server.metrics();
+    assertEquals(Object.values(requests).reduce((a, b) => a + b), calls);
+    assertEmpty(running);
+  });
+}
+
+Deno.test("disconnect from a listener for a handler's error counts once", async () => {
+  const events = new Events();
+  const server = serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    events: {
+      ...events.listeners,
+      handler_error: ({ id }) => void server.disconnect(id),
+    },
+  }, () => {
+    throw new Error("wrong");
+  });
+  using peer = await Peer.to(server);
+  await peer.send("a\n");
+  assertEquals(await peer.rest(), "");
+  await events.closed();
+  await settle();
+  assertEquals(server.metrics().requests.abandoned, 1);
+  assertEquals(server.metrics().inFlight, 0);
+  await server.shutdown();
+});
+
+/** A connection whose one read gives what a test says, when it says so. */
+class FakeTransport implements Transport {
+  readonly localAddr: Deno.Addr = {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: 1,
+  };
+  readonly remoteAddr: Deno.Addr = {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: 2,
+  };
+  readonly asked = Promise.withResolvers<void>();
+  #read: {
+    space: Uint8Array;
+    resolve: (n: number | null) => void;
+    reject: (error: unknown) => void;
+  } | undefined;
+  #closed = false;
+
+  read(space: Uint8Array): Promise<number | null> {
+    if (this.#closed) {
+      return Promise.reject(new Deno.errors.BadResource("closed"));
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+    this.#read = { space, resolve, reject };
+    this.asked.resolve();
+    return promise;
+  }
+
+  give(text: string): void {
+    const all = bytes(text);
+    this.#read?.space.set(all);
+    this.#read?.resolve(all.length);
+  }
+
+  finish(): void {
+    this.#read?.resolve(null);
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    return this.#closed
+      ? Promise.reject(new Deno.errors.BadResource("closed"))
+      : Promise.resolve(bytes.length);
+  }
+
+  closeWrite(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#read?.reject(new Deno.errors.BadResource("closed"));
+  }
+}
+
+const afterHeader: Record<string, ServeOptions> = {
+  "who would be served": {},
+  "who would be denied": { deny: "192.0.2.9" },
+};
+
+for (const [who, options] of Object.entries(afterHeader)) {
+  for (let turns = 0; turns < 6; turns++) {
+    Deno.test(`disconnect of one ${who}, ${turns} turns after its header`, async () => {
+      const listener = new FakeListener();
+      const transport = new FakeTransport();
+      const running = serveTest((request) => request, {
+        proxyProtocol: "v1",
+        proxyTrust: "127.0.0.1",
+        maxConnectionsPerIp: 1,
+        ...options,
+      }, { listen: () => listener });
+      listener.next(transport as unknown as Deno.TcpConn);
+      await transport.asked.promise;
+      transport.give("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\n");
+      for (let i = 0; i < turns; i++) await undefined;
+      await running.server.disconnect(1);
+      await settle();
+      assertEmpty(running);
+      const finished = running.server.shutdown();
+      // One who was told of his denial already is waited for.
+      transport.finish();
+      await finished;
+    });
+  }
+}
+
+Deno.test("drain over TLS answers all that has arrived", async () => {
+  const { promise: slow, resolve: goOn } = Promise.withResolvers<void>();
+  await using running = serveTest(async (request) => {
+    if (request[0] === 115) await slow;
+    return request;
+  }, { ...ONE, drainTimeout: 60_000 });
+  const { port } = running.addr as Deno.NetAddr;
+  await using client = await connect({ port, tls: { caCerts: [ONE_CA] } });
+  const first = client.request("slow");
+  const rest = Array.from({ length: 500 }, (_, i) => client.request(`${i}`));
+  // On the loopback what is sent has arrived; these turns have it sent.
+  for (let turn = 0; turn < 10; turn++) await turnOfLoop();
+  const finished = running.server.shutdown();
+  goOn();
+  await first;
+  assertEquals((await Promise.all(rest)).length, 500);
+  await finished;
+});
