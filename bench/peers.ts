@@ -137,7 +137,7 @@ function threads(count: string): Command {
   return [
     Deno.execPath(),
     ...RUN,
-    `--allow-read=${at("bench/peers")},${at("lib")}`,
+    `--allow-read=${["bench/peers", "lib", "deno.json"].map(at)}`,
     at("bench/peers/parley_threads.ts"),
     count,
   ];

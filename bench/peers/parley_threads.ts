@@ -6,7 +6,7 @@
  * @module
  */
 
-import { serveThreads } from "../../lib/mod.ts";
+import { serveThreads } from "../../lib/threads/mod.ts";
 
 const server = await serveThreads({
   hostname: "127.0.0.1",
