@@ -252,6 +252,8 @@ Deno.test("drain over TLS answers all that has arrived", async () => {
   // On the loopback what is sent has arrived; these turns have it sent.
   for (let turn = 0; turn < 10; turn++) await turnOfLoop();
   const finished = running.server.shutdown();
+  // All of it is owed before the drain begins, and answered after.
+  await running.events.next("drain");
   goOn();
   const replies = await toText(conn.readable);
   assertEquals(replies.split("\n").length - 1, 1 + 140 * 14);
