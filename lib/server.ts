@@ -14,6 +14,7 @@ import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
 import { type Acceptor, listen as listenAt } from "./listen.ts";
 import { Counters, type Metrics } from "./metrics.ts";
+import { Numbers } from "./numbers.ts";
 import {
   resolveServeOptions,
   type ServeConfig,
@@ -229,9 +230,8 @@ export function limitsOf(config: ServeConfig): ServerLimits {
   };
 }
 
-class Server implements ParleyServer {
+class Server extends Numbers implements ParleyServer {
   readonly addr: Deno.Addr;
-  readonly startedAt: number;
   readonly finished: Promise<void>;
   readonly framing: string;
   readonly limits: ServerLimits;
@@ -241,8 +241,6 @@ class Server implements ParleyServer {
   readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
-  /** When the whole server started, by this clock. */
-  readonly #started: number;
   readonly #events: EventListeners;
   readonly #tls: TlsIdentity | undefined;
   readonly #context: SessionContext;
@@ -280,14 +278,13 @@ class Server implements ParleyServer {
       uptime = 0,
     }: Surroundings,
   ) {
+    super(counters, clock, startedAt, uptime);
     const listener = listen(config);
     this.#config = config;
     this.#counters = counters;
     this.#places = places;
-    this.startedAt = startedAt;
     this.#listener = listener;
     this.#clock = clock;
-    this.#started = clock.now() - uptime;
     this.#events = events;
     this.addr = listener.addr;
     this.#tls = config.tls && new TlsIdentity(config.tls);
@@ -323,44 +320,12 @@ class Server implements ParleyServer {
     this.finished = this.#run();
   }
 
-  get uptime(): number {
-    return this.#clock.now() - this.#started;
-  }
-
-  get connections(): number {
-    return this.#counters.active;
-  }
-
-  get connectionsTotal(): number {
-    return this.#counters.accepted;
-  }
-
-  get connectionsRejected(): number {
-    return this.#counters.refused;
-  }
-
-  get requests(): number {
-    return this.#counters.requests;
-  }
-
-  get received(): number {
-    return this.#counters.bytesReceived;
-  }
-
-  get sent(): number {
-    return this.#counters.bytesSent;
-  }
-
   get ready(): boolean {
     return !this.draining;
   }
 
   get draining(): boolean {
     return this.#stopping || this.#cancelPreDrain !== undefined;
-  }
-
-  metrics(): Metrics {
-    return this.#counters.read();
   }
 
   connectionList(): Promise<ConnectionInfo[]> {

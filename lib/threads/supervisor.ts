@@ -11,7 +11,8 @@ import { type Clock, systemClock } from "../clock.ts";
 import { OptionError, ParleyError, received } from "../errors.ts";
 import { emit, type EventListeners, type ServerEvent } from "../events.ts";
 import { listen } from "../listen.ts";
-import { Counters, type Metrics, settleLost } from "../metrics.ts";
+import { Counters, settleLost } from "../metrics.ts";
+import { Numbers } from "../numbers.ts";
 import {
   checkNumber,
   resolveServeOptions,
@@ -162,8 +163,7 @@ interface Thread {
   accepts: boolean;
 }
 
-class Supervisor implements ThreadedServer {
-  readonly startedAt = Date.now();
+class Supervisor extends Numbers implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
   readonly threads: number;
@@ -173,10 +173,7 @@ class Supervisor implements ThreadedServer {
   #options: ServeThreadsOptions;
   readonly #events: EventListeners;
   readonly #clock: Clock;
-  /** When the server started, by its clock. */
-  readonly #started: number;
   readonly #shared: Shared;
-  readonly #counters: Counters;
   readonly #perIp: AddressCounts;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
@@ -195,49 +192,21 @@ class Supervisor implements ThreadedServer {
     threads: number,
     clock: Clock,
   ) {
+    const shared = share(threads);
+    const { cells } = shared;
+    super(new Counters(cells[0], cells), clock, Date.now(), 0);
     this.framing = config.framing.name;
     this.limits = limitsOf(config);
     this.#options = options;
     this.#events = options.events ?? {};
     this.#clock = clock;
-    this.#started = clock.now();
     this.threads = threads;
-    this.#shared = share(threads);
-    const { cells } = this.#shared;
-    this.#counters = new Counters(cells[0], cells);
+    this.#shared = shared;
     this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
   }
 
   get finished(): Promise<void> {
     return this.#finished.promise;
-  }
-
-  get uptime(): number {
-    return this.#clock.now() - this.#started;
-  }
-
-  get connections(): number {
-    return this.#counters.active;
-  }
-
-  get connectionsTotal(): number {
-    return this.#counters.accepted;
-  }
-
-  get connectionsRejected(): number {
-    return this.#counters.refused;
-  }
-
-  get requests(): number {
-    return this.#counters.requests;
-  }
-
-  get received(): number {
-    return this.#counters.bytesReceived;
-  }
-
-  get sent(): number {
-    return this.#counters.bytesSent;
   }
 
   /** Ready is who has a thread that accepts, and is to go on with that. */
@@ -248,10 +217,6 @@ class Supervisor implements ThreadedServer {
 
   get draining(): boolean {
     return this.#stage !== "starting" && this.#stage !== "serving";
-  }
-
-  metrics(): Metrics {
-    return this.#counters.read();
   }
 
   async connectionList(): Promise<ConnectionInfo[]> {
