@@ -392,8 +392,7 @@ export class PipelinedClient implements Client, Expirable {
     const { inbox } = connection;
     try {
       while (true) {
-        const space = inbox.space();
-        connection.took(await connection.read(space), space);
+        connection.took(await connection.read(inbox.space()));
         if (connection.received === inbox.length && isTlsAlert(inbox)) {
           inbox.release();
           throw new TlsError("it speaks TLS, and this client does not (--tls)");

@@ -46,6 +46,10 @@ export class Connection {
   #transport: Transport;
   readonly #counters: Counters | undefined;
   #closed = false;
+  /** How many bytes the read under way, or the last one, has room for. */
+  #room = 0;
+  /** What the write under way was given. */
+  #sending: Uint8Array | undefined;
 
   /**
    * @param transport The connection.
@@ -93,6 +97,7 @@ export class Connection {
    * the inbox are in use.
    */
   read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    this.#room = space.length;
     return this.#transport.read(space);
   }
 
@@ -101,14 +106,13 @@ export class Connection {
    * for a wrapper around each would cost a promise for each.
    *
    * @param n What the read gave; null sets `eof`.
-   * @param space Where it was told to read to.
    */
-  took(n: number | null, space: Uint8Array<ArrayBuffer>): void {
+  took(n: number | null): void {
     if (n === null) {
       this.eof = true;
       return;
     }
-    this.emptied = n < space.length && this.#transport.emptied !== false;
+    this.emptied = n < this.#room && this.#transport.emptied !== false;
     this.inbox.end += n;
     this.received += n;
     this.#counters?.received(n);
@@ -120,8 +124,7 @@ export class Connection {
   async discard(): Promise<void> {
     while (!this.eof) {
       this.inbox.start = this.inbox.end;
-      const space = this.inbox.space();
-      this.took(await this.read(space), space);
+      this.took(await this.read(this.inbox.space()));
     }
   }
 
@@ -132,12 +135,44 @@ export class Connection {
    * @param writer Told whenever the kernel has taken some but not all.
    */
   async write(bytes: Uint8Array, writer?: Writer): Promise<void> {
-    let n = await this.#transport.write(bytes);
+    await this.wrote(await this.send(bytes), writer);
+  }
+
+  /**
+   * Writes once. Hand what it gives to {@linkcode wrote}: whoever has no use for
+   * a promise around both saves one.
+   *
+   * @param bytes Must not change until all are written.
+   */
+  send(bytes: Uint8Array): Promise<number> {
+    this.#sending = bytes;
+    return this.#transport.write(bytes);
+  }
+
+  /**
+   * Takes what a write has done, and writes the rest if there is one.
+   *
+   * @param n What the write gave.
+   * @param writer Told whenever the kernel has taken some but not all.
+   * @returns What to wait for, if anything is left to write.
+   */
+  wrote(n: number, writer?: Writer): Promise<void> | undefined {
+    const bytes = this.#sending!;
+    this.#sending = undefined;
     this.#wrote(n);
-    for (let done = n; done < bytes.length; done += n) {
+    return n < bytes.length ? this.#writeRest(bytes, n, writer) : undefined;
+  }
+
+  async #writeRest(
+    bytes: Uint8Array,
+    done: number,
+    writer: Writer | undefined,
+  ): Promise<void> {
+    while (done < bytes.length) {
       writer?.progress();
-      n = await this.#transport.write(bytes.subarray(done));
+      const n = await this.#transport.write(bytes.subarray(done));
       this.#wrote(n);
+      done += n;
     }
   }
 

@@ -30,6 +30,7 @@ import {
   type SessionEnd,
 } from "./session.ts";
 import { TlsIdentity } from "./tls.ts";
+import { Turns } from "./turns.ts";
 
 /** A running server. */
 export interface ParleyServer extends ServerStats, AsyncDisposable {
@@ -302,6 +303,7 @@ class Server extends Numbers implements ParleyServer {
         clock,
       ),
       clock,
+      turns: new Turns(clock),
       counters,
       stats: this,
       tls: this.#tls,

@@ -52,6 +52,7 @@ import {
 } from "./proxy_protocol.ts";
 import type { TlsIdentity } from "./tls.ts";
 import { isTlsHandshake } from "./tls_record.ts";
+import type { Flushable, Turns } from "./turns.ts";
 
 /** What all sessions of one server share. */
 export interface SessionContext {
@@ -61,6 +62,7 @@ export interface SessionContext {
   readonly events: EventListeners;
   readonly deadlines: Deadlines;
   readonly clock: Clock;
+  readonly turns: Turns;
   readonly stats: ServerStats;
   /** What the server shows its peers, if it speaks TLS. */
   readonly tls: TlsIdentity | undefined;
@@ -183,7 +185,7 @@ const HANDSHAKE_TIMEOUT = 10_000;
 class RequestTimeout extends Error {}
 
 /** See the module's text. */
-export class Session implements Expirable {
+export class Session implements Expirable, Flushable {
   /** The connection's number. */
   readonly id: number;
   /** The connection. */
@@ -221,8 +223,24 @@ export class Session implements Expirable {
   #cancelLastCall: (() => void) | undefined;
   /** The read that goes on while a handler takes its time. */
   #ahead: Promise<void> | undefined;
+  /** What it has brought has not been looked at. */
+  #unread = false;
   /** Ends the wait for the handler. */
   #interrupt: ((error: unknown) => void) | undefined;
+
+  // What is called back for each request is made once for each connection.
+  readonly #onRead = (n: number | null) => {
+    this.connection.took(n);
+    this.#heard();
+  };
+  readonly #onHeard = () => this.#heard();
+  readonly #onAnswered = () => this.#proceed();
+  readonly #onWrote = (n: number) => this.#wrote(n);
+  readonly #onRest = () => this.#rest();
+  readonly #onError = (error: unknown) => {
+    this.#lost(error);
+    this.#settle();
+  };
 
   /**
    * @param id The connection's number.
@@ -242,7 +260,11 @@ export class Session implements Expirable {
 
   /** Serves the connection until it ends. Never throws. */
   run(): void {
-    this.#live(this.#serve());
+    this.#context.deadlines.add(this);
+    this.#enter().then(
+      (entered) => entered ? this.#rest() : this.#settle(),
+      this.#onError,
+    );
   }
 
   /**
@@ -251,7 +273,8 @@ export class Session implements Expirable {
    * @param refusal Why.
    */
   refuse(refusal: Refusal): void {
-    this.#live(this.#turnAway(refusal));
+    this.#context.deadlines.add(this);
+    this.#conclude(this.#turnAway(refusal));
   }
 
   /**
@@ -345,16 +368,9 @@ export class Session implements Expirable {
     }
   }
 
-  #live(life: Promise<void>): void {
-    // Its end may have come before it first had to wait.
-    if (this.#settled) return;
-    this.#context.deadlines.add(this);
-    // No asynchronous function waits here: its frame would be kept for as long
-    // as the connection is.
-    life.then(() => this.#settle(), (error) => {
-      this.#lost(error);
-      this.#settle();
-    });
+  /** What is left to do before it has ended. */
+  #conclude(rest: Promise<void>): void {
+    rest.then(() => this.#settle(), this.#onError);
   }
 
   /** Lets go of everything, once. */
@@ -366,7 +382,7 @@ export class Session implements Expirable {
     this.#cancelLastCall?.();
     if (this.#pending) counters.finished("abandoned", 1);
     this.#pending = false;
-    if (this.#answered > 0) this.#count();
+    if (this.#answered > 0) this.#count(this.#context.clock.now());
     this.#info.abort();
     if (
       !this.connection.closed && this.#ahead === undefined &&
@@ -387,64 +403,120 @@ export class Session implements Expirable {
     });
   }
 
-  async #serve(): Promise<void> {
-    const { connection } = this;
-    const { inbox } = connection;
-    const { clock, deadlines, config, tls, admit } = this.#context;
+  /**
+   * Gets a place, after what comes before it.
+   *
+   * @returns Whether it has one; if not, nothing is left to do.
+   */
+  async #enter(): Promise<boolean> {
+    const { deadlines, config, tls, admit } = this.#context;
     if (config.proxy !== undefined || tls !== undefined) {
-      if (!await this.#begin()) return;
+      if (!await this.#begin()) return false;
     }
-    if (this.#settled) return;
+    if (this.#settled) return false;
     let refusal = admit(this);
     if (refusal instanceof Promise) refusal = await refusal;
-    if (this.#settled) return;
-    if (refusal !== undefined) return await this.#refuse(refusal);
-    if (this.over) return;
+    if (this.#settled) return false;
+    if (refusal !== undefined) {
+      await this.#refuse(refusal);
+      return false;
+    }
     this.deadline = deadlines.in(config.idleTimeout);
     // A header may have brought the first requests with it.
-    let unread = inbox.length > 0;
-    while (true) {
-      if (this.#drainingUntil > 0) this.#lastCall();
-      if (unread) unread = false;
-      else if (this.#ahead !== undefined) await this.#ahead;
-      else if (!connection.eof) {
-        const space = inbox.space();
-        connection.took(await connection.read(space), space);
-      }
-      // The last call came while we waited, and the peer has been told.
-      if (this.#reason !== undefined) return await connection.discard();
-      this.#turn = clock.now();
+    this.#unread = this.connection.inbox.length > 0;
+    return !this.over;
+  }
 
-      let answering;
-      while ((answering = this.#answerSome()) !== undefined) await answering;
-      if (this.#frameError !== undefined) {
-        const error = this.#frameError;
-        return await this.#finish("frame_error", error, replies.frame(error));
+  // From here on one calls the other, round and round: read, #heard, #proceed,
+  // flush, #wrote, #rest, read. They are callbacks and no loop that awaits,
+  // because that took a promise and an asynchronous frame more per request,
+  // and memory for as long as the connection is idle.
+
+  /** Bytes have come in, or the peer has finished. */
+  #heard(): void {
+    // The last call came while we waited, and the peer has been told.
+    if (this.#reason !== undefined) {
+      return this.#conclude(this.connection.discard());
+    }
+    this.#turn = this.#context.turns.began;
+    this.#proceed();
+  }
+
+  /** Answers what is there, and has the replies written. */
+  #proceed(): void {
+    try {
+      const answering = this.#answerSome();
+      if (answering !== undefined) {
+        answering.then(this.#onAnswered, this.#onError);
+        return;
       }
-      if (this.#info.closing) return await this.#finish(this.#info.closing);
-      const { end } = inbox;
-      const { eof } = connection;
-      if (this.#answered > 0) this.#count();
-      if (this.#outbox.length > 0) await this.#write(this.#outbox.view());
-      this.#outbox.clear();
-      if (this.#owing) {
-        // Only a whole request moves this deadline: dribbling does not.
-        this.#owing = false;
-        this.deadline = deadlines.in(config.idleTimeout);
+    } catch (error) {
+      return this.#onError(error);
+    }
+    this.#unread = false;
+    if (this.#frameError !== undefined) {
+      const error = this.#frameError;
+      return this.#conclude(
+        this.#finish("frame_error", error, replies.frame(error)),
+      );
+    }
+    const { closing } = this.#info;
+    if (closing !== undefined) return this.#conclude(this.#finish(closing));
+    if (this.#outbox.length > 0) this.#context.turns.add(this);
+    else this.#rest();
+  }
+
+  /** See {@linkcode Flushable}. */
+  flush(now: number): void {
+    if (this.#answered > 0) this.#count(now);
+    // Its own handler, or another's, may have had it closed.
+    if (this.#settled) return this.#outbox.clear();
+    this.#phase = "writing";
+    this.progress();
+    this.connection.send(this.#outbox.view()).then(
+      this.#onWrote,
+      this.#onError,
+    );
+  }
+
+  #wrote(n: number): void {
+    const rest = this.connection.wrote(n, this);
+    if (rest === undefined) this.#rest();
+    else rest.then(this.#onRest, this.#onError);
+  }
+
+  /** Nothing is owed: waits for more, unless there will be no more. */
+  #rest(): void {
+    const { connection } = this;
+    const { deadlines, clock, config } = this.#context;
+    if (this.#answered > 0) this.#count(clock.now());
+    this.#outbox.clear();
+    if (this.#settled) return;
+    if (this.#owing) {
+      // Only a whole request moves this deadline: dribbling does not.
+      this.#owing = false;
+      this.deadline = deadlines.in(config.idleTimeout);
+    }
+    this.#phase = "reading";
+    // The read ahead may have ended while we wrote.
+    if (this.#unread) return this.#heard();
+    if (connection.eof) {
+      this.#end("peer_closed");
+      return this.#conclude(this.#sayEnd());
+    }
+    if (this.#drainingUntil > 0) {
+      if (connection.emptied && connection.inbox.length === 0) {
+        return this.#conclude(this.#finish("shutdown"));
       }
-      this.#phase = "reading";
-      // The read ahead may have ended while we wrote.
-      unread = inbox.end !== end || connection.eof !== eof;
-      if (unread) continue;
-      if (connection.eof) {
-        this.#end("peer_closed");
-        return await this.#sayEnd();
-      }
-      if (
-        this.#drainingUntil > 0 && connection.emptied && inbox.length === 0
-      ) {
-        return await this.#finish("shutdown");
-      }
+      this.#lastCall();
+    }
+    if (this.#ahead !== undefined) {
+      this.#ahead.then(this.#onHeard, this.#onError);
+    } else {
+      connection.read(connection.inbox.space()).then(
+        this.#onRead,
+        this.#onError,
+      );
     }
   }
 
@@ -489,8 +561,7 @@ export class Session implements Expirable {
     this.deadline = this.#context.deadlines.in(PROXY_TIMEOUT);
     try {
       while (true) {
-        const space = inbox.space();
-        connection.took(await connection.read(space), space);
+        connection.took(await connection.read(inbox.space()));
         const { bytes, start, end } = inbox;
         const header = parseProxyHeader(bytes, start, end, version);
         if (header !== undefined) {
@@ -680,7 +751,7 @@ export class Session implements Expirable {
     // It may be rejected while the flush below is awaited instead.
     reply.catch(() => {});
     for (let turn = 0; turn < TURNS && !settled; turn++) await undefined;
-    if (this.#answered > 0) this.#count();
+    if (this.#answered > 0) this.#count(this.#context.clock.now());
     if (!settled) {
       if (this.#outbox.length > 0) {
         try {
@@ -714,8 +785,9 @@ export class Session implements Expirable {
     if (tail.length === 0) return;
     this.#ahead = this.connection.read(tail).then(
       (n) => {
-        this.connection.took(n, tail);
+        this.connection.took(n);
         this.#ahead = undefined;
+        this.#unread = true;
         if (this.#interrupt !== undefined) this.#readAhead();
       },
       (error) => {
@@ -756,11 +828,15 @@ export class Session implements Expirable {
     });
   }
 
-  /** Counts a batch of requests that were answered at once. */
-  #count(): void {
-    const { clock, counters } = this.#context;
+  /**
+   * Counts a batch of requests that were answered at once.
+   *
+   * @param now The time, by the clock.
+   */
+  #count(now: number): void {
+    const { counters } = this.#context;
     counters.finished("ok", this.#answered);
-    counters.took(clock.now() - this.#turn, this.#answered);
+    counters.took(now - this.#turn, this.#answered);
     this.#answered = 0;
   }
 
@@ -858,7 +934,7 @@ export class Session implements Expirable {
     error?: unknown,
     text?: string,
   ): Promise<void> {
-    if (this.#answered > 0) this.#count();
+    if (this.#answered > 0) this.#count(this.#context.clock.now());
     if (text !== undefined) {
       this.#end(reason, error);
       await this.#send(encoder.encode(text));
