@@ -139,7 +139,7 @@ export async function measure(
 }
 
 async function load(
-  { mode, connections, depth, payload, framing, move = 0 }: Scenario,
+  { mode, connections, depth, payload, framing, tls, move = 0 }: Scenario,
   { port, pid }: RunningServer,
   { seconds, warmup, settle }: Pick<Effort, "seconds" | "warmup" | "settle">,
 ): Promise<Printed> {
@@ -153,6 +153,7 @@ async function load(
       ...Object.entries({ ...flags, ...more }).map(([name, value]) =>
         `--${name}=${value}`
       ),
+      ...(tls ? ["--tls"] : []),
     ],
     GRACE_MS + 1000 * (seconds + warmup + 2 * settle),
     { quiet: false },

@@ -89,7 +89,7 @@ async function main(): Promise<void> {
   }
   const all = flags.quick ? quickScenarios : scenarios;
   const exact = all.filter(({ name }) => name === flags.only);
-  const wanted = exact.length > 0
+  let wanted = exact.length > 0
     ? exact
     : all.filter(({ name }) => name.startsWith(flags.only));
   if (wanted.length === 0) {
@@ -103,7 +103,11 @@ async function main(): Promise<void> {
   };
 
   const began = performance.now();
-  await buildPrograms();
+  const { tls } = await buildPrograms();
+  if (!tls && wanted.some((scenario) => scenario.tls)) {
+    console.error("bench: leaving out TLS: it takes openssl and its headers");
+    wanted = wanted.filter((scenario) => !scenario.tls);
+  }
   if (wanted.some(({ peers }) => peers.includes("hello"))) await buildHello();
   const tables = await runAll(wanted, effort);
   if (flags.markdown) console.log(markdownOf(tables));

@@ -70,6 +70,12 @@ const common = {
   baselines: BASELINES,
 } as const;
 
+const TLS = {
+  tls: true,
+  peers: ["bare", "node", "bun", "parley", "server"],
+  baselines: ["node", "bare"],
+} as const;
+
 /** The full run. */
 export const scenarios: readonly Scenario[] = [
   echo("depth-1", "64-byte lines, one at a time", {}),
@@ -97,6 +103,20 @@ export const scenarios: readonly Scenario[] = [
     figures: [{
       name: "connect",
       title: "Connect, one 64-byte line, close; 64 at a time",
+      unit: "connections/s",
+      better: "higher",
+    }],
+  },
+  secure("tls-1", "64-byte lines by TLS, one at a time", {}),
+  secure("tls-16", "64-byte lines by TLS, 16 at a time", { depth: 16 }),
+  {
+    ...common,
+    ...TLS,
+    name: "tls-connect",
+    mode: "connect",
+    figures: [{
+      name: "tls-connect",
+      title: "Connect, TLS handshake, one 64-byte line, close; 64 at a time",
       unit: "connections/s",
       better: "higher",
     }],
@@ -157,6 +177,14 @@ function echo(
   const scenario = { ...common, ...changes, name };
   const title = `${what}, ${inWords(scenario.connections)}`;
   return { ...scenario, figures: [{ name, title, unit, better: "higher" }] };
+}
+
+function secure(
+  name: string,
+  what: string,
+  changes: Partial<Scenario>,
+): Scenario {
+  return echo(name, what, { ...TLS, ...changes });
 }
 
 function frames(
