@@ -108,6 +108,9 @@ export async function measure(
           let sample;
           if (mode === "start") {
             sample = await timeStart(scenario, peers[name], name === "hello");
+          } else if (mode === "compute") {
+            const text = await run(peers[name].command(scenario), GRACE_MS);
+            sample = { values: JSON.parse(text) };
           } else {
             const server = servers.get(name) ??
               await serverOf(peers[name].command(scenario));

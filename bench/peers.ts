@@ -97,6 +97,14 @@ export const peers: Readonly<Record<string, Peer>> = {
       ...(job.tls ? [`--tls-cert=${at(CERT)}`, `--tls-key=${at(KEY)}`] : []),
     ],
   },
+  short: {
+    label: "a frame of 4 KiB",
+    command: (job) => deno("bench/peers/byte_by_byte.ts", job, "4096"),
+  },
+  long: {
+    label: "a frame of 64 KiB",
+    command: (job) => deno("bench/peers/byte_by_byte.ts", job, "65536"),
+  },
   hello: {
     label: "compiled hello-world, run to its end",
     file: `${BUILD}hello`,
