@@ -33,6 +33,9 @@ export const RESULTS = "bench/results/";
 /** Charts of the last full run. */
 export const CHARTS = "docs/bench/";
 
+/** Where the last full run is shown first. */
+export const README = "README.md";
+
 /**
  * Whether a file is there.
  *
