@@ -38,7 +38,9 @@ static int tls_begin(void) {
 	/* SSL_VERIFY_NONE would build the chain, and forget what came of it. */
 	SSL_CTX_set_cert_verify_callback(tls_context, tls_trust, NULL);
 	/* An end that TLS does not say is a lost reply here, as it is without TLS. */
+#ifdef SSL_OP_IGNORE_UNEXPECTED_EOF /* OpenSSL 3 */
 	SSL_CTX_set_options(tls_context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+#endif
 	SSL_CTX_set_session_cache_mode(tls_context, SSL_SESS_CACHE_OFF);
 	/* A write that waits may begin anew from memory that has moved. */
 	SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -81,7 +83,10 @@ static ssize_t tls_send(SSL *tls, const void *bytes, size_t length) {
 	ERR_clear_error();
 	errno = 0;
 	int n = SSL_write(tls, bytes, (int)length);
-	return n > 0 ? n : tls_failed(tls, n);
+	if (n > 0) return n;
+	/* To write to a server that has said its end is no end of one's own. */
+	if (tls_failed(tls, n) == 0) errno = EPIPE;
+	return -1;
 }
 
 static ssize_t tls_recv(SSL *tls, void *bytes, size_t length) {

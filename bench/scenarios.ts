@@ -197,6 +197,7 @@ function echo(
   return { ...scenario, figures: [{ name, title, unit, better: "higher" }] };
 }
 
+/** By TLS, on those who speak it. */
 function secure(
   name: string,
   what: string,
