@@ -4,33 +4,63 @@
  * @module
  */
 
-import { at, BUILD, exists } from "./paths.ts";
-import { run } from "./processes.ts";
+import { at, BUILD, CERT, exists, KEY } from "./paths.ts";
+import { type Command, run } from "./processes.ts";
 
 const LIMIT_MS = 60_000;
 
 const FLAGS = ["-O2", "-Wall", "-Wextra"];
 
 /**
- * Builds the programs in C and C++ with `cc` and `c++`.
+ * Builds the programs in C and C++ with `cc` and `c++`, and makes a certificate.
  *
+ * @returns Whether the load generator speaks TLS, and there is a certificate.
  * @throws {Error} There is no compiler, or it failed.
  */
-export async function buildPrograms(): Promise<void> {
+export async function buildPrograms(): Promise<{ tls: boolean }> {
   await Deno.mkdir(at(BUILD), { recursive: true });
+  const tls = await hasOpenSsl() && await makeCertificate();
+  const withTls = tls ? ["-DWITH_TLS", "-lssl", "-lcrypto"] : [];
   const programs = [
-    ["cc", "load", "bench/load.c"],
+    ["cc", "load", "bench/load.c", ...withTls],
     ["cc", "epoll_echo", "bench/peers/epoll_echo.c"],
     ["c++", "threads", "bench/peers/threads.cpp", "-pthread"],
   ];
   await Promise.all(programs.map(async ([compiler, name, source, ...more]) => {
     const out = at(BUILD + name);
     await run(
-      [compiler, ...FLAGS, ...more, "-o", out, at(source)],
+      // Libraries stand behind what needs them.
+      [compiler, ...FLAGS, at(source), ...more, "-o", out],
       LIMIT_MS,
       { quiet: false },
     );
   }));
+  return { tls };
+}
+
+/** Whether the compiler finds the headers of OpenSSL. */
+function hasOpenSsl(): Promise<boolean> {
+  const header = ["-include", "openssl/ssl.h", "-x", "c", "/dev/null"];
+  return succeeds(["cc", "-fsyntax-only", ...header]);
+}
+
+/** Makes a key and a certificate of its own, once for all servers of a run. */
+function makeCertificate(): Promise<boolean> {
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+  return succeeds([
+    ...["openssl", "req", "-x509", ...key, "-nodes"] as const,
+    ...["-days", "30", "-subj", "/CN=127.0.0.1"],
+    ...["-keyout", at(KEY), "-out", at(CERT)],
+  ]);
+}
+
+async function succeeds(command: Command): Promise<boolean> {
+  try {
+    await run(command, LIMIT_MS);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -5,8 +5,9 @@
  * @module
  */
 
+import { formatNumber } from "./numbers.ts";
 import { peers } from "./peers.ts";
-import { formatNumber, type Row, type Table } from "./report.ts";
+import type { Row, Table } from "./report.ts";
 
 const WIDTH = 760;
 const LABELS = 270;

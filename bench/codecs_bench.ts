@@ -4,12 +4,8 @@
  * @module
  */
 
-import {
-  type Codec,
-  framingNames,
-  framings,
-  MAX_OVERHEAD,
-} from "../lib/framing/mod.ts";
+import { framingNames, framings, MAX_OVERHEAD } from "../lib/framing/mod.ts";
+import { decodeAll, decodeByByte, encode, framesOf } from "./codecs.ts";
 
 const MAX_FRAME = 64 * 1024;
 const FRAMES = 1000;
@@ -54,45 +50,4 @@ for (const framing of framingNames) {
       encode(encoder, payload, out, 0);
     });
   }
-}
-
-function framesOf(
-  codec: Codec,
-  payload: Uint8Array,
-  count: number,
-): Uint8Array {
-  const out = new Uint8Array(count * (payload.length + MAX_OVERHEAD));
-  let end = 0;
-  for (let i = 0; i < count; i++) end = encode(codec, payload, out, end);
-  return out.subarray(0, end);
-}
-
-function encode(
-  codec: Codec,
-  payload: Uint8Array,
-  out: Uint8Array,
-  at: number,
-): number {
-  codec.check(payload);
-  const start = codec.writeHeader(out, at, payload.length);
-  out.set(payload, start);
-  return codec.writeTrailer(out, start + payload.length);
-}
-
-function decodeAll(codec: Codec, bytes: Uint8Array): number {
-  let count = 0;
-  for (let start = 0; start < bytes.length; count++) {
-    const next = codec.decode(bytes, start, bytes.length);
-    if (next === 0) break;
-    start = next;
-  }
-  return count;
-}
-
-function decodeByByte(codec: Codec, bytes: Uint8Array): number {
-  let count = 0;
-  for (let end = 1; end <= bytes.length; end++) {
-    if (codec.decode(bytes, 0, end) !== 0) count++;
-  }
-  return count;
 }

@@ -4,6 +4,7 @@
  *   load --port N [--mode echo|connect|idle] [--connections N] [--depth N]
  *        [--payload BYTES] [--framing line|length] [--warmup S] [--seconds S]
  *        [--requests N] [--opening N] [--pid N] [--move BYTES] [--settle S]
+ *        [--tls]
  *
  *   echo     Each connection sends a batch of `depth` frames, waits for all the
  *            replies, and sends the next: a closed loop.
@@ -11,6 +12,8 @@
  *            With `pid`, both tell the processor time of that process for a request.
  *   idle     Opens the connections, lets them fall silent, reads the memory of
  *            process `pid`, lets each move `move` bytes, and reads it again.
+ *
+ * With `tls`, each connection begins with a handshake (see load_tls.h).
  *
  * A reply must be its request, byte for byte. A peer without framing that sends
  * back what it gets therefore passes as well. The result is one line of JSON.
@@ -31,6 +34,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "load_tls.h"
+
 #define SECOND 1000000000ull
 /* How long opening all connections, and waiting for the last replies, may take. */
 #define OPEN_LIMIT (60 * SECOND)
@@ -46,7 +51,7 @@
 #define SOURCES 16
 
 enum mode { ECHO, CONNECT, IDLE };
-enum state { CLOSED, CONNECTING, QUIET, BUSY };
+enum state { CLOSED, CONNECTING, SECURING, QUIET, BUSY };
 enum phase { OPENING, WARMING, MEASURING, DRAINING, SETTLING, MOVING_BYTES };
 
 /* What one round of a connection sends, and gets back. */
@@ -59,6 +64,7 @@ struct batch {
 
 struct conn {
 	int fd;
+	SSL *tls; /* none on a plain connection */
 	enum state state;
 	uint32_t sequence;
 	int wants_write, opened;
@@ -70,7 +76,7 @@ struct conn {
 
 static struct {
 	enum mode mode;
-	int port, line, pid;
+	int port, line, pid, tls;
 	unsigned connections, depth, opening;
 	size_t payload, move;
 	uint64_t warmup, seconds, settle, requests;
@@ -184,11 +190,27 @@ static void watch(struct conn *c, int operation, int wants_write) {
 	if (epoll_ctl(poller, operation, c->fd, &event) < 0) die("epoll_ctl");
 }
 
+static ssize_t io_send(struct conn *c, const void *bytes, size_t length) {
+	if (c->tls != NULL) return tls_send(c->tls, bytes, length);
+	return send(c->fd, bytes, length, MSG_NOSIGNAL);
+}
+
+static ssize_t io_recv(struct conn *c, void *bytes, size_t length) {
+	if (c->tls != NULL) return tls_recv(c->tls, bytes, length);
+	return recv(c->fd, bytes, length, 0);
+}
+
+static void io_close(struct conn *c) {
+	if (c->tls != NULL) tls_close(c->tls);
+	c->tls = NULL;
+	close(c->fd);
+}
+
 static void end(struct conn *c) {
 	if (c->state == BUSY) busy--;
 	if (!c->opened && opening > 0) opening--;
 	c->state = CLOSED;
-	close(c->fd);
+	io_close(c);
 }
 
 static void fail(struct conn *c, int error) {
@@ -209,7 +231,7 @@ static void send_rest(struct conn *c) {
 			stamp_of(c, stamp);
 			memcpy(batch->bytes + batch->stamp, stamp, batch->stamp_end - batch->stamp);
 		}
-		ssize_t n = send(c->fd, batch->bytes + c->sent, batch->length - c->sent, MSG_NOSIGNAL);
+		ssize_t n = io_send(c, batch->bytes + c->sent, batch->length - c->sent);
 		if (n < 0) {
 			if (errno != EAGAIN) return fail(c, errno);
 			if (!c->wants_write) watch(c, EPOLL_CTL_MOD, 1);
@@ -252,13 +274,29 @@ static void start(struct conn *c) {
 	watch(c, EPOLL_CTL_ADD, 1);
 }
 
+/* Connected only means queued: the first reply shows that it was accepted. */
+static void ready(struct conn *c) {
+	begin(c, options.mode == CONNECT ? &load : &greeting, c->began);
+}
+
+static void secure(struct conn *c) {
+	ssize_t done = tls_handshake(c->tls);
+	if (done > 0) return ready(c);
+	if (done == 0 || errno != EAGAIN) return fail(c, done == 0 ? 0 : errno);
+	int wants_write = tls_wants_write(c->tls);
+	if (wants_write != c->wants_write) watch(c, EPOLL_CTL_MOD, wants_write);
+}
+
 static void connected(struct conn *c) {
 	int error = 0;
 	socklen_t size = sizeof error;
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
 	if (error != 0) return fail(c, error);
-	/* Connected only means queued: the first reply shows that it was accepted. */
-	begin(c, options.mode == CONNECT ? &load : &greeting, c->began);
+	if (!options.tls) return ready(c);
+	c->tls = tls_open(c->fd);
+	if (c->tls == NULL) die("tls");
+	c->state = SECURING;
+	secure(c);
 }
 
 static void answered(struct conn *c) {
@@ -285,15 +323,17 @@ static void answered(struct conn *c) {
 }
 
 static void receive(struct conn *c) {
-	ssize_t n = recv(c->fd, receive_buffer, RECEIVE, 0);
-	if (n < 0 && errno == EAGAIN) return;
-	if (n <= 0) return fail(c, n < 0 ? errno : 0);
-	if (c->state != BUSY || !verify(c, receive_buffer, (size_t)n)) {
-		failures.wrong++;
-		return end(c);
-	}
-	c->received += (size_t)n;
-	if (c->received == c->batch->length) answered(c);
+	do {
+		ssize_t n = io_recv(c, receive_buffer, RECEIVE);
+		if (n < 0 && errno == EAGAIN) return;
+		if (n <= 0) return fail(c, n < 0 ? errno : 0);
+		if (c->state != BUSY || !verify(c, receive_buffer, (size_t)n)) {
+			failures.wrong++;
+			return end(c);
+		}
+		c->received += (size_t)n;
+		if (c->received == c->batch->length) answered(c);
+	} while (c->tls != NULL && c->state >= QUIET && tls_more(c->tls));
 }
 
 static void turn(void) {
@@ -303,6 +343,7 @@ static void turn(void) {
 	for (int i = 0; i < n; i++) {
 		struct conn *c = events[i].data.ptr;
 		if (c->state == CONNECTING) connected(c);
+		else if (c->state == SECURING) secure(c);
 		else if (c->state == BUSY && (events[i].events & EPOLLOUT)) send_rest(c);
 		if (c->state >= QUIET && (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))) receive(c);
 	}
@@ -417,7 +458,7 @@ static void parse(int argc, char **argv) {
 		{ "depth", 1, NULL, 'd' }, { "payload", 1, NULL, 'b' }, { "framing", 1, NULL, 'f' },
 		{ "warmup", 1, NULL, 'w' }, { "seconds", 1, NULL, 's' }, { "requests", 1, NULL, 'r' },
 		{ "opening", 1, NULL, 'o' }, { "pid", 1, NULL, 'i' }, { "move", 1, NULL, 'v' },
-		{ "settle", 1, NULL, 't' }, { NULL, 0, NULL, 0 } };
+		{ "settle", 1, NULL, 't' }, { "tls", 0, NULL, 'x' }, { NULL, 0, NULL, 0 } };
 	for (int flag; (flag = getopt_long(argc, argv, "", known, NULL)) != -1;) {
 		unsigned long number = strtoul(optarg == NULL ? "" : optarg, NULL, 10);
 		switch (flag) {
@@ -434,6 +475,7 @@ static void parse(int argc, char **argv) {
 		case 'i': options.pid = (int)number; break;
 		case 'v': options.move = number; break;
 		case 't': options.settle = duration(optarg); break;
+		case 'x': options.tls = 1; break;
 		default: exit(2);
 		}
 	}
@@ -447,6 +489,10 @@ static void parse(int argc, char **argv) {
 int main(int argc, char **argv) {
 	struct rlimit limit;
 	parse(argc, argv);
+	if (options.tls && !tls_begin()) {
+		fprintf(stderr, "load: there is no TLS 1.3 in this build\n");
+		exit(2);
+	}
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);

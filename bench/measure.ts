@@ -108,6 +108,9 @@ export async function measure(
           let sample;
           if (mode === "start") {
             sample = await timeStart(scenario, peers[name], name === "hello");
+          } else if (mode === "compute") {
+            const text = await run(peers[name].command(scenario), GRACE_MS);
+            sample = { values: JSON.parse(text) };
           } else {
             const server = servers.get(name) ??
               await serverOf(peers[name].command(scenario));
@@ -139,7 +142,7 @@ export async function measure(
 }
 
 async function load(
-  { mode, connections, depth, payload, framing, move = 0 }: Scenario,
+  { mode, connections, depth, payload, framing, tls, move = 0 }: Scenario,
   { port, pid }: RunningServer,
   { seconds, warmup, settle }: Pick<Effort, "seconds" | "warmup" | "settle">,
 ): Promise<Printed> {
@@ -153,6 +156,7 @@ async function load(
       ...Object.entries({ ...flags, ...more }).map(([name, value]) =>
         `--${name}=${value}`
       ),
+      ...(tls ? ["--tls"] : []),
     ],
     GRACE_MS + 1000 * (seconds + warmup + 2 * settle),
     { quiet: false },

@@ -21,11 +21,20 @@ export function at(name: string): string {
 /** Programs built, and what is no full result. Ignored by git. */
 export const BUILD = "bench/.build/";
 
+/** What TLS servers show: made with the programs, and worth nothing to anybody. */
+export const CERT = `${BUILD}cert.pem`;
+
+/** The private key of {@linkcode CERT}. */
+export const KEY = `${BUILD}key.pem`;
+
 /** Results of the last full run. */
 export const RESULTS = "bench/results/";
 
 /** Charts of the last full run. */
 export const CHARTS = "docs/bench/";
+
+/** Where the last full run is shown first. */
+export const README = "README.md";
 
 /**
  * Whether a file is there.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, BUILD, exists } from "./paths.ts";
+import { at, BUILD, CERT, exists, KEY } from "./paths.ts";
 import { type Command, run } from "./processes.ts";
 
 /** What a scenario asks of a server. */
@@ -13,6 +13,8 @@ export interface Job {
   readonly framing: "line" | "length";
   /** The payload of a frame in bytes. */
   readonly payload: number;
+  /** Whether it speaks TLS. */
+  readonly tls?: boolean;
 }
 
 /** One server. What work it does stands at the top of its source. */
@@ -44,21 +46,21 @@ export const peers: Readonly<Record<string, Peer>> = {
   },
   bare: {
     label: "Deno, read/write loop, no framing",
-    command: () => deno("bench/peers/deno_bare.ts"),
+    command: (job) => deno("bench/peers/deno_bare.ts", job),
   },
   streams: {
     label: "Deno, Web Streams, no framing",
-    command: () => deno("bench/peers/deno_streams.ts"),
+    command: (job) => deno("bench/peers/deno_streams.ts", job),
   },
   node: {
-    label: "Node, net",
+    label: "Node",
     tool: "node",
-    command: ({ framing }) => ["node", at("bench/peers/node_net.mjs"), framing],
+    command: (job) => onNode("node", job),
   },
   bun: {
-    label: "Bun, node:net",
+    label: "Bun",
     tool: "bun",
-    command: ({ framing }) => ["bun", at("bench/peers/node_net.mjs"), framing],
+    command: (job) => onNode("bun", job),
   },
   erlang: {
     label: "Erlang, gen_tcp",
@@ -92,7 +94,16 @@ export const peers: Readonly<Record<string, Peer>> = {
       "--max-connections=15000",
       `--framing=${job.framing}`,
       `--max-frame=${maxFrame(job)}`,
+      ...(job.tls ? [`--tls-cert=${at(CERT)}`, `--tls-key=${at(KEY)}`] : []),
     ],
+  },
+  short: {
+    label: "a frame of 4 KiB",
+    command: (job) => deno("bench/peers/byte_by_byte.ts", job, "4096"),
+  },
+  long: {
+    label: "a frame of 64 KiB",
+    command: (job) => deno("bench/peers/byte_by_byte.ts", job, "65536"),
   },
   hello: {
     label: "compiled hello-world, run to its end",
@@ -124,13 +135,30 @@ export async function availablePeers(
   return available;
 }
 
-function deno(script: string, ...args: string[]): Command {
-  return [Deno.execPath(), ...RUN, at(script), ...args];
+/** Only TLS needs files, and of all files these two. */
+function deno(script: string, { tls }: Job, ...args: string[]): Command {
+  const [cert, key] = [at(CERT), at(KEY)];
+  return tls
+    ? [
+      Deno.execPath(),
+      ...RUN,
+      `--allow-read=${cert},${key}`,
+      at(script),
+      ...args,
+      cert,
+      key,
+    ]
+    : [Deno.execPath(), ...RUN, at(script), ...args];
+}
+
+function onNode(tool: "node" | "bun", { framing, tls }: Job): Command {
+  const files = tls ? [at(CERT), at(KEY)] : [];
+  return [tool, at("bench/peers/node_net.mjs"), framing, ...files];
 }
 
 function parley(job: Job, limits: "off" | "default" | "on"): Command {
   const size = String(maxFrame(job));
-  return deno("bench/peers/parley.ts", job.framing, size, limits);
+  return deno("bench/peers/parley.ts", job, job.framing, size, limits);
 }
 
 function threads(count: string): Command {

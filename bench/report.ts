@@ -5,8 +5,10 @@
  */
 
 import type { Failures, Latency, Sample } from "./measure.ts";
+import { formatNumber } from "./numbers.ts";
 import { peers } from "./peers.ts";
 import type { Figure, Scenario } from "./scenarios.ts";
+import { cellsOf, type Verdict } from "./targets.ts";
 
 /** One peer in a table. */
 export interface Row {
@@ -38,6 +40,24 @@ export interface Table extends Figure {
   readonly rows: readonly Row[];
 }
 
+/** A run, as it is kept. */
+export interface Report {
+  /** The day. */
+  readonly date: string;
+  /** Where it was. */
+  readonly machine: { deno: string; target: string; cpus: number };
+  /** Turns of each peer. */
+  readonly rounds: number;
+  /** Seconds that a turn was measured. */
+  readonly seconds: number;
+  /** Seconds before. */
+  readonly warmup: number;
+  /** All that was measured. */
+  readonly tables: readonly Table[];
+  /** What came of the targets; none of a part of a run. */
+  readonly targets?: readonly Verdict[];
+}
+
 /** How baselines are called in the heads of columns. */
 const SHORT: Readonly<Record<string, string>> = {
   node: "Node",
@@ -45,6 +65,7 @@ const SHORT: Readonly<Record<string, string>> = {
   epoll: "C epoll",
   hello: "hello",
   parleyOff: "all off",
+  short: "4 KiB",
   cpu1: "1 thread",
 };
 
@@ -125,80 +146,29 @@ export function textOf({ title, unit, better, rows }: Table): string {
       failureText(row.failures),
     ]);
   }
+  return `${title} (${better} is better)\n${inColumns(lines)}`;
+}
+
+/**
+ * Prints the targets for a terminal.
+ *
+ * @param verdicts What came of them.
+ */
+export function targetsText(verdicts: readonly Verdict[]): string {
+  const lines = [["", "goal", "measured", "met"], ...verdicts.map(cellsOf)];
+  return `Targets\n${inColumns(lines)}`;
+}
+
+/** Pads cells, the first of each line flush left and the others flush right. */
+function inColumns(lines: readonly (readonly string[])[]): string {
   const widths = lines[0].map((_, i) =>
     Math.max(...lines.map((line) => line[i].length))
   );
-  const body = lines.map((line) =>
+  return lines.map((line) =>
     line.map((cell, i) =>
       i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])
-    ).join("  ").trimEnd()
-  );
-  return `${title} (${better} is better)\n${body.join("\n")}\n`;
-}
-
-/**
- * The table of ratios for the README.
- *
- * @param tables All tables of a run.
- */
-export function markdownOf(tables: readonly Table[]): string {
-  const usual = ["node", "bare", "epoll"];
-  const lines = [
-    "| | Parley | × Node `net` | × bare Deno loop | × C epoll |",
-    "| --- | ---: | ---: | ---: | ---: |",
-  ];
-  const others: string[] = [];
-  for (const { title, unit, rows, better } of tables) {
-    for (const { peer, median, ratios } of rows) {
-      if (usual.some((name) => name in ratios)) {
-        if (peer !== "parley") continue;
-        const sign = better === "lower" ? " (lower is better)" : "";
-        const cells = usual.map((name) => ratios[name]?.toFixed(2) ?? "");
-        lines.push(
-          `| ${title}${sign} | ${formatNumber(median)} ${unit} | ${
-            cells.join(" | ")
-          } |`,
-        );
-      } else if (["parleyOn", "server", "cpu2"].includes(peer)) {
-        for (const [name, ratio] of Object.entries(ratios)) {
-          const what = `${peers[peer].label} against ${peers[name].label}`;
-          others.push(`- ${title}: ${what}: ${ratio.toFixed(2)} ×`);
-        }
-      }
-    }
-  }
-  const flat = flatness(tables);
-  if (flat !== undefined) {
-    others.push(
-      `- Cost per request with 10,000 connections against 10: ${
-        flat.toFixed(2)
-      } ×`,
-    );
-  }
-  return [...lines, "", ...others].join("\n").trimEnd() + "\n";
-}
-
-/**
- * A number with three digits that count, and its thousands apart.
- *
- * @param value The number.
- */
-export function formatNumber(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return value.toLocaleString("en", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
-}
-
-function flatness(tables: readonly Table[]): number | undefined {
-  const rate = (name: string) =>
-    tables.find((table) => table.name === name)
-      ?.rows.find(({ peer }) => peer === "parley")?.median;
-  const few = rate("connections-10");
-  const many = rate("connections-10000");
-  if (few === undefined || many === undefined) return undefined;
-  return few / many;
+    ).join("  ").trimEnd() + "\n"
+  ).join("");
 }
 
 function latencyOf(turns: readonly Sample[]): Latency | undefined {

@@ -2,8 +2,8 @@
  * The benchmark: `deno task bench`.
  *
  * Only wires: the scenarios are in `scenarios.ts`, the servers in `peers.ts`,
- * the turns in `measure.ts`, the tables in `report.ts`, the charts in
- * `chart.ts`.
+ * the turns in `measure.ts`, the tables in `report.ts`, the goals in
+ * `targets.ts`, the charts in `chart.ts`, the README's part in `readme.ts`.
  *
  * @module
  */
@@ -17,11 +17,19 @@ import {
 import { buildHello, buildPrograms } from "./build.ts";
 import { chartOf } from "./chart.ts";
 import { type Effort, measure } from "./measure.ts";
-import { at, BUILD, CHARTS, RESULTS } from "./paths.ts";
+import { at, BUILD, CHARTS, README, RESULTS } from "./paths.ts";
 import { availablePeers, peers } from "./peers.ts";
-import { killAll } from "./processes.ts";
-import { markdownOf, type Table, tablesOf, textOf } from "./report.ts";
+import { killAll, run } from "./processes.ts";
+import { intoReadme, markdownOf } from "./readme.ts";
+import {
+  type Report,
+  type Table,
+  tablesOf,
+  targetsText,
+  textOf,
+} from "./report.ts";
 import { quickScenarios, type Scenario, scenarios } from "./scenarios.ts";
+import { verdictsOf } from "./targets.ts";
 
 const FULL: Effort = {
   rounds: 5,
@@ -42,6 +50,8 @@ const QUICK: Effort = {
   total: 47,
 };
 
+const FORMAT_LIMIT_MS = 30_000;
+
 const flagTable = {
   quick: { help: "fewer scenarios and peers, within a minute" },
   only: {
@@ -55,7 +65,7 @@ const flagTable = {
   } satisfies ValueFlag<string>,
   rounds: positive("N", "turns of each server", "5, or 3 with --quick"),
   seconds: positive("S", "length of a turn", "1, or 0.25 with --quick"),
-  markdown: { help: "print the table of ratios for the README, too" },
+  markdown: { help: "print what a full run puts into the README, too" },
   help: { help: "print this and end" },
 };
 
@@ -89,7 +99,7 @@ async function main(): Promise<void> {
   }
   const all = flags.quick ? quickScenarios : scenarios;
   const exact = all.filter(({ name }) => name === flags.only);
-  const wanted = exact.length > 0
+  let wanted = exact.length > 0
     ? exact
     : all.filter(({ name }) => name.startsWith(flags.only));
   if (wanted.length === 0) {
@@ -102,17 +112,26 @@ async function main(): Promise<void> {
     seconds: flags.seconds ?? usual.seconds,
   };
 
+  // Pictures and tables in the documentation come from a full run, never from a
+  // part of one. That it has a place to go to is better known before than after.
+  const full = !flags.quick && flags.only === "";
+  if (full) intoReadme(await Deno.readTextFile(at(README)), "");
+
   const began = performance.now();
-  await buildPrograms();
+  const { tls } = await buildPrograms();
+  if (!tls && wanted.some((scenario) => scenario.tls)) {
+    console.error("bench: leaving out TLS: it takes openssl and its headers");
+    wanted = wanted.filter((scenario) => !scenario.tls);
+  }
   if (wanted.some(({ peers }) => peers.includes("hello"))) await buildHello();
   const tables = await runAll(wanted, effort);
-  if (flags.markdown) console.log(markdownOf(tables));
-
-  // Pictures in the documentation come from a full run, never from a part.
-  const full = !flags.quick && flags.only === "";
-  await save(tables, effort, full);
+  const report = reportOf(tables, effort, full);
+  if (report.targets !== undefined) console.log(targetsText(report.targets));
+  if (flags.markdown) console.log(markdownOf(report));
+  await save(report, full);
+  if (full) await updateReadme(report);
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
-  const where = full ? `${RESULTS} and ${CHARTS}` : BUILD;
+  const where = full ? `${RESULTS}, ${CHARTS} and ${README}` : BUILD;
   console.error(`bench: ${minutes} minutes; results are in ${where}`);
 }
 
@@ -147,31 +166,45 @@ function turns({ peers }: Scenario): number {
   return peers.length;
 }
 
-async function save(
+function reportOf(
   tables: readonly Table[],
-  effort: Effort,
+  { rounds, seconds, warmup }: Effort,
   full: boolean,
-): Promise<void> {
+): Report {
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    machine: {
+      deno: Deno.version.deno,
+      target: Deno.build.target,
+      cpus: navigator.hardwareConcurrency,
+    },
+    rounds,
+    seconds,
+    warmup,
+    tables,
+    targets: full ? verdictsOf(tables) : undefined,
+  };
+}
+
+async function save(report: Report, full: boolean): Promise<void> {
   const results = at(full ? RESULTS : BUILD);
   const charts = at(full ? CHARTS : `${BUILD}charts/`);
   await Deno.mkdir(results, { recursive: true });
   await Deno.mkdir(charts, { recursive: true });
-  const { hardwareConcurrency } = navigator;
-  const machine = {
-    deno: Deno.version.deno,
-    target: Deno.build.target,
-    cpus: hardwareConcurrency,
-  };
-  const date = new Date().toISOString().slice(0, 10);
-  const { rounds, seconds, warmup } = effort;
-  const report = { date, machine, rounds, seconds, warmup, tables };
   await Deno.writeTextFile(
     `${results}latest.json`,
     JSON.stringify(report, null, 2) + "\n",
   );
-  for (const table of tables) {
+  for (const table of report.tables) {
     await Deno.writeTextFile(`${charts}${table.name}.svg`, chartOf(table));
   }
+}
+
+async function updateReadme(report: Report): Promise<void> {
+  const readme = at(README);
+  const text = intoReadme(await Deno.readTextFile(readme), markdownOf(report));
+  await Deno.writeTextFile(readme, text);
+  await run([Deno.execPath(), "fmt", "--quiet", readme], FORMAT_LIMIT_MS);
 }
 
 function positive(

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { framingNames } from "../lib/framing/mod.ts";
 import type { Job } from "./peers.ts";
 
 /** One number that a scenario gives: one table, one chart. */
@@ -23,10 +24,11 @@ export interface Scenario extends Job {
   /** For `--only`. */
   readonly name: string;
   /**
-   * What the load generator does; with `start` it does nothing, and the time
-   * from the start of the process to the first reply is taken.
+   * What the load generator does. With `start` it does nothing, and the time
+   * from the start of the process to the first reply is taken; with `compute`
+   * the peer is no server, and prints its figures by their names.
    */
-  readonly mode: "echo" | "connect" | "idle" | "start";
+  readonly mode: "echo" | "connect" | "idle" | "start" | "compute";
   /** How many connections. */
   readonly connections: number;
   /** How many frames are sent before the replies are awaited. */
@@ -70,6 +72,12 @@ const common = {
   baselines: BASELINES,
 } as const;
 
+const TLS = {
+  tls: true,
+  peers: ["bare", "node", "bun", "parley", "server"],
+  baselines: ["node", "bare"],
+} as const;
+
 /** The full run. */
 export const scenarios: readonly Scenario[] = [
   echo("depth-1", "64-byte lines, one at a time", {}),
@@ -101,6 +109,20 @@ export const scenarios: readonly Scenario[] = [
       better: "higher",
     }],
   },
+  secure("tls-1", "64-byte lines by TLS, one at a time", {}),
+  secure("tls-16", "64-byte lines by TLS, 16 at a time", { depth: 16 }),
+  {
+    ...common,
+    ...TLS,
+    name: "tls-connect",
+    mode: "connect",
+    figures: [{
+      name: "tls-connect",
+      title: "Connect, TLS handshake, one 64-byte line, close; 64 at a time",
+      unit: "connections/s",
+      better: "higher",
+    }],
+  },
   accept(10_000, ALL),
   idle(10_000, ALL.filter((name) => name !== "streams")),
   {
@@ -124,18 +146,34 @@ export const scenarios: readonly Scenario[] = [
   },
   options("options-1", 1),
   options("options-16", 16),
+  {
+    ...common,
+    name: "by-byte",
+    mode: "compute",
+    figures: framingNames.map((framing) => ({
+      name: `by-byte-${framing}`,
+      title: `The codec "${framing}", byte by byte`,
+      unit: "ns per byte",
+      better: "lower",
+    })),
+    peers: ["short", "long"],
+    baselines: ["short"],
+  },
 ];
 
 /** What `--quick` runs: the numbers that change first, on fewer peers. */
 export const quickScenarios: readonly Scenario[] = scenarios.flatMap(
   (scenario): Scenario[] => {
-    const peers = ["epoll", "bare", "node", "parley"];
+    const peers = ["epoll", "bare", "node", "parley"]
+      .filter((name) => scenario.peers.includes(name));
     switch (scenario.name) {
       case "depth-1":
       case "depth-16":
       case "frame-64k":
       case "frame-1m":
       case "connect":
+      case "tls-1":
+      case "tls-connect":
         return [{ ...scenario, peers }];
       case "idle":
         return [idle(1000, ["bare", "node", "parley"])];
@@ -157,6 +195,15 @@ function echo(
   const scenario = { ...common, ...changes, name };
   const title = `${what}, ${inWords(scenario.connections)}`;
   return { ...scenario, figures: [{ name, title, unit, better: "higher" }] };
+}
+
+/** By TLS, on those who speak it. */
+function secure(
+  name: string,
+  what: string,
+  changes: Partial<Scenario>,
+): Scenario {
+  return echo(name, what, { ...TLS, ...changes });
 }
 
 function frames(

@@ -1,13 +1,16 @@
 /*
- * Echo on Node's `net`, with framing: `node node_net.mjs line|length`.
+ * Echo on Node's `net`, or its `tls`, with framing:
+ * `node node_net.mjs line|length [CERT KEY]`, both files in PEM.
  *
  * Finds each frame, calls a handler with it, frames the reply, and sends the
  * replies to all frames of one chunk in one write. Stops reading while the peer
  * does not. No size limit, no deadline. Runs on Bun too.
  */
 import { Buffer } from "node:buffer";
+import { readFileSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
+import tls from "node:tls";
 
 const LF = Buffer.from("\n");
 
@@ -62,9 +65,10 @@ function length() {
   };
 }
 
-const decoder = process.argv[2] === "length" ? length : line;
+const [, , framing, cert, key] = process.argv;
+const decoder = framing === "length" ? length : line;
 
-const server = net.createServer({ noDelay: true }, (socket) => {
+function serve(socket) {
   const decode = decoder();
   socket.on("data", (chunk) => {
     const out = [];
@@ -83,7 +87,15 @@ const server = net.createServer({ noDelay: true }, (socket) => {
   });
   socket.on("drain", () => socket.resume());
   socket.on("error", () => socket.destroy());
-});
+}
+
+const server = cert === undefined
+  ? net.createServer({ noDelay: true }, serve)
+  : tls.createServer({
+    noDelay: true,
+    cert: readFileSync(cert),
+    key: readFileSync(key),
+  }, serve);
 
 server.listen({ host: "127.0.0.1", port: 0, backlog: 4096 }, () => {
   console.log(server.address().port);

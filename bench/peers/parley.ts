@@ -1,5 +1,6 @@
 /**
- * Echo on Parley, with framing: `parley.ts FRAMING MAX_FRAME off|default|on`.
+ * Echo on Parley, with framing, plain or by TLS:
+ * `parley.ts FRAMING MAX_FRAME off|default|on [CERT KEY]`, both files in PEM.
  *
  * Finds each frame, calls the handler `echo` with it, frames the reply, and
  * sends the replies to all frames of one read in one write. The maximum frame
@@ -21,7 +22,7 @@ import {
   type ServeOptions,
 } from "../../lib/mod.ts";
 
-const [framing, maxFrame, limits] = Deno.args;
+const [framing, maxFrame, limits, cert, key] = Deno.args;
 
 const off: ServeOptions = {
   idleTimeout: 0,
@@ -36,9 +37,15 @@ const byName: Record<string, ServeOptions> = {
   on: { ...usual, events: counting() },
 };
 
+const secure: ServeOptions = cert === undefined ? {} : {
+  cert: Deno.readTextFileSync(cert),
+  key: Deno.readTextFileSync(key),
+};
+
 const server = serve(
   {
     ...byName[limits],
+    ...secure,
     hostname: "127.0.0.1",
     port: 0,
     framing: framing as FramingName,
