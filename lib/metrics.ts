@@ -42,6 +42,11 @@ const REJECTED = CLOSED + closeReasons.length;
 const DURATION = REJECTED + rejectReasons.length;
 const CELLS = DURATION + durationBounds.length + 1;
 
+/** Where a status stands, without a search for each batch. */
+const statusCells = Object.fromEntries(
+  requestStatuses.map((status, i) => [status, STATUS + i]),
+) as Record<RequestStatus, number>;
+
 /** How many cells a thread's numbers take. */
 export const METRIC_CELLS = CELLS;
 
@@ -129,7 +134,7 @@ export class Counters {
    * @param count How many.
    */
   finished(status: RequestStatus, count: number): void {
-    this.cells[STATUS + requestStatuses.indexOf(status)] += count;
+    this.cells[statusCells[status]] += count;
   }
 
   /**
