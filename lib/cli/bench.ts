@@ -235,37 +235,37 @@ class Run {
   /** Sends the next request on a lane that is free, as soon as it is due. */
   next(lane: Lane): void {
     if (this.over) return;
-    const result = this.#result;
-    const now = this.#options.clock.now();
-    const due = this.#interval === 0 ? now : this.#due();
-    // A timer may be late: what is due after the end is not sent before it.
-    if (due - this.#started >= this.#options.duration) return;
-    if (due > now) {
+    const due = this.#due();
+    if (due === undefined) {
       this.#free.push(lane);
-      this.#cancelDue ??= this.#options.clock.after(
-        due - now,
-        () => this.#sendDue(),
-      );
       return;
     }
+    const result = this.#result;
     result.sent++;
     lane.send(this.#options.payload, due);
     if (result.sent === this.#options.requests) this.#stop("complete");
   }
 
-  /** When the next request of an open loop is due. */
-  #due(): number {
-    return this.#started + this.#result.sent * this.#interval;
+  /**
+   * When the next request was due: in a closed loop now. If it is not due yet,
+   * there will be a call for it, unless the run ends before.
+   */
+  #due(): number | undefined {
+    const { clock, duration } = this.#options;
+    const now = clock.now();
+    if (this.#interval === 0) return now;
+    const after = this.#result.sent * this.#interval;
+    // A timer may be late: what is due after the end is not sent before it.
+    if (after >= duration) return undefined;
+    const due = this.#started + after;
+    if (due <= now) return due;
+    this.#cancelDue ??= clock.after(due - now, () => this.#sendDue());
   }
 
   #sendDue(): void {
     this.#cancelDue = undefined;
-    // Each lane that is taken sends, or comes back to the end because nothing
-    // is due any more: then there is a call for it again.
-    while (this.#cancelDue === undefined) {
-      const lane = this.#free.shift();
-      if (lane === undefined) break;
-      lane.next();
+    while (this.#free.length > 0 && this.#due() !== undefined) {
+      this.#free.shift()?.next();
     }
   }
 

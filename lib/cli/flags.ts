@@ -86,12 +86,11 @@ export function parseFlags<Table extends FlagTable>(
   env: (name: string) => string | undefined,
 ): CommandLine<Table> {
   const names = Object.keys(table);
-  const isSwitch = (name: string) => table[name].placeholder === undefined;
   const { joined, written } = joinValues(table, args);
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
-    string: ["_", ...names.filter((name) => !isSwitch(name))],
-    boolean: names.filter(isSwitch),
+    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
+    boolean: names.filter((name) => isSwitch(table, name)),
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
@@ -130,10 +129,15 @@ function joinValues(
   const written = new Map<string, string>();
   const letters = lettersOf(table);
   for (let i = 0; i < args.length; i++) {
-    const arg = args[i];
+    let arg = args[i];
     if (arg === "--") {
       joined.push(...args.slice(i));
       break;
+    }
+    // Letters may be written in one, as in -qP16: each is looked at by itself.
+    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
+      joined.push(arg.slice(0, 2));
+      arg = `-${arg.slice(2)}`;
     }
     const { as, value } = splitFlag(arg, letters);
     const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
@@ -164,6 +168,10 @@ function joinValues(
     }
   }
   return { joined, written };
+}
+
+function isSwitch(table: FlagTable, name: string): boolean {
+  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
 }
 
 /** The names of the flags with a value that have a letter, by `-` and it. */
