@@ -26,9 +26,9 @@ import { preciseClock } from "../lib/cli/precise_clock.ts";
 import { Tally } from "../lib/cli/tally.ts";
 import type { Client } from "../lib/client.ts";
 import {
+  ClientClosedError,
   commands,
   connect,
-  ConnectionLostError,
   echo,
   EncodeError,
   serve,
@@ -137,7 +137,7 @@ class FakeClient implements Client {
 
   close(): void {
     for (const { reject } of this.#waiting.splice(0)) {
-      reject(new ConnectionLostError("closed"));
+      reject(new ClientClosedError("Client is closed"));
     }
     this.#ended(undefined);
   }
@@ -443,6 +443,19 @@ Deno.test("runBench counts what is in flight when it is interrupted as failed", 
     { text: "Interrupted before the reply", count: 6 },
   ]);
   assertEquals([result.end, result.lost], ["interrupted", 0]);
+});
+
+Deno.test("runBench waits for no last reply once it is interrupted", async () => {
+  const { client, interrupt, finished } = runFake({ requests: 2, depth: 2 });
+  await settle();
+  await client.reply();
+  assertEquals(client.asked, 2);
+  interrupt.abort();
+  const result = await finished;
+  assertSettled(result);
+  assertEquals([result.done, result.failed], [1, 1]);
+  assertEquals(result.errors.list()[0].text, "Interrupted before the reply");
+  assertEquals(result.end, "interrupted");
 });
 
 Deno.test("runBench throws the reason of an interrupt before the first request", async () => {

@@ -15,12 +15,8 @@
 
 import type { Client } from "../client.ts";
 import type { Clock } from "../clock.ts";
-import {
-  ClientClosedError,
-  EncodeError,
-  isErrReply,
-  TimeoutError,
-} from "../errors.ts";
+import { ClientClosedError, EncodeError, isErrReply } from "../errors.ts";
+import { type Dispatcher, type Lane, LATE, Link } from "./bench_link.ts";
 import { Latencies } from "./latencies.ts";
 import { Tally } from "./tally.ts";
 
@@ -30,21 +26,17 @@ const OPENING = 64;
 /** How often a connection is tried again before it is given up. */
 const TRIES = 5;
 
-/** How many requests of each lane may take too long in a row. */
-const LATE = 5;
-
 /** How long it waits before the first of them, in milliseconds. */
 const FIRST_WAIT = 100;
 
 /** How often `onProgress` is called, in milliseconds. */
 const PROGRESS_INTERVAL = 250;
 
-/** Why a request has no reply whose connection we closed. */
-const closedBecause = {
-  complete: `Given up after ${LATE} timeouts in a row`,
-  interrupted: "Interrupted before the reply",
-  no_connection: `Given up after ${LATE} timeouts in a row`,
-} as const;
+/** Why a request has no reply that was in flight at an interrupt. */
+const INTERRUPTED = "Interrupted before the reply";
+
+/** Why one has none on a connection that is given up, as others were late. */
+const GIVEN_UP = `Given up after ${LATE} timeouts in a row`;
 
 /** What is to be measured. */
 export interface BenchOptions {
@@ -156,7 +148,7 @@ function closeAll(clients: readonly (Client | undefined)[]): void {
 }
 
 /** One measurement, from its first request on. */
-class Run {
+class Run implements Dispatcher {
   /** Resolves with the result once nothing is in flight any more. */
   readonly finished: Promise<BenchResult>;
   readonly #options: BenchOptions;
@@ -187,6 +179,7 @@ class Run {
   readonly #resolve: (result: BenchResult) => void;
   readonly #reject: (error: unknown) => void;
   #cancelDue: (() => void) | undefined;
+  #cancelProgress: (() => void) | undefined;
   #failure: unknown;
 
   constructor(options: BenchOptions, clients: Client[]) {
@@ -199,9 +192,10 @@ class Run {
     this.#interval = rate === undefined ? 0 : 1000 / rate;
     this.#links = clients.map((client) => new Link(this, client, depth));
     this.#started = clock.now();
-    if (duration < Infinity) this.after(duration, () => this.#stop("complete"));
-    const interrupt = () => this.#interrupt();
-    signal.addEventListener("abort", interrupt, { signal: this.#over.signal });
+    if (duration < Infinity) {
+      this.#after(duration, () => this.#stop("complete"));
+    }
+    signal.addEventListener("abort", this.#interrupt);
     this.#progress();
     // One lane of each before the second of any: a low rate keeps all in use.
     for (let i = 0; i < depth; i++) {
@@ -210,7 +204,7 @@ class Run {
   }
 
   /** Calls back unless the run is over by then. */
-  after(ms: number, tick: () => void): void {
+  #after(ms: number, tick: () => void): void {
     const cancel = this.#options.clock.after(ms, () => {
       this.#over.signal.removeEventListener("abort", cancel);
       tick();
@@ -218,7 +212,6 @@ class Run {
     this.#over.signal.addEventListener("abort", cancel, { once: true });
   }
 
-  /** Opens a connection, unless the run ends meanwhile. */
   async connect(): Promise<Client> {
     const { signal } = this.#over;
     const client = await this.#options.connect(signal);
@@ -228,13 +221,12 @@ class Run {
   }
 
   /** Whether nothing more is sent. */
-  get over(): boolean {
+  get #isOver(): boolean {
     return this.#over.signal.aborted;
   }
 
-  /** Sends the next request on a lane that is free, as soon as it is due. */
   next(lane: Lane): void {
-    if (this.over) return;
+    if (this.#isOver) return;
     const due = this.#due();
     if (due === undefined) {
       this.#free.push(lane);
@@ -269,7 +261,6 @@ class Run {
     }
   }
 
-  /** A request has its reply. */
   replied(reply: Uint8Array, due: number): void {
     const result = this.#result;
     result.done++;
@@ -278,10 +269,9 @@ class Run {
     if (isErrReply(reply)) {
       result.errReplies.add(new TextDecoder().decode(reply));
     }
-    if (this.over) this.#finishIfDone();
+    if (this.#isOver) this.#finishIfDone();
   }
 
-  /** A request gets no reply. */
   failed(error: unknown): void {
     // All requests are the same: the first one ends it.
     if (error instanceof EncodeError) {
@@ -292,62 +282,59 @@ class Run {
     result.failed++;
     result.errors.add(
       error instanceof ClientClosedError
-        ? closedBecause[result.end]
+        ? result.end === "interrupted" ? INTERRUPTED : GIVEN_UP
         : textOf(error),
     );
-    if (this.over) this.#finishIfDone();
+    if (this.#isOver) this.#finishIfDone();
   }
 
-  /** A connection has ended. */
   lost(link: Link): void {
     this.#result.lost++;
-    if (!this.over) this.retry(link);
+    if (!this.#isOver) this.#retry(link);
   }
 
-  /** Opens a connection again, after a wait. */
-  retry(link: Link): void {
+  #retry(link: Link): void {
     if (link.tries === TRIES) return this.givenUp();
-    this.after(FIRST_WAIT * 2 ** link.tries++, () => link.reopen());
+    this.#after(FIRST_WAIT * 2 ** link.tries++, () => link.reopen());
   }
 
-  /** A connection is not opened again. */
   givenUp(): void {
     const result = this.#result;
     result.givenUp++;
     if (result.givenUp === this.#links.length) this.#stop("no_connection");
   }
 
-  /** A connection is there again. */
   reopened(): void {
     this.#result.reopened++;
   }
 
-  /** A connection could not be opened again. */
   unopened(link: Link, error: unknown): void {
-    if (this.over) return;
+    if (this.#isOver) return;
     this.#result.connectErrors.add(textOf(error));
-    this.retry(link);
+    this.#retry(link);
   }
 
   #progress(): void {
     const { onProgress, clock } = this.#options;
     if (onProgress === undefined) return;
-    this.after(PROGRESS_INTERVAL, () => {
+    this.#cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
       this.#result.elapsed = clock.now() - this.#started;
       onProgress(this.#result);
       this.#progress();
     });
   }
 
-  #interrupt(): void {
+  /** Also ends the wait for the last replies, when nothing more is sent. */
+  readonly #interrupt = (): void => {
     this.#stop("interrupted");
+    this.#result.end = "interrupted";
     // What is in flight fails by this, and is counted so.
     closeAll(this.#links.map(({ client }) => client));
-  }
+  };
 
   /** Sends no more, and finishes once nothing is in flight. */
   #stop(end: BenchEnd): void {
-    if (this.over) return;
+    if (this.#isOver) return;
     const result = this.#result;
     const { clock, requests, duration } = this.#options;
     result.end = end;
@@ -364,109 +351,14 @@ class Run {
   #finishIfDone(): void {
     const result = this.#result;
     if (result.done + result.failed < result.sent) return;
-    result.elapsed = this.#options.clock.now() - this.#started;
+    const { clock, signal } = this.#options;
+    result.elapsed = clock.now() - this.#started;
+    this.#cancelProgress?.();
+    signal.removeEventListener("abort", this.#interrupt);
     closeAll(this.#links.map(({ client }) => client));
     if (this.#failure === undefined) this.#resolve(result);
     else this.#reject(this.#failure);
   }
-}
-
-/** One of the connections, over all of its lives. */
-class Link {
-  /** Undefined while there is none. */
-  client: Client | undefined;
-  readonly lanes: readonly Lane[];
-  /** How often it was opened again since its last reply. */
-  tries = 0;
-  /** How many requests took too long since its last reply. */
-  #late = 0;
-  readonly #run: Run;
-
-  constructor(run: Run, client: Client, depth: number) {
-    this.#run = run;
-    this.lanes = Array.from({ length: depth }, () => new Lane(run, this));
-    this.#use(client);
-  }
-
-  async reopen(): Promise<void> {
-    try {
-      this.#use(await this.#run.connect());
-    } catch (error) {
-      this.#run.unopened(this, error);
-      return;
-    }
-    this.#run.reopened();
-    for (const lane of this.lanes) {
-      if (lane.parked) lane.next();
-    }
-  }
-
-  /** A request has its reply. */
-  replied(): void {
-    this.tries = 0;
-    this.#late = 0;
-  }
-
-  /** A request took too long. A server that answers nothing is given up. */
-  late(): void {
-    if (++this.#late !== LATE * this.lanes.length) return;
-    this.client?.close();
-    this.client = undefined;
-    this.#run.givenUp();
-  }
-
-  #use(client: Client): void {
-    this.client = client;
-    client.closed.then((error) => {
-      this.client = undefined;
-      // Closed by us, at the end of the run.
-      if (error !== undefined) this.#run.lost(this);
-    });
-  }
-}
-
-/** A place on a connection for one request in flight. */
-class Lane {
-  /** Whether it waits for its connection to be there again. */
-  parked = false;
-  readonly #run: Run;
-  readonly #link: Link;
-  /** When its request was due. */
-  #due = 0;
-
-  constructor(run: Run, link: Link) {
-    this.#run = run;
-    this.#link = link;
-  }
-
-  /** Sends a request that was due at a certain moment. */
-  send(payload: Uint8Array, due: number): void {
-    this.#due = due;
-    this.#link.client!.request(payload).then(this.#replied, this.#failed);
-  }
-
-  /** Sends the next request, unless there is no connection now. */
-  next(): void {
-    this.parked = this.#link.client === undefined;
-    if (!this.parked) this.#run.next(this);
-  }
-
-  // Made once, for a closure for each request costs.
-  readonly #replied = (reply: Uint8Array): void => {
-    this.#link.replied();
-    this.#run.replied(reply, this.#due);
-    this.next();
-  };
-
-  readonly #failed = (error: unknown): void => {
-    this.#run.failed(error);
-    // The connection goes on after a request that took too long; any other
-    // error has ended it, and it is for the link to go on.
-    this.parked = !(error instanceof TimeoutError);
-    if (this.parked) return;
-    this.#link.late();
-    this.next();
-  };
 }
 
 function textOf(error: unknown): string {

@@ -24,7 +24,7 @@ const PAYLOAD = 64;
 /** More than any machine can have. */
 const MOST_CONNECTIONS = 1_000_000;
 
-/** Its replies would fill some MiB, for each connection. */
+/** Far more than keeps a server busy. */
 const MOST_DEPTH = 10_000;
 
 /** 2^53 is as far as numbers are exact; so many take centuries. */
