@@ -26,7 +26,7 @@ const percentiles = {
 
 /** What was asked for. */
 export interface BenchSubject {
-  /** The server, as the user may have written it. */
+  /** The server's address and port, or the path of its socket. */
   target: string;
   /** The framing's name. */
   framing: string;
