@@ -5,7 +5,13 @@
  */
 
 import { formatHostPort } from "./lib/address.ts";
-import { clientFlags } from "./lib/cli/client_flags.ts";
+import {
+  benchFlags,
+  benchRequest,
+  checkClientFlags,
+  clientFlags,
+  type ClientLine,
+} from "./lib/cli/client_flags.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { History } from "./lib/cli/history.ts";
 import { splitLines } from "./lib/cli/lines.ts";
@@ -19,6 +25,7 @@ import { VERSION } from "./lib/version.ts";
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
        client [flags] HOST PORT [request]...
        client [flags] --unix PATH [request]...
+       client [flags] --bench HOST[:PORT] [request]
 
 Sends requests to a server and prints the replies: the arguments; or standard
 input, a request a line; or, at a terminal, what is typed at a prompt.
@@ -26,17 +33,22 @@ The port is 8080 if none is given. -- ends the flags.
 
 ${flagHelp(clientFlags)}
 
+With --bench:
+
+${flagHelp(benchFlags)}
+
 PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
 none. Exit codes: 0 done, 1 a request failed, 2 usage, 130 interrupted.`;
 
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
-  const { flags, target: { requests: given, ...target } } = readFlags();
+  const { line, target: { requests: given, ...target }, payload } = readFlags();
+  const { flags } = line;
   const place = "path" in target
     ? target.path
     : formatHostPort(target.hostname, target.port);
-  const atTerminal = given.length === 0 &&
+  const atTerminal = given.length === 0 && payload === undefined &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await openHistory()
@@ -57,14 +69,18 @@ async function main(): Promise<number> {
   revoke("env");
   if (!("path" in target)) revoke("read", "write");
 
-  const reconnect = (): Promise<Client> =>
+  const reconnect = (signal?: AbortSignal): Promise<Client> =>
     connect({
       ...target,
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
       tls,
+      signal,
     });
+  if (payload !== undefined) {
+    return await measure(line, place, payload, reconnect);
+  }
   let client;
   try {
     client = await reconnect();
@@ -105,29 +121,58 @@ async function main(): Promise<number> {
   return flags.e && result.errors > 0 ? 1 : 0;
 }
 
+/** Runs a measurement, until it is done or Ctrl-C ends it. */
+async function measure(
+  line: ClientLine,
+  target: string,
+  payload: Uint8Array,
+  connect: (signal: AbortSignal) => Promise<Client>,
+): Promise<number> {
+  const { benchMode } = await import("./lib/cli/bench_mode.ts");
+  const interrupted = new AbortController();
+  const onInterrupt = () => {
+    // Whoever presses it again waits no longer.
+    Deno.removeSignalListener("SIGINT", onInterrupt);
+    interrupted.abort();
+  };
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  const shown = Deno.stderr.isTerminal() && !line.flags.q;
+  const encoder = new TextEncoder();
+  try {
+    return await benchMode({
+      line,
+      target,
+      payload,
+      connect,
+      signal: interrupted.signal,
+      show: shown
+        ? (text) => void Deno.stderr.writeSync(encoder.encode(text))
+        : undefined,
+      print: (report) => console.log(report),
+    });
+  } catch (error) {
+    return interrupted.signal.aborted ? 130 : fail(error);
+  }
+}
+
 function readFlags() {
   try {
-    const { flags, rest } = parseFlags(
-      clientFlags,
+    const line = parseFlags(
+      { ...clientFlags, ...benchFlags },
       Deno.args,
       (name) => Deno.env.get(name),
     );
+    const { flags, rest } = line;
     if (flags.help) finish(HELP);
     if (flags.version) finish(`parley ${VERSION}`);
-    for (const name of ["tls-ca", "tls-server-name"] as const) {
-      if (flags[name] !== "" && !flags.tls) {
-        throw new UsageError(`--${name} is given without --tls`);
-      }
-    }
-    if (flags.unix && flags.tls) {
-      throw new UsageError(
-        "--unix and --tls are given, expected only one of them",
-      );
-    }
+    checkClientFlags(line);
     const target = flags.unix
       ? { path: flags.unix, requests: rest }
       : parseTarget(rest);
-    return { flags, target };
+    const payload = flags.bench
+      ? benchRequest(line, target.requests)
+      : undefined;
+    return { line, target, payload };
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     warn(error.message);

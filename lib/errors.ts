@@ -166,6 +166,16 @@ export const replies = {
       : "ERR internal error",
 };
 
+/**
+ * Whether a reply is an error's: it starts with `ERR `.
+ *
+ * @param reply The reply's payload.
+ */
+export function isErrReply(reply: Uint8Array): boolean {
+  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
+    reply[2] === 0x52 && reply[3] === 0x20;
+}
+
 /** An error on its way between threads: a clone keeps no class. */
 export interface SentError {
   /** The name of its class. */

@@ -449,3 +449,33 @@ async function denoDir(): Promise<string> {
   }).output();
   return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
+
+testPrompt(
+  "client --bench shows how far it is, unless -q is given",
+  async (way) => {
+    // It connects, and nobody ever answers.
+    using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const bench = [...commandLine(way, "client"), "--bench"];
+    const nobody = `127.0.0.1:${silent.addr.port}`;
+    await using loud = new Terminal([...bench, nobody, "-z1h"]);
+    await loud.shows("s: 0 done, 0 failed, 0 requests/s");
+    await loud.types(CTRL_C);
+    await loud.shows("\n0 requests done in ");
+    assertEquals(await loud.code(), 130);
+    // The line is gone where the report begins.
+    assert(loud.raw.includes(`\r\x1b[K${nobody}, line framing`), loud.raw);
+    const { server, place } = serveHere();
+    await using _server = server;
+    // A request that takes longer than the progress takes to come.
+    await using quiet = new Terminal([
+      ...bench,
+      place,
+      "-q",
+      "-n1",
+      "DELAY 600 x",
+    ]);
+    await quiet.shows("\n1 request done in ");
+    assertEquals(await quiet.code(), 0);
+    assert(!quiet.raw.includes("0 done"), quiet.raw);
+  },
+);

@@ -10,6 +10,7 @@
  */
 
 import type { Client } from "../client.ts";
+import { isErrReply } from "../errors.ts";
 
 /** How many requests may be in flight. */
 const WINDOW = 1024;
@@ -104,7 +105,7 @@ export async function runBatch(
   try {
     for await (const { request, reply, started } of inFlight) {
       const bytes = await reply;
-      if (startsWithErr(bytes)) result.errors++;
+      if (isErrReply(bytes)) result.errors++;
       const printed = print.add(
         json ? toJson(request, bytes, performance.now() - started) : bytes,
       );
@@ -178,11 +179,6 @@ class Printer {
       throw error;
     }
   }
-}
-
-function startsWithErr(bytes: Uint8Array): boolean {
-  return bytes.length >= 4 && bytes[0] === 0x45 && bytes[1] === 0x52 &&
-    bytes[2] === 0x52 && bytes[3] === 0x20;
 }
 
 function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {

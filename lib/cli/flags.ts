@@ -31,6 +31,8 @@ export interface ValueFlag<Value> {
   readonly env: boolean;
   /** Whether no message may show its value. */
   readonly secret?: boolean;
+  /** A letter that it may be given by as well. */
+  readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
@@ -61,7 +63,7 @@ export interface CommandLine<Table extends FlagTable> {
   readonly flags: FlagValues<Table>;
   /**
    * Where each value that is no default comes from, by the flag's name: such as
-   * `--max-frame` or `PARLEY_MAX_FRAME`.
+   * `--max-frame` or `PARLEY_MAX_FRAME`, or its letter if that was given.
    */
   readonly given: ReadonlyMap<string, string>;
   /** What is no flag, and all that stands behind `--`. */
@@ -84,11 +86,11 @@ export function parseFlags<Table extends FlagTable>(
   env: (name: string) => string | undefined,
 ): CommandLine<Table> {
   const names = Object.keys(table);
-  const isSwitch = (name: string) => table[name].placeholder === undefined;
-  const parsed = parseArgs(joinValues(table, args), {
+  const { joined, written } = joinValues(table, args);
+  const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
-    string: ["_", ...names.filter((name) => !isSwitch(name))],
-    boolean: names.filter(isSwitch),
+    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
+    boolean: names.filter((name) => isSwitch(table, name)),
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
@@ -102,7 +104,10 @@ export function parseFlags<Table extends FlagTable>(
     // Whoever asks for help may need it for the value that is wrong.
     else if (parsed.help === true || parsed.version === true) {
       values[name] = flag.default;
-    } else values[name] = valueOf(name, flag, parsed[name], env, given);
+    } else {
+      const source = written.get(name) ?? dashed(name);
+      values[name] = valueOf(name, flag, source, parsed[name], env, given);
+    }
   }
   return {
     flags: values as FlagValues<Table>,
@@ -113,43 +118,96 @@ export function parseFlags<Table extends FlagTable>(
 
 /**
  * Writes `--name value` as `--name=value`, so that a value may begin with a
- * dash and be told as what it is: a bad value, not an unknown flag.
+ * dash and be told as what it is: a bad value, not an unknown flag. A letter
+ * becomes the name that it stands for; `written` says what stood there.
  */
-function joinValues(table: FlagTable, args: readonly string[]): string[] {
+function joinValues(
+  table: FlagTable,
+  args: readonly string[],
+): { joined: string[]; written: Map<string, string> } {
   const joined: string[] = [];
+  const written = new Map<string, string>();
+  const letters = lettersOf(table);
   for (let i = 0; i < args.length; i++) {
-    const arg = args[i];
-    if (arg === "--") return [...joined, ...args.slice(i)];
-    const [, name, value] = /^--?([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    let arg = args[i];
+    if (arg === "--") {
+      joined.push(...args.slice(i));
+      break;
+    }
+    // Letters may be written in one, as in -qP16: each is looked at by itself.
+    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
+      joined.push(arg.slice(0, 2));
+      arg = `-${arg.slice(2)}`;
+    }
+    const { as, value } = splitFlag(arg, letters);
+    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
     const flag = name !== undefined && Object.hasOwn(table, name)
       ? table[name]
       : undefined;
-    if (flag === undefined) joined.push(arg);
-    else if (flag.placeholder === undefined) {
+    if (as === undefined || name === undefined || flag === undefined) {
+      joined.push(arg);
+    } else if (flag.placeholder === undefined) {
       if (value !== undefined) {
         throw new UsageError(
           `${dashed(name)} is ${quote(value)}, expected no value`,
         );
       }
       joined.push(arg);
-    } else if (value === undefined) {
+    } else {
+      const known = letters.has(as) ? `--${name}` : as;
+      if (letters.has(as)) written.set(name, as);
+      else written.delete(name);
+      if (value !== undefined) {
+        joined.push(`${known}=${value}`);
+        continue;
+      }
       const next = args[i + 1] ?? "";
       const taken = next !== "--" && !next.startsWith("--");
-      joined.push(`${arg}=${taken ? next : ""}`);
+      joined.push(`${known}=${taken ? next : ""}`);
       if (taken) i++;
-    } else joined.push(arg);
+    }
   }
-  return joined;
+  return { joined, written };
+}
+
+function isSwitch(table: FlagTable, name: string): boolean {
+  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
+}
+
+/** The names of the flags with a value that have a letter, by `-` and it. */
+function lettersOf(table: FlagTable): Map<string, string> {
+  const letters = new Map<string, string>();
+  for (const [name, flag] of Object.entries(table)) {
+    if (flag.placeholder === undefined) continue;
+    const letter = name.length === 1 ? name : flag.short;
+    if (letter !== undefined) letters.set(`-${letter}`, name);
+  }
+  return letters;
+}
+
+/** Parts a flag, as it is written, from a value in the same argument. */
+function splitFlag(
+  arg: string,
+  letters: ReadonlyMap<string, string>,
+): { as?: string; value?: string } {
+  // The value of a letter may follow it at once, as in -c50.
+  const letter = arg.slice(0, 2);
+  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
+    return { as: letter, value: arg.slice(2) };
+  }
+  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+  return { as, value };
 }
 
 function valueOf<Value>(
   name: string,
   flag: ValueFlag<Value>,
+  as: string,
   given: unknown,
   env: (name: string) => string | undefined,
   sources: Map<string, string>,
 ): Value {
-  let source = dashed(name);
+  let source = as;
   let text = given as string | undefined;
   if (text === undefined && flag.env) {
     source = envName(name);
@@ -177,8 +235,9 @@ export function flagHelp(table: FlagTable): string {
   const rows = Object.entries(table).map(([name, flag]) => {
     if (flag.placeholder === undefined) return [dashed(name), flag.help];
     const twin = flag.env ? `, ${envName(name)}` : "";
+    const letter = flag.short === undefined ? "" : `-${flag.short}, `;
     return [
-      `${dashed(name)} ${flag.placeholder}`,
+      `${letter}${dashed(name)} ${flag.placeholder}`,
       `${flag.help} (default ${flag.shown}${twin})`,
     ];
   });

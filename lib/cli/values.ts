@@ -66,6 +66,28 @@ export function numberFlag(
   );
 }
 
+/**
+ * A flag that takes a whole number in a range that is no option's.
+ *
+ * @param least The least that is allowed.
+ * @param most The most that is allowed.
+ */
+export function countFlag<Default extends number | undefined>(
+  least: number,
+  most: number,
+  common: Common<Default>,
+): ValueFlag<number | Default> {
+  return flag<number | Default>(
+    "N",
+    `a whole number from ${least} to ${most}`,
+    common,
+    (text) => {
+      const value = /^\d+$/.test(text) ? Number(text) : -1;
+      return value >= least && value <= most ? value : undefined;
+    },
+  );
+}
+
 /** A flag that takes a number of threads, or `auto` for the machine's. */
 export function threadsFlag(common: Common<number>): ValueFlag<number> {
   const [least, most] = ranges.threads;
@@ -112,6 +134,18 @@ export function durationFlag(
     `${DURATION_FORM}, or 0 for no limit`,
     common,
     (text) => inRange(range, parseDuration(text)),
+  );
+}
+
+/** A flag that takes how long something goes on, or is not used. */
+export function spanFlag(
+  common: Omit<Common<undefined>, "default" | "shown">,
+): ValueFlag<number | undefined> {
+  return flag<number | undefined>(
+    "TIME",
+    `${DURATION_FORM}, and more than 0`,
+    { ...common, default: undefined, shown: "none" },
+    (text) => inRange("timeout", parseDuration(text)) || undefined,
   );
 }
 
