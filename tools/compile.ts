@@ -260,10 +260,10 @@ async function build(program: string, runtime: Runtime): Promise<void> {
   const args = [
     "compile",
     "--quiet",
-    // Every package of the lock file ends up in the executable, so theirs has
-    // none of the tests'. `deno install --lock=tools/programs.lock --entrypoint
-    // server.ts client.ts` writes it.
-    "--lock=tools/programs.lock",
+    // Every package of the lock file ends up in the executable, and is read at
+    // each start: so each has a lock file with no package but its own. `deno
+    // install --lock=tools/server.lock --entrypoint server.ts` writes one.
+    `--lock=tools/${program}.lock`,
     "--frozen",
     ...runtime.flags,
     ...COMMON_FLAGS,
