@@ -20,28 +20,32 @@ const SMALL = 1536;
 /**
  * The size of the smallest buffer that is lent out: a read's worth, with room
  * for a payload of the default `maxFrame` and the overhead of any framing.
- * Larger ones are this size doubled, and doubled again.
  */
 export const CHUNK: number = 64 * 1024 + 64;
 
-/** The most bytes of idle buffers kept for reuse; the rest is garbage. */
-const KEPT = 16 * 1024 * 1024;
+/**
+ * How much larger a buffer gets that is too small. By two, a frame of 1 MiB was
+ * copied whole on its way there; by four, a third of it is.
+ */
+const GROWTH = 4;
 
-/** Idle buffers of `CHUNK << tier` bytes, by tier. */
-const tiers: Uint8Array<ArrayBuffer>[][] = [];
+/** The most bytes of idle buffers kept for reuse; the rest is garbage. */
+const KEPT = 32 * 1024 * 1024;
+
+/** Idle buffers, by their length. */
+const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
 let kept = 0;
 
 /**
  * Lends a buffer, its content left over from an earlier use.
  *
- * @param size How many bytes it must hold at least.
+ * @param length How many bytes it holds, from a small choice of lengths.
  */
-export function lend(size: number = CHUNK): Uint8Array<ArrayBuffer> {
-  const tier = tierOf(size);
-  const idle = tiers[tier]?.pop();
-  if (idle === undefined) return new Uint8Array(CHUNK * 2 ** tier);
-  kept -= idle.length;
-  return idle;
+export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
+  const bytes = idle.get(length)?.pop();
+  if (bytes === undefined) return new Uint8Array(length);
+  kept -= length;
+  return bytes;
 }
 
 /**
@@ -50,22 +54,19 @@ export function lend(size: number = CHUNK): Uint8Array<ArrayBuffer> {
  * @param bytes What {@linkcode lend} gave.
  */
 export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
-  if (kept + bytes.length > KEPT) return;
-  kept += bytes.length;
-  (tiers[tierOf(bytes.length)] ??= []).push(bytes);
-}
-
-function tierOf(size: number): number {
-  let tier = 0;
-  for (let held = CHUNK; held < size; held *= 2) tier++;
-  return tier;
+  const { length } = bytes;
+  if (kept + length > KEPT) return;
+  kept += length;
+  const others = idle.get(length);
+  if (others === undefined) idle.set(length, [bytes]);
+  else others.push(bytes);
 }
 
 /**
  * The bytes received and not yet used up, `bytes.subarray(start, end)`.
  *
  * The buffer starts small. Once a read fills it, it grows to a lent one, and
- * for a larger frame it doubles with the bytes that really came: a header that
+ * for a larger frame it grows with the bytes that really came: a header that
  * announces much gets nothing in advance. As soon as all is used up it is small
  * again.
  */
@@ -129,7 +130,7 @@ export class ReceiveBuffer {
     if (bytes.length < CHUNK) {
       this.#replace(lend());
     } else if (length > bytes.length / 2 && bytes.length < this.#limit) {
-      this.#replace(lend(bytes.length * 2));
+      this.#replace(lend(Math.min(bytes.length * GROWTH, this.#limit)));
     }
     // The unused bytes go to the front, of the old memory or of the new.
     if (this.start > 0 || this.bytes !== bytes) {

@@ -373,9 +373,12 @@ export class PipelinedClient implements Client, Expirable {
     const pending = this.#unsent.shift();
     if (pending === undefined) return;
     pending.sent = true;
-    this.#outbox.addHeader(this.#encoder, pending.payload.length);
+    const { payload } = pending;
+    const sent = this.#outbox.addStart(this.#encoder, payload);
     await this.#flush();
-    await this.#connection.write(pending.payload);
+    if (sent < payload.length) {
+      await this.#connection.write(payload.subarray(sent));
+    }
     this.#outbox.addTrailer(this.#encoder);
     await this.#flush();
   }

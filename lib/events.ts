@@ -159,7 +159,12 @@ export interface RequestEvent {
   id: number;
   /** How it went. */
   status: Exclude<RequestStatus, "abandoned">;
-  /** From the handler's call to its reply, in milliseconds. */
+  /**
+   * From when it was read, or the wait for the one before it ended, until its
+   * reply was about to go out, in milliseconds. Requests that are answered at
+   * once share their batch's: to look at the clock for each of them would cost
+   * as much as some handlers do.
+   */
   duration: number;
   /** Length of the request's payload in bytes. */
   requestBytes: number;

@@ -26,7 +26,7 @@ export class Outbox {
    * @param codec The framing.
    * @param payload What the codec's `check` let pass.
    * @returns Whether there was room. If not, send what waits; a payload that
-   * has no room even then goes out by itself, between `addHeader` and
+   * has no room even then goes out by itself, between `addStart` and
    * `addTrailer`.
    */
   add(codec: Codec, payload: Uint8Array): boolean {
@@ -44,9 +44,19 @@ export class Outbox {
     return true;
   }
 
-  /** Adds what stands before a payload of `length` bytes. */
-  addHeader(codec: Codec, length: number): void {
-    this.#end = codec.writeHeader(this.#bytes ??= lend(), this.#end, length);
+  /**
+   * Adds the start of a frame: what stands before its payload, and as much of
+   * that as there is room for, so that no write carries a header alone.
+   *
+   * @returns How many bytes of the payload are in.
+   */
+  addStart(codec: Codec, payload: Uint8Array): number {
+    const bytes = this.#bytes ??= lend();
+    const at = codec.writeHeader(bytes, this.#end, payload.length);
+    const part = payload.subarray(0, bytes.length - at);
+    bytes.set(part, at);
+    this.#end = at + part.length;
+    return part.length;
   }
 
   /** Adds what stands behind a payload. */

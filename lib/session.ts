@@ -213,6 +213,8 @@ export class Session implements Expirable, Flushable {
   #turn: number;
   /** Requests answered since then whose batch is not out. */
   #answered = 0;
+  /** Their lengths, if anybody listens for requests. */
+  readonly #lengths: number[] | undefined;
   /** A handler is at work that did not reply at once. */
   #pending = false;
   /** Until when a peer that still sends is waited for; 0 before a drain. */
@@ -255,6 +257,7 @@ export class Session implements Expirable, Flushable {
     this.#turn = this.opened;
     this.#context = context;
     this.#codec = framing.codec(maxFrame);
+    if (context.events.request !== undefined) this.#lengths = [];
     this.#info = new Info(id, connection, framing.name, context.stats);
   }
 
@@ -660,33 +663,31 @@ export class Session implements Expirable, Flushable {
    * only where it must be: a promise from the handler, or a full outbox.
    */
   #answer(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
-    const { handler, counters, events, config } = this.#context;
+    const { handler, counters, config } = this.#context;
     this.#requests++;
     this.#info.pieces = 0;
     counters.requested();
-    const started = events.request === undefined ? 0 : performance.now();
     let payload;
     try {
       const reply = handler(request, this.#info);
       if (reply instanceof Promise) {
-        return this.#answerLater(reply, started, request.length);
+        return this.#answerLater(reply, request.length);
       }
       // What came in this framing can go out in it.
       payload = reply === request && request.length <= config.maxReply
         ? request
         : this.#payload(reply);
     } catch (error) {
-      return this.#answerLater(Promise.reject(error), started, request.length);
+      return this.#answerLater(Promise.reject(error), request.length);
     }
     this.#info.renew();
     this.#answered++;
-    this.#report("ok", started, request.length);
+    this.#lengths?.push(request.length);
     return this.#send(payload);
   }
 
   async #answerLater(
     pending: Promise<Reply>,
-    started: number,
     length: number,
   ): Promise<void> {
     const { clock, counters, onError } = this.#context;
@@ -730,10 +731,11 @@ export class Session implements Expirable, Flushable {
     this.#info.renew();
     this.#pending = false;
     const now = clock.now();
-    counters.finished(status, 1);
-    counters.took(now - this.#turn, 1);
+    const duration = now - this.#turn;
     this.#turn = now;
-    this.#report(status, started, length);
+    counters.finished(status, 1);
+    counters.took(duration, 1);
+    this.#report(status, duration, length);
     await this.#send(payload);
   }
 
@@ -814,18 +816,13 @@ export class Session implements Expirable, Flushable {
 
   #report(
     status: RequestEvent["status"],
-    started: number,
+    duration: number,
     requestBytes: number,
   ): void {
     const { request } = this.#context.events;
     if (request === undefined) return;
-    emit(request, {
-      type: "request",
-      id: this.id,
-      status,
-      duration: performance.now() - started,
-      requestBytes,
-    });
+    const { id } = this;
+    emit(request, { type: "request", id, status, duration, requestBytes });
   }
 
   /**
@@ -835,9 +832,13 @@ export class Session implements Expirable, Flushable {
    */
   #count(now: number): void {
     const { counters } = this.#context;
+    const duration = now - this.#turn;
     counters.finished("ok", this.#answered);
-    counters.took(now - this.#turn, this.#answered);
+    counters.took(duration, this.#answered);
     this.#answered = 0;
+    if (this.#lengths === undefined) return;
+    for (const length of this.#lengths) this.#report("ok", duration, length);
+    this.#lengths.length = 0;
   }
 
   /** The bytes of a reply; throws if they cannot be sent. */
@@ -868,11 +869,11 @@ export class Session implements Expirable, Flushable {
 
   /** Sends what the outbox has no room for. */
   async #sendLarge(payload: Uint8Array): Promise<void> {
-    await this.#flush();
+    if (this.#outbox.length > 0) await this.#flush();
     if (this.#outbox.add(this.#codec, payload)) return;
-    this.#outbox.addHeader(this.#codec, payload.length);
+    const sent = this.#outbox.addStart(this.#codec, payload);
     await this.#flush();
-    await this.#write(payload);
+    if (sent < payload.length) await this.#write(payload.subarray(sent));
     this.#outbox.addTrailer(this.#codec);
   }
 
