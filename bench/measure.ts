@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, BUILD } from "./paths.ts";
+import { at, BUILD, CLIENT } from "./paths.ts";
 import { type Peer, peers } from "./peers.ts";
 import { run, type RunningServer, serverOf } from "./processes.ts";
 import type { Scenario } from "./scenarios.ts";
@@ -55,8 +55,6 @@ export interface Effort {
   readonly warmup: number;
   /** The same before a server's first turn, in which engines compile. */
   readonly first: number;
-  /** Seconds for memory to settle. */
-  readonly settle: number;
   /** Seconds after which there are no further rounds, whatever `rounds` is. */
   readonly total: number;
 }
@@ -117,7 +115,8 @@ export async function measure(
             servers.set(name, server);
             const warmup = round === 0 ? effort.first : effort.warmup;
             const turn = { ...effort, warmup };
-            sample = sampleOf(scenario, await load(scenario, server, turn));
+            const drive = mode === "client" ? loadByClient : load;
+            sample = sampleOf(scenario, await drive(scenario, server, turn));
           }
           if (round >= 0) samples.get(name)?.push(sample);
         } catch (error) {
@@ -142,13 +141,15 @@ export async function measure(
 }
 
 async function load(
-  { mode, connections, depth, payload, framing, tls, move = 0 }: Scenario,
+  scenario: Scenario,
   { port, pid }: RunningServer,
-  { seconds, warmup, settle }: Pick<Effort, "seconds" | "warmup" | "settle">,
+  { seconds, warmup }: Pick<Effort, "seconds" | "warmup">,
 ): Promise<Printed> {
+  const { mode, connections, depth, payload, framing, tls } = scenario;
+  const { move = 0, settle = 0 } = scenario;
   const flags = { port, pid, mode, connections, depth, payload, framing };
   const more = mode === "idle"
-    ? { settle: move > 0 ? settle : 0, move, opening: 2048 }
+    ? { settle, move, opening: 2048 }
     : { seconds, warmup };
   const text = await run(
     [
@@ -162,6 +163,47 @@ async function load(
     { quiet: false },
   );
   return JSON.parse(text);
+}
+
+/** What `client --bench --json` prints, of which this is used. */
+interface PrintedByClient {
+  readonly failed: number;
+  readonly requests_per_second: number;
+  readonly bytes_per_second: number;
+  readonly latency_seconds: Readonly<Record<string, number>>;
+}
+
+/** Drives a server with Parley's own client: a second opinion. */
+async function loadByClient(
+  { connections, depth, payload, framing }: Scenario,
+  { port }: RunningServer,
+  { seconds, warmup }: Pick<Effort, "seconds" | "warmup">,
+): Promise<Printed> {
+  const bench = (seconds: number) =>
+    run([
+      at(CLIENT),
+      "--bench",
+      ...["-q", "--json", `--framing=${framing}`],
+      ...["-c", `${connections}`, "-P", `${depth}`, "-d", `${payload}`],
+      ...["-z", `${Math.ceil(seconds * 1000)}ms`],
+      `127.0.0.1:${port}`,
+    ], GRACE_MS);
+  await bench(warmup);
+  const printed: PrintedByClient = JSON.parse(await bench(seconds));
+  const { "p99.9": p999, ...times } = printed.latency_seconds;
+  const us = (seconds: number) => seconds * 1e6;
+  return {
+    requestsPerSecond: printed.requests_per_second,
+    megabytesPerSecond: printed.bytes_per_second / 1e6,
+    p50: us(times.p50),
+    p99: us(times.p99),
+    p999: us(p999),
+    max: us(times.max),
+    refused: 0,
+    reset: 0,
+    lost: printed.failed,
+    wrong: 0,
+  };
 }
 
 function sampleOf(

@@ -27,6 +27,9 @@ export const CERT = `${BUILD}cert.pem`;
 /** The private key of {@linkcode CERT}. */
 export const KEY = `${BUILD}key.pem`;
 
+/** The executable that gives the second opinion. */
+export const CLIENT = "client";
+
 /** Results of the last full run. */
 export const RESULTS = "bench/results/";
 

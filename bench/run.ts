@@ -17,7 +17,7 @@ import {
 import { buildHello, buildPrograms } from "./build.ts";
 import { chartOf } from "./chart.ts";
 import { type Effort, measure } from "./measure.ts";
-import { at, BUILD, CHARTS, README, RESULTS } from "./paths.ts";
+import { at, BUILD, CHARTS, CLIENT, exists, README, RESULTS } from "./paths.ts";
 import { availablePeers, peers } from "./peers.ts";
 import { killAll, run } from "./processes.ts";
 import { intoReadme, markdownOf } from "./readme.ts";
@@ -36,7 +36,6 @@ const FULL: Effort = {
   seconds: 1,
   warmup: 0.3,
   first: 1,
-  settle: 2,
   total: Infinity,
 };
 
@@ -46,7 +45,6 @@ const QUICK: Effort = {
   seconds: 0.25,
   warmup: 0.1,
   first: 0.3,
-  settle: 0.3,
   total: 47,
 };
 
@@ -122,6 +120,12 @@ async function main(): Promise<void> {
   if (!tls && wanted.some((scenario) => scenario.tls)) {
     console.error("bench: leaving out TLS: it takes openssl and its headers");
     wanted = wanted.filter((scenario) => !scenario.tls);
+  }
+  if (!await exists(CLIENT) && wanted.some(({ mode }) => mode === "client")) {
+    console.error(
+      "bench: leaving out the second opinion: no ./client is built",
+    );
+    wanted = wanted.filter(({ mode }) => mode !== "client");
   }
   if (wanted.some(({ peers }) => peers.includes("hello"))) await buildHello();
   const tables = await runAll(wanted, effort);

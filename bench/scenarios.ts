@@ -28,13 +28,15 @@ export interface Scenario extends Job {
    * from the start of the process to the first reply is taken; with `compute`
    * the peer is no server, and prints its figures by their names.
    */
-  readonly mode: "echo" | "connect" | "idle" | "start" | "compute";
+  readonly mode: "echo" | "connect" | "idle" | "start" | "compute" | "client";
   /** How many connections. */
   readonly connections: number;
   /** How many frames are sent before the replies are awaited. */
   readonly depth: number;
   /** Bytes that each connection moves before its memory is read again. */
   readonly move?: number;
+  /** Seconds of quiet before memory is read. */
+  readonly settle?: number;
   /** What comes out. */
   readonly figures: readonly Figure[];
   /** The peers, in the order they take turns. */
@@ -58,6 +60,9 @@ const ALL = [
   "parley",
   "server",
 ];
+
+/** Where the slowest would take most of the time and tell nothing new. */
+const FEWER = ALL.filter((name) => !["streams", "erlang"].includes(name));
 
 const KiB = 1024;
 const MiB = 1024 ** 2;
@@ -94,10 +99,10 @@ export const scenarios: readonly Scenario[] = [
     connections: 16,
   }),
   frames("line-64k", "64 KiB lines", { payload: 64 * KiB, connections: 16 }),
-  echo("connections-1", "64-byte lines", { connections: 1 }),
-  echo("connections-10", "64-byte lines", { connections: 10 }),
-  echo("connections-1000", "64-byte lines", { connections: 1000 }),
-  echo("connections-10000", "64-byte lines", { connections: 10_000 }),
+  crowd(1),
+  crowd(10),
+  crowd(1000),
+  crowd(10_000),
   {
     ...common,
     name: "connect",
@@ -123,8 +128,11 @@ export const scenarios: readonly Scenario[] = [
       better: "higher",
     }],
   },
-  accept(10_000, ALL),
-  idle(10_000, ALL.filter((name) => name !== "streams")),
+  byClient("client-1", "64-byte lines, one at a time", 1),
+  byClient("client-16", "64-byte lines, 16 at a time", 16),
+  accept(10_000, FEWER),
+  // V8 gives back what a burst has left after 12 to 25 s of quiet.
+  idle(10_000, FEWER, 30),
   {
     ...common,
     name: "start",
@@ -176,7 +184,7 @@ export const quickScenarios: readonly Scenario[] = scenarios.flatMap(
       case "tls-connect":
         return [{ ...scenario, peers }];
       case "idle":
-        return [idle(1000, ["bare", "node", "parley"])];
+        return [idle(1000, ["bare", "node", "parley"], 0.3)];
       case "start":
       case "options-16":
         return [scenario];
@@ -197,6 +205,15 @@ function echo(
   return { ...scenario, figures: [{ name, title, unit, better: "higher" }] };
 }
 
+/** What Parley's own client measures: a second opinion on the generator. */
+function byClient(name: string, what: string, depth: number): Scenario {
+  return {
+    ...echo(name, `By \`client --bench\`: ${what}`, { depth }),
+    mode: "client",
+    peers: ["epoll", "bare", "node", "parley", "server"],
+  };
+}
+
 /** By TLS, on those who speak it. */
 function secure(
   name: string,
@@ -204,6 +221,13 @@ function secure(
   changes: Partial<Scenario>,
 ): Scenario {
   return echo(name, what, { ...TLS, ...changes });
+}
+
+function crowd(connections: number): Scenario {
+  return echo(`connections-${connections}`, "64-byte lines", {
+    connections,
+    peers: FEWER,
+  });
 }
 
 function frames(
@@ -231,7 +255,11 @@ function accept(connections: number, peers: readonly string[]): Scenario {
   };
 }
 
-function idle(connections: number, peers: readonly string[]): Scenario {
+function idle(
+  connections: number,
+  peers: readonly string[],
+  settle: number,
+): Scenario {
   const memory = { unit: "KiB per connection", better: "lower" } as const;
   return {
     ...common,
@@ -239,23 +267,24 @@ function idle(connections: number, peers: readonly string[]): Scenario {
     mode: "idle",
     connections,
     move: MiB,
+    settle,
     // The frames in which each connection moves its MiB.
     framing: "length",
     payload: 64 * KiB,
     peers,
-    // Moving it takes long, and memory varies little.
-    rounds: 2,
+    // It takes more than a minute, and memory varies little.
+    rounds: 1,
     figures: [
       {
         name: "idle",
-        title: `Resident memory, ${inWords(connections)}, idle`,
+        title: `Resident memory, ${inWords(connections)}, idle for ${settle} s`,
         ...memory,
       },
       {
         name: "idle-moved",
         title: `Resident memory, ${
           inWords(connections)
-        }, idle again after 1 MiB each`,
+        }, idle for ${settle} s after 1 MiB each`,
         ...memory,
       },
     ],
