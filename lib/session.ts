@@ -614,6 +614,10 @@ export class Session implements Expirable, Flushable {
   #answerSome(): Promise<void> | undefined {
     const { inbox, eof } = this.connection;
     const codec = this.#codec;
+    // A receive buffer has its memory to itself. To ask for that costs a third
+    // of what a view does, so it is asked for once.
+    const { bytes } = inbox;
+    const { buffer } = bytes;
     // It would wait for our part of it, and we for the rest of a frame.
     if (this.#requests === 0 && isTlsHandshake(inbox)) {
       this.#frameError = new FrameError(
@@ -627,7 +631,7 @@ export class Session implements Expirable, Flushable {
     ) {
       let next;
       try {
-        next = codec.decode(inbox.bytes, inbox.start, inbox.end);
+        next = codec.decode(bytes, inbox.start, inbox.end);
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
         this.#frameError = error;
@@ -648,11 +652,7 @@ export class Session implements Expirable, Flushable {
       // The view stays valid: nothing moves in the inbox until the next read.
       const { payloadStart } = codec;
       const answering = this.#answer(
-        new Uint8Array(
-          inbox.bytes.buffer,
-          inbox.bytes.byteOffset + payloadStart,
-          codec.payloadEnd - payloadStart,
-        ),
+        new Uint8Array(buffer, payloadStart, codec.payloadEnd - payloadStart),
       );
       if (answering !== undefined) return answering;
     }

@@ -245,6 +245,29 @@ Deno.test("netstring codec says what is malformed", () => {
   );
 });
 
+Deno.test("line codec finds an LF anywhere, in memory that begins anywhere", () => {
+  // Its search goes by words of four bytes: each place in a word, each length of
+  // what is before it and behind, and old LFs on both sides of what is received.
+  const memory = new ArrayBuffer(128);
+  for (let offset = 0; offset < 8; offset++) {
+    for (let size = 0; size <= 64; size++) {
+      const all = new Uint8Array(memory, offset, offset + size + 8).fill(10);
+      const [start, end] = [offset, offset + size];
+      // Those around 0x0a, and with its bits, are taken for it most easily.
+      for (let i = start; i < end; i++) all[i] = [9, 11, 0x8a, 0x0b, 0][i % 5];
+      const codec = framings.line.codec(1000);
+      assertEquals(codec.decode(all, start, end), 0, `none in ${size}`);
+      for (let at = start; at < end; at++) {
+        const found = all.slice(0, end + 4);
+        found[at] = 10;
+        const codec = framings.line.codec(1000);
+        assertEquals(codec.decode(found, start, end), at + 1);
+        assertEquals([codec.payloadStart, codec.payloadEnd], [start, at]);
+      }
+    }
+  }
+});
+
 Deno.test("line codec answers with the ending that the request had", () => {
   const codec = framings.line.codec(10);
   const out = new Uint8Array(2);
