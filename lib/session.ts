@@ -425,8 +425,10 @@ export class Session implements Expirable, Flushable {
       return false;
     }
     this.deadline = deadlines.in(config.idleTimeout);
-    // A header may have brought the first requests with it.
+    // A header may have brought the first requests with it. Where it has not,
+    // that says nothing of those to come: a drain waits for them as ever.
     this.#unread = this.connection.inbox.length > 0;
+    this.connection.emptied = false;
     return !this.over;
   }
 
@@ -861,7 +863,9 @@ export class Session implements Expirable, Flushable {
   }
 
   #send(payload: Uint8Array | undefined): Promise<void> | undefined {
-    if (payload === undefined) return undefined;
+    // A handler that had its own connection closed may still have replied: a
+    // write would fail here, and its request would never be counted.
+    if (payload === undefined || this.#settled) return undefined;
     if (this.#info.pieces > 0) return this.#sendPieces(payload);
     if (this.#outbox.add(this.#codec, payload)) return undefined;
     return this.#sendLarge(payload);

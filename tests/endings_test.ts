@@ -11,6 +11,7 @@ import type { RequestInfo } from "../lib/handler.ts";
 import {
   bytes,
   Events,
+  FakeClock,
   FakeListener,
   Peer,
   serveTest,
@@ -82,6 +83,18 @@ const within: Record<string, {
       leave();
       await settle();
       return "x";
+    },
+    calls: 1,
+  },
+  "and replies with much": {
+    answer: (_info, leave) => (leave(), "x".repeat(70_000)),
+    calls: 1,
+  },
+  "and replies in pieces": {
+    answer: (info, leave) => {
+      info.replyInPieces(1);
+      leave();
+      return "xyz";
     },
     calls: 1,
   },
@@ -232,6 +245,34 @@ for (const [who, options] of Object.entries(afterHeader)) {
     });
   }
 }
+
+Deno.test("drain waits for the request behind a PROXY header", async () => {
+  const clock = new FakeClock();
+  const listener = new FakeListener();
+  const transport = new FakeTransport();
+  await using running = serveTest((request) => request, {
+    proxyProtocol: "v1",
+    proxyTrust: "127.0.0.1",
+  }, { clock, listen: () => listener });
+  listener.next(transport as unknown as Deno.TcpConn);
+  await transport.asked.promise;
+  const finished = running.server.shutdown();
+  clock.advance(10);
+  await running.events.next("drain");
+  transport.give("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\n");
+  await settle();
+  // The proxy sends it by itself, as soon as its own client has asked.
+  transport.give("a\n");
+  await settle();
+  transport.finish();
+  await finished;
+  const { requests, unanswered, sent } = await running.events.closed();
+  assertEquals({ requests, unanswered, sent }, {
+    requests: 1,
+    unanswered: false,
+    sent: 2,
+  });
+});
 
 Deno.test("drain over TLS answers all that has arrived", async () => {
   const { promise: slow, resolve: goOn } = Promise.withResolvers<void>();
