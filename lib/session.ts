@@ -478,10 +478,15 @@ export class Session implements Expirable, Flushable {
     if (this.#settled) return this.#outbox.clear();
     this.#phase = "writing";
     this.progress();
-    this.connection.send(this.#outbox.view()).then(
-      this.#onWrote,
-      this.#onError,
-    );
+    try {
+      this.connection.send(this.#outbox.view()).then(
+        this.#onWrote,
+        this.#onError,
+      );
+    } catch (error) {
+      // Nobody catches it behind us, and others wait for the same turn's end.
+      this.#onError(error);
+    }
   }
 
   #wrote(n: number): void {
@@ -517,11 +522,16 @@ export class Session implements Expirable, Flushable {
     }
     if (this.#ahead !== undefined) {
       this.#ahead.then(this.#onHeard, this.#onError);
-    } else {
+      return;
+    }
+    try {
       connection.read(connection.inbox.space()).then(
         this.#onRead,
         this.#onError,
       );
+    } catch (error) {
+      // A read that fails at once, where others give a promise that rejects.
+      this.#onError(error);
     }
   }
 

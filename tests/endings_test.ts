@@ -215,6 +215,50 @@ class FakeTransport implements Transport {
   }
 }
 
+/** One whose writes are broken, and say so by no promise. */
+class BrokenWriter extends FakeTransport {
+  override write(): Promise<number> {
+    throw new Error("broken");
+  }
+}
+
+/** One that cannot be read from, and says so by no promise. */
+class BrokenReader extends FakeTransport {
+  override read(): Promise<number | null> {
+    throw new Error("broken");
+  }
+}
+
+Deno.test("a write that throws at once ends its own connection only", async () => {
+  const listener = new FakeListener();
+  const broken = new BrokenWriter();
+  const others = [new FakeTransport(), new FakeTransport()];
+  const all = [others[0], broken, others[1]];
+  await using running = serveTest((request) => request, {}, {
+    listen: () => listener,
+  });
+  for (const transport of all) {
+    listener.next(transport as unknown as Deno.TcpConn);
+    await transport.asked.promise;
+  }
+  // All in one turn.
+  for (const transport of all) transport.give("a\n");
+  await settle();
+  assertEquals(running.events.reasons, ["error"]);
+  assertEquals(running.server.sent, 4);
+  for (const transport of others) transport.finish();
+});
+
+Deno.test("a read that throws at once ends its connection", async () => {
+  const listener = new FakeListener();
+  await using running = serveTest((request) => request, {}, {
+    listen: () => listener,
+  });
+  listener.next(new BrokenReader() as unknown as Deno.TcpConn);
+  await settle();
+  assertEquals(running.events.reasons, ["error"]);
+});
+
 const afterHeader: Record<string, ServeOptions> = {
   "who would be served": {},
   "who would be denied": { deny: "192.0.2.9" },
