@@ -876,9 +876,15 @@ export class Session implements Expirable, Flushable {
     // A handler that had its own connection closed may still have replied: a
     // write would fail here, and its request would never be counted.
     if (payload === undefined || this.#settled) return undefined;
-    if (this.#info.pieces > 0) return this.#sendPieces(payload);
-    if (this.#outbox.add(this.#codec, payload)) return undefined;
-    return this.#sendLarge(payload);
+    const cut = this.#info.pieces > 0;
+    if (!cut && this.#outbox.add(this.#codec, payload)) return undefined;
+    // It goes out now; how long the peer takes for it is not the handler's.
+    if (this.#answered > 0) {
+      this.#count(this.#context.clock.now());
+      // A listener may have had it closed.
+      if (this.#settled) return undefined;
+    }
+    return cut ? this.#sendPieces(payload) : this.#sendLarge(payload);
   }
 
   /** Sends what the outbox has no room for. */

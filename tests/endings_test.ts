@@ -259,6 +259,40 @@ Deno.test("a read that throws at once ends its connection", async () => {
   assertEquals(running.events.reasons, ["error"]);
 });
 
+/** One whose peer takes nothing. */
+class FullTransport extends FakeTransport {
+  override write(): Promise<number> {
+    return new Promise(() => {});
+  }
+}
+
+for (const pieces of [0, 1]) {
+  Deno.test(`a request's duration ends before its reply is taken, ${pieces || "no"} pieces`, async () => {
+    const clock = new FakeClock();
+    const listener = new FakeListener();
+    const transport = new FullTransport();
+    await using running = serveTest(
+      (_request, info) => {
+        if (pieces > 0) info.replyInPieces(pieces);
+        clock.jump(3);
+        return "x".repeat(70_000);
+      },
+      {},
+      { clock, listen: () => listener },
+    );
+    listener.next(transport as unknown as Deno.TcpConn);
+    await transport.asked.promise;
+    transport.give("a\n");
+    await settle();
+    clock.jump(5000);
+    await running.server.disconnect(1);
+    assertEquals(
+      running.events.of("request").map(({ duration }) => duration),
+      [3],
+    );
+  });
+}
+
 const afterHeader: Record<string, ServeOptions> = {
   "who would be served": {},
   "who would be denied": { deny: "192.0.2.9" },
