@@ -78,7 +78,7 @@ export interface Metrics {
   readonly inFlight: number;
   /**
    * How long requests took: from when they were read, or the wait for the one
-   * before them ended, until their batch of replies went out.
+   * before them ended, until their batch of replies was about to go out.
    */
   readonly durations: Histogram;
   /** Bytes received. */
