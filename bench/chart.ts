@@ -9,8 +9,8 @@ import { formatNumber } from "./numbers.ts";
 import { peers } from "./peers.ts";
 import type { Row, Table } from "./report.ts";
 
-const WIDTH = 760;
-const LABELS = 270;
+const WIDTH = 780;
+const LABELS = 290;
 const NUMBERS = 80;
 const HEAD = 56;
 const ROW = 28;
