@@ -4,7 +4,8 @@
  * The runtime hands over the bytes of all connections that have some before it
  * goes on. Their replies go out together once all have been handled: written
  * one by one between the handlers, each write would find the processor's caches
- * cold. And two looks at the clock serve them all.
+ * cold. And they share their looks at the clock: one as the turn begins, and one
+ * for each time that replies go out.
  *
  * @module
  */
