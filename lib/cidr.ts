@@ -6,7 +6,8 @@
 
 import { BlockList, isIP } from "node:net";
 
-import { ParleyError, quote } from "./errors.ts";
+import { ParleyError } from "./errors.ts";
+import { quote } from "./text.ts";
 
 /** What an entry of a list is, for messages. */
 export const CIDR_FORM = "an address or CIDR such as 10.0.0.0/8 or fd00::/8";

@@ -20,13 +20,13 @@ import {
   ClientClosedError,
   ConnectionLostError,
   OptionError,
-  quote,
   TimeoutError,
   TlsError,
 } from "./errors.ts";
 import type { Codec, FramingName } from "./framing/mod.ts";
 import { checkNumber, framingOf } from "./options.ts";
 import { Outbox } from "./outbox.ts";
+import { quote } from "./text.ts";
 import { isTlsAlert } from "./tls_record.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "./unix.ts";
 

@@ -16,7 +16,8 @@
 import { isIPv4, isIPv6 } from "node:net";
 
 import { canonicalIPv6 } from "./cidr.ts";
-import { ParleyError, quote } from "./errors.ts";
+import { ParleyError } from "./errors.ts";
+import { quote } from "./text.ts";
 
 /** The names of what may be accepted, for flags and messages. */
 export const proxyVersions: readonly ProxyVersion[] = ["v1", "v2", "any"];

@@ -22,7 +22,6 @@ import type { Connection } from "./connection.ts";
 import type { Deadlines, Expirable } from "./deadlines.ts";
 import {
   FrameError,
-  quote,
   replies,
   ReplyTooLargeError,
   TimeoutError,
@@ -50,6 +49,7 @@ import {
   ProxyHeaderError,
   type ProxyVersion,
 } from "./proxy_protocol.ts";
+import { quote } from "./text.ts";
 import type { TlsIdentity } from "./tls.ts";
 import { isTlsHandshake } from "./tls_record.ts";
 import type { Flushable, Turns } from "./turns.ts";

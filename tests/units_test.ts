@@ -7,7 +7,7 @@ import { splitLines } from "../lib/cli/lines.ts";
 import { serverFlags } from "../lib/cli/server_flags.ts";
 import { parseTarget } from "../lib/cli/target.ts";
 import { Deadlines } from "../lib/deadlines.ts";
-import { quote } from "../lib/errors.ts";
+import { quote } from "../lib/text.ts";
 import { parseDuration, parseSize } from "../lib/units.ts";
 import { runtimeWarning } from "../lib/version.ts";
 import { bytes, FakeClock, text } from "./_fixtures.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { toLine } from "../errors.ts";
+import { toLine } from "../text.ts";
 import type { BenchEnd, BenchResult } from "./bench.ts";
 import type { TextCount } from "./tally.ts";
 

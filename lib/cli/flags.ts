@@ -8,7 +8,7 @@
 // @ts-types="../std_types/cli.d.ts"
 import { parseArgs } from "@std/cli";
 
-import { quote } from "../errors.ts";
+import { quote } from "../text.ts";
 
 /** The command line is not right; the message says what is expected. */
 export class UsageError extends Error {

@@ -16,8 +16,8 @@ import {
 } from "@logtape/logtape";
 
 import { type Clock, systemClock } from "../clock.ts";
-import { toLine } from "../errors.ts";
 import { type LogLevel, logLevels } from "../log.ts";
+import { toLine } from "../text.ts";
 import { LineWriter, type Output } from "./line_writer.ts";
 
 export { type LogLevel, logLevels };

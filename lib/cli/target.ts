@@ -6,8 +6,8 @@
 
 import { isIPv6 } from "node:net";
 
-import { quote } from "../errors.ts";
 import { connectDefaults, type ConnectOptions } from "../client.ts";
+import { quote } from "../text.ts";
 import { UsageError } from "./flags.ts";
 
 /** A name or an IPv4 address; names are the resolver's to judge. */

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { OptionError, ParleyError, quote } from "../errors.ts";
+import { OptionError, ParleyError } from "../errors.ts";
 import { checkCertificates, checkKeyPair, type TlsKeyPair } from "../pem.ts";
+import { quote } from "../text.ts";
 
 /** Reads a file as text; `Deno.readTextFile` does. */
 export type ReadText = (path: string) => Promise<string>;

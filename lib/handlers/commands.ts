@@ -12,8 +12,8 @@
  */
 
 import { formatAddr } from "../address.ts";
-import { quote } from "../errors.ts";
 import type { Reply, RequestInfo } from "../handler.ts";
+import { quote } from "../text.ts";
 
 /** One command. */
 export interface Command {
