@@ -20,6 +20,7 @@ import { runPrompt } from "./lib/cli/prompt.ts";
 import { parseTarget } from "./lib/cli/target.ts";
 import { readCertificates } from "./lib/cli/tls_files.ts";
 import { type Client, connect, type ConnectOptions } from "./lib/client.ts";
+import { printableLine } from "./lib/text.ts";
 import { VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
@@ -107,7 +108,10 @@ async function main(): Promise<number> {
       failure: () => undefined,
     }
     : splitLines(Deno.stdin.readable, flags["max-frame"]);
-  const result = await runBatch(client, requests, Deno.stdout.writable, flags);
+  const result = await runBatch(client, requests, Deno.stdout.writable, {
+    json: flags.json,
+    terminal: Deno.stdout.isTerminal(),
+  });
   client.close();
   if (result.outputClosed) return 0;
   if (result.outputFailure !== undefined) {
@@ -220,5 +224,6 @@ function fail(error: unknown, prefix = ""): number {
 }
 
 function warn(message: string): void {
-  console.error(`client: ${message}`);
+  // A peer's words may be in it, such as the names in a certificate.
+  console.error(`client: ${printableLine(message)}`);
 }

@@ -5,6 +5,66 @@
  */
 
 /**
+ * What must not reach a terminal or a log as it is. Unicode's categories are
+ * used, since a list of our own would miss some: control characters (Cc) drive
+ * a terminal, format characters (Cf) change the direction of writing or cannot
+ * be seen, and separators (Zl, Zp) begin a line without LF. The block of tags
+ * cannot be seen either, and holds characters that Cf lacks.
+ *
+ * The price: an emoji joined of several, or Persian with a joiner, is shown
+ * with the joiner spelled out.
+ */
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu;
+
+// A byte order mark is a part of the text: the peer sent it.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/**
+ * Decodes a payload for showing it. What is not UTF-8 becomes U+FFFD.
+ *
+ * @param payload The bytes.
+ */
+export function decodeText(payload: Uint8Array): string {
+  return decoder.decode(payload);
+}
+
+/**
+ * Makes text safe for a terminal: nothing in it moves the cursor but tabs and
+ * line breaks, and nothing is hidden or shown in another order.
+ *
+ * @param text Anything.
+ *
+ * @example
+ * ```ts
+ * import { printable } from "./text.ts";
+ *
+ * printable("a\tb\n\x1b[31m\u202e"); // a, tab, b, LF, \x1b[31m\u202e
+ * ```
+ */
+export function printable(text: string): string {
+  return text.replace(
+    UNSAFE,
+    (c) => c === "\n" || c === "\t" ? c : spellOut(c),
+  );
+}
+
+/**
+ * Makes text safe for a terminal, as one line.
+ *
+ * @param text Anything.
+ *
+ * @example
+ * ```ts
+ * import { printableLine } from "./text.ts";
+ *
+ * printableLine("a\nb\r"); // a\nb\x0d
+ * ```
+ */
+export function printableLine(text: string): string {
+  return printable(text).replaceAll("\n", "\\n");
+}
+
+/**
  * Puts a value into a message: JSON's quotes, control characters escaped, and
  * cut at 64 characters so that hostile input cannot flood a terminal or a log.
  *
@@ -19,15 +79,16 @@
  * ```
  */
 export function quote(value: unknown): string {
-  if (typeof value !== "string") return String(value).slice(0, 64);
+  if (typeof value !== "string") {
+    return printableLine(String(value).slice(0, 64));
+  }
   const cut = value.length > 64 ? value.slice(0, 64) + "…" : value;
   return toLine(cut);
 }
 
 /**
- * Puts a value into JSON that is one line and moves no cursor, whatever the
- * strings in it hold: what JSON lets pass raw of DEL, the C1 controls, the line
- * separators and the marks that turn the direction of writing is escaped too.
+ * Puts a value into JSON that is one line and safe for a terminal, whatever the
+ * strings in it hold. They decode to what they were.
  *
  * @param value Anything that JSON can hold.
  *
@@ -39,9 +100,19 @@ export function quote(value: unknown): string {
  * ```
  */
 export function toLine(value: unknown): string {
+  // Outside of strings JSON has none of these. Beyond U+FFFF, a character has
+  // two code units, and JSON escapes each by itself.
   return JSON.stringify(value).replace(
-    // Outside of strings JSON has none of these.
-    /[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"),
+    UNSAFE,
+    (c) => c.split("").map((unit) => `\\u${hex(unit, 4)}`).join(""),
   );
+}
+
+function spellOut(c: string): string {
+  if (c <= "\xff") return `\\x${hex(c, 2)}`;
+  return c.length === 1 ? `\\u${hex(c, 4)}` : `\\u{${hex(c, 4)}}`;
+}
+
+function hex(c: string, digits: number): string {
+  return c.codePointAt(0)!.toString(16).padStart(digits, "0");
 }

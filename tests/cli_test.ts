@@ -664,6 +664,17 @@ testPrograms("client --json prints an object per reply", async (way) => {
   ]);
 });
 
+testPrograms("client --json moves no cursor and loses nothing", async (way) => {
+  const reply = "\ufeff\x1b]0;x\x07\x7f\u009b1m\u202e\u2028\u{e0041}";
+  await using server = serveHere(() => reply);
+  const args = [server.place, "--json", "\u009bgo"];
+  const { code, stdout, stderr } = await run(way, "client", args);
+  assertEquals({ code, stderr }, { code: 0, stderr: "" });
+  assertMatch(stdout, /^[\x20-\x7e]+\n$/);
+  const { ms: _, ...object } = JSON.parse(stdout);
+  assertEquals(object, { request: "\u009bgo", reply });
+});
+
 testPrograms("client -e ends with 1 if a reply is an error", async (way) => {
   await using server = serveHere();
   const cases: [string[], number, string][] = [

@@ -253,15 +253,16 @@ Deno.test("log takes whatever is thrown for an error", async () => {
   }
 });
 
-/** All that could move a cursor, end a line, or turn it around. */
+/** What could move a cursor, end a line, turn it around, or not be seen. */
 const hostile = [
   ...Array.from({ length: 0x20 }, (_, code) => code),
   ...Array.from({ length: 0x21 }, (_, i) => 0x7f + i),
-  ...[0x61c, 0x200e, 0x200f, 0x2028, 0x2029, 0x202e, 0x2066, 0x2069],
-].map((code) => String.fromCharCode(code)).join("");
+  ...[0x61c, 0x200b, 0x200e, 0x200f, 0x2028, 0x2029, 0x202e, 0x2066, 0x2069],
+  ...[0xfeff, 0xe0001, 0xe0041],
+].map((code) => String.fromCodePoint(code)).join("");
 
 Deno.test("log lets no control character through", async () => {
-  const error = new Error(`${hostile}"}\r\n{"level":"error"} ${hostile}`);
+  const error = new Error(`${hostile}"}\r\n{"level":"error"}`);
   error.name = hostile;
   for (const format of ["json", "pretty"] as const) {
     const log = new TestLog({ format });
@@ -273,9 +274,9 @@ Deno.test("log lets no control character through", async () => {
       assert(!hostile.includes(char), `${format}: ${char.charCodeAt(0)}`);
     }
     if (format === "json") {
-      // Nothing is lost of it either, but what is too long.
+      // Nothing is lost of it either.
       const [failed, gone] = lines.map((line) => JSON.parse(line));
-      assertEquals(failed.error, `${hostile}: ${error.message}`.slice(0, 256));
+      assertEquals(failed.error, `${hostile}: ${error.message}`);
       assertEquals(gone.remote, hostile);
     }
   }

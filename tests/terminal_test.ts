@@ -390,14 +390,66 @@ testPrompt("prompt goes on after a reply that came too late", async (way) => {
   assert(!terminal.raw.includes("the first"), terminal.raw);
 });
 
+/** A reply that would drive the terminal, and how it is shown. */
+const hostile = "\x1b[31mred\x07\x7f\u009b1m\u202e\u2028\u200b\u{e0041}\tz";
+const SHOWN = "\\x1b[31mred\\x07\\x7f\\x9b1m" +
+  "\\u202e\\u2028\\u200b\\u{e0041}\tz\n";
+const SHOWN_JSON = "\\u001b[31mred\\u0007\\u007f\\u009b1m" +
+  '\\u202e\\u2028\\u200b\\udb40\\udc41\\tz"';
+
+/** Checks that nothing of it came through as it is. */
+function assertTame({ raw }: Terminal): void {
+  for (const part of ["\x1b[31m", "\x07", "\u009b", "\u202e", "\u200b"]) {
+    assert(!raw.includes(part), JSON.stringify(raw));
+  }
+}
+
 testPrompt("prompt shows control characters escaped", async (way) => {
-  const { server, place } = serveHere(0, () => "\x1b[31mred\x07\x7f\u009b1m");
+  const { server, place } = serveHere(0, () => hostile);
   await using _server = server;
   await using terminal = await prompt(way, place);
   await terminal.types("go\r");
-  await terminal.shows("\n\\x1b[31mred\\x07\\x7f\\x9b1m\n");
-  assert(!terminal.raw.includes("\x1b[31m"), "the terminal was told to");
+  await terminal.shows(`\n${SHOWN}`);
+  assertTame(terminal);
 });
+
+for (
+  const [name, shell, shown] of [
+    ["to arguments", '"$@" go', SHOWN],
+    ["to a pipe", 'echo go | "$@"', SHOWN],
+    ["as --json", '"$@" --json go', `"reply":"${SHOWN_JSON},`],
+  ]
+) {
+  testPrompt(`client escapes replies ${name} at a terminal`, async (way) => {
+    const { server, place } = serveHere(0, () => hostile);
+    await using _server = server;
+    const client = [...commandLine(way, "client"), place];
+    await using terminal = new Terminal(["sh", "-c", shell, "sh", ...client]);
+    await terminal.shows(shown);
+    assertEquals(await terminal.code(), 0);
+    assertTame(terminal);
+  });
+}
+
+testPrompt(
+  "client prints raw replies from a terminal to a file",
+  async (way) => {
+    const { server, place } = serveHere(0, () => hostile);
+    await using _server = server;
+    const file = await Deno.makeTempFile();
+    try {
+      const client = [...commandLine(way, "client"), place, "go"];
+      const shell = 'file=$1; shift; "$@" > "$file"';
+      await using terminal = new Terminal(
+        ["sh", "-c", shell, "sh", file, ...client],
+      );
+      assertEquals(await terminal.code(), 0);
+      assertEquals(await Deno.readTextFile(file), `${hostile}\n`);
+    } finally {
+      await Deno.remove(file);
+    }
+  },
+);
 
 testPrograms("server drains at Ctrl-C in a terminal", async (way) => {
   await assertDrains([...commandLine(way, "server")]);

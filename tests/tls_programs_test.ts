@@ -8,7 +8,14 @@
 // @ts-types="../lib/std_types/assert.d.ts"
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { commands, connect, echo } from "../lib/mod.ts";
-import { ENCRYPTED_KEY, ONE, ONE_CA, TWO, TWO_CA } from "./_certificates.ts";
+import {
+  ENCRYPTED_KEY,
+  HOSTILE,
+  ONE,
+  ONE_CA,
+  TWO,
+  TWO_CA,
+} from "./_certificates.ts";
 import { serveTest, turnOfLoop } from "./_fixtures.ts";
 import {
   Lines,
@@ -85,6 +92,19 @@ testPrograms("server and client speak TLS", async (way) => {
     assertMatch(stderr, /^client: [^\n]+\n$/);
     assertEquals(stderr.includes(reason), true, stderr);
   }
+});
+
+testPrograms("client escapes the names in a certificate", async (way) => {
+  await using files = await Files.make();
+  await Deno.writeTextFile(files.ca, HOSTILE.cert);
+  await using server = serveTest(echo, HOSTILE);
+  const { port } = server.addr as Deno.NetAddr;
+  const args = ["--tls", "--tls-ca", files.ca, `127.0.0.1:${port}`, "PING"];
+  const { code, stdout, stderr } = await run(way, "client", args);
+  assertEquals([code, stdout], [1, ""]);
+  assertMatch(stderr, /^client: [\x20-\x7e]+\n$/);
+  assert(stderr.includes('"\\x1b]0;x\\x07.test"'), stderr);
+  assert(stderr.includes('"a\\x9b1m\\u202e.test"'), stderr);
 });
 
 testPrograms("client --tls ends with 1 where there is none", async (way) => {

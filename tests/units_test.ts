@@ -1,5 +1,5 @@
 // @ts-types="../lib/std_types/assert.d.ts"
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 import { formatAddr } from "../lib/address.ts";
 import { type CommandLine, parseFlags, UsageError } from "../lib/cli/flags.ts";
@@ -7,7 +7,13 @@ import { splitLines } from "../lib/cli/lines.ts";
 import { serverFlags } from "../lib/cli/server_flags.ts";
 import { parseTarget } from "../lib/cli/target.ts";
 import { Deadlines } from "../lib/deadlines.ts";
-import { quote } from "../lib/text.ts";
+import {
+  decodeText,
+  printable,
+  printableLine,
+  quote,
+  toLine,
+} from "../lib/text.ts";
 import { parseDuration, parseSize } from "../lib/units.ts";
 import { runtimeWarning } from "../lib/version.ts";
 import { bytes, FakeClock, text } from "./_fixtures.ts";
@@ -58,6 +64,41 @@ Deno.test("quote shows hostile text as what it is", () => {
   );
   assertEquals(quote("x".repeat(65)), `"${"x".repeat(64)}…"`);
   assertEquals(quote(undefined), "undefined");
+  assertEquals(quote(["\x1b[31m"]), "\\x1b[31m");
+});
+
+Deno.test("printable spells out what drives a terminal or is hidden", () => {
+  const table = [
+    ["a\tb\nc äß日本😀 \\x", "a\tb\nc äß日本😀 \\x"],
+    ["\0\x07\b\r\x1b\x1f", "\\x00\\x07\\x08\\x0d\\x1b\\x1f"],
+    ["~\x7f\x80\x9b\x9f\xa0", "~\\x7f\\x80\\x9b\\x9f\xa0"],
+    ["\xad\u061c\u200b\u200d", "\\xad\\u061c\\u200b\\u200d"],
+    ["\u200e\u200f\u202a\u202e", "\\u200e\\u200f\\u202a\\u202e"],
+    ["\u2028\u2029\u2060\ufeff", "\\u2028\\u2029\\u2060\\ufeff"],
+    ["\u2066\u2069", "\\u2066\\u2069"],
+    ["\u{e0000}\u{e0041}\u{e007f}", "\\u{e0000}\\u{e0041}\\u{e007f}"],
+  ];
+  for (const [given, shown] of table) assertEquals(printable(given), shown);
+  assertEquals(printableLine("a\nb\tc\r"), "a\\nb\tc\\x0d");
+});
+
+Deno.test("toLine escapes the same, and its strings decode to what they were", () => {
+  // The halves of characters are no characters.
+  const ranges = [[0, 0xd800], [0xe000, 0x10000], [0xe0000, 0xe0080]];
+  for (const [from, to] of ranges) {
+    for (let code = from; code < to; code++) {
+      const c = String.fromCodePoint(code);
+      const line = toLine([c]);
+      assert(JSON.parse(line)[0] === c, line);
+      if (printable(c) === c && c >= " ") continue;
+      assert(/^\["[\x20-\x7e]+"\]$/.test(line), line);
+    }
+  }
+});
+
+Deno.test("decodeText keeps a byte order mark, and marks what is no UTF-8", () => {
+  const payload = new Uint8Array([0xef, 0xbb, 0xbf, 0x61, 0x9b, 0xff]);
+  assertEquals(decodeText(payload), "\ufeffa\ufffd\ufffd");
 });
 
 Deno.test("formatAddr writes addresses as people do", () => {

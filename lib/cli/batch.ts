@@ -11,6 +11,7 @@
 
 import type { Client } from "../client.ts";
 import { isErrReply } from "../errors.ts";
+import { decodeText, printable, toLine } from "../text.ts";
 
 /** How many requests may be in flight. */
 const WINDOW = 1024;
@@ -25,6 +26,8 @@ const OUTPUT_BYTES = 256 * 1024;
 export interface BatchOptions {
   /** Prints an object per reply instead of the reply. */
   json: boolean;
+  /** Whether the output is a terminal, which replies must not drive. */
+  terminal: boolean;
 }
 
 /** How a batch went. */
@@ -51,7 +54,6 @@ interface InFlight {
   started: number;
 }
 
-const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 const LF = 10;
 
@@ -69,7 +71,7 @@ export async function runBatch(
   client: Client,
   requests: ReadableStream<Uint8Array>,
   output: WritableStream<Uint8Array>,
-  { json }: BatchOptions,
+  { json, terminal }: BatchOptions,
 ): Promise<BatchResult> {
   const result: BatchResult = {
     replied: 0,
@@ -107,7 +109,11 @@ export async function runBatch(
       const bytes = await reply;
       if (isErrReply(bytes)) result.errors++;
       const printed = print.add(
-        json ? toJson(request, bytes, performance.now() - started) : bytes,
+        json
+          ? toJson(request, bytes, performance.now() - started)
+          : terminal
+          ? encoder.encode(printable(decodeText(bytes)))
+          : bytes,
       );
       if (printed !== undefined) await printed;
       result.replied++;
@@ -182,9 +188,9 @@ class Printer {
 }
 
 function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {
-  return encoder.encode(JSON.stringify({
-    request: decoder.decode(request),
-    reply: decoder.decode(reply),
+  return encoder.encode(toLine({
+    request: decodeText(request),
+    reply: decodeText(reply),
     ms: Math.round(ms * 1000) / 1000,
   }));
 }

@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 
 import type { Client } from "../client.ts";
 import { ConnectionLostError } from "../errors.ts";
+import { decodeText, printable, printableLine } from "../text.ts";
 import type { History } from "./history.ts";
 
 /** Options of {@linkcode runPrompt}. */
@@ -70,9 +71,10 @@ export async function runPrompt(
       waiting = true;
       try {
         if (current === undefined) watch(await reconnect());
-        say(printable(await current!.request(line)));
+        say(printable(decodeText(await current!.request(line))));
       } catch (error) {
-        say(`(${error instanceof Error ? error.message : error})`);
+        const reason = error instanceof Error ? error.message : String(error);
+        say(`(${printableLine(reason)})`);
         if (error instanceof ConnectionLostError) current = undefined;
       }
       waiting = false;
@@ -81,13 +83,4 @@ export async function runPrompt(
   }
   editor.close();
   current?.close();
-}
-
-/** A reply as a terminal may be shown it: nothing in it moves the cursor. */
-function printable(reply: Uint8Array): string {
-  return new TextDecoder().decode(reply).replace(
-    // deno-lint-ignore no-control-regex
-    /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
 }
