@@ -18,6 +18,9 @@ const TOOLS = ["script", "stty", "sh"];
 const UP = "\x1b[A";
 const CTRL_C = "\x03";
 const CTRL_D = "\x04";
+const CTRL_L = "\x0c";
+const CTRL_Z = "\x1a";
+const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)\n";
 
 /** A terminal with one program in it. */
 class Terminal implements AsyncDisposable {
@@ -215,6 +218,149 @@ testPrompt(
     assertEquals(await terminal.code(), 130);
   },
 );
+
+/** A client at its prompt, and the server's side of its connection. */
+async function promptAndPeer(way: Way) {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const place = `127.0.0.1:${listener.addr.port}`;
+  const terminal = await prompt(way, place);
+  return { place, terminal, peer: new Peer(await listener.accept()) };
+}
+
+/** Waits for a line at the server's side. */
+async function assertGets(peer: Peer, line: string): Promise<void> {
+  assertEquals(await peer.receive(line.length + 1), `${line}\n`);
+}
+
+for (const times of [1, 2]) {
+  testPrompt(`prompt awaits replies after Ctrl-D, ${times}x`, async (way) => {
+    const { terminal: made, peer: accepted } = await promptAndPeer(way);
+    await using terminal = made;
+    using peer = accepted;
+    await terminal.types(`one\rtwo\r${CTRL_D.repeat(times)}`);
+    await assertGets(peer, "one");
+    await peer.send("ONE\n");
+    await terminal.shows("\nONE\n");
+    await assertGets(peer, "two");
+    await peer.send("TWO\n");
+    await terminal.shows("\nTWO\n");
+    assertEquals(await terminal.code(), 0);
+  });
+}
+
+testPrompt("prompt takes Ctrl-D in mid-line for no end", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  await using terminal = await prompt(way, place);
+  await terminal.types(`UPPER a${CTRL_D}b\r`);
+  await terminal.shows("\nAB\n");
+});
+
+testPrompt(
+  "prompt keeps what is typed while a reply is awaited",
+  async (way) => {
+    const { place, terminal: made, peer: accepted } = await promptAndPeer(way);
+    await using terminal = made;
+    using peer = accepted;
+    await terminal.types("one\r");
+    await assertGets(peer, "one");
+    // The line is two rows long, and all of it makes room for the reply.
+    const long = "x".repeat(100);
+    await terminal.types(`ECHO ${long} a`);
+    await terminal.shows("xx a");
+    await peer.send("late\n");
+    await terminal.shows("late\n");
+    await terminal.shows(`${place}> ECHO ${long} a`);
+    assert(terminal.raw.includes("\x1b[1A\x1b[1G\x1b[0Jlate"), terminal.raw);
+    await terminal.types("bc\r");
+    await assertGets(peer, `ECHO ${long} abc`);
+    // There is no prompt now, but history is there, and the keys that edit.
+    await terminal.types(`${UP}${UP}wo${CTRL_L}`);
+    await terminal.shows("onewo");
+    await peer.send("late again\n");
+    await terminal.shows("late again\n");
+    await terminal.shows(`${place}> onewo`);
+    await terminal.types("\r");
+    await assertGets(peer, "onewo");
+  },
+);
+
+testPrompt("prompt sends lines typed ahead in order", async (way) => {
+  const { place, terminal: made, peer: accepted } = await promptAndPeer(way);
+  await using terminal = made;
+  using peer = accepted;
+  await terminal.types("one\r\r\rtwo\rthree\rha");
+  await assertGets(peer, "one");
+  await peer.send("1\n");
+  await terminal.shows("1\n");
+  await terminal.shows(`${place}> two\n`);
+  await assertGets(peer, "two");
+  await peer.send("2\n");
+  await terminal.shows("2\n");
+  await terminal.shows(`${place}> three\n`);
+  await assertGets(peer, "three");
+  await peer.send("3\n");
+  await terminal.shows("3\n");
+  await terminal.shows(`${place}> ha`);
+  await terminal.types("lf\r");
+  await assertGets(peer, "half");
+});
+
+testPrompt("prompt ignores Ctrl-Z with a hint", async (way) => {
+  const { place, terminal: made, peer: accepted } = await promptAndPeer(way);
+  await using terminal = made;
+  using peer = accepted;
+  await terminal.types(CTRL_Z);
+  await terminal.shows(CTRL_Z_HINT);
+  await terminal.shows(`${place}> `);
+  await terminal.types(`on${CTRL_Z}`);
+  await terminal.shows(CTRL_Z_HINT);
+  await terminal.shows(`${place}> on`);
+  await terminal.types("e\r");
+  await assertGets(peer, "one");
+  await terminal.types(`tw${CTRL_Z}`);
+  await terminal.shows(CTRL_Z_HINT);
+  await terminal.shows("tw");
+  await peer.send("1\n");
+  await terminal.shows("1\n");
+  await terminal.shows(`${place}> tw`);
+  await terminal.types("o\r");
+  await assertGets(peer, "two");
+});
+
+testPrompt("prompt ignores keys that mean nothing to it", async (way) => {
+  const { terminal: made, peer: accepted } = await promptAndPeer(way);
+  await using terminal = made;
+  using peer = accepted;
+  // In this order: Ctrl-\, Ctrl-], Ctrl-@, Ctrl-G, Alt-Z, F5.
+  await terminal.types("a\x1cb\x1dc\x00d\x07e\x1bzf\x1b[15~g\r");
+  await assertGets(peer, "abcdefg");
+});
+
+testPrompt("prompt is there again after a stop from outside", async (way) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const place = `127.0.0.1:${listener.addr.port}`;
+  const words = [...commandLine(way, "client"), place]
+    .map((word) => `'${word}'`).join(" ");
+  await using terminal = new Terminal(["sh", "-i"], { PARLEY_HISTORY: "" });
+  await terminal.types(`sh -c 'echo pid=$$; exec "$@"' sh ${words}\r`);
+  await terminal.shows(`\n${place}> `);
+  using peer = new Peer(await listener.accept());
+  await terminal.types("on");
+  await terminal.shows("on");
+  const [, pid] = /pid=(\d+)/.exec(terminal.raw)!;
+  Deno.kill(Number(pid), "SIGTSTP");
+  await terminal.shows("Stopped");
+  // The shell may use the terminal in another mode, and this one stays in it.
+  await terminal.types("stty sane; fg\n");
+  await terminal.shows(`${place}> on`);
+  await terminal.types(`e${CTRL_Z}`);
+  await terminal.shows(CTRL_Z_HINT);
+  await terminal.shows(`${place}> one`);
+  await terminal.types("\r");
+  await assertGets(peer, "one");
+  await terminal.types(CTRL_C);
+});
 
 testPrompt("prompt keeps its history in a private file", async (way) => {
   const { server, place } = serveHere();

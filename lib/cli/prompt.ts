@@ -1,17 +1,15 @@
 /**
- * The client at a terminal: a prompt, line editing, history, and a word as soon
- * as the connection is lost.
+ * The client at a terminal: requests as they are typed, their replies, and a
+ * word as soon as the connection is lost.
  *
  * @module
  */
-
-import process from "node:process";
-import { createInterface } from "node:readline";
 
 import type { Client } from "../client.ts";
 import { ConnectionLostError } from "../errors.ts";
 import { decodeText, printable, printableLine } from "../text.ts";
 import type { History } from "./history.ts";
+import { LineEditor } from "./line_editor.ts";
 
 /** Options of {@linkcode runPrompt}. */
 export interface PromptOptions {
@@ -27,7 +25,8 @@ export interface PromptOptions {
 
 /**
  * Reads requests from the terminal and shows their replies, until `exit`,
- * `quit` or the end of input.
+ * `quit` or the end of input. Each request is sent once the one before it has
+ * its reply; the last reply is waited for.
  *
  * @param client The connection to begin with.
  * @param options The surroundings.
@@ -36,14 +35,10 @@ export async function runPrompt(
   client: Client,
   { place, reconnect, history, onInterrupt }: PromptOptions,
 ): Promise<void> {
-  const editor = createInterface({
-    input: process.stdin,
-    output: process.stdout,
-    terminal: true,
+  using editor = new LineEditor({
     prompt: `${place}> `,
-    history: history === undefined ? [] : [...history.lines],
-    historySize: 1000,
-    removeHistoryDuplicates: true,
+    history: history?.lines ?? [],
+    onInterrupt,
   });
   let current: Client | undefined;
   let waiting = false;
@@ -54,33 +49,25 @@ export async function runPrompt(
       current = undefined;
       // A request that waits says so itself.
       if (error === undefined || waiting) return;
-      say(`(connection lost; the next request connects again)`);
-      editor.prompt(true);
+      editor.say(`(connection lost; the next request connects again)`);
     });
   };
-  /** Prints a line of its own, also while a request is being typed. */
-  const say = (text: string) => process.stdout.write(`\r\x1b[K${text}\n`);
 
   watch(client);
-  editor.on("SIGINT", onInterrupt);
-  editor.prompt();
-  for await (const line of editor) {
+  for (let line; (line = await editor.next()) !== undefined;) {
     if (/^\s*(exit|quit)\s*$/i.test(line)) break;
-    if (line.trim() !== "") {
-      history?.add(line);
-      waiting = true;
-      try {
-        if (current === undefined) watch(await reconnect());
-        say(printable(decodeText(await current!.request(line))));
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        say(`(${printableLine(reason)})`);
-        if (error instanceof ConnectionLostError) current = undefined;
-      }
-      waiting = false;
+    if (line.trim() === "") continue;
+    history?.add(line);
+    waiting = true;
+    try {
+      if (current === undefined) watch(await reconnect());
+      editor.say(printable(decodeText(await current!.request(line))));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      editor.say(`(${printableLine(reason)})`);
+      if (error instanceof ConnectionLostError) current = undefined;
     }
-    editor.prompt();
+    waiting = false;
   }
-  editor.close();
   current?.close();
 }
