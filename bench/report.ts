@@ -5,7 +5,7 @@
  */
 
 import type { Failures, Latency, Sample } from "./measure.ts";
-import { formatNumber } from "./numbers.ts";
+import { formatNumber, median } from "./numbers.ts";
 import { peers } from "./peers.ts";
 import type { Figure, Scenario } from "./scenarios.ts";
 import { cellsOf, type Verdict } from "./targets.ts";
@@ -159,8 +159,12 @@ export function targetsText(verdicts: readonly Verdict[]): string {
   return `Targets\n${inColumns(lines)}`;
 }
 
-/** Pads cells, the first of each line flush left and the others flush right. */
-function inColumns(lines: readonly (readonly string[])[]): string {
+/**
+ * Pads cells, the first of each line flush left and the others flush right.
+ *
+ * @param lines Lines of as many cells each.
+ */
+export function inColumns(lines: readonly (readonly string[])[]): string {
   const widths = lines[0].map((_, i) =>
     Math.max(...lines.map((line) => line[i].length))
   );
@@ -205,11 +209,4 @@ function failureText(failures: Failures | undefined): string {
   const some = Object.entries(failures).filter(([, count]) => count > 0);
   if (some.length === 0) return "none";
   return some.map(([name, count]) => `${count} ${name}`).join(", ");
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  if (sorted.length % 2 === 1) return sorted[middle];
-  return (sorted[middle - 1] + sorted[middle]) / 2;
 }
