@@ -7,7 +7,7 @@
 import type { Failures, Latency, Sample } from "./measure.ts";
 import { formatNumber, median } from "./numbers.ts";
 import { peers } from "./peers.ts";
-import type { Figure, Scenario } from "./scenarios.ts";
+import type { Column, Figure, Scenario } from "./scenarios.ts";
 import { cellsOf, type Verdict } from "./targets.ts";
 
 /** One peer in a table. */
@@ -28,6 +28,8 @@ export interface Row {
   readonly cpu?: number;
   /** The sums of the turns' failures. */
   readonly failures?: Failures;
+  /** The numbers beside it, by their names. */
+  readonly beside?: Readonly<Record<string, number>>;
   /** The median against the medians of the baselines, by their names. */
   readonly ratios: Readonly<Record<string, number>>;
 }
@@ -67,6 +69,10 @@ const SHORT: Readonly<Record<string, string>> = {
   parleyOff: "all off",
   short: "4 KiB",
   cpu1: "1 thread",
+  lines: "C lines",
+  "parley@": "other",
+  "program@": "other",
+  "server@": "other ./server",
 };
 
 /**
@@ -102,6 +108,7 @@ export function tablesOf(
         latency: latencyOf(turns),
         cpu: cpuOf(turns),
         failures: failuresOf(turns),
+        ...(figure.beside && { beside: besideOf(figure.beside, turns) }),
         ratios,
       };
     });
@@ -114,7 +121,9 @@ export function tablesOf(
  *
  * @param table The table.
  */
-export function textOf({ title, unit, better, rows }: Table): string {
+export function textOf(
+  { title, unit, better, rows, beside = [] }: Table,
+): string {
   const baselines = Object.keys(rows[0]?.ratios ?? {});
   // Those who wait for memory or for a start have no latency of interest.
   const timed = rows.some(({ latency }) => latency !== undefined) &&
@@ -125,6 +134,7 @@ export function textOf({ title, unit, better, rows }: Table): string {
     "min..max",
     ...baselines.map((name) => `x ${SHORT[name] ?? name}`),
     ...(timed ? ["cpu us", "p50 us", "p99 us", "p99.9 us", "max us"] : []),
+    ...beside.map(({ heading }) => heading),
     "failures",
   ]];
   for (const row of rows) {
@@ -143,6 +153,7 @@ export function textOf({ title, unit, better, rows }: Table): string {
       ...(timed
         ? [row.cpu?.toFixed(2) ?? "", ...times ?? ["", "", "", ""]]
         : []),
+      ...beside.map(({ name }) => numberText(row.beside?.[name])),
       failureText(row.failures),
     ]);
   }
@@ -202,6 +213,24 @@ function failuresOf(turns: readonly Sample[]): Failures | undefined {
     sum.wrong += wrong;
   }
   return sum;
+}
+
+/** A peer that has no such number has none in any turn. */
+function besideOf(
+  columns: readonly Column[],
+  turns: readonly Sample[],
+): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const { name, of } of columns) {
+    const values = turns.flatMap(({ values }) => values[name] ?? []);
+    if (values.length === 0) continue;
+    found[name] = of === "max" ? Math.max(...values) : median(values);
+  }
+  return found;
+}
+
+function numberText(value: number | undefined): string {
+  return value === undefined ? "" : formatNumber(value);
 }
 
 function failureText(failures: Failures | undefined): string {
