@@ -67,6 +67,12 @@ let before = 0;
 let from = 0;
 let usedBefore = 0;
 
+/** An exception would be caught by the server, and the turn never end. */
+function fail(what: string): never {
+  console.error(`memory: ${what}`);
+  Deno.exit(1);
+}
+
 /** Processor time of this process, all its threads, in microseconds. */
 function cpuUsed(): number {
   const { user, system } = process.cpuUsage();
@@ -106,7 +112,7 @@ class Feed {
     const { length } = bytes;
     if (this.#checked < batch.length) this.#check(bytes);
     this.#owed -= length;
-    if (this.#owed < 0) throw new Error("More was written than was asked for");
+    if (this.#owed < 0) fail("more was written than was asked for");
     if (this.#at === 0 && this.#owed === 0) answered();
     if (this.#resolve !== undefined && this.#ready) {
       if (turn.reads === "now") this.#settle();
@@ -120,7 +126,7 @@ class Feed {
   }
 
   close(): void {
-    if (!over) throw new Error("The server has closed a connection");
+    if (!over) fail("the server has closed a connection");
     this.closed = true;
   }
 
@@ -144,7 +150,7 @@ class Feed {
   /** The first replies must be the requests; later ones are only counted. */
   #check(bytes: Uint8Array): void {
     for (let i = 0; i < bytes.length && this.#checked < batch.length; i++) {
-      if (bytes[i] !== batch[this.#checked++]) throw new Error("Wrong reply");
+      if (bytes[i] !== batch[this.#checked++]) fail("a reply is wrong");
     }
   }
 }
@@ -188,7 +194,7 @@ function answered(): void {
 const feeds = Array.from({ length: turn.connections }, () => new Feed());
 if (turn.root === undefined) await Promise.all(feeds.map(plain));
 else await serve(await starterOf(turn.root));
-if (!over) throw new Error("It ended before its time");
+if (!over) fail("it ended before its time");
 
 async function serve(start: Start): Promise<void> {
   const left = [...feeds];
@@ -211,9 +217,9 @@ async function serve(start: Start): Promise<void> {
   );
   await measured.promise;
   await server.shutdown();
-  if (!feeds.every(({ closed }) => closed)) throw new Error("One is open");
+  if (!feeds.every(({ closed }) => closed)) fail("a connection is still open");
   if (server.requests < batches * turn.depth) {
-    throw new Error("Not all counted");
+    fail("not all were counted");
   }
 }
 
