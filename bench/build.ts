@@ -9,6 +9,9 @@ import { type Command, run } from "./processes.ts";
 
 const LIMIT_MS = 60_000;
 
+/** Tokio and what it stands on, optimized as one. */
+const CARGO_LIMIT_MS = 300_000;
+
 const FLAGS = ["-O2", "-Wall", "-Wextra"];
 
 /**
@@ -23,7 +26,9 @@ export async function buildPrograms(): Promise<{ tls: boolean }> {
   const withTls = tls ? ["-DWITH_TLS", "-lssl", "-lcrypto"] : [];
   const programs = [
     ["cc", "load", "bench/load.c", ...withTls],
+    ["cc", "fair", "bench/fair.c", ...withTls, "-pthread"],
     ["cc", "epoll_echo", "bench/peers/epoll_echo.c"],
+    ["cc", "epoll_lines", "bench/peers/epoll_lines.c"],
     ["c++", "threads", "bench/peers/threads.cpp", "-pthread"],
   ];
   await Promise.all(programs.map(async ([compiler, name, source, ...more]) => {
@@ -36,6 +41,36 @@ export async function buildPrograms(): Promise<{ tls: boolean }> {
     );
   }));
   return { tls };
+}
+
+/**
+ * Builds the peer in Go, with what its distribution has. Where it cannot be
+ * built, the peer is left out as one whose file is missing.
+ */
+export async function buildGo(): Promise<void> {
+  await succeeds([
+    ...["go", "build", "-o", at(`${BUILD}go_lines`)] as const,
+    at("bench/peers/go_lines.go"),
+  ]);
+}
+
+/**
+ * Builds the peer in Rust, from the crates that Debian has installed, or else
+ * from those of the registry. Where it cannot be built, it is left out.
+ */
+export async function buildRust(): Promise<void> {
+  const cargo = [
+    ...["cargo", "build", "--quiet", "--release"] as const,
+    `--manifest-path=${at("bench/peers/rust_lines/Cargo.toml")}`,
+    `--target-dir=${at(`${BUILD}rust`)}`,
+  ] as const;
+  const debian = [
+    "--offline",
+    '--config=source.crates-io.replace-with="debian"',
+    '--config=source.debian.directory="/usr/share/cargo/registry"',
+  ];
+  if (await succeeds([...cargo, ...debian], CARGO_LIMIT_MS)) return;
+  await succeeds(cargo, CARGO_LIMIT_MS);
 }
 
 /** Whether the compiler finds the headers of OpenSSL. */
@@ -54,9 +89,12 @@ function makeCertificate(): Promise<boolean> {
   ]);
 }
 
-async function succeeds(command: Command): Promise<boolean> {
+async function succeeds(
+  command: Command,
+  limit = LIMIT_MS,
+): Promise<boolean> {
   try {
-    await run(command, LIMIT_MS);
+    await run(command, limit);
     return true;
   } catch {
     return false;

@@ -1,22 +1,29 @@
 /*
  * The load generator: one thread, epoll, no framework, the same for every peer.
  *
- *   load --port N [--mode echo|connect|idle] [--connections N] [--depth N]
- *        [--payload BYTES] [--framing line|length] [--warmup S] [--seconds S]
- *        [--requests N] [--opening N] [--pid N] [--move BYTES] [--settle S]
- *        [--tls]
+ *   load --port N [--mode echo|connect|idle|paced] [--connections N] [--depth N]
+ *        [--payload BYTES] [--framing line|length] [--ask TEXT --answer TEXT]
+ *        [--warmup S] [--seconds S] [--requests N] [--interval S] [--opening N]
+ *        [--pid N] [--move BYTES] [--settle S] [--tls]
  *
  *   echo     Each connection sends a batch of `depth` frames, waits for all the
  *            replies, and sends the next: a closed loop.
  *   connect  Each request has a connection of its own: connect, one batch, close.
- *            With `pid`, both tell the processor time of that process for a request.
+ *   paced    Each connection sends a batch every `interval` seconds, all spread
+ *            evenly over it. One that is due while the last is unanswered goes out
+ *            after that, and its wait has begun when it was due.
+ *            With `pid`, these tell the processor time of that process for a
+ *            request, and its share of the time that has passed.
  *   idle     Opens the connections, lets them fall silent, reads the memory of
  *            process `pid`, lets each move `move` bytes, and reads it again.
  *
  * With `tls`, each connection begins with a handshake (see load_tls.h).
  *
  * A reply must be its request, byte for byte. A peer without framing that sends
- * back what it gets therefore passes as well. The result is one line of JSON.
+ * back what it gets therefore passes as well. With `ask` and `answer`, all requests
+ * are the one and all replies must be the other, for a peer that is no echo. The
+ * result is one line of JSON. In `echo` it has the requests of the connection that
+ * was served least, and of the one served most, against those of the average one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -50,7 +57,7 @@
 /* More source addresses than one, or ports in TIME_WAIT could run out. */
 #define SOURCES 16
 
-enum mode { ECHO, CONNECT, IDLE };
+enum mode { ECHO, CONNECT, IDLE, PACED };
 enum state { CLOSED, CONNECTING, SECURING, QUIET, BUSY };
 enum phase { OPENING, WARMING, MEASURING, DRAINING, SETTLING, MOVING_BYTES };
 
@@ -58,6 +65,8 @@ enum phase { OPENING, WARMING, MEASURING, DRAINING, SETTLING, MOVING_BYTES };
 struct batch {
 	char *bytes;
 	size_t length;
+	const char *reply;
+	size_t reply_length;
 	size_t stamp, stamp_end; /* the part that differs from batch to batch */
 	unsigned requests;
 };
@@ -71,6 +80,8 @@ struct conn {
 	size_t sent, received;
 	uint64_t began;
 	uint64_t left; /* batches to move, in mode `idle` */
+	uint64_t due; /* since when the next batch waits for the last, in mode `paced` */
+	uint64_t served;
 	const struct batch *batch;
 };
 
@@ -79,9 +90,10 @@ static struct {
 	int port, line, pid, tls;
 	unsigned connections, depth, opening;
 	size_t payload, move;
-	uint64_t warmup, seconds, settle, requests;
+	const char *ask, *answer;
+	uint64_t warmup, seconds, settle, requests, interval;
 } options = { .line = 1, .connections = 64, .depth = 1, .opening = 512, .payload = 64,
-	.warmup = SECOND / 5, .seconds = SECOND, .settle = SECOND };
+	.warmup = SECOND / 5, .seconds = SECOND, .settle = SECOND, .interval = SECOND };
 
 static int poller;
 static struct conn *conns;
@@ -129,13 +141,32 @@ static double percentile(double share) {
 	return (double)slowest / 1e3;
 }
 
+static char *repeated(const char *text, unsigned count) {
+	size_t length = strlen(text);
+	char *all = malloc(length * count);
+	if (all == NULL) die("malloc");
+	for (unsigned i = 0; i < count; i++) memcpy(all + i * length, text, length);
+	return all;
+}
+
+/* The same text each time: there is nothing that could name the batch. */
+static void make_dialogue(struct batch *batch, unsigned depth) {
+	batch->requests = depth;
+	batch->length = strlen(options.ask) * depth;
+	batch->bytes = repeated(options.ask, depth);
+	batch->reply_length = strlen(options.answer) * depth;
+	batch->reply = repeated(options.answer, depth);
+}
+
 static void make_batch(struct batch *batch, size_t payload, unsigned depth) {
 	size_t header = options.line ? 0 : 4, frame = payload + (options.line ? 1 : 4);
 	uint32_t random = 1;
+	if (options.ask != NULL) return make_dialogue(batch, depth);
 	batch->requests = depth;
-	batch->length = frame * depth;
+	batch->length = batch->reply_length = frame * depth;
 	batch->bytes = malloc(batch->length);
 	if (batch->bytes == NULL) die("malloc");
+	batch->reply = batch->bytes;
 	batch->stamp = header;
 	batch->stamp_end = header + (payload < STAMP ? payload : STAMP);
 	for (unsigned i = 0; i < depth; i++) {
@@ -168,20 +199,20 @@ static int same(const char *a, const char *b, size_t length) {
 static int verify(const struct conn *c, const char *bytes, size_t length) {
 	const struct batch *batch = c->batch;
 	size_t from = c->received, to = from + length, stamp_end = batch->stamp_end;
-	if (to > batch->length) return 0;
+	if (to > batch->reply_length) return 0;
 	if (from < stamp_end) {
 		char stamp[STAMP];
 		stamp_of(c, stamp);
 		size_t end = to < stamp_end ? to : stamp_end;
 		for (size_t i = from; i < end; i++) {
-			char expected = i < batch->stamp ? batch->bytes[i] : stamp[i - batch->stamp];
+			char expected = i < batch->stamp ? batch->reply[i] : stamp[i - batch->stamp];
 			if (bytes[i - from] != expected) return 0;
 		}
 		if (to <= stamp_end) return 1;
 		bytes += stamp_end - from;
 		from = stamp_end;
 	}
-	return same(bytes, batch->bytes + from, to - from);
+	return same(bytes, batch->reply + from, to - from);
 }
 
 static void watch(struct conn *c, int operation, int wants_write) {
@@ -306,7 +337,10 @@ static void answered(struct conn *c) {
 	busy--;
 	if (phase == MEASURING || (options.mode == IDLE && greeted)) {
 		record(time - c->began);
-		if (!greeted) requests += c->batch->requests;
+		if (!greeted) {
+			requests += c->batch->requests;
+			c->served += c->batch->requests;
+		}
 	}
 	if (options.mode == CONNECT) {
 		end(c);
@@ -320,6 +354,10 @@ static void answered(struct conn *c) {
 	}
 	if (options.mode == ECHO && (phase == WARMING || phase == MEASURING)) begin(c, &load, time);
 	if (phase == MOVING_BYTES && --c->left > 0) begin(c, &load, time);
+	if (c->due != 0) {
+		begin(c, &load, c->due);
+		c->due = 0;
+	}
 }
 
 static void receive(struct conn *c) {
@@ -332,13 +370,13 @@ static void receive(struct conn *c) {
 			return end(c);
 		}
 		c->received += (size_t)n;
-		if (c->received == c->batch->length) answered(c);
+		if (c->received == c->batch->reply_length) answered(c);
 	} while (c->tls != NULL && c->state >= QUIET && tls_more(c->tls));
 }
 
 static void turn(void) {
 	struct epoll_event events[EVENTS];
-	int n = epoll_wait(poller, events, EVENTS, 20);
+	int n = epoll_wait(poller, events, EVENTS, options.mode == PACED ? 1 : 20);
 	if (n < 0 && errno != EINTR) die("epoll_wait");
 	for (int i = 0; i < n; i++) {
 		struct conn *c = events[i].data.ptr;
@@ -349,8 +387,24 @@ static void turn(void) {
 	}
 }
 
+/* Begins the batches that are due by now, the next connection's each time. */
+static void pace(void) {
+	static uint64_t from, next;
+	uint64_t time = now();
+	if (options.mode != PACED) return;
+	if (from == 0) from = time;
+	for (; from + next * options.interval / options.connections <= time; next++) {
+		struct conn *c = &conns[next % options.connections];
+		uint64_t due = from + next * options.interval / options.connections;
+		/* Being late by itself, the generator does not count against the server. */
+		if (c->state == QUIET) begin(c, &load, time);
+		else if (c->state == BUSY && c->due == 0) c->due = due;
+		else if (c->state == BUSY) failures.lost++;
+	}
+}
+
 static void rest(uint64_t duration) {
-	for (uint64_t until = now() + duration; now() < until;) turn();
+	for (uint64_t until = now() + duration; now() < until; turn()) pace();
 }
 
 /* Whoever has not answered by the end of the limit has lost a request. */
@@ -407,10 +461,27 @@ static uint64_t used(void) {
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-static void run_load(void) {
-	if (options.mode == ECHO) open_all();
-	phase = WARMING;
+/* Those who still wait have waited for as long already. */
+static void record_waiting(uint64_t time) {
+	for (unsigned i = 0; i < options.connections; i++)
+		if (conns[i].state == BUSY && time - conns[i].began > slowest) slowest = time - conns[i].began;
+}
+
+/* Who was served least, and most, against the average. */
+static void print_shares(void) {
+	uint64_t least = UINT64_MAX, most = 0;
 	for (unsigned i = 0; i < options.connections; i++) {
+		if (conns[i].served < least) least = conns[i].served;
+		if (conns[i].served > most) most = conns[i].served;
+	}
+	double mean = (double)requests / options.connections;
+	printf("\"least\":%.4f,\"most\":%.4f,", (double)least / mean, (double)most / mean);
+}
+
+static void run_load(void) {
+	if (options.mode != CONNECT) open_all();
+	phase = WARMING;
+	for (unsigned i = 0; i < options.connections && options.mode != PACED; i++) {
 		if (options.mode == CONNECT) start(&conns[i]);
 		else if (conns[i].state == QUIET) begin(&conns[i], &load, now());
 	}
@@ -418,10 +489,12 @@ static void run_load(void) {
 	phase = MEASURING;
 	uint64_t from = now(), to = from, used_before = used();
 	while (to < from + options.seconds && (options.requests == 0 || requests < options.requests)) {
+		pace();
 		turn();
 		to = now();
 	}
 	uint64_t used_for = used() - used_before;
+	if (options.mode != CONNECT) record_waiting(to);
 	phase = DRAINING;
 	drain(DRAIN_LIMIT);
 	double seconds = (double)(to - from) / 1e9;
@@ -429,6 +502,8 @@ static void run_load(void) {
 		(unsigned long long)requests, seconds, (double)requests / seconds,
 		(double)requests * (double)options.payload / seconds / 1e6);
 	if (requests > 0) printf("\"cpu\":%.3f,", (double)used_for / 1e3 / (double)requests);
+	if (requests > 0 && options.mode == ECHO) print_shares();
+	printf("\"busy\":%.3f,", (double)used_for / 1e6 / seconds);
 }
 
 static void run_idle(void) {
@@ -458,12 +533,18 @@ static void parse(int argc, char **argv) {
 		{ "depth", 1, NULL, 'd' }, { "payload", 1, NULL, 'b' }, { "framing", 1, NULL, 'f' },
 		{ "warmup", 1, NULL, 'w' }, { "seconds", 1, NULL, 's' }, { "requests", 1, NULL, 'r' },
 		{ "opening", 1, NULL, 'o' }, { "pid", 1, NULL, 'i' }, { "move", 1, NULL, 'v' },
-		{ "settle", 1, NULL, 't' }, { "tls", 0, NULL, 'x' }, { NULL, 0, NULL, 0 } };
+		{ "settle", 1, NULL, 't' }, { "tls", 0, NULL, 'x' }, { "ask", 1, NULL, 'a' },
+		{ "answer", 1, NULL, 'q' }, { "interval", 1, NULL, 'n' }, { NULL, 0, NULL, 0 } };
 	for (int flag; (flag = getopt_long(argc, argv, "", known, NULL)) != -1;) {
 		unsigned long number = strtoul(optarg == NULL ? "" : optarg, NULL, 10);
 		switch (flag) {
 		case 'p': options.port = (int)number; break;
-		case 'm': options.mode = optarg[0] == 'e' ? ECHO : optarg[0] == 'c' ? CONNECT : IDLE; break;
+		case 'm':
+			options.mode = optarg[0] == 'e' ? ECHO :
+				optarg[0] == 'c' ? CONNECT :
+				optarg[0] == 'p' ? PACED :
+				IDLE;
+			break;
 		case 'c': options.connections = (unsigned)number; break;
 		case 'd': options.depth = (unsigned)number; break;
 		case 'b': options.payload = number; break;
@@ -476,12 +557,21 @@ static void parse(int argc, char **argv) {
 		case 'v': options.move = number; break;
 		case 't': options.settle = duration(optarg); break;
 		case 'x': options.tls = 1; break;
+		case 'a': options.ask = optarg; break;
+		case 'q': options.answer = optarg; break;
+		case 'n': options.interval = duration(optarg); break;
 		default: exit(2);
 		}
 	}
 	if (options.port == 0 || options.connections == 0 || options.depth == 0 ||
-		options.payload == 0 || options.opening == 0) {
-		fprintf(stderr, "load: port, connections, depth, payload and opening must be above 0\n");
+		options.payload == 0 || options.opening == 0 || options.interval == 0) {
+		fprintf(stderr,
+			"load: port, connections, depth, payload, interval and opening must be above 0\n");
+		exit(2);
+	}
+	if ((options.ask == NULL) != (options.answer == NULL) || (options.ask != NULL &&
+		(*options.ask == '\0' || *options.answer == '\0'))) {
+		fprintf(stderr, "load: ask and answer go together, and neither is empty\n");
 		exit(2);
 	}
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { floodOn } from "./flood.ts";
 import { at, BUILD, CLIENT } from "./paths.ts";
 import { type Peer, peers } from "./peers.ts";
 import { run, type RunningServer, serverOf } from "./processes.ts";
@@ -61,6 +62,9 @@ export interface Effort {
 
 /** The line of JSON that the load generator prints. */
 interface Printed extends Latency, Failures {
+  readonly least?: number;
+  readonly most?: number;
+  readonly busy?: number;
   readonly requestsPerSecond: number;
   readonly megabytesPerSecond: number;
   readonly cpu?: number;
@@ -89,10 +93,10 @@ export async function measure(
 ): Promise<Map<string, Sample[]>> {
   const samples = new Map<string, Sample[]>(names.map((name) => [name, []]));
   const servers = new Map<string, RunningServer>();
-  // Memory and the start are those of a fresh process. Under load all servers
+  // Settled memory and the start are those of a fresh process. Under load all servers
   // stand ready, the silent ones at no cost, and keep what they have compiled.
-  const { mode, move = 0 } = scenario;
-  const fresh = mode === "start" || move > 0;
+  const { mode, settle = 0 } = scenario;
+  const fresh = mode === "start" || settle > 0;
   const rounds = Math.min(scenario.rounds ?? effort.rounds, effort.rounds * 2);
   const began = performance.now();
   // The first start of a program reads it from disk. It does not count.
@@ -111,12 +115,21 @@ export async function measure(
             sample = { values: JSON.parse(text) };
           } else {
             const server = servers.get(name) ??
-              await serverOf(peers[name].command(scenario));
+              await serverOf(
+                peers[name].command(scenario),
+                peers[name].ready,
+              );
             servers.set(name, server);
             const warmup = round === 0 ? effort.first : effort.warmup;
             const turn = { ...effort, warmup };
-            const drive = mode === "client" ? loadByClient : load;
-            sample = sampleOf(scenario, await drive(scenario, server, turn));
+            if (mode === "flood") {
+              sample = await floodOn(scenario, peers[name], server, turn);
+            } else {
+              const printed = mode === "client"
+                ? await loadByClient(scenario, server, turn)
+                : await load(scenario, peers[name], server, turn);
+              sample = sampleOf(scenario, printed);
+            }
           }
           if (round >= 0) samples.get(name)?.push(sample);
         } catch (error) {
@@ -142,10 +155,13 @@ export async function measure(
 
 async function load(
   scenario: Scenario,
+  peer: Peer,
   { port, pid }: RunningServer,
   { seconds, warmup }: Pick<Effort, "seconds" | "warmup">,
 ): Promise<Printed> {
   const { mode, connections, depth, payload, framing, tls } = scenario;
+  const ask = `${"PING ".padEnd(payload, "abcdefgh")}\n`;
+  const answer = peer.answer?.(ask, scenario) ?? ask;
   const { move = 0, settle = 0 } = scenario;
   const flags = { port, pid, mode, connections, depth, payload, framing };
   const more = mode === "idle"
@@ -158,6 +174,8 @@ async function load(
         `--${name}=${value}`
       ),
       ...(tls ? ["--tls"] : []),
+      // Requests that differ are the better check, where they come back.
+      ...(answer === ask ? [] : [`--ask=${ask}`, `--answer=${answer}`]),
     ],
     GRACE_MS + 1000 * (seconds + warmup + 2 * settle),
     { quiet: false },
@@ -224,8 +242,15 @@ function sampleOf(
     return { values, latency, failures };
   }
   const [{ name, unit }] = figures;
-  const value = unit === "MB/s" ? megabytesPerSecond : requestsPerSecond;
-  return { values: { [name]: value }, latency, failures, cpu };
+  const { least, most, busy } = printed;
+  const shares = least !== undefined && most !== undefined &&
+    { least: least * 100, most: most * 100 };
+  const value = mode === "paced"
+    ? busy ?? NaN
+    : unit === "MB/s"
+    ? megabytesPerSecond
+    : requestsPerSecond;
+  return { values: { [name]: value, ...shares }, latency, failures, cpu };
 }
 
 /** Times a process from its start to its first reply, or to its end. */

@@ -1,5 +1,5 @@
 /**
- * How numbers are written.
+ * How numbers are summed up and written.
  *
  * @module
  */
@@ -15,4 +15,16 @@ export function formatNumber(value: number): string {
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
   });
+}
+
+/**
+ * The middle one, or the mean of the two in the middle.
+ *
+ * @param values At least one number.
+ */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  if (sorted.length % 2 === 1) return sorted[middle];
+  return (sorted[middle - 1] + sorted[middle]) / 2;
 }

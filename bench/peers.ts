@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, BUILD, CERT, exists, KEY } from "./paths.ts";
+import { at, BUILD, CERT, KEY } from "./paths.ts";
 import { type Command, run } from "./processes.ts";
 
 /** What a scenario asks of a server. */
@@ -15,6 +15,12 @@ export interface Job {
   readonly payload: number;
   /** Whether it speaks TLS. */
   readonly tls?: boolean;
+  /** What answers the requests of Parley's program, `echo` by default. */
+  readonly handler?: "echo" | "commands";
+  /** Whether Parley's program has an admin port. */
+  readonly admin?: boolean;
+  /** Further flags of Parley's program. */
+  readonly flags?: readonly string[];
 }
 
 /** One server. What work it does stands at the top of its source. */
@@ -25,17 +31,42 @@ export interface Peer {
   readonly tool?: string;
   /** A file that must be there, if one must. */
   readonly file?: string;
+  /** Where the tool, or what makes the file, comes from. */
+  readonly from?: string;
   /** How it is started. */
   command(job: Job): Command;
+  /** What it prints once it listens, if its port is not enough. */
+  readonly ready?: RegExp;
+  /** What comes back for a line; without this, the line does. */
+  answer?(line: string, job: Job): string;
 }
 
 /** A frame of this size is always allowed, as it is by default. */
 const LEAST_MAX_FRAME = 64 * 1024;
 
+/** What `server` prints last of all as it starts. */
+const READY = /^ready/m;
+
+/** Parley's library, in a checkout. */
+const PARLEY = "bench/peers/parley.ts";
+
+const GO = at(`${BUILD}go_lines`);
+
+const RUST = at(`${BUILD}rust/release/rust_lines`);
+
+const DENO_SERVER: Command = [
+  Deno.execPath(),
+  ...["run", "--quiet", "--no-prompt", "--allow-net", "--allow-env=PARLEY_*"],
+  ...["--allow-read", "--allow-write"],
+];
+
 const RUN = ["run", "--quiet", "--no-prompt", "--allow-net=127.0.0.1"];
 
+/** What stands behind the name of a peer that is another checkout's. */
+const OTHER = "@";
+
 /** All peers, in the order that tables have them. */
-export const peers: Readonly<Record<string, Peer>> = {
+export const peers: Record<string, Peer> = {
   epoll: {
     label: "C, epoll, no framing",
     command: () => [at(`${BUILD}epoll_echo`)],
@@ -69,6 +100,31 @@ export const peers: Readonly<Record<string, Peer>> = {
       { framing },
     ) => ["escript", at("bench/peers/erlang_echo.escript"), framing],
   },
+  lines: {
+    label: "C, epoll, lines",
+    command: () => [at(`${BUILD}epoll_lines`)],
+  },
+  redis: {
+    label: "Redis, PING",
+    tool: "redis-server",
+    from: "on Debian redis-server",
+    command: () => redis(),
+    ready: /Ready to accept connections/,
+    answer: pong,
+  },
+  go: {
+    label: "Go, bufio, 1 processor",
+    file: GO,
+    from: "go builds it, on Debian golang-go",
+    command: () => [GO],
+  },
+  rust: {
+    label: "Rust, Tokio, LinesCodec",
+    file: RUST,
+    from: "cargo builds it, on Debian with librust-tokio-dev, " +
+      "librust-tokio-util-dev, librust-futures-util-dev",
+    command: () => [RUST],
+  },
   parley: { label: "Parley", command: (job) => parley(job, "default") },
   parleyOff: {
     label: "Parley, all off",
@@ -83,19 +139,19 @@ export const peers: Readonly<Record<string, Peer>> = {
     label: "Parley, handler of 0.5 ms, 2 threads",
     command: () => threads("2"),
   },
+  program: {
+    label: "Parley, server.ts",
+    command: (job) => [...DENO_SERVER, at("server.ts"), ...serverFlags(job)],
+    ready: READY,
+    answer: answerOf,
+  },
   server: {
     label: "Parley, ./server",
-    file: "server",
-    command: (job) => [
-      at("server"),
-      "--hostname=127.0.0.1",
-      "--port=0",
-      "--handler=echo",
-      "--max-connections=15000",
-      `--framing=${job.framing}`,
-      `--max-frame=${maxFrame(job)}`,
-      ...(job.tls ? [`--tls-cert=${at(CERT)}`, `--tls-key=${at(KEY)}`] : []),
-    ],
+    file: at("server"),
+    from: "deno task compile builds it",
+    command: (job) => [at("server"), ...serverFlags(job)],
+    ready: READY,
+    answer: answerOf,
   },
   short: {
     label: "a frame of 4 KiB",
@@ -107,10 +163,76 @@ export const peers: Readonly<Record<string, Peer>> = {
   },
   hello: {
     label: "compiled hello-world, run to its end",
-    file: `${BUILD}hello`,
+    file: at(`${BUILD}hello`),
     command: () => [at(`${BUILD}hello`)],
   },
 };
+
+/**
+ * Adds those of another checkout: its library and its programs, to be measured
+ * beside this one's. They have the same names with "@" behind.
+ *
+ * @param root The other checkout's folder.
+ * @throws {Error} It is no checkout.
+ */
+export async function addOther(root: string): Promise<void> {
+  if (!await isFile(`${root}/${PARLEY}`)) {
+    throw new Error(`--against is "${root}": there is no ${PARLEY} in it`);
+  }
+  const config = `--config=${root}/deno.json`;
+  const ours = { ready: READY, answer: answerOf };
+  const [runtime, run, ...flags] = DENO_SERVER;
+  const others: Record<string, Peer> = {
+    parley: {
+      label: "Parley, other",
+      command: (job) => {
+        const [deno, run, ...args] = parley(job, "default");
+        return [deno, run, config, ...args.map(moved)];
+      },
+    },
+    program: {
+      label: "Parley, server.ts, other",
+      command: (job) => [
+        ...[runtime, run, config, ...flags] as const,
+        `${root}/server.ts`,
+        ...serverFlags(job),
+      ],
+      ...ours,
+    },
+    server: {
+      label: "Parley, ./server, other",
+      file: `${root}/server`,
+      from: "deno task compile builds it there",
+      command: (job) => [`${root}/server`, ...serverFlags(job)],
+      ...ours,
+    },
+  };
+  for (const [name, peer] of Object.entries(others)) peers[name + OTHER] = peer;
+
+  function moved(arg: string): string {
+    return arg === at(PARLEY) ? `${root}/${PARLEY}` : arg;
+  }
+}
+
+/**
+ * The names of some peers, each of this checkout's with the other's behind it.
+ *
+ * @param names Their names.
+ */
+export function withOthers(names: readonly string[]): string[] {
+  return names.flatMap((name) =>
+    [name, name + OTHER].filter((name) => name in peers)
+  );
+}
+
+/**
+ * Of some peers, those of the other checkout.
+ *
+ * @param names Their names.
+ */
+export function othersOf(names: readonly string[]): string[] {
+  return names.filter((name) => name.endsWith(OTHER));
+}
 
 /**
  * Says which peers can run here, and prints one line for each that cannot.
@@ -123,16 +245,29 @@ export async function availablePeers(
 ): Promise<Set<string>> {
   const available = new Set<string>();
   for (const name of names) {
-    const { label, tool, file } = peers[name];
+    const { label, tool, file, from } = peers[name];
+    const hint = from === undefined ? "" : ` (${from})`;
     if (tool !== undefined && !await onPath(tool)) {
-      console.error(`bench: leaving out "${label}": no ${tool} on the PATH`);
-    } else if (file !== undefined && !await exists(file)) {
-      console.error(`bench: leaving out "${label}": ${file} is not built`);
+      console.error(
+        `bench: leaving out "${label}": no ${tool} on the PATH${hint}`,
+      );
+    } else if (file !== undefined && !await isFile(file)) {
+      console.error(`bench: leaving out "${label}": no ${file}${hint}`);
     } else {
       available.add(name);
     }
   }
   return available;
+}
+
+/** By a program, for another checkout is outside of what may be read here. */
+async function isFile(path: string): Promise<boolean> {
+  try {
+    await run(["test", "-f", path], 5000);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Only TLS needs files, and of all files these two. */
@@ -158,7 +293,46 @@ function onNode(tool: "node" | "bun", { framing, tls }: Job): Command {
 
 function parley(job: Job, limits: "off" | "default" | "on"): Command {
   const size = String(maxFrame(job));
-  return deno("bench/peers/parley.ts", job, job.framing, size, limits);
+  return deno(PARLEY, job, job.framing, size, limits);
+}
+
+function serverFlags(job: Job): string[] {
+  return [
+    "--hostname=127.0.0.1",
+    "--port=0",
+    ...(job.admin ? ["--admin=127.0.0.1:0"] : []),
+    `--handler=${job.handler ?? "echo"}`,
+    "--max-connections=15000",
+    `--framing=${job.framing}`,
+    `--max-frame=${maxFrame(job)}`,
+    ...(job.tls ? [`--tls-cert=${at(CERT)}`, `--tls-key=${at(KEY)}`] : []),
+    ...job.flags ?? [],
+  ];
+}
+
+/** What the handler says to `PING`, the one command that is asked for here. */
+function answerOf(line: string, { handler }: Job): string {
+  return handler === "commands" ? line.replace("PING", "PONG") : line;
+}
+
+/** Redis cannot choose a port by itself: one is taken that was free just now. */
+function redis(): Command {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return [
+    "redis-server",
+    ...["--bind", "127.0.0.1", "--port", `${port}`, "--save", ""],
+    ...["--tcp-backlog", "4096", "--maxclients", "15000"],
+    // Else it refuses 127.0.0.2, from where the generator comes too.
+    ...["--protected-mode", "no"],
+  ];
+}
+
+/** What Redis says to `PING` in a line, with a text or without. */
+function pong(line: string): string {
+  const text = line.trimEnd().slice("PING ".length);
+  return text === "" ? "+PONG\r\n" : `$${text.length}\r\n${text}\r\n`;
 }
 
 function threads(count: string): Command {

@@ -10,8 +10,11 @@ const running = new Set<Deno.ChildProcess>();
 /** How long a server may take until it says where it listens. */
 const PORT_LIMIT_MS = 20_000;
 
-/** What a peer says of its port: a number alone, or the words of `server`. */
-const PORT = /^(\d+)$|listening on \S*:(\d+)/;
+/** What a peer says of its port: a number alone, or words of Parley or Redis. */
+const PORT = /^(\d+)$|listening on \S*:(\d+)|port=(\d+)/m;
+
+/** What Parley's program says of its admin port. */
+const ADMIN = /^admin on http:\S*:(\d+)/m;
 
 /** A program that listens. */
 export interface RunningServer {
@@ -19,6 +22,8 @@ export interface RunningServer {
   readonly pid: number;
   /** Where it listens, on 127.0.0.1. */
   readonly port: number;
+  /** Where its admin port is, on 127.0.0.1 too, if it has one. */
+  readonly admin?: number;
   /** Ends it at once. */
   stop(): Promise<void>;
 }
@@ -81,22 +86,30 @@ export async function run(
 /**
  * Starts a server and waits until it listens.
  *
- * @param command What to start; it prints its port first of all.
+ * @param command What to start; it prints its port.
+ * @param ready What it has printed once it listens.
  * @throws {Error} It ended or printed no port in time.
  */
-export async function serverOf(command: Command): Promise<RunningServer> {
+export async function serverOf(
+  command: Command,
+  ready: RegExp = PORT,
+): Promise<RunningServer> {
   const child = spawn(command);
   const timer = setTimeout(() => kill(child), PORT_LIMIT_MS);
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let lines = "";
   let text = "";
-  while (!text.includes("\n")) {
+  while (!ready.test(lines)) {
     const { done, value } = await reader.read();
     if (done) break;
     text += value;
+    // Only whole lines: a number could go on.
+    lines = text.slice(0, text.lastIndexOf("\n") + 1);
   }
   clearTimeout(timer);
-  const [, alone, named] = PORT.exec(text.split("\n", 1)[0]) ?? [];
-  if (alone === undefined && named === undefined) {
+  const port = PORT.exec(lines)?.slice(1).find((port) => port !== undefined);
+  const [, admin] = ADMIN.exec(lines) ?? [];
+  if (port === undefined || !ready.test(lines)) {
     kill(child);
     throw new Error(`Cannot start ${nameOf(command)}: it printed no port`);
   }
@@ -104,7 +117,8 @@ export async function serverOf(command: Command): Promise<RunningServer> {
   forget(reader);
   return {
     pid: child.pid,
-    port: Number(alone ?? named),
+    port: Number(port),
+    ...(admin !== undefined && { admin: Number(admin) }),
     async stop() {
       kill(child);
       await child.status;

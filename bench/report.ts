@@ -5,9 +5,9 @@
  */
 
 import type { Failures, Latency, Sample } from "./measure.ts";
-import { formatNumber } from "./numbers.ts";
+import { formatNumber, median } from "./numbers.ts";
 import { peers } from "./peers.ts";
-import type { Figure, Scenario } from "./scenarios.ts";
+import type { Column, Figure, Scenario } from "./scenarios.ts";
 import { cellsOf, type Verdict } from "./targets.ts";
 
 /** One peer in a table. */
@@ -28,6 +28,8 @@ export interface Row {
   readonly cpu?: number;
   /** The sums of the turns' failures. */
   readonly failures?: Failures;
+  /** The numbers beside it, by their names. */
+  readonly beside?: Readonly<Record<string, number>>;
   /** The median against the medians of the baselines, by their names. */
   readonly ratios: Readonly<Record<string, number>>;
 }
@@ -67,6 +69,10 @@ const SHORT: Readonly<Record<string, string>> = {
   parleyOff: "all off",
   short: "4 KiB",
   cpu1: "1 thread",
+  lines: "C lines",
+  "parley@": "other",
+  "program@": "other",
+  "server@": "other ./server",
 };
 
 /**
@@ -102,6 +108,7 @@ export function tablesOf(
         latency: latencyOf(turns),
         cpu: cpuOf(turns),
         failures: failuresOf(turns),
+        ...(figure.beside && { beside: besideOf(figure.beside, turns) }),
         ratios,
       };
     });
@@ -114,7 +121,9 @@ export function tablesOf(
  *
  * @param table The table.
  */
-export function textOf({ title, unit, better, rows }: Table): string {
+export function textOf(
+  { title, unit, better, rows, beside = [] }: Table,
+): string {
   const baselines = Object.keys(rows[0]?.ratios ?? {});
   // Those who wait for memory or for a start have no latency of interest.
   const timed = rows.some(({ latency }) => latency !== undefined) &&
@@ -125,6 +134,7 @@ export function textOf({ title, unit, better, rows }: Table): string {
     "min..max",
     ...baselines.map((name) => `x ${SHORT[name] ?? name}`),
     ...(timed ? ["cpu us", "p50 us", "p99 us", "p99.9 us", "max us"] : []),
+    ...beside.map(({ heading }) => heading),
     "failures",
   ]];
   for (const row of rows) {
@@ -143,6 +153,7 @@ export function textOf({ title, unit, better, rows }: Table): string {
       ...(timed
         ? [row.cpu?.toFixed(2) ?? "", ...times ?? ["", "", "", ""]]
         : []),
+      ...beside.map(({ name }) => numberText(row.beside?.[name])),
       failureText(row.failures),
     ]);
   }
@@ -159,8 +170,12 @@ export function targetsText(verdicts: readonly Verdict[]): string {
   return `Targets\n${inColumns(lines)}`;
 }
 
-/** Pads cells, the first of each line flush left and the others flush right. */
-function inColumns(lines: readonly (readonly string[])[]): string {
+/**
+ * Pads cells, the first of each line flush left and the others flush right.
+ *
+ * @param lines Lines of as many cells each.
+ */
+export function inColumns(lines: readonly (readonly string[])[]): string {
   const widths = lines[0].map((_, i) =>
     Math.max(...lines.map((line) => line[i].length))
   );
@@ -200,16 +215,27 @@ function failuresOf(turns: readonly Sample[]): Failures | undefined {
   return sum;
 }
 
+/** A peer that has no such number has none in any turn. */
+function besideOf(
+  columns: readonly Column[],
+  turns: readonly Sample[],
+): Record<string, number> {
+  const found: Record<string, number> = {};
+  for (const { name, of } of columns) {
+    const values = turns.flatMap(({ values }) => values[name] ?? []);
+    if (values.length === 0) continue;
+    found[name] = of === "max" ? Math.max(...values) : median(values);
+  }
+  return found;
+}
+
+function numberText(value: number | undefined): string {
+  return value === undefined ? "" : formatNumber(value);
+}
+
 function failureText(failures: Failures | undefined): string {
   if (failures === undefined) return "";
   const some = Object.entries(failures).filter(([, count]) => count > 0);
   if (some.length === 0) return "none";
   return some.map(([name, count]) => `${count} ${name}`).join(", ");
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  if (sorted.length % 2 === 1) return sorted[middle];
-  return (sorted[middle - 1] + sorted[middle]) / 2;
 }

@@ -14,11 +14,18 @@ import {
   UsageError,
   type ValueFlag,
 } from "../lib/cli/flags.ts";
-import { buildHello, buildPrograms } from "./build.ts";
+import { buildGo, buildHello, buildPrograms, buildRust } from "./build.ts";
 import { chartOf } from "./chart.ts";
+import { fairScenarios } from "./fair_scenarios.ts";
 import { type Effort, measure } from "./measure.ts";
 import { at, BUILD, CHARTS, CLIENT, exists, README, RESULTS } from "./paths.ts";
-import { availablePeers, peers } from "./peers.ts";
+import {
+  addOther,
+  availablePeers,
+  othersOf,
+  peers,
+  withOthers,
+} from "./peers.ts";
 import { killAll, run } from "./processes.ts";
 import { intoReadme, markdownOf } from "./readme.ts";
 import {
@@ -28,7 +35,12 @@ import {
   targetsText,
   textOf,
 } from "./report.ts";
-import { quickScenarios, type Scenario, scenarios } from "./scenarios.ts";
+import {
+  extraScenarios,
+  quickScenarios,
+  type Scenario,
+  scenarios,
+} from "./scenarios.ts";
 import { verdictsOf } from "./targets.ts";
 
 const FULL: Effort = {
@@ -52,15 +64,22 @@ const FORMAT_LIMIT_MS = 30_000;
 
 const flagTable = {
   quick: { help: "fewer scenarios and peers, within a minute" },
-  only: {
-    placeholder: "NAME",
-    help: "only the scenario of that name, or those whose names start so",
-    default: "",
-    shown: "all",
-    expected: "the start of a scenario's name",
-    env: false,
-    parse: (text) => text,
-  } satisfies ValueFlag<string>,
+  only: named(
+    "NAME",
+    "only the scenario of that name, or those whose names start so",
+    "the start of a scenario's name",
+  ),
+  peers: named(
+    "NAME,…",
+    "only these servers, and another checkout's twins of them",
+    "names of servers with commas between them",
+  ),
+  against: named(
+    "DIR",
+    "another checkout, its Parley measured in turns with this one's",
+    "the folder of a checkout",
+    "none",
+  ),
   rounds: positive("N", "turns of each server", "5, or 3 with --quick"),
   seconds: positive("S", "length of a turn", "1, or 0.25 with --quick"),
   markdown: { help: "print what a full run puts into the README, too" },
@@ -88,20 +107,22 @@ if (import.meta.main) {
 async function main(): Promise<void> {
   const { flags } = parseFlags(flagTable, Deno.args, () => undefined);
   if (flags.help) {
-    const names = scenarios.map(({ name }) => name).join(", ");
+    const names = (all: readonly Scenario[]) =>
+      all.map(({ name }) => name).join(", ");
     console.log(
       `Usage: deno task bench [flags]\n\n${flagHelp(flagTable)}\n\n` +
-        `Scenarios: ${names}`,
+        `Scenarios: ${names(scenarios)}\n\n` +
+        `Only by --only: ${names([...extraScenarios, ...fairScenarios])}\n\n` +
+        `Servers: ${Object.keys(peers).join(", ")}`,
     );
     return;
   }
-  const all = flags.quick ? quickScenarios : scenarios;
-  const exact = all.filter(({ name }) => name === flags.only);
-  let wanted = exact.length > 0
-    ? exact
-    : all.filter(({ name }) => name.startsWith(flags.only));
+  if (flags.against !== "") await addOther(flags.against);
+  let wanted = scenariosOf(flags).map((scenario) =>
+    withPeers(scenario, flags.peers)
+  ).filter(({ peers }) => peers.length > 0);
   if (wanted.length === 0) {
-    throw new UsageError(`--only is "${flags.only}": no scenario starts so`);
+    throw new UsageError(`--peers is "${flags.peers}": no scenario has them`);
   }
   const usual = flags.quick ? QUICK : FULL;
   const effort = {
@@ -112,7 +133,8 @@ async function main(): Promise<void> {
 
   // Pictures and tables in the documentation come from a full run, never from a
   // part of one. That it has a place to go to is better known before than after.
-  const full = !flags.quick && flags.only === "";
+  const full = [flags.only, flags.peers, flags.against]
+    .every((text) => text === "") && !flags.quick;
   if (full) intoReadme(await Deno.readTextFile(at(README)), "");
 
   const began = performance.now();
@@ -127,7 +149,13 @@ async function main(): Promise<void> {
     );
     wanted = wanted.filter(({ mode }) => mode !== "client");
   }
-  if (wanted.some(({ peers }) => peers.includes("hello"))) await buildHello();
+  for (
+    const [name, build] of [
+      ["hello", buildHello],
+      ["go", buildGo],
+      ["rust", buildRust],
+    ] as const
+  ) if (wanted.some(({ peers }) => peers.includes(name))) await build();
   const tables = await runAll(wanted, effort);
   const report = reportOf(tables, effort, full);
   if (report.targets !== undefined) console.log(targetsText(report.targets));
@@ -137,6 +165,33 @@ async function main(): Promise<void> {
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
   const where = full ? `${RESULTS}, ${CHARTS} and ${README}` : BUILD;
   console.error(`bench: ${minutes} minutes; results are in ${where}`);
+}
+
+/** The scenarios that the flags ask for. */
+function scenariosOf(
+  { quick, only }: { quick: boolean; only: string },
+): readonly Scenario[] {
+  const usual = quick ? quickScenarios : scenarios;
+  if (only === "") return usual;
+  const all = [...usual, ...extraScenarios, ...fairScenarios];
+  const exact = all.filter(({ name }) => name === only);
+  if (exact.length > 0) return exact;
+  const begun = all.filter(({ name }) => name.startsWith(only));
+  if (begun.length > 0) return begun;
+  throw new UsageError(`--only is "${only}": no scenario starts so`);
+}
+
+/** A scenario on some of its peers, with those of another checkout among them. */
+function withPeers(scenario: Scenario, only: string): Scenario {
+  const chosen = only === "" ? scenario.peers : only.split(",").map((name) => {
+    if (name in peers) return name;
+    throw new UsageError(`--peers has "${name}": there is no such server`);
+  });
+  const all = withOthers(
+    scenario.peers.filter((name) => chosen.includes(name)),
+  );
+  const baselines = [...scenario.baselines, ...othersOf(all)];
+  return { ...scenario, peers: all, baselines };
 }
 
 async function runAll(
@@ -209,6 +264,16 @@ async function updateReadme(report: Report): Promise<void> {
   const text = intoReadme(await Deno.readTextFile(readme), markdownOf(report));
   await Deno.writeTextFile(readme, text);
   await run([Deno.execPath(), "fmt", "--quiet", readme], FORMAT_LIMIT_MS);
+}
+
+function named(
+  placeholder: string,
+  help: string,
+  expected: string,
+  shown = "all",
+): ValueFlag<string> {
+  const parse = (text: string) => text;
+  return { placeholder, help, default: "", shown, expected, env: false, parse };
 }
 
 function positive(

@@ -7,6 +7,16 @@
 import { framingNames } from "../lib/framing/mod.ts";
 import type { Job } from "./peers.ts";
 
+/** A number of a sample that stands in the table beside another. */
+export interface Column {
+  /** The key in a sample's values. */
+  readonly name: string;
+  /** The heading. */
+  readonly heading: string;
+  /** What is shown of all turns. */
+  readonly of: "median" | "max";
+}
+
 /** One number that a scenario gives: one table, one chart. */
 export interface Figure {
   /** Names the chart; the key in a sample's values. */
@@ -17,6 +27,18 @@ export interface Figure {
   readonly unit: string;
   /** Which way is good. */
   readonly better: "higher" | "lower";
+  /** What else the table shows. */
+  readonly beside?: readonly Column[];
+}
+
+/** What greedy clients do: each sends the same line without an end. */
+export interface Flood {
+  /** How the line begins. */
+  readonly line: string;
+  /** How long it is, filled up with letters; at least what it begins with. */
+  readonly size: number;
+  /** How many do so. */
+  readonly flooders: number;
 }
 
 /** One kind of load, on several peers. */
@@ -26,13 +48,24 @@ export interface Scenario extends Job {
   /**
    * What the load generator does. With `start` it does nothing, and the time
    * from the start of the process to the first reply is taken; with `compute`
-   * the peer is no server, and prints its figures by their names.
+   * the peer is no server, and prints its figures by their names; with `flood`
+   * it is another generator, `fair.c`.
    */
-  readonly mode: "echo" | "connect" | "idle" | "start" | "compute" | "client";
+  readonly mode:
+    | "echo"
+    | "connect"
+    | "idle"
+    | "paced"
+    | "flood"
+    | "start"
+    | "compute"
+    | "client";
   /** How many connections. */
   readonly connections: number;
   /** How many frames are sent before the replies are awaited. */
   readonly depth: number;
+  /** What the greedy clients of mode `flood` do. */
+  readonly flood?: Flood;
   /** Bytes that each connection moves before its memory is read again. */
   readonly move?: number;
   /** Seconds of quiet before memory is read. */
@@ -169,6 +202,11 @@ export const scenarios: readonly Scenario[] = [
   },
 ];
 
+/** What is run where it is asked for by its name alone. */
+export const extraScenarios: readonly Scenario[] = [
+  idleOnly(idle(10_000, FEWER, 30)),
+];
+
 /** What `--quick` runs: the numbers that change first, on fewer peers. */
 export const quickScenarios: readonly Scenario[] = scenarios.flatMap(
   (scenario): Scenario[] => {
@@ -289,6 +327,12 @@ function idle(
       },
     ],
   };
+}
+
+/** Before a byte is moved: half a minute for each peer. */
+function idleOnly(scenario: Scenario): Scenario {
+  const figures = scenario.figures.slice(0, 1);
+  return { ...scenario, name: "idle-only", move: 0, figures };
 }
 
 function inWords(connections: number): string {
