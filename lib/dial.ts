@@ -87,7 +87,8 @@ export async function dial(
     // Nagle would hold a batch back, and a TlsConn cannot be told.
     conn.setNoDelay(true);
     waitsFor = "TLS handshake";
-    return await shakeHands(conn, { serverName: hostname, ...tls }, given);
+    const { caCerts, serverName = hostname } = tls;
+    return await shakeHands(conn, { caCerts, serverName }, given);
   } catch (error) {
     signal?.throwIfAborted();
     if (late.signal.aborted) {
