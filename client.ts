@@ -200,9 +200,12 @@ async function openHistory(): Promise<History | undefined> {
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
   try {
-    return await History.open(path);
+    return await History.open(
+      path,
+      (error) => warn(`the history is not kept: ${systemReason(error)}`),
+    );
   } catch (error) {
-    warn(`no history: ${error instanceof Error ? error.message : error}`);
+    warn(`no history: ${systemReason(error)}`);
   }
 }
 
