@@ -17,9 +17,16 @@ import { History } from "./lib/cli/history.ts";
 import { splitLines } from "./lib/cli/lines.ts";
 import { type BatchResult, runBatch } from "./lib/cli/batch.ts";
 import { runPrompt } from "./lib/cli/prompt.ts";
+import {
+  print,
+  show,
+  standardInput,
+  surviveFileSizeLimit,
+} from "./lib/cli/standard_streams.ts";
 import { parseTarget } from "./lib/cli/target.ts";
 import { readCertificates } from "./lib/cli/tls_files.ts";
 import { type Client, connect, type ConnectOptions } from "./lib/client.ts";
+import { systemReason } from "./lib/reason.ts";
 import { printableLine } from "./lib/text.ts";
 import { VERSION } from "./lib/version.ts";
 
@@ -39,12 +46,15 @@ With --bench:
 ${flagHelp(benchFlags)}
 
 PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
-none. Exit codes: 0 done, 1 a request failed, 2 usage, 130 interrupted.`;
+none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
+failed, or the output could not be written; 2 usage; 130 interrupted.`;
 
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
-  const { line, target: { requests: given, ...target }, payload } = readFlags();
+  surviveFileSizeLimit();
+  const { line, target: { requests: given, ...target }, payload } =
+    await readFlags();
   const { flags } = line;
   const place = "path" in target
     ? target.path
@@ -107,15 +117,16 @@ async function main(): Promise<number> {
       ),
       failure: () => undefined,
     }
-    : splitLines(Deno.stdin.readable, flags["max-frame"]);
-  const result = await runBatch(client, requests, Deno.stdout.writable, {
+    : splitLines(standardInput(), flags["max-frame"]);
+  const result = await runBatch(client, requests, Deno.stdout, {
     json: flags.json,
     terminal: Deno.stdout.isTerminal(),
   });
   client.close();
   if (result.outputClosed) return 0;
   if (result.outputFailure !== undefined) {
-    return fail(result.outputFailure, "cannot write the replies: ");
+    const reason = systemReason(result.outputFailure);
+    return fail(`cannot write the replies: ${reason}`);
   }
   if (result.failure !== undefined) {
     return fail(result.failure, unanswered(result));
@@ -140,26 +151,25 @@ async function measure(
     interrupted.abort();
   };
   Deno.addSignalListener("SIGINT", onInterrupt);
+  const { signal } = interrupted;
   const shown = Deno.stderr.isTerminal() && !line.flags.q;
-  const encoder = new TextEncoder();
   try {
     return await benchMode({
       line,
       target,
       payload,
       connect,
-      signal: interrupted.signal,
-      show: shown
-        ? (text) => void Deno.stderr.writeSync(encoder.encode(text))
-        : undefined,
-      print: (report) => console.log(report),
+      signal,
+      show: shown ? show : undefined,
+      print,
     });
   } catch (error) {
-    return interrupted.signal.aborted ? 130 : fail(error);
+    // A run that was interrupted may also have a report that is not written.
+    return signal.aborted && error === signal.reason ? 130 : fail(error);
   }
 }
 
-function readFlags() {
+async function readFlags() {
   try {
     const line = parseFlags(
       { ...clientFlags, ...benchFlags },
@@ -167,8 +177,8 @@ function readFlags() {
       (name) => Deno.env.get(name),
     );
     const { flags, rest } = line;
-    if (flags.help) finish(HELP);
-    if (flags.version) finish(`parley ${VERSION}`);
+    if (flags.help) await finish(HELP);
+    if (flags.version) await finish(`parley ${VERSION}`);
     checkClientFlags(line);
     const target = flags.unix
       ? { path: flags.unix, requests: rest }
@@ -194,15 +204,17 @@ async function openHistory(): Promise<History | undefined> {
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
   try {
-    return await History.open(path);
+    return await History.open(
+      path,
+      (error) => warn(`the history is not kept: ${systemReason(error)}`),
+    );
   } catch (error) {
-    warn(`no history: ${error instanceof Error ? error.message : error}`);
+    warn(`no history: ${systemReason(error)}`);
   }
 }
 
-function finish(text: string): never {
-  console.log(text);
-  Deno.exit(0);
+async function finish(text: string): Promise<never> {
+  Deno.exit(await print(text).then(() => 0, fail));
 }
 
 /** Names the requests that a failed batch leaves without a reply. */
@@ -225,5 +237,5 @@ function fail(error: unknown, prefix = ""): number {
 
 function warn(message: string): void {
   // A peer's words may be in it, such as the names in a certificate.
-  console.error(`client: ${printableLine(message)}`);
+  show(`client: ${printableLine(message)}\n`);
 }

@@ -16,6 +16,11 @@ import {
   serveOptionsOf,
   serverFlags,
 } from "./lib/cli/server_flags.ts";
+import {
+  print,
+  show,
+  surviveFileSizeLimit,
+} from "./lib/cli/standard_streams.ts";
 import { formatPlace, type Place } from "./lib/cli/values.ts";
 import { handlers } from "./lib/handlers/mod.ts";
 import { logListeners } from "./lib/log.ts";
@@ -49,7 +54,8 @@ async function main(): Promise<void> {
   // At its descriptor limit the runtime cannot load what it needs to print its
   // first stack trace, and panics; so the first one is made here.
   void new Error().stack;
-  const { flags } = readFlags();
+  surviveFileSizeLimit();
+  const { flags } = await readFlags();
   const log = openLog(Deno.stderr, {
     format: flags["log-format"],
     level: flags["log-level"],
@@ -126,19 +132,22 @@ async function main(): Promise<void> {
   onSignals(server, () => removeSockets(sockets, files, log));
   onHangup(server, files, log);
   confine(flags.threads);
-  console.log(
-    `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
-      `(${flags.framing} framing, ${flags.handler} handler` +
-      `${secured ? ", TLS" : ""})`,
-  );
+  let listening = `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
+    `(${flags.framing} framing, ${flags.handler} handler` +
+    `${secured ? ", TLS" : ""})\n`;
   if (admin !== undefined) {
     const { addr } = admin;
     const place = "path" in addr
       ? formatPlace(addr)
       : `http://${formatAddr(addr)}`;
-    console.log(`admin on ${place}`);
+    listening += `admin on ${place}\n`;
   }
-  console.log("ready to accept connections");
+  // Not awaited: a reader who does not take it must not hold up a shutdown.
+  print(`${listening}ready to accept connections`).catch(async (error) => {
+    await removeSockets(sockets, files, log);
+    await log.flush();
+    fail(error.message, 1);
+  });
   log.logger.info("ready", {
     version: VERSION,
     runtime: Deno.version.deno,
@@ -173,15 +182,15 @@ function failAdmin(place: Place, error: unknown): never {
   fail(`cannot listen on ${formatPlace(place)} for --admin: ${reason}`, 1);
 }
 
-function readFlags() {
+async function readFlags() {
   try {
     const line = parseFlags(
       serverFlags,
       Deno.args,
       (name) => Deno.env.get(name),
     );
-    if (line.flags.help) finish(HELP);
-    if (line.flags.version) finish(`parley ${VERSION}`);
+    if (line.flags.help) await finish(HELP);
+    if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
     return line;
   } catch (error) {
@@ -255,12 +264,12 @@ function atTerminal(): boolean {
     .some((stream) => stream.isTerminal());
 }
 
-function finish(text: string): never {
-  console.log(text);
+async function finish(text: string): Promise<never> {
+  await print(text).catch((error) => fail(error.message, 1));
   Deno.exit(0);
 }
 
 function fail(message: string, code: number): never {
-  console.error(`server: ${message}`);
+  show(`server: ${message}\n`);
   Deno.exit(code);
 }

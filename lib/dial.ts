@@ -5,10 +5,14 @@
  * @module
  */
 
+import { lookup } from "node:dns/promises";
+
 import { formatHostPort } from "./address.ts";
 import type { Transport } from "./connection.ts";
 import { ConnectError, OptionError, TimeoutError } from "./errors.ts";
+import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
 import { checkCertificates } from "./pem.ts";
+import { systemReason } from "./reason.ts";
 import { dialUnix } from "./unix.ts";
 
 /** What the `tls` of {@linkcode connect} takes beside `true`. */
@@ -62,7 +66,7 @@ export function tlsOptions(
 }
 
 /**
- * Connects.
+ * Connects. A name's addresses are all tried, see `happy_eyeballs.ts`.
  *
  * @param target Where to.
  * @returns The connection, with TLS agreed on if that is asked for.
@@ -82,12 +86,17 @@ export async function dial(
     : AbortSignal.any([late.signal, signal]);
   let waitsFor = "answer";
   try {
-    const conn = await Deno.connect({ hostname, port, signal: given });
+    const conn = await connectToAny(hostname, {
+      lookup: addressesOf,
+      connect: (address, signal) => connectTo(address, port, signal),
+      signal: given,
+    });
     if (tls === undefined) return conn;
     // Nagle would hold a batch back, and a TlsConn cannot be told.
     conn.setNoDelay(true);
     waitsFor = "TLS handshake";
-    return await shakeHands(conn, { serverName: hostname, ...tls }, given);
+    const { caCerts, serverName = hostname } = tls;
+    return await shakeHands(conn, { caCerts, serverName }, given);
   } catch (error) {
     signal?.throwIfAborted();
     if (late.signal.aborted) {
@@ -103,6 +112,38 @@ export async function dial(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/**
+ * The addresses of a name; or the name itself, for the runtime to look up,
+ * where it can connect by name only.
+ */
+async function addressesOf(hostname: string): Promise<string[]> {
+  // A permission for a name (`--allow-net=example.net:443`) is none for its
+  // addresses. `Deno.resolveDns` would need another, and has no /etc/hosts.
+  const net = Deno.permissions.querySync({ name: "net" });
+  if (net.state !== "granted" || net.partial) return [hostname];
+  const found = await lookup(hostname, { all: true, verbatim: true });
+  const addresses = found.map(({ address }) => address);
+  // What is found lacks the zone that a link-local address needs.
+  const lacking = addresses.some((address) => /^fe[89ab]/i.test(address));
+  return lacking || addresses.length === 0 ? [hostname] : addresses;
+}
+
+/**
+ * Connects to one address. A connection that is made just when the signal is
+ * aborted is returned: `Deno.connect` would throw without closing it.
+ */
+function connectTo(
+  hostname: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  const cancelled = AbortSignal.any([signal]);
+  const connected = Deno.connect({ hostname, port, signal: cancelled });
+  // It is called once more when there is a connection, and would lose that.
+  cancelled.throwIfAborted = () => {};
+  return connected;
 }
 
 /**
@@ -173,7 +214,12 @@ export function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) {
     return "connection refused";
   }
-  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof AttemptsError) {
+    return error.attempts
+      .map(({ address, error }) => `${reasonOf(error)} (${address})`)
+      .join(", ");
+  }
+  const message = systemReason(error);
   // The words of rustls, which is the runtime's TLS.
   if (message.includes("InvalidContentType")) {
     return "the server does not speak TLS on this port";
@@ -185,7 +231,7 @@ export function reasonOf(error: unknown): string {
   if (fault !== undefined) {
     return `the server's certificate is not trusted: ${faults[fault] ?? fault}`;
   }
-  return /lookup|resolve|not known|no such host/i.test(message)
+  return /getaddrinfo|lookup|resolve|not known|no such host/i.test(message)
     ? "unknown host"
     : message;
 }

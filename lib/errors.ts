@@ -84,7 +84,10 @@ export class ReplyTooLargeError extends ParleyError {
   }
 }
 
-/** No connection could be made. `cause` holds the runtime's own error. */
+/**
+ * No connection could be made. `cause` holds the runtime's own error, or an
+ * `AggregateError` of several where a name has several addresses.
+ */
 export class ConnectError extends ParleyError {}
 
 /** The connection ended before the reply came. */

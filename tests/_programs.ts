@@ -91,6 +91,16 @@ export function testPrograms(
   );
 }
 
+/**
+ * The tools of a test that makes namespaces. Only root may; for others that
+ * counts as a missing tool.
+ */
+export function namespaceTools(...tools: string[]): string[] {
+  const mayAsk = Deno.permissions.querySync({ name: "sys", kind: "uid" });
+  const root = mayAsk.state === "granted" && Deno.uid() === 0;
+  return root ? tools : [...tools, "being root"];
+}
+
 /** The command line that runs a program. */
 export function commandLine(way: Way, program: Program): string[] {
   if (way === "executable") return [ROOT + program];

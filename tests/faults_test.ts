@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 // @ts-types="../lib/std_types/streams.d.ts"
 import { TextLineStream, toText } from "@std/streams";
 
-import { commandLine, testWithTools } from "./_programs.ts";
+import { commandLine, namespaceTools, testWithTools } from "./_programs.ts";
 import { Peer, turnOfLoop } from "./_fixtures.ts";
 
 const ROOT = new URL("../", import.meta.url);
@@ -197,38 +197,6 @@ testWithTools(
   },
 );
 
-testWithTools(
-  "client says that its output cannot be written",
-  ["sh"],
-  async () => {
-    await using child = new Child(server[0], server.slice(1));
-    const { addr } = await child.place();
-    const { code, stderr } = await new Deno.Command("sh", {
-      args: [
-        "-c",
-        `exec "$@" > /dev/full`,
-        "sh",
-        Deno.execPath(),
-        "run",
-        "--no-prompt",
-        "--allow-net",
-        "--allow-env=PARLEY_*,HOME",
-        "client.ts",
-        `127.0.0.1:${(addr as Deno.NetAddr).port}`,
-        "ECHO hi",
-      ],
-      cwd: ROOT,
-      stdin: "null",
-      stderr: "piped",
-    }).output();
-    assertEquals(code, 1);
-    assertMatch(
-      new TextDecoder().decode(stderr),
-      /^client: cannot write the replies: No space left on device.*\n$/,
-    );
-  },
-);
-
 for (const kind of ["tcp", "unix"] as const) {
   testWithTools(
     `server leaves a handler no file, no program and no other host (${kind})`,
@@ -348,16 +316,9 @@ testWithTools(
   },
 );
 
-/** Only root makes namespaces; for others that counts as a missing tool. */
-function toMakeNamespaces(): string[] {
-  const mayAsk = Deno.permissions.querySync({ name: "sys", kind: "uid" });
-  const root = mayAsk.state === "granted" && Deno.uid() === 0;
-  return root ? ["ip", "ss", "sh"] : ["ip", "ss", "sh", "being root"];
-}
-
 testWithTools(
   "a link that is cut in the middle frees the server's place in time",
-  toMakeNamespaces(),
+  namespaceTools("ip", "ss", "sh"),
   async () => {
     const name = `parley${Deno.pid}`;
     const script = `

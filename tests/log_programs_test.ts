@@ -5,6 +5,7 @@ import {
   commandLine,
   RunningServer,
   testPrograms,
+  testWithTools,
   type Way,
 } from "./_programs.ts";
 import { Peer } from "./_fixtures.ts";
@@ -89,39 +90,57 @@ for (
     ">&-",
   ]]
 ) {
-  testPrograms(`server serves with ${where} for its log`, async (way) => {
-    const child = new Deno.Command("sh", {
-      args: [
-        "-c",
-        `exec "$@" 2${redirection}`,
-        "sh",
-        ...commandLine(way, "server"),
-        "--hostname=127.0.0.1",
-        "--port=0",
-        "--log-level=debug",
-      ],
-      cwd: new URL("../", import.meta.url),
-      stdin: "null",
-      stdout: "piped",
-    }).spawn();
-    const stdout = child.stdout.pipeThrough(new TextDecoderStream())
-      .pipeThrough(new TextLineStream()).getReader();
-    try {
-      const { value } = await stdout.read();
-      const port = Number(/:(\d+) /.exec(value!)![1]);
-      const addr = { transport: "tcp", hostname: "127.0.0.1", port } as const;
-      await askMany({ addr });
-      await ask({ addr });
-      child.kill("SIGTERM");
-      assertEquals((await child.status).code, 0);
-    } catch (error) {
-      child.kill("SIGKILL");
-      throw error;
-    } finally {
-      await child.status;
-      await stdout.cancel();
-    }
-  }, ["sh"]);
+  testPrograms(
+    `server serves with ${where} for its log`,
+    (way) => assertServes(way, `exec "$@" 2${redirection}`),
+    ["sh"],
+  );
+}
+
+// Deno itself writes files of its own at the start, and would not get to this.
+testWithTools(
+  "server serves with a file that may not grow for its log (executable)",
+  ["./server", "sh", "mktemp", "rm"],
+  () =>
+    assertServes(
+      "executable",
+      'log=$(mktemp); exec 2>"$log"; rm "$log"; ulimit -f 0; exec "$@"',
+    ),
+);
+
+/** Asserts that a server whose log goes where a shell says serves as ever. */
+async function assertServes(way: Way, shell: string): Promise<void> {
+  const child = new Deno.Command("sh", {
+    args: [
+      "-c",
+      shell,
+      "sh",
+      ...commandLine(way, "server"),
+      "--hostname=127.0.0.1",
+      "--port=0",
+      "--log-level=debug",
+    ],
+    cwd: new URL("../", import.meta.url),
+    stdin: "null",
+    stdout: "piped",
+  }).spawn();
+  const stdout = child.stdout.pipeThrough(new TextDecoderStream())
+    .pipeThrough(new TextLineStream()).getReader();
+  try {
+    const { value } = await stdout.read();
+    const port = Number(/:(\d+) /.exec(value!)![1]);
+    const addr = { transport: "tcp", hostname: "127.0.0.1", port } as const;
+    await askMany({ addr });
+    await ask({ addr });
+    child.kill("SIGTERM");
+    assertEquals((await child.status).code, 0);
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  } finally {
+    await child.status;
+    await stdout.cancel();
+  }
 }
 
 for (const threads of Deno.build.os === "linux" ? [1, 2] : [1]) {

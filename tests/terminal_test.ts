@@ -5,6 +5,7 @@ import { commands, type Handler, serve } from "../lib/mod.ts";
 import {
   cleanEnv,
   commandLine,
+  namespaceTools,
   testPrograms,
   testWithTools,
   type Way,
@@ -458,6 +459,38 @@ testPrompt("prompt works where its history cannot be kept", async (way) => {
   await terminal.types("UPPER one\r");
   await terminal.shows("\nONE\n");
 });
+
+testPrograms("prompt goes on where its history finds no room", async (way) => {
+  const { server, place } = serveHere();
+  await using _server = server;
+  const folder = await Deno.makeTempDir();
+  try {
+    const script = `
+      mount -t tmpfs -o size=4k none ${folder}
+      yes 'UPPER old' | head -c 4096 >${folder}/history
+      exec "$@"
+    `;
+    const client = [...commandLine(way, "client"), place];
+    await using terminal = new Terminal(
+      ["unshare", "-m", "sh", "-c", script, "sh", ...client],
+      { PARLEY_HISTORY: `${folder}/history` },
+    );
+    await terminal.shows(`${place}> `);
+    await terminal.types("UPPER one\r");
+    await terminal.shows(
+      "client: the history is not kept: no space left on device\n",
+    );
+    await terminal.shows("ONE\n");
+    await terminal.shows(`${place}> `);
+    // Saying it once is enough.
+    await terminal.types("UPPER two\r");
+    await terminal.shows("UPPER two\nTWO\n");
+    await terminal.types(CTRL_D);
+    assertEquals(await terminal.code(), 0);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}, namespaceTools(...TOOLS, "unshare", "mount", "yes", "head"));
 
 testPrompt("prompt says at once that the connection is lost", async (way) => {
   const { server, port, place } = serveHere();

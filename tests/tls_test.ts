@@ -180,6 +180,26 @@ Deno.test("connect checks the server's certificate", async () => {
   assertEquals(reasons, ["tls_error", "tls_error", "tls_error"]);
 });
 
+Deno.test({
+  name: "connect checks the certificate for the host, unless told for whom",
+  // Elsewhere the loopback has one address.
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    // The certificate is for 127.0.0.1, which is the runtime's default.
+    const hostname = "127.0.0.2";
+    await using running = serveTest(echo, { ...ONE, hostname });
+    const { port } = running.addr as Deno.NetAddr;
+    for (const serverName of [undefined, hostname]) {
+      await assertRejects(
+        () =>
+          connect({ hostname, port, tls: { caCerts: [ONE_CA], serverName } }),
+        ConnectError,
+        'not valid for name "127.0.0.2"',
+      );
+    }
+  },
+});
+
 Deno.test("connect refuses tls options that it cannot use", async () => {
   for (
     const [tls, option] of [

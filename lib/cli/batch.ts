@@ -12,6 +12,8 @@
 import type { Client } from "../client.ts";
 import { isErrReply } from "../errors.ts";
 import { decodeText, printable, toLine } from "../text.ts";
+import type { Output } from "./line_writer.ts";
+import { isReaderGone, writeAll } from "./standard_streams.ts";
 
 /** How many requests may be in flight. */
 const WINDOW = 1024;
@@ -70,7 +72,7 @@ const LF = 10;
 export async function runBatch(
   client: Client,
   requests: ReadableStream<Uint8Array>,
-  output: WritableStream<Uint8Array>,
+  output: Output,
   { json, terminal }: BatchOptions,
 ): Promise<BatchResult> {
   const result: BatchResult = {
@@ -124,11 +126,8 @@ export async function runBatch(
     // What came before the failure is whole, and still to be printed.
     if (print.failure === undefined) await print.end().catch(() => {});
   }
-  if (print.failure instanceof Deno.errors.BrokenPipe) {
-    result.outputClosed = true;
-  } else if (print.failure !== undefined) {
-    result.outputFailure = print.failure;
-  }
+  if (isReaderGone(print.failure)) result.outputClosed = true;
+  else result.outputFailure = print.failure;
   return result;
 }
 
@@ -136,16 +135,19 @@ export async function runBatch(
 class Printer {
   /** Why the output cannot be written, if it cannot. */
   failure: unknown;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #output: Output;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
   #writing: Promise<void> | undefined;
 
-  constructor(output: WritableStream<Uint8Array>) {
-    this.#writer = output.getWriter();
+  constructor(output: Output) {
+    this.#output = output;
   }
 
-  /** Prints bytes and an LF. Gives a promise where the reader is behind. */
+  /**
+   * Prints bytes and an LF. Gives a promise where the reader is behind, or
+   * where a write has failed.
+   */
   add(bytes: Uint8Array): Promise<void> | undefined {
     this.#waiting.push(bytes);
     this.#bytes += bytes.length + 1;
@@ -154,13 +156,14 @@ class Printer {
       // Whoever waits for it gets the failure; it may be that nobody does yet.
       this.#writing.catch(() => {});
     }
-    return this.#bytes > OUTPUT_BYTES ? this.#writing : undefined;
+    return this.#bytes > OUTPUT_BYTES || this.failure !== undefined
+      ? this.#writing
+      : undefined;
   }
 
   /** Waits until all is written. */
   async end(): Promise<void> {
     await this.#writing;
-    this.#writer.releaseLock();
   }
 
   async #write(): Promise<void> {
@@ -177,7 +180,7 @@ class Printer {
         }
         this.#waiting = [];
         this.#bytes = 0;
-        await this.#writer.write(chunk);
+        await writeAll(this.#output, chunk);
       }
       this.#writing = undefined;
     } catch (error) {

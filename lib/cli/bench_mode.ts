@@ -37,7 +37,7 @@ export interface BenchModeOptions {
   /** Shows how far it is; without it nothing does. */
   show?: (text: string) => void;
   /** Prints the report. */
-  print: (report: string) => void;
+  print: (report: string) => Promise<void>;
   /** The source of time. */
   clock?: Clock;
 }
@@ -48,7 +48,7 @@ export interface BenchModeOptions {
  * @param options What surrounds it.
  * @returns The exit code: 0 done, 1 a request failed or was never sent, or with
  * `-e` a reply was an error, 130 interrupted.
- * @throws As {@linkcode runBench} does.
+ * @throws As {@linkcode runBench} and `print` do.
  */
 export async function benchMode(options: BenchModeOptions): Promise<number> {
   const { line: { flags }, target, payload, show } = options;
@@ -76,7 +76,7 @@ export async function benchMode(options: BenchModeOptions): Promise<number> {
   show?.(CLEAR);
   const summary = summarize(subject, result);
   const format = flags.json ? toJson : flags.csv ? toCsv : toText;
-  options.print(format(summary));
+  await options.print(format(summary));
   return exitCode(result, flags.e);
 }
 

@@ -15,11 +15,18 @@ const KEPT = 1000;
 export class History implements Disposable {
   /** The lines, the newest first, as a line editor wants them. */
   readonly lines: string[];
-  readonly #file: Deno.FsFile;
+  /** Undefined once it is closed, or a line could not be written. */
+  #file: Deno.FsFile | undefined;
+  readonly #onFailure: (error: unknown) => void;
 
-  private constructor(file: Deno.FsFile, lines: string[]) {
+  private constructor(
+    file: Deno.FsFile,
+    lines: string[],
+    onFailure: (error: unknown) => void,
+  ) {
     this.#file = file;
     this.lines = lines;
+    this.#onFailure = onFailure;
   }
 
   /**
@@ -27,9 +34,14 @@ export class History implements Disposable {
    * permission is needed from then on.
    *
    * @param path The file.
+   * @param onFailure Called once, when a line cannot be written. No line is
+   * written from then on.
    * @throws {Deno.errors.NotCapable} It may not be read or written.
    */
-  static async open(path: string): Promise<History> {
+  static async open(
+    path: string,
+    onFailure: (error: unknown) => void,
+  ): Promise<History> {
     const file = await Deno.open(path, {
       read: true,
       write: true,
@@ -41,15 +53,17 @@ export class History implements Disposable {
       // as /dev/null, is not ours to change.
       const { isFile } = await file.stat();
       if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
-      const text = await toText(keptOpen(file));
+      // Nor has it an end that reading comes to, such as /dev/full or a FIFO.
+      const text = isFile ? await toText(keptOpen(file)) : "";
       const all = text.split("\n").filter((line) => line !== "");
       const lines = all.slice(-KEPT);
       if (all.length > 2 * KEPT) {
-        await file.truncate();
+        // Over what is there, which takes no room that a full disk lacks.
         await file.seek(0, Deno.SeekMode.Start);
         writeAll(file, lines.map((line) => `${line}\n`).join(""));
+        await file.truncate(await file.seek(0, Deno.SeekMode.Current));
       }
-      return new History(file, lines.reverse());
+      return new History(file, lines.reverse(), onFailure);
     } catch (error) {
       file.close();
       throw error;
@@ -65,14 +79,21 @@ export class History implements Disposable {
     if (line.trim() === "" || line === this.lines[0]) return;
     this.lines.unshift(line);
     this.lines.length = Math.min(this.lines.length, KEPT);
-    // Another client may have added to the file since.
-    this.#file.seekSync(0, Deno.SeekMode.End);
-    writeAll(this.#file, `${line}\n`);
+    if (this.#file === undefined) return;
+    try {
+      // Another client may have added to the file since.
+      this.#file.seekSync(0, Deno.SeekMode.End);
+      writeAll(this.#file, `${line}\n`);
+    } catch (error) {
+      this[Symbol.dispose]();
+      this.#onFailure(error);
+    }
   }
 
-  /** Closes the file. */
+  /** Closes the file: lines are no longer written. */
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file?.close();
+    this.#file = undefined;
   }
 }
 
