@@ -49,6 +49,12 @@ export interface RequestInfo<State = Record<string, unknown>> {
   readonly localAddr: Deno.Addr;
   /** The framing's name. */
   readonly framing: string;
+  /**
+   * The maximum payload of a reply in bytes, the server's `maxReply`. A larger
+   * one is not sent, so look here before you make a reply as large as you are
+   * asked for; {@linkcode ReplyTooLargeError} is what to throw.
+   */
+  readonly maxReply: number;
   /** The server's numbers. */
   readonly server: ServerStats;
   /** The connection's own state: empty at first, and only the handler's. */

@@ -9,14 +9,17 @@ export class Queue<Item> implements Iterable<Item> {
   #items: (Item | undefined)[] = [];
   #first = 0;
 
+  /** How many items wait. */
   get length(): number {
     return this.#items.length - this.#first;
   }
 
+  /** Adds an item at the end. */
   push(item: Item): void {
     this.#items.push(item);
   }
 
+  /** Takes the first item out, if there is one. */
   shift(): Item | undefined {
     if (this.#first === this.#items.length) return undefined;
     const item = this.#items[this.#first];
@@ -29,11 +32,13 @@ export class Queue<Item> implements Iterable<Item> {
     return item;
   }
 
+  /** Takes an item out, wherever it is. */
   delete(item: Item): void {
     const at = this.#items.indexOf(item, this.#first);
     if (at !== -1) this.#items.splice(at, 1);
   }
 
+  /** Forgets all items. */
   clear(): void {
     this.#items = [];
     this.#first = 0;
