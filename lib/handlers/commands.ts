@@ -14,6 +14,7 @@
 import { formatAddr } from "../address.ts";
 import { quote, replies } from "../errors.ts";
 import type { Reply, RequestInfo } from "../handler.ts";
+import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
 /** One command. */
 export interface Command {
@@ -46,9 +47,6 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const shown = new TextDecoder();
 const PONG = encoder.encode("PONG");
 
-/** Made when first needed: it takes as long as a third of the start. */
-let graphemes: Intl.Segmenter | undefined;
-
 /** What `SIZE` replies views of, grown as it is asked for: see `letters`. */
 let block = new Uint8Array();
 
@@ -71,10 +69,9 @@ const table: Record<string, Command> = {
   REVERSE: {
     args: "text",
     help: "replies the text backwards, by grapheme",
-    run: (text) => {
-      graphemes ??= new Intl.Segmenter();
-      return Array.from(graphemes.segment(decode(text)), (g) => g.segment)
-        .reverse().join("");
+    run(text) {
+      const decoded = decode(text);
+      return reverseBytes(text) ?? reverseGraphemes(decoded);
     },
   },
   TIME: {
