@@ -60,6 +60,15 @@ export interface ConnectOptions {
    */
   timeout?: number;
   /**
+   * Whether the connection goes on when a request has timed out. Its reply is
+   * dropped then when it comes late, and the others stay with their own
+   * requests. If it never comes, each reply goes to the request behind its own:
+   * so the connection is closed unless you know that it will come.
+   *
+   * @default {false}
+   */
+  keepAfterTimeout?: boolean;
+  /**
    * Speaks TLS, as the server must then. Its certificate is checked; nothing is
    * sent before that. A certificate of its own the client does not have.
    *
@@ -111,6 +120,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     framing = connectDefaults.framing,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
+    keepAfterTimeout,
     signal,
   } = options;
   if (typeof hostname !== "string" || hostname === "") {
@@ -129,6 +139,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     decoder: codec(maxFrame),
     maxFrame,
     timeout,
+    keepAfterTimeout,
   });
 }
 

@@ -89,6 +89,28 @@ function tooLarge(length: number, maximum: number): string {
 /** No connection could be made. `cause` holds the runtime's own error. */
 export class ConnectError extends ParleyError {}
 
+/**
+ * The server turned the connection away: it is full (`ERR busy: …`), or it does
+ * not serve this address (`ERR denied: …`). It has handled nothing of what was
+ * sent, so that may be sent again later.
+ */
+export class RefusedError extends ConnectError {
+  /** What the server said. */
+  readonly text: string;
+
+  /**
+   * Makes the error for one connection.
+   *
+   * @param place The server, in words.
+   * @param text What it said.
+   * @param options The error behind it.
+   */
+  constructor(place: string, text: string, options?: ErrorOptions) {
+    super(`Refused by ${place}, which said ${quote(text)}`, options);
+    this.text = text;
+  }
+}
+
 /** The connection ended before the reply came. */
 export class ConnectionLostError extends ParleyError {}
 

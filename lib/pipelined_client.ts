@@ -14,9 +14,11 @@ import {
   ClientClosedError,
   ConnectionLostError,
   quote,
+  RefusedError,
   TimeoutError,
   TlsError,
 } from "./errors.ts";
+import { FirstFrame } from "./first_frame.ts";
 import type { Codec } from "./framing/mod.ts";
 import { Outbox } from "./outbox.ts";
 import { Queue } from "./queue.ts";
@@ -54,7 +56,9 @@ export interface Client extends AsyncDisposable {
    * @param options A signal to give up by.
    * @returns The reply's payload, the caller's to keep.
    * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
-   * @throws {TimeoutError} No reply within `timeout`.
+   * @throws {TimeoutError} No reply within `timeout`. The connection is closed,
+   * unless `keepAfterTimeout` keeps it.
+   * @throws {RefusedError} The server turned the connection away.
    * @throws {ConnectionLostError} The connection ended before the reply.
    * @throws {FrameError} The server's bytes are no reply, or one that is larger
    * than `maxFrame`. The connection is closed.
@@ -84,6 +88,12 @@ interface Pending {
   settled: boolean;
 }
 
+/**
+ * How long the reading goes on after a write has failed, in milliseconds. What
+ * the server said before it closed is there already, and the end behind it.
+ */
+const READ_OUT = 1000;
+
 const encoder = new TextEncoder();
 
 /** See {@linkcode Client}. It is made with a connection that is open. */
@@ -97,15 +107,20 @@ export class PipelinedClient implements Client, Expirable {
   readonly #encoder: Codec;
   readonly #decoder: Codec;
   readonly #timeout: number;
+  readonly #keepAfterTimeout: boolean;
+  readonly #clock: Clock;
   readonly #deadlines: Deadlines;
   readonly #outbox = new Outbox();
   /** Requests without a reply, in the order of the replies. */
   readonly #pending = new Queue<Pending>();
   /** Those of them that are not written yet. */
   readonly #unsent = new Queue<Pending>();
+  readonly #firstFrame: FirstFrame;
   /** A frame that came without being asked for: the server's last words. */
   #unasked: Uint8Array | undefined;
+  /** A write is under way, or has failed. */
   #writing = false;
+  #cancelReadOut: (() => void) | undefined;
   /** Why there is no connection any more. */
   #end: Error | undefined;
   readonly #ended: (error: Error | undefined) => void;
@@ -117,11 +132,12 @@ export class PipelinedClient implements Client, Expirable {
    */
   constructor(
     transport: Transport,
-    { encoder, decoder, maxFrame, timeout }: {
+    { encoder, decoder, maxFrame, timeout, keepAfterTimeout = false }: {
       encoder: Codec;
       decoder: Codec;
       maxFrame: number;
       timeout: number;
+      keepAfterTimeout?: boolean;
     },
     clock: Clock = systemClock,
   ) {
@@ -131,6 +147,12 @@ export class PipelinedClient implements Client, Expirable {
     this.#encoder = encoder;
     this.#decoder = decoder;
     this.#timeout = timeout;
+    this.#keepAfterTimeout = keepAfterTimeout;
+    this.#clock = clock;
+    this.#firstFrame = new FirstFrame(
+      (frame, asked) => this.#settle(frame, asked),
+      clock,
+    );
     this.#deadlines = new Deadlines(timeout || Infinity, clock);
     this.#deadlines.add(this);
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
@@ -189,6 +211,10 @@ export class PipelinedClient implements Client, Expirable {
   expire(): void {
     const now = this.deadline;
     this.deadline = Infinity;
+    this.#firstFrame.releaseReply();
+    const error = this.#refused() ??
+      new TimeoutError(`No reply within ${this.#timeout} ms`);
+    let pairingLost = false;
     // A copy, because giving up takes the unsent ones out.
     for (const pending of [...this.#pending]) {
       if (pending.settled) continue;
@@ -197,11 +223,11 @@ export class PipelinedClient implements Client, Expirable {
         this.deadline = pending.deadline;
         break;
       }
-      this.#giveUp(
-        pending,
-        new TimeoutError(`No reply within ${this.#timeout} ms`),
-      );
+      pairingLost ||= pending.sent;
+      this.#giveUp(pending, error);
     }
+    // Its reply may never come, and the next one would be taken for it.
+    if (pairingLost && !this.#keepAfterTimeout) this.#lose(error);
   }
 
   /** Settles a request that nobody waits for any longer. */
@@ -229,10 +255,15 @@ export class PipelinedClient implements Client, Expirable {
         if (this.#outbox.length === 0) await this.#writeLarge();
         else await this.#flush();
       }
+      this.#writing = false;
     } catch (error) {
-      this.#lose(error);
+      if (this.#end !== undefined) return;
+      // The server may have said why: the reader comes to it, and to the end.
+      this.#cancelReadOut = this.#clock.after(
+        READ_OUT,
+        () => this.#lose(error),
+      );
     }
-    this.#writing = false;
   }
 
   /** Writes the next request by itself, since the outbox has no room for it. */
@@ -268,6 +299,7 @@ export class PipelinedClient implements Client, Expirable {
           throw new TlsError("it speaks TLS, and this client does not (--tls)");
         }
         while (inbox.length > 0) {
+          this.#firstFrame.release();
           const next = this.#decoder.decode(
             inbox.bytes,
             inbox.start,
@@ -276,7 +308,10 @@ export class PipelinedClient implements Client, Expirable {
           if (next === 0) break;
           inbox.start = next;
           const { payloadStart, payloadEnd } = this.#decoder;
-          this.#settle(inbox.bytes.slice(payloadStart, payloadEnd));
+          this.#firstFrame.take(
+            inbox.bytes.slice(payloadStart, payloadEnd),
+            this.#pending.first?.sent === true,
+          );
         }
         if (connection.eof) break;
       }
@@ -289,8 +324,8 @@ export class PipelinedClient implements Client, Expirable {
     if (!this.#writing) this.#outbox.clear();
   }
 
-  #settle(reply: Uint8Array<ArrayBuffer>): void {
-    const pending = this.#pending.shift();
+  #settle(reply: Uint8Array<ArrayBuffer>, asked: boolean): void {
+    const pending = asked ? this.#pending.shift() : undefined;
     if (pending === undefined) {
       this.#unasked = reply;
       return;
@@ -304,11 +339,13 @@ export class PipelinedClient implements Client, Expirable {
   /** The connection ended from the other side: by an error, or in good order. */
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
-    const place = formatAddr(this.remoteAddr);
-    const { inbox } = this.#connection;
+    const refused = this.#refused(error);
+    if (refused !== undefined) return this.#finish(refused);
     if (error instanceof Error && error.name === "FrameError") {
       return this.#finish(error);
     }
+    const place = formatAddr(this.remoteAddr);
+    const { inbox } = this.#connection;
     const how = error === undefined
       ? `Connection closed by ${place}`
       : error instanceof Deno.errors.ConnectionReset ||
@@ -325,9 +362,19 @@ export class PipelinedClient implements Client, Expirable {
     );
   }
 
+  /** What is thrown if all that the server ever said was a refusal. */
+  #refused(cause?: unknown): RefusedError | undefined {
+    const { refusal } = this.#firstFrame;
+    return refusal === undefined
+      ? undefined
+      : new RefusedError(formatAddr(this.remoteAddr), refusal, { cause });
+  }
+
   #finish(end: Error): void {
     if (this.#end !== undefined) return;
     this.#end = end;
+    this.#firstFrame.forget();
+    this.#cancelReadOut?.();
     this.#deadlines.delete(this);
     this.#connection.close();
     for (const pending of this.#pending) {

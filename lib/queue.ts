@@ -14,6 +14,11 @@ export class Queue<Item> implements Iterable<Item> {
     return this.#items.length - this.#first;
   }
 
+  /** The first item, if there is one. */
+  get first(): Item | undefined {
+    return this.#items[this.#first];
+  }
+
   /** Adds an item at the end. */
   push(item: Item): void {
     this.#items.push(item);

@@ -642,6 +642,7 @@ function known(): BenchSummary {
       errors,
       errReplies,
       lost: 1,
+      refused: 0,
       reopened: 1,
       givenUp: 0,
       connectErrors,
@@ -692,6 +693,7 @@ Deno.test("the report's JSON has these names, in seconds and bytes", () => {
     err_replies: 1,
     err_reply_texts: [{ text: 'ERR "x"\x1b[31m', count: 1 }],
     connections_lost: 1,
+    connections_refused: 0,
     connections_reopened: 1,
     connections_given_up: 0,
     connect_errors: [],
@@ -707,14 +709,15 @@ Deno.test("the report's CSV has a line of names and one of values", () => {
     "target,framing,tls,connections,depth,rate,request_bytes," +
       "duration_seconds,sent,done,failed,unsent,requests_per_second," +
       "sent_bytes,received_bytes,bytes_per_second,err_replies," +
-      "connections_lost,connections_reopened,connections_given_up,end," +
+      "connections_lost,connections_refused,connections_reopened," +
+      "connections_given_up,end," +
       "latency_seconds_min,latency_seconds_avg,latency_seconds_p50," +
       "latency_seconds_p90,latency_seconds_p95,latency_seconds_p99," +
       "latency_seconds_p99.9,latency_seconds_max",
   );
   assertEquals(
     values,
-    '"host, of mine:1",line,false,2,1,,100,2,5,4,1,0,2,500,300,400,1,1,1,0,' +
+    '"host, of mine:1",line,false,2,1,,100,2,5,4,1,0,2,500,300,400,1,1,0,1,0,' +
       "complete,0.001,0.0025,0.002,0.004,0.004,0.004,0.004,0.004",
   );
 });

@@ -15,7 +15,12 @@
 
 import type { Client } from "../client.ts";
 import type { Clock } from "../clock.ts";
-import { ClientClosedError, EncodeError, isErrReply } from "../errors.ts";
+import {
+  ClientClosedError,
+  EncodeError,
+  isErrReply,
+  RefusedError,
+} from "../errors.ts";
 import { type Dispatcher, type Lane, LATE, Link } from "./bench_link.ts";
 import { Latencies } from "./latencies.ts";
 import { Tally } from "./tally.ts";
@@ -87,11 +92,13 @@ export interface BenchResult {
   readonly errReplies: Tally;
   /** Connections that ended during the run. */
   lost: number;
+  /** How many of them the server turned away. */
+  refused: number;
   /** How many were opened again. */
   reopened: number;
   /** How many were given up: not opened again, or without any reply. */
   givenUp: number;
-  /** Why connections could not be opened again. */
+  /** Why connections were turned away, or could not be opened again. */
   readonly connectErrors: Tally;
   /** Why the run ended. */
   end: BenchEnd;
@@ -164,6 +171,7 @@ class Run implements Dispatcher {
     errors: new Tally(),
     errReplies: new Tally(),
     lost: 0,
+    refused: 0,
     reopened: 0,
     givenUp: 0,
     connectErrors: new Tally(),
@@ -288,8 +296,13 @@ class Run implements Dispatcher {
     if (this.#isOver) this.#finishIfDone();
   }
 
-  lost(link: Link): void {
-    this.#result.lost++;
+  lost(link: Link, error: Error): void {
+    const result = this.#result;
+    result.lost++;
+    if (error instanceof RefusedError) {
+      result.refused++;
+      result.connectErrors.add(error.message);
+    }
     if (!this.#isOver) this.#retry(link);
   }
 

@@ -21,7 +21,7 @@ export interface Dispatcher {
   /** A request gets no reply. */
   failed(error: unknown): void;
   /** A connection has ended, and not by us. */
-  lost(link: Link): void;
+  lost(link: Link, error: Error): void;
   /** It is there again. */
   reopened(): void;
   /** It could not be opened again. */
@@ -86,7 +86,7 @@ export class Link {
     client.closed.then((error) => {
       this.client = undefined;
       // Closed by us, at the end of the run.
-      if (error !== undefined) this.#run.lost(this);
+      if (error !== undefined) this.#run.lost(this, error);
     });
   }
 }

@@ -82,11 +82,13 @@ export interface BenchSummary extends BenchSubject {
   err_reply_texts: TextCount[];
   /** Connections that ended during the run. */
   connections_lost: number;
+  /** How many of them the server turned away. */
+  connections_refused: number;
   /** How many of them were opened again. */
   connections_reopened: number;
   /** How many of them could not be, after several tries. */
   connections_given_up: number;
-  /** Why they could not be opened, the most frequent first. */
+  /** Why they were refused or not opened, the most frequent first. */
   connect_errors: TextCount[];
   /** Whether all was done, or what ended it before. */
   end: BenchEnd;
@@ -135,6 +137,7 @@ export function summarize(
     err_replies: result.errReplies.total,
     err_reply_texts: result.errReplies.list(),
     connections_lost: result.lost,
+    connections_refused: result.refused,
     connections_reopened: result.reopened,
     connections_given_up: result.givenUp,
     connect_errors: result.connectErrors.list(),
@@ -284,9 +287,11 @@ function textLines(what: string, texts: readonly TextCount[]): string[] {
 
 function connectionLines(summary: BenchSummary): string[] {
   const { connections_lost: lost, connections_given_up: givenUp } = summary;
+  const refused = summary.connections_refused;
   if (lost + givenUp === 0) return [];
   return [
     `${plural(lost, "connection")} lost, ` +
+    (refused === 0 ? "" : `${refused} of them refused, `) +
     `${summary.connections_reopened} opened again, ${givenUp} given up`,
     ...textLines("", summary.connect_errors).slice(1),
   ];

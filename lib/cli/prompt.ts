@@ -9,7 +9,7 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 
 import type { Client } from "../client.ts";
-import { ConnectionLostError } from "../errors.ts";
+import { RefusedError } from "../errors.ts";
 import type { History } from "./history.ts";
 
 /** Options of {@linkcode runPrompt}. */
@@ -53,7 +53,10 @@ export async function runPrompt(
       current = undefined;
       // A request that waits says so itself.
       if (error === undefined || waiting) return;
-      say(`(connection lost; the next request connects again)`);
+      const what = error instanceof RefusedError
+        ? error.message
+        : "connection lost";
+      say(`(${what}; the next request connects again)`);
       editor.prompt(true);
     });
   };
@@ -73,7 +76,6 @@ export async function runPrompt(
         say(printable(await current!.request(line)));
       } catch (error) {
         say(`(${error instanceof Error ? error.message : error})`);
-        if (error instanceof ConnectionLostError) current = undefined;
       }
       waiting = false;
     }
