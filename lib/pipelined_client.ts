@@ -13,6 +13,7 @@ import { reasonOf } from "./dial.ts";
 import {
   ClientClosedError,
   ConnectionLostError,
+  FrameError,
   quote,
   RefusedError,
   TimeoutError,
@@ -20,8 +21,8 @@ import {
 } from "./errors.ts";
 import { FirstFrame } from "./first_frame.ts";
 import type { Codec } from "./framing/mod.ts";
-import { Outbox } from "./outbox.ts";
 import { Queue } from "./queue.ts";
+import { type Outgoing, RequestWriter } from "./request_writer.ts";
 import { isTlsAlert } from "./tls_record.ts";
 
 /** Options of {@linkcode Client.request}. */
@@ -77,14 +78,11 @@ export interface Client extends AsyncDisposable {
 }
 
 /** A request that waits for its reply. */
-interface Pending {
-  readonly payload: Uint8Array;
+interface Pending extends Outgoing {
   readonly deadline: number;
   readonly resolve: (reply: Uint8Array<ArrayBuffer>) => void;
   readonly reject: (error: unknown) => void;
-  /** Whether any of it may be on its way. */
-  sent: boolean;
-  /** Whether somebody still waits. */
+  /** Whether nobody waits any longer. */
   settled: boolean;
 }
 
@@ -110,16 +108,12 @@ export class PipelinedClient implements Client, Expirable {
   readonly #keepAfterTimeout: boolean;
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
-  readonly #outbox = new Outbox();
+  readonly #writer: RequestWriter<Pending>;
   /** Requests without a reply, in the order of the replies. */
   readonly #pending = new Queue<Pending>();
-  /** Those of them that are not written yet. */
-  readonly #unsent = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
   /** A frame that came without being asked for: the server's last words. */
   #unasked: Uint8Array | undefined;
-  /** A write is under way, or has failed. */
-  #writing = false;
   #cancelReadOut: (() => void) | undefined;
   /** Why there is no connection any more. */
   #end: Error | undefined;
@@ -145,6 +139,11 @@ export class PipelinedClient implements Client, Expirable {
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
     this.#encoder = encoder;
+    this.#writer = new RequestWriter(
+      this.#connection,
+      encoder,
+      (error) => this.#writeFailed(error),
+    );
     this.#decoder = decoder;
     this.#timeout = timeout;
     this.#keepAfterTimeout = keepAfterTimeout;
@@ -186,9 +185,8 @@ export class PipelinedClient implements Client, Expirable {
       settled: false,
     };
     this.#pending.push(pending);
-    this.#unsent.push(pending);
     if (deadline < this.deadline) this.deadline = deadline;
-    if (!this.#writing) this.#write();
+    this.#writer.add(pending);
     if (signal === undefined) return promise;
     const abort = () => this.#giveUp(pending, signal.reason);
     signal.addEventListener("abort", abort, { once: true });
@@ -237,55 +235,14 @@ export class PipelinedClient implements Client, Expirable {
     pending.reject(error);
     // Once sent, it keeps its place: the reply that comes for it is its own.
     if (pending.sent) return;
-    this.#unsent.delete(pending);
+    this.#writer.delete(pending);
     this.#pending.delete(pending);
   }
 
-  async #write(): Promise<void> {
-    this.#writing = true;
-    try {
-      // What is asked for in the same turn goes out in the same write.
-      await undefined;
-      while (this.#unsent.length > 0) {
-        for (const pending of this.#unsent) {
-          if (!this.#outbox.add(this.#encoder, pending.payload)) break;
-          pending.sent = true;
-          this.#unsent.shift();
-        }
-        if (this.#outbox.length === 0) await this.#writeLarge();
-        else await this.#flush();
-      }
-      this.#writing = false;
-    } catch (error) {
-      if (this.#end !== undefined) return;
-      // The server may have said why: the reader comes to it, and to the end.
-      this.#cancelReadOut = this.#clock.after(
-        READ_OUT,
-        () => this.#lose(error),
-      );
-    }
-  }
-
-  /** Writes the next request by itself, since the outbox has no room for it. */
-  async #writeLarge(): Promise<void> {
-    const pending = this.#unsent.shift();
-    if (pending === undefined) return;
-    pending.sent = true;
-    const { payload } = pending;
-    const sent = this.#outbox.addStart(this.#encoder, payload);
-    await this.#flush();
-    if (sent < payload.length) {
-      await this.#connection.write(payload.subarray(sent));
-    }
-    this.#outbox.addTrailer(this.#encoder);
-    await this.#flush();
-  }
-
-  async #flush(): Promise<void> {
-    if (this.#outbox.length > 0) {
-      await this.#connection.write(this.#outbox.view());
-    }
-    this.#outbox.clear();
+  /** The server may have said why: the reader comes to that, and to the end. */
+  #writeFailed(error: unknown): void {
+    if (this.#end !== undefined) return;
+    this.#cancelReadOut = this.#clock.after(READ_OUT, () => this.#lose(error));
   }
 
   async #receive(): Promise<void> {
@@ -320,8 +277,6 @@ export class PipelinedClient implements Client, Expirable {
       this.#lose(error);
     }
     inbox.release();
-    // A write that is still pending goes on using this memory: leave it then.
-    if (!this.#writing) this.#outbox.clear();
   }
 
   #settle(reply: Uint8Array<ArrayBuffer>, asked: boolean): void {
@@ -339,11 +294,11 @@ export class PipelinedClient implements Client, Expirable {
   /** The connection ended from the other side: by an error, or in good order. */
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
-    const refused = this.#refused(error);
-    if (refused !== undefined) return this.#finish(refused);
-    if (error instanceof Error && error.name === "FrameError") {
+    if (error instanceof FrameError || error instanceof RefusedError) {
       return this.#finish(error);
     }
+    const refused = this.#refused(error);
+    if (refused !== undefined) return this.#finish(refused);
     const place = formatAddr(this.remoteAddr);
     const { inbox } = this.#connection;
     const how = error === undefined
@@ -383,7 +338,7 @@ export class PipelinedClient implements Client, Expirable {
       pending.reject(end);
     }
     this.#pending.clear();
-    this.#unsent.clear();
+    this.#writer.end();
     this.#ended(end instanceof ClientClosedError ? undefined : end);
   }
 }

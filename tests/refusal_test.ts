@@ -127,8 +127,9 @@ Deno.test("request rejects with RefusedError if no end comes behind what was not
   const a = outcome(client.request("a"));
   await peer.receive(2);
   clock.advance(1250);
-  assertRefused(await a, DENIED);
-  assertRefused(await client.closed, DENIED);
+  const error = await a;
+  assertRefused(error, DENIED);
+  assertEquals(await client.closed, error);
   assertEquals(clock.timers, 0);
 });
 
