@@ -47,6 +47,8 @@ export interface Client extends AsyncDisposable {
   readonly closed: Promise<Error | undefined>;
   /** How many requests wait for a reply. */
   readonly pending: number;
+  /** Bytes that the system has taken so far, the framing's included. */
+  readonly sent: number;
 
   /**
    * Sends a request and waits for its reply. It does not wait for the replies
@@ -162,6 +164,10 @@ export class PipelinedClient implements Client, Expirable {
 
   get pending(): number {
     return this.#pending.length;
+  }
+
+  get sent(): number {
+    return this.#connection.sent;
   }
 
   async request(

@@ -240,6 +240,34 @@ Deno.test("request passes on what the server said before it closed", async () =>
   );
 });
 
+Deno.test("request rejects when a write fails, though no end can be read", async () => {
+  const clock = new FakeClock();
+  const addr: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
+  const reading = Promise.withResolvers<null>();
+  const client = new PipelinedClient({
+    localAddr: addr,
+    remoteAddr: addr,
+    read: () => reading.promise,
+    write: () => Promise.reject(new Deno.errors.BrokenPipe("gone")),
+    closeWrite: () => Promise.resolve(),
+    close: () => reading.resolve(null),
+  }, {
+    encoder: framings.line.codec(100),
+    decoder: framings.line.codec(100),
+    maxFrame: 100,
+    timeout: 0,
+  }, clock);
+  const a = outcome(client.request("a"));
+  await settle();
+  const b = outcome(client.request("b"));
+  clock.advance(1000);
+  for (const error of [await a, await b]) {
+    assertInstanceOf(error, ConnectionLostError);
+    assertEquals(error.message, "Connection reset by 127.0.0.1:1");
+  }
+  assertEquals(clock.timers, 0);
+});
+
 Deno.test("request rejects a reply over maxFrame with FrameError", async () => {
   const [client, peer] = await clientAndPeer({ maxFrame: 10 });
   using _ = peer;

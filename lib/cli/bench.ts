@@ -23,6 +23,7 @@ import {
 } from "../errors.ts";
 import { type Dispatcher, type Lane, LATE, Link } from "./bench_link.ts";
 import { Latencies } from "./latencies.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import { Tally } from "./tally.ts";
 
 /** How many connections are opened at the same time. */
@@ -72,7 +73,10 @@ export type BenchEnd = "complete" | "interrupted" | "no_connection";
 
 /** What was measured; or, while it goes on, what has been so far. */
 export interface BenchResult {
-  /** Milliseconds since the first request; in the end, to the last reply. */
+  /**
+   * Milliseconds since the first request, less those without any connection;
+   * in the end, to the last reply.
+   */
   elapsed: number;
   /** Requests handed to a connection; in the end, `done` and `failed`. */
   sent: number;
@@ -82,6 +86,8 @@ export interface BenchResult {
   failed: number;
   /** Requests of an open loop that were due, and no connection was free. */
   unsent: number;
+  /** Bytes that the system took of all requests, the framing's included. */
+  takenBytes: number;
   /** Bytes of all replies' payloads. */
   receivedBytes: number;
   /** Of each request that has a reply. */
@@ -150,8 +156,8 @@ async function openAll(
   return clients;
 }
 
-function closeAll(clients: readonly (Client | undefined)[]): void {
-  for (const client of clients) client?.close();
+function closeAll(clients: readonly Client[]): void {
+  for (const client of clients) client.close();
 }
 
 /** One measurement, from its first request on. */
@@ -166,6 +172,7 @@ class Run implements Dispatcher {
     done: 0,
     failed: 0,
     unsent: 0,
+    takenBytes: 0,
     receivedBytes: 0,
     latencies: new Latencies(),
     errors: new Tally(),
@@ -178,6 +185,10 @@ class Run implements Dispatcher {
     end: "complete",
   };
   readonly #started: number;
+  /** It stands still while no connection is open. */
+  readonly #served: Stopwatch;
+  /** How many connections are open. */
+  #open: number;
   /** Milliseconds from one request that is due to the next; 0 if all are. */
   readonly #interval: number;
   /** Lanes of an open loop that wait for a request to be due. */
@@ -199,6 +210,8 @@ class Run implements Dispatcher {
     this.#reject = reject;
     this.#interval = rate === undefined ? 0 : 1000 / rate;
     this.#links = clients.map((client) => new Link(this, client, depth));
+    this.#open = clients.length;
+    this.#served = new Stopwatch(clock);
     this.#started = clock.now();
     if (duration < Infinity) {
       this.#after(duration, () => this.#stop("complete"));
@@ -296,6 +309,11 @@ class Run implements Dispatcher {
     if (this.#isOver) this.#finishIfDone();
   }
 
+  parted(sentBytes: number): void {
+    this.#result.takenBytes += sentBytes;
+    if (--this.#open === 0) this.#served.pause();
+  }
+
   lost(link: Link, error: Error): void {
     const result = this.#result;
     result.lost++;
@@ -319,6 +337,7 @@ class Run implements Dispatcher {
 
   reopened(): void {
     this.#result.reopened++;
+    if (this.#open++ === 0) this.#served.resume();
   }
 
   unopened(link: Link, error: unknown): void {
@@ -331,7 +350,7 @@ class Run implements Dispatcher {
     const { onProgress, clock } = this.#options;
     if (onProgress === undefined) return;
     this.#cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
-      this.#result.elapsed = clock.now() - this.#started;
+      this.#result.elapsed = this.#served.elapsed;
       onProgress(this.#result);
       this.#progress();
     });
@@ -342,7 +361,7 @@ class Run implements Dispatcher {
     this.#stop("interrupted");
     this.#result.end = "interrupted";
     // What is in flight fails by this, and is counted so.
-    closeAll(this.#links.map(({ client }) => client));
+    for (const link of this.#links) link.close();
   };
 
   /** Sends no more, and finishes once nothing is in flight. */
@@ -364,11 +383,10 @@ class Run implements Dispatcher {
   #finishIfDone(): void {
     const result = this.#result;
     if (result.done + result.failed < result.sent) return;
-    const { clock, signal } = this.#options;
-    result.elapsed = clock.now() - this.#started;
+    result.elapsed = this.#served.elapsed;
     this.#cancelProgress?.();
-    signal.removeEventListener("abort", this.#interrupt);
-    closeAll(this.#links.map(({ client }) => client));
+    this.#options.signal.removeEventListener("abort", this.#interrupt);
+    for (const link of this.#links) link.close();
     if (this.#failure === undefined) this.#resolve(result);
     else this.#reject(this.#failure);
   }

@@ -6,6 +6,8 @@
  */
 
 import { toLine } from "../errors.ts";
+import { overheadOf } from "../framing/codec.ts";
+import { type FramingName, framings } from "../framing/mod.ts";
 import type { BenchEnd, BenchResult } from "./bench.ts";
 import type { TextCount } from "./tally.ts";
 
@@ -29,7 +31,7 @@ export interface BenchSubject {
   /** The server's address and port, or the path of its socket. */
   target: string;
   /** The framing's name. */
-  framing: string;
+  framing: FramingName;
   /** Whether it is by TLS. */
   tls: boolean;
   /** How many connections. */
@@ -52,7 +54,7 @@ export type LatencySummary = Readonly<
  * seconds, sizes in bytes of payload.
  */
 export interface BenchSummary extends BenchSubject {
-  /** From the first request to the last reply. */
+  /** From the first request to the last reply, with a connection open. */
   duration_seconds: number;
   /** Requests sent: those done and those failed. */
   sent: number;
@@ -64,7 +66,7 @@ export interface BenchSummary extends BenchSubject {
   unsent: number;
   /** Of those done. */
   requests_per_second: number;
-  /** Of all requests sent. */
+  /** Of all requests, as far as the system took them. */
   sent_bytes: number;
   /** Of all replies. */
   received_bytes: number;
@@ -106,7 +108,12 @@ export function summarize(
 ): BenchSummary {
   const { latencies, elapsed, sent, done } = result;
   const seconds = inSeconds(elapsed);
-  const sentBytes = sent * subject.request_bytes;
+  const { request_bytes: length } = subject;
+  const overhead = overheadOf(framings[subject.framing], length);
+  // Whole but for a request that was cut: the framing's share is the same there.
+  const sentBytes = Math.round(
+    result.takenBytes / (length + overhead) * length,
+  );
   return {
     ...subject,
     duration_seconds: seconds,
