@@ -86,6 +86,8 @@ async function main(): Promise<number> {
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
+      // All requests of a measurement are alike: any reply will do.
+      keepAfterTimeout: flags.bench,
       tls,
       signal,
     });
@@ -129,7 +131,7 @@ async function main(): Promise<number> {
     return fail(`cannot write the replies: ${reason}`);
   }
   if (result.failure !== undefined) {
-    return fail(result.failure, unanswered(result));
+    return fail(result.failure, unanswered(result, given.length));
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
@@ -220,9 +222,13 @@ async function finish(text: string): Promise<never> {
 /** Names the requests that a failed batch leaves without a reply. */
 function unanswered(
   { replied, requested, inputEnded }: BatchResult,
+  given: number,
 ): string {
   const first = replied + 1;
-  const unsent = inputEnded ? "" : `requests from ${requested + 1} on not sent`;
+  // The last argument may fail before the batch has seen that it is the last.
+  const unsent = inputEnded || requested === given
+    ? ""
+    : `requests from ${requested + 1} on not sent`;
   if (first > requested) return unsent && `${unsent}: `;
   const range = first === requested
     ? `request ${first}`

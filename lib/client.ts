@@ -1,34 +1,27 @@
 /**
- * {@linkcode connect}: requests over one connection, pipelined, each with the
- * reply that is its own.
+ * {@linkcode connect}: from its options to a client.
  *
  * @module
  */
 
-import { formatAddr } from "./address.ts";
-import { type Clock, systemClock } from "./clock.ts";
-import { Connection, type Transport } from "./connection.ts";
-import { Deadlines, type Expirable } from "./deadlines.ts";
+import type { Transport } from "./connection.ts";
 import {
   dial,
   dialUnixSocket,
-  reasonOf,
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
-import {
-  ClientClosedError,
-  ConnectionLostError,
-  OptionError,
-  TimeoutError,
-  TlsError,
-} from "./errors.ts";
-import type { Codec, FramingName } from "./framing/mod.ts";
+import { OptionError } from "./errors.ts";
+import type { FramingName } from "./framing/mod.ts";
 import { checkNumber, framingOf } from "./options.ts";
-import { Outbox } from "./outbox.ts";
-import { quote } from "./text.ts";
-import { isTlsAlert } from "./tls_record.ts";
+import { type Client, PipelinedClient } from "./pipelined_client.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "./unix.ts";
+
+export {
+  type Client,
+  PipelinedClient,
+  type RequestOptions,
+} from "./pipelined_client.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
@@ -67,6 +60,15 @@ export interface ConnectOptions {
    */
   timeout?: number;
   /**
+   * Whether the connection goes on when a request has timed out. Its reply is
+   * dropped then when it comes late, and the others stay with their own
+   * requests. If it never comes, each reply goes to the request behind its own:
+   * so the connection is closed unless you know that it will come.
+   *
+   * @default {false}
+   */
+  keepAfterTimeout?: boolean;
+  /**
    * Speaks TLS, as the server must then. Its certificate is checked; nothing is
    * sent before that. A certificate of its own the client does not have.
    *
@@ -74,15 +76,6 @@ export interface ConnectOptions {
    */
   tls?: boolean | TlsConnectOptions;
   /** Gives up connecting. It is not looked at once there is a connection. */
-  signal?: AbortSignal;
-}
-
-/** Options of {@linkcode Client.request}. */
-export interface RequestOptions {
-  /**
-   * Gives up waiting. A request already sent cannot be taken back: its reply
-   * is dropped when it comes, and the replies of others stay their own.
-   */
   signal?: AbortSignal;
 }
 
@@ -96,20 +89,6 @@ export const connectDefaults = Object.freeze(
     timeout: 30_000,
   } satisfies ConnectOptions,
 );
-
-/** A request that waits for its reply. */
-interface Pending {
-  readonly payload: Uint8Array;
-  readonly deadline: number;
-  readonly resolve: (reply: Uint8Array<ArrayBuffer>) => void;
-  readonly reject: (error: unknown) => void;
-  /** Whether any of it may be on its way. */
-  sent: boolean;
-  /** Whether somebody still waits. */
-  settled: boolean;
-}
-
-const encoder = new TextEncoder();
 
 /**
  * Connects to a server.
@@ -141,6 +120,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     framing = connectDefaults.framing,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
+    keepAfterTimeout,
     signal,
   } = options;
   if (typeof hostname !== "string" || hostname === "") {
@@ -159,6 +139,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     decoder: codec(maxFrame),
     maxFrame,
     timeout,
+    keepAfterTimeout,
   });
 }
 
@@ -176,345 +157,4 @@ async function dialPath(
     throw new OptionError(option, value, "no such option beside path");
   }
   return await dialUnixSocket(path, signal);
-}
-
-/** A connection to a server; {@linkcode connect} makes it. */
-export interface Client extends AsyncDisposable {
-  /** The server's address. */
-  readonly remoteAddr: Deno.Addr;
-  /** This side's address. */
-  readonly localAddr: Deno.Addr;
-  /**
-   * Resolves when the connection has ended: with the error that ended it, or
-   * with nothing after `close()`. Never rejects.
-   */
-  readonly closed: Promise<Error | undefined>;
-  /** How many requests wait for a reply. */
-  readonly pending: number;
-
-  /**
-   * Sends a request and waits for its reply. It does not wait for the replies
-   * of earlier requests: call it again at once to pipeline.
-   *
-   * @param data The payload; text is sent as UTF-8. Bytes must not change
-   * before the reply is there.
-   * @param options A signal to give up by.
-   * @returns The reply's payload, the caller's to keep.
-   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
-   * @throws {TimeoutError} No reply within `timeout`.
-   * @throws {ConnectionLostError} The connection ended before the reply.
-   * @throws {FrameError} The server's bytes are no reply, or one that is larger
-   * than `maxFrame`. The connection is closed.
-   * @throws {ClientClosedError} `close()` was called.
-   */
-  request(
-    data: Uint8Array | string,
-    options?: RequestOptions,
-  ): Promise<Uint8Array<ArrayBuffer>>;
-
-  /**
-   * Closes the connection now. Requests without a reply reject with
-   * {@linkcode ClientClosedError}. May be called more than once.
-   */
-  close(): void;
-}
-
-/** See {@linkcode Client}. It is made with a connection that is open. */
-export class PipelinedClient implements Client, Expirable {
-  readonly remoteAddr: Deno.Addr;
-  readonly localAddr: Deno.Addr;
-  readonly closed: Promise<Error | undefined>;
-  deadline = Infinity;
-
-  readonly #connection: Connection;
-  readonly #encoder: Codec;
-  readonly #decoder: Codec;
-  readonly #timeout: number;
-  readonly #deadlines: Deadlines;
-  readonly #outbox = new Outbox();
-  /** Requests without a reply, in the order of the replies. */
-  readonly #pending = new Queue<Pending>();
-  /** Those of them that are not written yet. */
-  readonly #unsent = new Queue<Pending>();
-  /** A frame that came without being asked for: the server's last words. */
-  #unasked: Uint8Array | undefined;
-  #writing = false;
-  /** Why there is no connection any more. */
-  #end: Error | undefined;
-  readonly #ended: (error: Error | undefined) => void;
-
-  /**
-   * @param transport The connection.
-   * @param options The codecs, one for each direction; and as for `connect`.
-   * @param clock The source of time.
-   */
-  constructor(
-    transport: Transport,
-    { encoder, decoder, maxFrame, timeout }: {
-      encoder: Codec;
-      decoder: Codec;
-      maxFrame: number;
-      timeout: number;
-    },
-    clock: Clock = systemClock,
-  ) {
-    this.#connection = new Connection(transport, maxFrame);
-    this.remoteAddr = transport.remoteAddr;
-    this.localAddr = transport.localAddr;
-    this.#encoder = encoder;
-    this.#decoder = decoder;
-    this.#timeout = timeout;
-    this.#deadlines = new Deadlines(timeout || Infinity, clock);
-    this.#deadlines.add(this);
-    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
-    this.closed = promise;
-    this.#ended = resolve;
-    this.#receive();
-  }
-
-  get pending(): number {
-    return this.#pending.length;
-  }
-
-  async request(
-    data: Uint8Array | string,
-    { signal }: RequestOptions = {},
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#end !== undefined) throw this.#end;
-    signal?.throwIfAborted();
-    const payload = typeof data === "string" ? encoder.encode(data) : data;
-    this.#encoder.check(payload);
-    const { promise, resolve, reject } = Promise.withResolvers<
-      Uint8Array<ArrayBuffer>
-    >();
-    const deadline = this.#deadlines.in(this.#timeout);
-    const pending: Pending = {
-      payload,
-      deadline,
-      resolve,
-      reject,
-      sent: false,
-      settled: false,
-    };
-    this.#pending.push(pending);
-    this.#unsent.push(pending);
-    if (deadline < this.deadline) this.deadline = deadline;
-    if (!this.#writing) this.#write();
-    if (signal === undefined) return promise;
-    const abort = () => this.#giveUp(pending, signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await promise;
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
-  }
-
-  close(): void {
-    this.#finish(new ClientClosedError("Client is closed"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
-    await this.closed;
-  }
-
-  expire(): void {
-    const now = this.deadline;
-    this.deadline = Infinity;
-    // A copy, because giving up takes the unsent ones out.
-    for (const pending of [...this.#pending]) {
-      if (pending.settled) continue;
-      if (pending.deadline > now) {
-        // They are in order: nobody behind it is late either.
-        this.deadline = pending.deadline;
-        break;
-      }
-      this.#giveUp(
-        pending,
-        new TimeoutError(`No reply within ${this.#timeout} ms`),
-      );
-    }
-  }
-
-  /** Settles a request that nobody waits for any longer. */
-  #giveUp(pending: Pending, error: unknown): void {
-    if (pending.settled) return;
-    pending.settled = true;
-    pending.reject(error);
-    // Once sent, it keeps its place: the reply that comes for it is its own.
-    if (pending.sent) return;
-    this.#unsent.delete(pending);
-    this.#pending.delete(pending);
-  }
-
-  async #write(): Promise<void> {
-    this.#writing = true;
-    try {
-      // What is asked for in the same turn goes out in the same write.
-      await undefined;
-      while (this.#unsent.length > 0) {
-        for (const pending of this.#unsent) {
-          if (!this.#outbox.add(this.#encoder, pending.payload)) break;
-          pending.sent = true;
-          this.#unsent.shift();
-        }
-        if (this.#outbox.length === 0) await this.#writeLarge();
-        else await this.#flush();
-      }
-    } catch (error) {
-      this.#lose(error);
-    }
-    this.#writing = false;
-  }
-
-  /** Writes the next request by itself, since the outbox has no room for it. */
-  async #writeLarge(): Promise<void> {
-    const pending = this.#unsent.shift();
-    if (pending === undefined) return;
-    pending.sent = true;
-    const { payload } = pending;
-    const sent = this.#outbox.addStart(this.#encoder, payload);
-    await this.#flush();
-    if (sent < payload.length) {
-      await this.#connection.write(payload.subarray(sent));
-    }
-    this.#outbox.addTrailer(this.#encoder);
-    await this.#flush();
-  }
-
-  async #flush(): Promise<void> {
-    if (this.#outbox.length > 0) {
-      await this.#connection.write(this.#outbox.view());
-    }
-    this.#outbox.clear();
-  }
-
-  async #receive(): Promise<void> {
-    const connection = this.#connection;
-    const { inbox } = connection;
-    try {
-      while (true) {
-        connection.took(await connection.read(inbox.space()));
-        if (connection.received === inbox.length && isTlsAlert(inbox)) {
-          inbox.release();
-          throw new TlsError("it speaks TLS, and this client does not (--tls)");
-        }
-        while (inbox.length > 0) {
-          const next = this.#decoder.decode(
-            inbox.bytes,
-            inbox.start,
-            inbox.end,
-          );
-          if (next === 0) break;
-          inbox.start = next;
-          const { payloadStart, payloadEnd } = this.#decoder;
-          this.#settle(inbox.bytes.slice(payloadStart, payloadEnd));
-        }
-        if (connection.eof) break;
-      }
-      this.#lose(undefined);
-    } catch (error) {
-      this.#lose(error);
-    }
-    inbox.release();
-    // A write that is still pending goes on using this memory: leave it then.
-    if (!this.#writing) this.#outbox.clear();
-  }
-
-  #settle(reply: Uint8Array<ArrayBuffer>): void {
-    const pending = this.#pending.shift();
-    if (pending === undefined) {
-      this.#unasked = reply;
-      return;
-    }
-    if (pending.settled) return;
-    pending.settled = true;
-    pending.resolve(reply);
-    if (this.#pending.length === 0) this.deadline = Infinity;
-  }
-
-  /** The connection ended from the other side: by an error, or in good order. */
-  #lose(error: unknown): void {
-    if (this.#end !== undefined) return;
-    const place = formatAddr(this.remoteAddr);
-    const { inbox } = this.#connection;
-    if (error instanceof Error && error.name === "FrameError") {
-      return this.#finish(error);
-    }
-    const how = error === undefined
-      ? `Connection closed by ${place}`
-      : error instanceof Deno.errors.ConnectionReset ||
-          error instanceof Deno.errors.BrokenPipe
-      ? `Connection reset by ${place}`
-      : `Connection to ${place} failed: ${reasonOf(error)}`;
-    const { length } = inbox;
-    const where = length > 0 ? ` after ${length} bytes of a reply` : "";
-    const said = this.#unasked === undefined
-      ? ""
-      : `, which said ${quote(new TextDecoder().decode(this.#unasked))}`;
-    this.#finish(
-      new ConnectionLostError(`${how}${where}${said}`, { cause: error }),
-    );
-  }
-
-  #finish(end: Error): void {
-    if (this.#end !== undefined) return;
-    this.#end = end;
-    this.#deadlines.delete(this);
-    this.#connection.close();
-    for (const pending of this.#pending) {
-      if (pending.settled) continue;
-      pending.settled = true;
-      pending.reject(end);
-    }
-    this.#pending.clear();
-    this.#unsent.clear();
-    this.#ended(end instanceof ClientClosedError ? undefined : end);
-  }
-}
-
-/** First in, first out, in constant time however long it gets. */
-class Queue<Item> implements Iterable<Item> {
-  #items: (Item | undefined)[] = [];
-  #first = 0;
-
-  get length(): number {
-    return this.#items.length - this.#first;
-  }
-
-  push(item: Item): void {
-    this.#items.push(item);
-  }
-
-  shift(): Item | undefined {
-    if (this.#first === this.#items.length) return undefined;
-    const item = this.#items[this.#first];
-    this.#items[this.#first++] = undefined;
-    if (this.#first === this.#items.length) this.clear();
-    else if (this.#first > 1024 && this.#first * 2 > this.#items.length) {
-      this.#items = this.#items.slice(this.#first);
-      this.#first = 0;
-    }
-    return item;
-  }
-
-  delete(item: Item): void {
-    const at = this.#items.indexOf(item, this.#first);
-    if (at !== -1) this.#items.splice(at, 1);
-  }
-
-  clear(): void {
-    this.#items = [];
-    this.#first = 0;
-  }
-
-  *[Symbol.iterator](): Iterator<Item> {
-    // Safe against `shift` of what was just handed out.
-    const items = this.#items;
-    for (let i = this.#first; i < items.length; i++) {
-      const item = items[i];
-      if (item !== undefined) yield item;
-    }
-  }
 }

@@ -80,8 +80,12 @@ export class ReplyTooLargeError extends ParleyError {
    * @param maximum The most that it may have.
    */
   constructor(length: number, maximum: number) {
-    super(`reply too large: length is ${length}, maximum is ${maximum}`);
+    super(tooLarge(length, maximum));
   }
+}
+
+function tooLarge(length: number, maximum: number): string {
+  return `reply too large: length is ${length}, maximum is ${maximum}`;
 }
 
 /**
@@ -89,6 +93,28 @@ export class ReplyTooLargeError extends ParleyError {
  * `AggregateError` of several where a name has several addresses.
  */
 export class ConnectError extends ParleyError {}
+
+/**
+ * The server turned the connection away: it is full (`ERR busy: …`), or it does
+ * not serve this address (`ERR denied: …`). It has handled nothing of what was
+ * sent, so that may be sent again later.
+ */
+export class RefusedError extends ConnectError {
+  /** What the server said. */
+  readonly text: string;
+
+  /**
+   * Makes the error for one connection.
+   *
+   * @param place The server, in words.
+   * @param text What it said.
+   * @param options The error behind it.
+   */
+  constructor(place: string, text: string, options?: ErrorOptions) {
+    super(`Refused by ${place}, which said ${quote(text)}`, options);
+    this.text = text;
+  }
+}
 
 /** The connection ended before the reply came. */
 export class ConnectionLostError extends ParleyError {}
@@ -117,6 +143,14 @@ export const replies = {
   /** @param ms The request timeout in milliseconds. */
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,
+  /**
+   * For a reply that a handler does not even make.
+   *
+   * @param length The length in bytes that it would have.
+   * @param maximum The most that it may have.
+   */
+  tooLarge: (length: number, maximum: number): string =>
+    `ERR ${tooLarge(length, maximum)}`,
   /**
    * For a handler that fails. What it threw goes to the events only; that its
    * reply is too large, the peer may know, who can ask for less.

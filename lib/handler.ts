@@ -7,6 +7,13 @@
 /**
  * A reply: bytes, text (sent as UTF-8), or nothing where the protocol wants no
  * reply. An empty string or array is a reply, an empty frame.
+ *
+ * Nothing in a reply names its request: a client pairs them by their order. So
+ * it must know which requests get nothing. One that waits for a reply to such a
+ * request takes the next reply for it, and each later one for the request
+ * before its own. The client of `connect` waits for a reply to every request:
+ * send those that get none over a connection of their own, with `timeout: 0`,
+ * and do not await them. They stay pending until that connection is closed.
  */
 export type Reply = Uint8Array | string | undefined | void | null;
 
@@ -49,6 +56,12 @@ export interface RequestInfo<State = Record<string, unknown>> {
   readonly localAddr: Deno.Addr;
   /** The framing's name. */
   readonly framing: string;
+  /**
+   * The maximum payload of a reply in bytes, the server's `maxReply`. A larger
+   * one is not sent, so look here before you make a reply as large as you are
+   * asked for; {@linkcode ReplyTooLargeError} is what to throw.
+   */
+  readonly maxReply: number;
   /** The server's numbers. */
   readonly server: ServerStats;
   /** The connection's own state: empty at first, and only the handler's. */

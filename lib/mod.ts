@@ -43,6 +43,7 @@ export {
   FrameError,
   OptionError,
   ParleyError,
+  RefusedError,
   ReplyTooLargeError,
   TimeoutError,
   TlsError,

@@ -250,7 +250,7 @@ export class Session implements Expirable, Flushable {
    * @param context What all sessions share.
    */
   constructor(id: number, connection: Connection, context: SessionContext) {
-    const { framing, maxFrame } = context.config;
+    const { framing, maxFrame, maxReply } = context.config;
     this.id = id;
     this.connection = connection;
     this.opened = context.clock.now();
@@ -258,7 +258,13 @@ export class Session implements Expirable, Flushable {
     this.#context = context;
     this.#codec = framing.codec(maxFrame);
     if (context.events.request !== undefined) this.#lengths = [];
-    this.#info = new Info(id, connection, framing.name, context.stats);
+    this.#info = new Info(
+      id,
+      connection,
+      framing.name,
+      maxReply,
+      context.stats,
+    );
   }
 
   /** Serves the connection until it ends. Never throws. */
@@ -996,6 +1002,7 @@ export class Session implements Expirable, Flushable {
 class Info implements RequestInfo {
   readonly id: number;
   readonly framing: string;
+  readonly maxReply: number;
   readonly server: ServerStats;
   /** Why the session ends after this reply, if it does. */
   closing: CloseReason | undefined;
@@ -1010,11 +1017,13 @@ class Info implements RequestInfo {
     id: number,
     connection: Connection,
     framing: string,
+    maxReply: number,
     server: ServerStats,
   ) {
     this.id = id;
     this.#connection = connection;
     this.framing = framing;
+    this.maxReply = maxReply;
     this.server = server;
   }
 

@@ -10,6 +10,7 @@ import { createConnection, type Socket } from "node:net";
 // @ts-types="../lib/std_types/streams.d.ts"
 import { toBytes } from "@std/streams";
 
+import { PipelinedClient } from "../lib/client.ts";
 import type { Clock } from "../lib/clock.ts";
 import type {
   CloseReason,
@@ -17,6 +18,7 @@ import type {
   EventListeners,
   ServerEvent,
 } from "../lib/events.ts";
+import { type FramingName, framings } from "../lib/framing/mod.ts";
 import type { Handler } from "../lib/handler.ts";
 import type { Acceptor } from "../lib/listen.ts";
 import type { ServeOptions } from "../lib/options.ts";
@@ -156,6 +158,48 @@ export class Peer implements Disposable {
       // Reading to the end has closed it.
     }
   }
+}
+
+/** What {@linkcode clientAndPeer} takes. */
+export interface ClientOptions {
+  clock?: FakeClock;
+  framing?: FramingName;
+  timeout?: number;
+  maxFrame?: number;
+  keepAfterTimeout?: boolean;
+}
+
+/** A client, and the plain connection at the other side of it. */
+export async function clientAndPeer(
+  {
+    clock = new FakeClock(),
+    framing = "line",
+    timeout = 1000,
+    maxFrame = 1000,
+    keepAfterTimeout,
+  }: ClientOptions = {},
+): Promise<[PipelinedClient, Peer, FakeClock]> {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const [peer, conn] = await Promise.all([
+    listener.accept(),
+    Deno.connect({ hostname: "127.0.0.1", port }),
+  ]);
+  listener.close();
+  const { codec } = framings[framing];
+  const client = new PipelinedClient(conn, {
+    encoder: codec(maxFrame),
+    decoder: codec(maxFrame),
+    maxFrame,
+    timeout,
+    keepAfterTimeout,
+  }, clock);
+  return [client, new Peer(peer), clock];
+}
+
+/** What a promise rejects with, or else what it gives. */
+export function outcome(promise: Promise<Uint8Array>): Promise<unknown> {
+  return promise.then(text, (error) => error);
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   runBench,
 } from "../lib/cli/bench.ts";
 import {
+  type BenchSubject,
   type BenchSummary,
   summarize,
   toCsv,
@@ -29,8 +30,10 @@ import {
   ClientClosedError,
   commands,
   connect,
+  ConnectionLostError,
   echo,
   EncodeError,
+  framingNames,
   serve,
   TimeoutError,
 } from "../lib/mod.ts";
@@ -106,6 +109,7 @@ class FakeClient implements Client {
   readonly closed: Promise<Error | undefined>;
   /** How many requests it was given. */
   asked = 0;
+  sent = 0;
   readonly #waiting: PromiseWithResolvers<Uint8Array<ArrayBuffer>>[] = [];
   readonly #ended: (error: Error | undefined) => void;
 
@@ -136,10 +140,20 @@ class FakeClient implements Client {
   }
 
   close(): void {
-    for (const { reject } of this.#waiting.splice(0)) {
-      reject(new ClientClosedError("Client is closed"));
-    }
+    this.#end(new ClientClosedError("Client is closed"));
     this.#ended(undefined);
+  }
+
+  /** Ends as if the server had gone. */
+  async lose(): Promise<void> {
+    const error = new ConnectionLostError("lost");
+    this.#end(error);
+    this.#ended(error);
+    await settle();
+  }
+
+  #end(error: Error): void {
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -358,6 +372,87 @@ Deno.test("runBench gives a server up that closes whoever asks, and does not spi
   assertEquals([result.reopened, result.givenUp], [5, 1]);
   assertEquals(running.server.connectionsTotal, 6);
   assert(clock.now() - started >= 100 + 200 + 400 + 800 + 1600);
+});
+
+Deno.test("runBench counts no time in which there is no connection", async () => {
+  for (const comesBack of [true, false]) {
+    const clients = [new FakeClient(), new FakeClient()];
+    const waiting = [...clients];
+    const { clock, finished } = runFake({
+      requests: 10,
+      connect() {
+        const client = waiting.shift();
+        if (client !== undefined) return Promise.resolve(client);
+        return Promise.reject(new Error("gone"));
+      },
+    });
+    await settle();
+    if (!comesBack) waiting.length = 0;
+    clock.advance(1000);
+    await clients[0].reply();
+    clock.advance(500);
+    await clients[0].lose();
+    clock.advance(100);
+    await settle();
+    if (comesBack) {
+      clock.advance(50);
+      while (clients[1].pending > 0) await clients[1].reply();
+    } else {
+      for (const wait of [200, 400, 800, 1600]) {
+        clock.advance(wait);
+        await settle();
+      }
+    }
+    const result = await finished;
+    assertSettled(result);
+    assertEquals(result.failed, 1);
+    assertEquals(result.end, comesBack ? "complete" : "no_connection");
+    assertEquals(result.elapsed, comesBack ? 1550 : 1500);
+  }
+});
+
+Deno.test("runBench counts the bytes of requests, framing aside, that the system took", async () => {
+  for (const framing of framingNames) {
+    for (const length of [1, 64, 100_000]) {
+      await using running = serveTest(() => "", { framing, maxFrame: 100_000 });
+      const result = await runBench(optionsFor(portOf(running), {
+        requests: 20,
+        payload: new Uint8Array(length).fill(120),
+        connect: (signal) =>
+          connect({ port: portOf(running), framing, signal }),
+      }));
+      const summary = summarize(
+        { ...subject, framing, request_bytes: length },
+        result,
+      );
+      assertEquals(summary.sent_bytes, 20 * length);
+    }
+  }
+});
+
+Deno.test("runBench counts no bytes that nobody took", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const clock = new FakeClock();
+  const payload = new Uint8Array(50_000_000).fill(120);
+  const finished = runBench(optionsFor(listener.addr.port, {
+    connections: 1,
+    requests: 1,
+    payload,
+    clock,
+  }));
+  using peer = new Peer(await listener.accept());
+  listener.close();
+  await peer.receive(1000);
+  peer.conn.close();
+  const result = await passing(clock, finished);
+  assertSettled(result);
+  assertEquals([result.sent, result.failed], [1, 1]);
+  const { sent_bytes } = summarize(
+    { ...subject, request_bytes: payload.length },
+    result,
+  );
+  assert(sent_bytes >= 1000, `${sent_bytes} bytes`);
+  assert(sent_bytes < payload.length, `${sent_bytes} bytes`);
 });
 
 Deno.test("runBench gives a server up that answers nothing", async () => {
@@ -610,6 +705,17 @@ Deno.test("runBench says four times a second how far it is", async () => {
 
 // ------------------------------------------------------------- the report
 
+/** What was asked for where the numbers are known. */
+const subject: BenchSubject = {
+  target: "host, of mine:1",
+  framing: "line",
+  tls: false,
+  connections: 2,
+  depth: 1,
+  rate: null,
+  request_bytes: 100,
+};
+
 /** A summary of known numbers. */
 function known(): BenchSummary {
   const latencies = new Latencies();
@@ -622,26 +728,20 @@ function known(): BenchSummary {
   errors.add("lost");
   errReplies.add('ERR "x"\x1b[31m');
   return summarize(
-    {
-      target: "host, of mine:1",
-      framing: "line",
-      tls: false,
-      connections: 2,
-      depth: 1,
-      rate: null,
-      request_bytes: 100,
-    },
+    subject,
     {
       elapsed: 2000,
       sent: 5,
       done: 4,
       failed: 1,
       unsent: 0,
+      takenBytes: 505,
       receivedBytes: 300,
       latencies,
       errors,
       errReplies,
       lost: 1,
+      refused: 0,
       reopened: 1,
       givenUp: 0,
       connectErrors,
@@ -692,6 +792,7 @@ Deno.test("the report's JSON has these names, in seconds and bytes", () => {
     err_replies: 1,
     err_reply_texts: [{ text: 'ERR "x"\x1b[31m', count: 1 }],
     connections_lost: 1,
+    connections_refused: 0,
     connections_reopened: 1,
     connections_given_up: 0,
     connect_errors: [],
@@ -707,14 +808,15 @@ Deno.test("the report's CSV has a line of names and one of values", () => {
     "target,framing,tls,connections,depth,rate,request_bytes," +
       "duration_seconds,sent,done,failed,unsent,requests_per_second," +
       "sent_bytes,received_bytes,bytes_per_second,err_replies," +
-      "connections_lost,connections_reopened,connections_given_up,end," +
+      "connections_lost,connections_refused,connections_reopened," +
+      "connections_given_up,end," +
       "latency_seconds_min,latency_seconds_avg,latency_seconds_p50," +
       "latency_seconds_p90,latency_seconds_p95,latency_seconds_p99," +
       "latency_seconds_p99.9,latency_seconds_max",
   );
   assertEquals(
     values,
-    '"host, of mine:1",line,false,2,1,,100,2,5,4,1,0,2,500,300,400,1,1,1,0,' +
+    '"host, of mine:1",line,false,2,1,,100,2,5,4,1,0,2,500,300,400,1,1,0,1,0,' +
       "complete,0.001,0.0025,0.002,0.004,0.004,0.004,0.004,0.004",
   );
 });
@@ -1031,15 +1133,53 @@ testPrograms(
     await peer.rest();
     const { code, stdout, stderr } = await running;
     assertEquals([code, stderr], [1, ""]);
-    const { sent, done, failed, errors, end, connect_errors } = JSON.parse(
-      stdout,
-    );
+    const report = JSON.parse(stdout);
+    const { sent, done, failed, errors, end, connect_errors } = report;
     assertEquals([sent, done, failed, end], [2, 1, 1, "no_connection"]);
+    assertEquals(report.sent_bytes, 2 * 64);
+    // Five waits took 3.1 s more.
+    assert(report.duration_seconds < 3, stdout);
     assertEquals(errors, [{ text: `Connection closed by ${place}`, count: 1 }]);
     assertEquals(connect_errors, [{
       text: `Cannot connect to ${place}: connection refused`,
       count: 5,
     }]);
+  },
+);
+
+testPrograms(
+  "client --bench counts the bytes that were taken of a request that is refused",
+  async (way) => {
+    await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
+    const args = ["--bench", `127.0.0.1:${portOf(server)}`, "-c1", "-n1"];
+    const { code, stdout } = await run(way, "client", [
+      ...args,
+      ...["-d", "50MiB", "--json"],
+    ]);
+    const { sent_bytes, err_reply_texts } = JSON.parse(stdout);
+    assertEquals(code, 0);
+    assertMatch(err_reply_texts[0].text, /^ERR frame too large: /);
+    assert(sent_bytes > 0 && sent_bytes < 50 * 2 ** 20, stdout);
+  },
+);
+
+testPrograms(
+  "client --bench keeps a connection whose reply is late",
+  async (way) => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const place = `127.0.0.1:${listener.addr.port}`;
+    const args = ["--bench", place, "-c1", "-n3", "-d4", "--json"];
+    const running = run(way, "client", [...args, "--timeout", "50ms"]);
+    using peer = new Peer(await listener.accept());
+    // The second is sent once the first is late.
+    assertEquals(await peer.receive(10), "PING\nPING\n");
+    await peer.send("late\nPONG\n");
+    assertEquals(await peer.receive(5), "PING\n");
+    await peer.send("PONG\n");
+    const { code, stdout } = await running;
+    const { done, failed, errors, received_bytes } = JSON.parse(stdout);
+    assertEquals([code, done, failed, received_bytes], [1, 2, 1, 8]);
+    assertEquals(errors, [{ text: "No reply within 50 ms", count: 1 }]);
   },
 );
 

@@ -6,8 +6,6 @@ import {
   assertRejects,
 } from "@std/assert";
 
-import { PipelinedClient } from "../lib/client.ts";
-import { framings } from "../lib/framing/mod.ts";
 import {
   ClientClosedError,
   commands,
@@ -22,39 +20,18 @@ import {
   OptionError,
   TimeoutError,
 } from "../lib/mod.ts";
+import { PipelinedClient } from "../lib/client.ts";
+import { framings } from "../lib/framing/mod.ts";
 import {
+  clientAndPeer,
   FakeClock,
-  Peer,
+  outcome,
   random,
   serveTest,
   settle,
   text,
+  turnOfLoop,
 } from "./_fixtures.ts";
-
-/** A client, and the plain connection at the other side of it. */
-async function clientAndPeer(
-  { clock = new FakeClock(), timeout = 1000, maxFrame = 1000 } = {},
-): Promise<[PipelinedClient, Peer, FakeClock]> {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  const [peer, conn] = await Promise.all([
-    listener.accept(),
-    Deno.connect({ hostname: "127.0.0.1", port }),
-  ]);
-  listener.close();
-  const client = new PipelinedClient(conn, {
-    encoder: framings.line.codec(maxFrame),
-    decoder: framings.line.codec(maxFrame),
-    maxFrame,
-    timeout,
-  }, clock);
-  return [client, new Peer(peer), clock];
-}
-
-/** What a promise rejects with, or else what it gives. */
-function outcome(promise: Promise<Uint8Array>): Promise<unknown> {
-  return promise.then(text, (error) => error);
-}
 
 for (const framing of framingNames) {
   Deno.test(`connect pipelines over ${framing} framing`, async () => {
@@ -126,8 +103,89 @@ Deno.test("request that is aborted before it is sent is never sent", async () =>
   client.close();
 });
 
-Deno.test("request times out, and the reply that comes late is dropped", async () => {
+Deno.test("request that times out ends the connection, and says so to the others", async () => {
   const [client, peer, clock] = await clientAndPeer({ timeout: 1000 });
+  using _ = peer;
+  const a = outcome(client.request("a"));
+  await peer.receive(2);
+  clock.advance(999);
+  await settle();
+  assertEquals(client.pending, 1);
+  const b = outcome(client.request("b"));
+  assertEquals(await peer.receive(2), "b\n");
+  clock.advance(251);
+  const error = await a;
+  assertInstanceOf(error, TimeoutError);
+  assertEquals(error.message, "No reply within 1000 ms");
+  const { port } = client.remoteAddr as Deno.NetAddr;
+  const lost = await b;
+  assertInstanceOf(lost, ConnectionLostError);
+  assertEquals(
+    lost.message,
+    `Connection to 127.0.0.1:${port} failed: No reply within 1000 ms`,
+  );
+  assertEquals(await client.closed, lost);
+  assertEquals(await outcome(client.request("c")), lost);
+  assertEquals(await peer.rest(), "");
+  assertEquals(clock.timers, 0);
+});
+
+Deno.test("request that times out before it is sent ends nothing", async () => {
+  const [client, peer, clock] = await clientAndPeer({ timeout: 1000 });
+  using _ = peer;
+  const controller = new AbortController();
+  const large = "x".repeat(16_000_000);
+  // The peer does not read, so this is under way, and what follows is not.
+  const a = outcome(client.request(large, { signal: controller.signal }));
+  await turnOfLoop();
+  controller.abort(new Error("enough"));
+  assertEquals((await a as Error).message, "enough");
+  const b = outcome(client.request("b"));
+  clock.advance(1250);
+  assertInstanceOf(await b, TimeoutError);
+  assertEquals(client.pending, 1);
+  await peer.receive(large.length + 1);
+  await peer.send("A\n");
+  const c = outcome(client.request("c"));
+  assertEquals(await peer.receive(2), "c\n");
+  await peer.send("C\n");
+  assertEquals(await c, "C");
+  client.close();
+  assertEquals(clock.timers, 0);
+});
+
+Deno.test("request that gets no reply takes that of the next, until one times out", async () => {
+  const clock = new FakeClock();
+  await using running = serveTest((request) =>
+    text(request).startsWith("log") ? undefined : request
+  );
+  const { port } = running.addr as Deno.NetAddr;
+  const client = new PipelinedClient(
+    await Deno.connect({ hostname: "127.0.0.1", port }),
+    {
+      encoder: framings.line.codec(100),
+      decoder: framings.line.codec(100),
+      maxFrame: 100,
+      timeout: 1000,
+    },
+    clock,
+  );
+  const replies = ["log x", "Ann", "Bob"]
+    .map((request) => outcome(client.request(request)));
+  assertEquals(await replies[0], "Ann");
+  assertEquals(await replies[1], "Bob");
+  clock.advance(1250);
+  assertInstanceOf(await replies[2], TimeoutError);
+  // No later request gets a reply that is not its own.
+  await assertRejects(() => client.request("Eve"), ConnectionLostError);
+  assertEquals(clock.timers, 0);
+});
+
+Deno.test("keepAfterTimeout drops the reply that comes late, and goes on", async () => {
+  const [client, peer, clock] = await clientAndPeer({
+    timeout: 1000,
+    keepAfterTimeout: true,
+  });
   using _ = peer;
   const a = outcome(client.request("a"));
   await peer.receive(2);
@@ -169,18 +227,45 @@ Deno.test("request rejects when the server closes, and says after what", async (
 });
 
 Deno.test("request passes on what the server said before it closed", async () => {
-  await using running = serveTest(echo, { maxConnections: 1 });
-  const { port } = running.addr as Deno.NetAddr;
-  await using first = await connect({ port });
-  await first.request("x");
-  await using second = await connect({ port });
-  const error = await second.closed;
+  const [client, peer] = await clientAndPeer();
+  using _ = peer;
+  await peer.send("ERR going down\n");
+  await peer.finish();
+  const error = await client.closed;
   assertInstanceOf(error, ConnectionLostError);
+  const { port } = client.remoteAddr as Deno.NetAddr;
   assertEquals(
     error.message,
-    `Connection closed by 127.0.0.1:${port}, which said ` +
-      '"ERR busy: connection limit of 1 reached"',
+    `Connection closed by 127.0.0.1:${port}, which said "ERR going down"`,
   );
+});
+
+Deno.test("request rejects when a write fails, though no end can be read", async () => {
+  const clock = new FakeClock();
+  const addr: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
+  const reading = Promise.withResolvers<null>();
+  const client = new PipelinedClient({
+    localAddr: addr,
+    remoteAddr: addr,
+    read: () => reading.promise,
+    write: () => Promise.reject(new Deno.errors.BrokenPipe("gone")),
+    closeWrite: () => Promise.resolve(),
+    close: () => reading.resolve(null),
+  }, {
+    encoder: framings.line.codec(100),
+    decoder: framings.line.codec(100),
+    maxFrame: 100,
+    timeout: 0,
+  }, clock);
+  const a = outcome(client.request("a"));
+  await settle();
+  const b = outcome(client.request("b"));
+  clock.advance(1000);
+  for (const error of [await a, await b]) {
+    assertInstanceOf(error, ConnectionLostError);
+    assertEquals(error.message, "Connection reset by 127.0.0.1:1");
+  }
+  assertEquals(clock.timers, 0);
 });
 
 Deno.test("request rejects a reply over maxFrame with FrameError", async () => {

@@ -16,6 +16,7 @@ import {
   text,
   turnOfLoop,
 } from "./_fixtures.ts";
+import { RunningServer, testPrograms } from "./_programs.ts";
 
 async function ask(
   requests: (string | Uint8Array)[],
@@ -93,6 +94,109 @@ Deno.test("commands answer what they cannot do with ERR", async () => {
   const replies = await ask(table.map(([request]) => request));
   assertEquals(replies, table.map(([, reply]) => reply));
 });
+
+Deno.test("commands SIZE makes nothing that the server would not send", async () => {
+  const made: unknown[] = [];
+  await using running = serveTest((request, info) => {
+    const reply = commands(request, info);
+    made.push(reply);
+    return reply;
+  }, { maxReply: 100 });
+  using peer = await Peer.to(running);
+  const tooLarge = (length: number) =>
+    `ERR reply too large: length is ${length}, maximum is 100`;
+  const usage = (n: string) =>
+    `ERR usage: SIZE n (n is 0 to 16777216, got ${n})`;
+  const table: [request: string, reply: string][] = [
+    ["SIZE 100", "x".repeat(100)],
+    ["SIZE 101", tooLarge(101)],
+    ["SIZE 16777216", tooLarge(16_777_216)],
+    ["SIZE 000000000000101", tooLarge(101)],
+    ["SIZE 16777217", usage('"16777217"')],
+    ["SIZE 1e9", usage('"1e9"')],
+    ["SIZE -1", usage('"-1"')],
+    ["SIZE 9007199254740993", usage('"9007199254740993"')],
+    ["SIZE  5 ", usage('" 5 "')],
+    ["SIZE 0x10", usage('"0x10"')],
+    ["SIZE 5.0", usage('"5.0"')],
+    ["SIZE ٥", usage('"٥"')],
+    ["SIZE", usage('""')],
+    [" SIZE  5 ", 'ERR unknown command: "" (try HELP)'],
+    ["SIZE 3", "xxx"],
+  ];
+  await peer.send(table.map(([request]) => `${request}\n`).join(""));
+  await peer.finish();
+  assertEquals(
+    (await peer.rest()).split("\n").slice(0, -1),
+    table.map(([, reply]) => reply),
+  );
+  for (const reply of made) {
+    assert(typeof reply === "string" || (reply as Uint8Array).length <= 100);
+  }
+  // What a peer asks for is no failure of the handler.
+  assertEquals(running.events.of("handler_error"), []);
+});
+
+Deno.test("commands SIZE gives as many bytes after a larger one and a smaller one", async () => {
+  const sizes = [0, 1, 2, 3, 1000, 5, 1025, 1024, 0, 70_000, 16_777_216, 7];
+  const replies = await ask(sizes.map((n) => `SIZE ${n}`));
+  assertEquals(replies.map(({ length }) => length), sizes);
+  assert(replies.every((reply) => /^x*$/.test(reply)));
+});
+
+for (const threads of ["1", "2"]) {
+  testPrograms(
+    `server with ${threads} threads takes no memory for a SIZE over --max-reply`,
+    async (way) => {
+      await using server = await RunningServer.start(
+        way,
+        ["--threads", threads, "--max-reply", "64KiB"],
+      );
+      const before = await mostMemory(server.pid);
+      using peer = await Peer.to(server);
+      await peer.send("SIZE 16777216\n".repeat(300));
+      await peer.finish();
+      assertEquals(
+        await peer.rest(),
+        "ERR reply too large: length is 16777216, maximum is 65536\n"
+          .repeat(300),
+      );
+      const grown = await mostMemory(server.pid) - before;
+      assert(grown < 64 * 1024, `grown by ${grown} KiB`);
+    },
+    ["cat"],
+  );
+}
+
+testPrograms(
+  "server keeps one SIZE in memory for all who do not read it",
+  async (way) => {
+    await using server = await RunningServer.start(way);
+    const before = await mostMemory(server.pid);
+    const peers: Peer[] = [];
+    try {
+      for (let i = 0; i < 20; i++) {
+        const peer = await Peer.to(server);
+        peers.push(peer);
+        assertEquals(await peer.ask("SIZE 16777216\n", "x"), "x");
+      }
+      const grown = await mostMemory(server.pid) - before;
+      assert(grown < 128 * 1024, `grown by ${grown} KiB`);
+    } finally {
+      for (const peer of peers) peer[Symbol.dispose]();
+    }
+  },
+  ["cat"],
+);
+
+/** The most resident memory that a process ever had, in KiB. */
+async function mostMemory(pid: number): Promise<number> {
+  // Deno itself lets nobody look into `/proc` who may not do everything.
+  const { stdout } = await new Deno.Command("cat", {
+    args: [`/proc/${pid}/status`],
+  }).output();
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(text(stdout))?.[1]);
+}
 
 Deno.test("commands pass bytes that are no text as they are", async () => {
   const binary = new Uint8Array(256).map((_, i) => i);

@@ -110,6 +110,24 @@ Deno.test("maxReply leaves the words to onError, whose reply it limits too", asy
   }
 });
 
+Deno.test("maxReply is known to the handler, who need not make what is too large", async () => {
+  const handler: Handler = (request, info) => {
+    const length = Number(text(request));
+    if (length > info.maxReply) {
+      throw new ReplyTooLargeError(length, info.maxReply);
+    }
+    return `${info.maxReply}`;
+  };
+  await using running = serveTest(handler, { maxReply: 10 });
+  using peer = await Peer.to(running);
+  await peer.send("10\n11\n");
+  await peer.finish();
+  assertEquals(await peer.rest(), `10\n${TOO_LARGE}\n`);
+  await using usual = serveTest(handler);
+  using other = await Peer.to(usual);
+  assertEquals(await other.ask("1\n", "16777216\n"), "16777216\n");
+});
+
 Deno.test("maxReply leaves room for the largest SIZE unless it is set", async () => {
   await using running = serveTest(commands);
   const { port } = running.addr as Deno.NetAddr;

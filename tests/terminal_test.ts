@@ -1,7 +1,7 @@
 // The programs at a real terminal: `script` gives them one, its input is what
 // is typed and its output is the screen.
 
-import { commands, type Handler, serve } from "../lib/mod.ts";
+import { commands, connect, type Handler, serve } from "../lib/mod.ts";
 import {
   cleanEnv,
   commandLine,
@@ -10,7 +10,7 @@ import {
   testWithTools,
   type Way,
 } from "./_programs.ts";
-import { Peer } from "./_fixtures.ts";
+import { Peer, turnOfLoop } from "./_fixtures.ts";
 // @ts-types="../lib/std_types/assert.d.ts"
 import { assert, assertEquals } from "@std/assert";
 
@@ -549,26 +549,56 @@ testPrompt("prompt reconnects after a reply that is too large", async (way) => {
   await terminal.shows("\nONE\n");
 });
 
-testPrompt("prompt goes on after a reply that came too late", async (way) => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const place = `127.0.0.1:${listener.addr.port}`;
-  await using terminal = await prompt(way, place, {
-    flags: ["--timeout", "100ms"],
-    env: { PARLEY_HISTORY: "" },
-  });
-  using peer = new Peer(await listener.accept());
-  await terminal.types("one\r");
-  assertEquals(await peer.receive(4), "one\n");
-  await terminal.shows("within 100 ms");
+testPrompt("prompt says why it is refused, and connects again", async (way) => {
+  const server = serve(
+    { hostname: "127.0.0.1", port: 0, maxConnections: 1 },
+    commands,
+  );
+  await using _server = server;
+  const place = `127.0.0.1:${(server.addr as Deno.NetAddr).port}`;
+  const first = await connect(server.addr as Deno.NetAddr);
+  await first.request("PING");
+  await using terminal = await prompt(way, place);
+  const said =
+    `Refused by ${place}, which said "ERR busy: connection limit of 1 reached"`;
+  await terminal.shows(`${said}; the next request connects again)`);
   await terminal.shows(`${place}> `);
-  await peer.send("the first\n");
-  await terminal.types("two\r");
-  assertEquals(await peer.receive(4), "two\n");
-  await peer.send("the second\n");
-  await terminal.shows("\nthe second\n");
-  assert(!terminal.raw.includes("the first"), terminal.raw);
+  await terminal.types("UPPER one\r");
+  await terminal.shows(`(${said})`);
+  await terminal.shows(`${place}> `);
+  first.close();
+  // Its place is free once the server has seen its end.
+  while (server.connections > 0) await turnOfLoop();
+  await terminal.types("UPPER two\r");
+  await terminal.shows("\nTWO\n");
+  await terminal.types("exit\r");
+  assertEquals(await terminal.code(), 0);
 });
 
+testPrompt(
+  "prompt connects again after a request that timed out",
+  async (way) => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const place = `127.0.0.1:${listener.addr.port}`;
+    await using terminal = await prompt(way, place, {
+      flags: ["--timeout", "100ms"],
+      env: { PARLEY_HISTORY: "" },
+    });
+    using peer = new Peer(await listener.accept());
+    await terminal.types("one\r");
+    assertEquals(await peer.receive(4), "one\n");
+    await terminal.shows("within 100 ms");
+    await terminal.shows(`${place}> `);
+    assertEquals(await peer.rest(), "");
+    await terminal.types("two\r");
+    using next = new Peer(await listener.accept());
+    assertEquals(await next.receive(4), "two\n");
+    await next.send("the second\n");
+    await terminal.shows("\nthe second\n");
+    // One word about it is enough.
+    assert(!terminal.raw.includes("connection lost"), terminal.raw);
+  },
+);
 /** A reply that would drive the terminal, and how it is shown. */
 const hostile = "\x1b[31mred\x07\x7f\u009b1m\u202e\u2028\u200b\u{e0041}\tz";
 const SHOWN = "\\x1b[31mred\\x07\\x7f\\x9b1m" +

@@ -110,6 +110,12 @@ testThreads("threads have one limit of connections", async () => {
   closeAll(peers);
 });
 
+testThreads("threads tell their handlers the limit of a reply", async () => {
+  await using started = await serveTwo({ maxReply: 100 });
+  using peer = await Peer.to(started.server);
+  assertEquals(await peer.ask("MAX REPLY\n", "100\n"), "100\n");
+});
+
 testThreads("threads have one limit for an address", async () => {
   await using started = await serveTwo({ maxConnectionsPerIp: 64 });
   const peers = await reachBoth(started);

@@ -29,6 +29,8 @@ serveThread(async (request, info) => {
       const { connections, connectionsTotal, requests } = info.server;
       return `${connections} ${connectionsTotal} ${requests}`;
     }
+    case "MAX REPLY":
+      return `${info.maxReply}`;
     default:
       return `${info.id}`;
   }

@@ -15,9 +15,15 @@
 
 import type { Client } from "../client.ts";
 import type { Clock } from "../clock.ts";
-import { ClientClosedError, EncodeError, isErrReply } from "../errors.ts";
+import {
+  ClientClosedError,
+  EncodeError,
+  isErrReply,
+  RefusedError,
+} from "../errors.ts";
 import { type Dispatcher, type Lane, LATE, Link } from "./bench_link.ts";
 import { Latencies } from "./latencies.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import { Tally } from "./tally.ts";
 
 /** How many connections are opened at the same time. */
@@ -67,7 +73,10 @@ export type BenchEnd = "complete" | "interrupted" | "no_connection";
 
 /** What was measured; or, while it goes on, what has been so far. */
 export interface BenchResult {
-  /** Milliseconds since the first request; in the end, to the last reply. */
+  /**
+   * Milliseconds since the first request, less those without any connection;
+   * in the end, to the last reply.
+   */
   elapsed: number;
   /** Requests handed to a connection; in the end, `done` and `failed`. */
   sent: number;
@@ -77,6 +86,8 @@ export interface BenchResult {
   failed: number;
   /** Requests of an open loop that were due, and no connection was free. */
   unsent: number;
+  /** Bytes that the system took of all requests, the framing's included. */
+  takenBytes: number;
   /** Bytes of all replies' payloads. */
   receivedBytes: number;
   /** Of each request that has a reply. */
@@ -87,11 +98,13 @@ export interface BenchResult {
   readonly errReplies: Tally;
   /** Connections that ended during the run. */
   lost: number;
+  /** How many of them the server turned away. */
+  refused: number;
   /** How many were opened again. */
   reopened: number;
   /** How many were given up: not opened again, or without any reply. */
   givenUp: number;
-  /** Why connections could not be opened again. */
+  /** Why connections were turned away, or could not be opened again. */
   readonly connectErrors: Tally;
   /** Why the run ended. */
   end: BenchEnd;
@@ -143,8 +156,8 @@ async function openAll(
   return clients;
 }
 
-function closeAll(clients: readonly (Client | undefined)[]): void {
-  for (const client of clients) client?.close();
+function closeAll(clients: readonly Client[]): void {
+  for (const client of clients) client.close();
 }
 
 /** One measurement, from its first request on. */
@@ -159,17 +172,23 @@ class Run implements Dispatcher {
     done: 0,
     failed: 0,
     unsent: 0,
+    takenBytes: 0,
     receivedBytes: 0,
     latencies: new Latencies(),
     errors: new Tally(),
     errReplies: new Tally(),
     lost: 0,
+    refused: 0,
     reopened: 0,
     givenUp: 0,
     connectErrors: new Tally(),
     end: "complete",
   };
   readonly #started: number;
+  /** It stands still while no connection is open. */
+  readonly #served: Stopwatch;
+  /** How many connections are open. */
+  #open: number;
   /** Milliseconds from one request that is due to the next; 0 if all are. */
   readonly #interval: number;
   /** Lanes of an open loop that wait for a request to be due. */
@@ -191,6 +210,8 @@ class Run implements Dispatcher {
     this.#reject = reject;
     this.#interval = rate === undefined ? 0 : 1000 / rate;
     this.#links = clients.map((client) => new Link(this, client, depth));
+    this.#open = clients.length;
+    this.#served = new Stopwatch(clock);
     this.#started = clock.now();
     if (duration < Infinity) {
       this.#after(duration, () => this.#stop("complete"));
@@ -288,8 +309,18 @@ class Run implements Dispatcher {
     if (this.#isOver) this.#finishIfDone();
   }
 
-  lost(link: Link): void {
-    this.#result.lost++;
+  parted(sentBytes: number): void {
+    this.#result.takenBytes += sentBytes;
+    if (--this.#open === 0) this.#served.pause();
+  }
+
+  lost(link: Link, error: Error): void {
+    const result = this.#result;
+    result.lost++;
+    if (error instanceof RefusedError) {
+      result.refused++;
+      result.connectErrors.add(error.message);
+    }
     if (!this.#isOver) this.#retry(link);
   }
 
@@ -306,6 +337,7 @@ class Run implements Dispatcher {
 
   reopened(): void {
     this.#result.reopened++;
+    if (this.#open++ === 0) this.#served.resume();
   }
 
   unopened(link: Link, error: unknown): void {
@@ -318,7 +350,7 @@ class Run implements Dispatcher {
     const { onProgress, clock } = this.#options;
     if (onProgress === undefined) return;
     this.#cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
-      this.#result.elapsed = clock.now() - this.#started;
+      this.#result.elapsed = this.#served.elapsed;
       onProgress(this.#result);
       this.#progress();
     });
@@ -329,7 +361,7 @@ class Run implements Dispatcher {
     this.#stop("interrupted");
     this.#result.end = "interrupted";
     // What is in flight fails by this, and is counted so.
-    closeAll(this.#links.map(({ client }) => client));
+    for (const link of this.#links) link.close();
   };
 
   /** Sends no more, and finishes once nothing is in flight. */
@@ -351,11 +383,10 @@ class Run implements Dispatcher {
   #finishIfDone(): void {
     const result = this.#result;
     if (result.done + result.failed < result.sent) return;
-    const { clock, signal } = this.#options;
-    result.elapsed = clock.now() - this.#started;
+    result.elapsed = this.#served.elapsed;
     this.#cancelProgress?.();
-    signal.removeEventListener("abort", this.#interrupt);
-    closeAll(this.#links.map(({ client }) => client));
+    this.#options.signal.removeEventListener("abort", this.#interrupt);
+    for (const link of this.#links) link.close();
     if (this.#failure === undefined) this.#resolve(result);
     else this.#reject(this.#failure);
   }

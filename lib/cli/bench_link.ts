@@ -20,8 +20,10 @@ export interface Dispatcher {
   replied(reply: Uint8Array, due: number): void;
   /** A request gets no reply. */
   failed(error: unknown): void;
-  /** A connection has ended, and not by us. */
-  lost(link: Link): void;
+  /** A connection has ended or is closed; the system took so many bytes. */
+  parted(sentBytes: number): void;
+  /** It has ended, and not by us. */
+  lost(link: Link, error: Error): void;
   /** It is there again. */
   reopened(): void;
   /** It could not be opened again. */
@@ -76,18 +78,31 @@ export class Link {
   /** A request took too long. A server that answers nothing is given up. */
   late(): void {
     if (++this.#late !== LATE * this.lanes.length) return;
-    this.client?.close();
-    this.client = undefined;
+    this.close();
     this.#run.givenUp();
+  }
+
+  /** Closes it, if it is open. What is in flight fails. */
+  close(): void {
+    const { client } = this;
+    if (client === undefined) return;
+    client.close();
+    this.#part(client);
   }
 
   #use(client: Client): void {
     this.client = client;
     client.closed.then((error) => {
-      this.client = undefined;
+      this.#part(client);
       // Closed by us, at the end of the run.
-      if (error !== undefined) this.#run.lost(this);
+      if (error !== undefined) this.#run.lost(this, error);
     });
+  }
+
+  #part(client: Client): void {
+    if (this.client !== client) return;
+    this.client = undefined;
+    this.#run.parted(client.sent);
   }
 }
 

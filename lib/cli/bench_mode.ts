@@ -46,8 +46,8 @@ export interface BenchModeOptions {
  * Measures a server and prints the report.
  *
  * @param options What surrounds it.
- * @returns The exit code: 0 done, 1 a request failed or was never sent, or with
- * `-e` a reply was an error, 130 interrupted.
+ * @returns The exit code: 0 done, 1 a request failed or was never sent, a
+ * connection was refused, or with `-e` a reply was an error, 130 interrupted.
  * @throws As {@linkcode runBench} and `print` do.
  */
 export async function benchMode(options: BenchModeOptions): Promise<number> {
@@ -82,6 +82,7 @@ export async function benchMode(options: BenchModeOptions): Promise<number> {
 
 function exitCode(result: BenchResult, errCounts: boolean): number {
   if (result.end === "interrupted") return 130;
-  if (result.failed > 0 || result.end === "no_connection") return 1;
+  if (result.failed + result.refused > 0) return 1;
+  if (result.end === "no_connection") return 1;
   return errCounts && result.errReplies.total > 0 ? 1 : 0;
 }

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { overheadOf } from "../framing/codec.ts";
+import { type FramingName, framings } from "../framing/mod.ts";
 import { toLine } from "../text.ts";
 import type { BenchEnd, BenchResult } from "./bench.ts";
 import type { TextCount } from "./tally.ts";
@@ -29,7 +31,7 @@ export interface BenchSubject {
   /** The server's address and port, or the path of its socket. */
   target: string;
   /** The framing's name. */
-  framing: string;
+  framing: FramingName;
   /** Whether it is by TLS. */
   tls: boolean;
   /** How many connections. */
@@ -52,7 +54,7 @@ export type LatencySummary = Readonly<
  * seconds, sizes in bytes of payload.
  */
 export interface BenchSummary extends BenchSubject {
-  /** From the first request to the last reply. */
+  /** From the first request to the last reply, with a connection open. */
   duration_seconds: number;
   /** Requests sent: those done and those failed. */
   sent: number;
@@ -64,7 +66,7 @@ export interface BenchSummary extends BenchSubject {
   unsent: number;
   /** Of those done. */
   requests_per_second: number;
-  /** Of all requests sent. */
+  /** Of all requests, as far as the system took them. */
   sent_bytes: number;
   /** Of all replies. */
   received_bytes: number;
@@ -82,11 +84,13 @@ export interface BenchSummary extends BenchSubject {
   err_reply_texts: TextCount[];
   /** Connections that ended during the run. */
   connections_lost: number;
+  /** How many of them the server turned away. */
+  connections_refused: number;
   /** How many of them were opened again. */
   connections_reopened: number;
   /** How many of them could not be, after several tries. */
   connections_given_up: number;
-  /** Why they could not be opened, the most frequent first. */
+  /** Why they were refused or not opened, the most frequent first. */
   connect_errors: TextCount[];
   /** Whether all was done, or what ended it before. */
   end: BenchEnd;
@@ -104,7 +108,12 @@ export function summarize(
 ): BenchSummary {
   const { latencies, elapsed, sent, done } = result;
   const seconds = inSeconds(elapsed);
-  const sentBytes = sent * subject.request_bytes;
+  const { request_bytes: length } = subject;
+  const overhead = overheadOf(framings[subject.framing], length);
+  // Whole but for a request that was cut: the framing's share is the same there.
+  const sentBytes = Math.round(
+    result.takenBytes / (length + overhead) * length,
+  );
   return {
     ...subject,
     duration_seconds: seconds,
@@ -135,6 +144,7 @@ export function summarize(
     err_replies: result.errReplies.total,
     err_reply_texts: result.errReplies.list(),
     connections_lost: result.lost,
+    connections_refused: result.refused,
     connections_reopened: result.reopened,
     connections_given_up: result.givenUp,
     connect_errors: result.connectErrors.list(),
@@ -284,9 +294,11 @@ function textLines(what: string, texts: readonly TextCount[]): string[] {
 
 function connectionLines(summary: BenchSummary): string[] {
   const { connections_lost: lost, connections_given_up: givenUp } = summary;
+  const refused = summary.connections_refused;
   if (lost + givenUp === 0) return [];
   return [
     `${plural(lost, "connection")} lost, ` +
+    (refused === 0 ? "" : `${refused} of them refused, `) +
     `${summary.connections_reopened} opened again, ${givenUp} given up`,
     ...textLines("", summary.connect_errors).slice(1),
   ];

@@ -6,7 +6,7 @@
  */
 
 import type { Client } from "../client.ts";
-import { ConnectionLostError } from "../errors.ts";
+import { ConnectionLostError, RefusedError, TimeoutError } from "../errors.ts";
 import { decodeText, printable, printableLine } from "../text.ts";
 import type { History } from "./history.ts";
 import { LineEditor } from "./line_editor.ts";
@@ -49,7 +49,10 @@ export async function runPrompt(
       current = undefined;
       // A request that waits says so itself.
       if (error === undefined || waiting) return;
-      editor.say(`(connection lost; the next request connects again)`);
+      const what = error instanceof RefusedError
+        ? printableLine(error.message)
+        : "connection lost";
+      editor.say(`(${what}; the next request connects again)`);
     });
   };
 
@@ -65,7 +68,11 @@ export async function runPrompt(
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       editor.say(`(${printableLine(reason)})`);
-      if (error instanceof ConnectionLostError) current = undefined;
+      // Its end is said already.
+      if (
+        error instanceof ConnectionLostError ||
+        error instanceof RefusedError || error instanceof TimeoutError
+      ) current = undefined;
     }
     waiting = false;
   }

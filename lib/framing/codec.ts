@@ -72,6 +72,18 @@ export interface Framing {
 }
 
 /**
+ * How many bytes a framing adds to a payload.
+ *
+ * @param framing The framing.
+ * @param length The payload's length in bytes.
+ */
+export function overheadOf(framing: Framing, length: number): number {
+  const codec = framing.codec(length);
+  const out = new Uint8Array(MAX_OVERHEAD);
+  return codec.writeTrailer(out, codec.writeHeader(out, 0, length));
+}
+
+/**
  * The most bytes a header and a trailer take together: a netstring's ten
  * digits, colon and comma.
  */

@@ -12,8 +12,10 @@
  */
 
 import { formatAddr } from "../address.ts";
+import { replies } from "../errors.ts";
 import type { Reply, RequestInfo } from "../handler.ts";
 import { quote } from "../text.ts";
+import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
 /** One command. */
 export interface Command {
@@ -46,8 +48,8 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const shown = new TextDecoder();
 const PONG = encoder.encode("PONG");
 
-/** Made when first needed: it takes as long as a third of the start. */
-let graphemes: Intl.Segmenter | undefined;
+/** What `SIZE` replies views of, grown as it is asked for: see `letters`. */
+let block = new Uint8Array();
 
 const table: Record<string, Command> = {
   PING: {
@@ -68,10 +70,9 @@ const table: Record<string, Command> = {
   REVERSE: {
     args: "text",
     help: "replies the text backwards, by grapheme",
-    run: (text) => {
-      graphemes ??= new Intl.Segmenter();
-      return Array.from(graphemes.segment(decode(text)), (g) => g.segment)
-        .reverse().join("");
+    run(text) {
+      const decoded = decode(text);
+      return reverseBytes(text) ?? reverseGraphemes(decoded);
     },
   },
   TIME: {
@@ -119,8 +120,10 @@ const table: Record<string, Command> = {
   SIZE: {
     args: "n",
     help: `replies n bytes, 0 to ${MAX_SIZE}`,
-    run: (text) =>
-      new Uint8Array(parseNumber(decode(text), "n", 0, MAX_SIZE)).fill(0x78),
+    run(text, { maxReply }) {
+      const n = parseNumber(decode(text), "n", 0, MAX_SIZE);
+      return n > maxReply ? replies.tooLarge(n, maxReply) : letters(n);
+    },
   },
   CLOSE: {
     args: "",
@@ -249,6 +252,18 @@ function parseNumber(
   throw new UsageError(
     `${name} is ${least} to ${most}, got ${quote(text)}`,
   );
+}
+
+/**
+ * Gives `n` letters. All such replies share their memory: a block of its own
+ * for each would let a few requests of some bytes take all there is.
+ */
+function letters(n: number): Uint8Array {
+  if (n > block.length) {
+    // By powers of two, or each of many that grow by one would make its own.
+    block = new Uint8Array(2 ** Math.ceil(Math.log2(n))).fill(0x78);
+  }
+  return block.subarray(0, n);
 }
 
 function delay(ms: number, signal: AbortSignal): Promise<void> {

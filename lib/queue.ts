@@ -1,0 +1,60 @@
+/**
+ * A queue that stays quick however long it gets.
+ *
+ * @module
+ */
+
+/** First in, first out, in constant time however long it gets. */
+export class Queue<Item> implements Iterable<Item> {
+  #items: (Item | undefined)[] = [];
+  #first = 0;
+
+  /** How many items wait. */
+  get length(): number {
+    return this.#items.length - this.#first;
+  }
+
+  /** The first item, if there is one. */
+  get first(): Item | undefined {
+    return this.#items[this.#first];
+  }
+
+  /** Adds an item at the end. */
+  push(item: Item): void {
+    this.#items.push(item);
+  }
+
+  /** Takes the first item out, if there is one. */
+  shift(): Item | undefined {
+    if (this.#first === this.#items.length) return undefined;
+    const item = this.#items[this.#first];
+    this.#items[this.#first++] = undefined;
+    if (this.#first === this.#items.length) this.clear();
+    else if (this.#first > 1024 && this.#first * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#first);
+      this.#first = 0;
+    }
+    return item;
+  }
+
+  /** Takes an item out, wherever it is. */
+  delete(item: Item): void {
+    const at = this.#items.indexOf(item, this.#first);
+    if (at !== -1) this.#items.splice(at, 1);
+  }
+
+  /** Forgets all items. */
+  clear(): void {
+    this.#items = [];
+    this.#first = 0;
+  }
+
+  *[Symbol.iterator](): Iterator<Item> {
+    // Safe against `shift` of what was just handed out.
+    const items = this.#items;
+    for (let i = this.#first; i < items.length; i++) {
+      const item = items[i];
+      if (item !== undefined) yield item;
+    }
+  }
+}
