@@ -153,21 +153,21 @@ testPrograms(
         [
           "server",
           ["--tls-cert", key, "--tls-key", key],
-          `cannot use --tls-cert "${key}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-cert "${key}": it has "PRIVATE KEY at line 1", ` +
           "expected a certificate in PEM",
         ],
         [
           "server",
           ["--tls-cert", cert, "--tls-key", other],
-          `cannot use --tls-key "${other}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-key "${other}": it has "PRIVATE KEY at line 1", ` +
           "expected the key of the certificate",
         ],
         [
           "server",
           ["--tls-cert", cert, "--tls-key", locked],
-          `cannot use --tls-key "${locked}": it has "ENCRYPTED PRIVATE KEY", ` +
-          "expected a private key in PEM, not encrypted: " +
-          "RSA, ECDSA with P-256, P-384 or P-521, or Ed25519",
+          `cannot use --tls-key "${locked}": it has "ENCRYPTED PRIVATE KEY at line 1", ` +
+          "expected one private key in PEM, not encrypted: " +
+          "RSA of 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, or Ed25519",
         ],
         [
           "client",
@@ -177,7 +177,7 @@ testPrograms(
         [
           "client",
           ["--tls", "--tls-ca", key, "127.0.0.1:1", "x"],
-          `cannot use --tls-ca "${key}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-ca "${key}": it has "PRIVATE KEY at line 1", ` +
           "expected a certificate in PEM",
         ],
       ] as const
@@ -208,7 +208,7 @@ testPrograms("server reads its certificate again at SIGHUP", async (way) => {
   assertEquals(
     (await server.logged("certificate not reloaded")).error,
     `cannot use --tls-key "${files.key}": ` +
-      'it has "PRIVATE KEY", expected the key of the certificate',
+      'it has "PRIVATE KEY at line 1", expected the key of the certificate',
   );
   assertEquals(await ask(port, [ONE_CA]), "PONG");
 
