@@ -51,7 +51,7 @@ import {
   type ProxyVersion,
 } from "./proxy_protocol.ts";
 import type { TlsIdentity } from "./tls.ts";
-import { isTlsHandshake } from "./tls_record.ts";
+import { startsTls } from "./tls_record.ts";
 import type { Flushable, Turns } from "./turns.ts";
 
 /** What all sessions of one server share. */
@@ -630,13 +630,18 @@ export class Session implements Expirable, Flushable {
     // of what a view does, so it is asked for once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    // It would wait for our part of it, and we for the rest of a frame.
-    if (this.#requests === 0 && isTlsHandshake(inbox)) {
-      this.#frameError = new FrameError(
-        "malformed",
-        "a TLS handshake, and this port does not speak TLS",
-      );
-      return;
+    if (this.#requests === 0) {
+      const tls = startsTls(inbox);
+      // No frame is looked for before this is known.
+      if (tls === undefined && !eof) return;
+      // A TLS client waits for our hello while we wait for the rest of a frame.
+      if (tls) {
+        this.#frameError = new FrameError(
+          "malformed",
+          "a TLS handshake, and this port does not speak TLS",
+        );
+        return;
+      }
     }
     while (
       inbox.length > 0 && this.#info.closing === undefined && !this.#settled
