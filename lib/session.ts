@@ -551,6 +551,7 @@ export class Session implements Expirable, Flushable {
   async #handshake(tls: TlsIdentity): Promise<boolean> {
     this.#phase = "handshaking";
     this.deadline = this.#context.deadlines.in(HANDSHAKE_TIMEOUT);
+    if (!await this.#hear()) return false;
     try {
       await this.connection.layer((below, received) =>
         tls.secure(below, received)
@@ -574,9 +575,9 @@ export class Session implements Expirable, Flushable {
     const { inbox } = connection;
     this.#phase = "greeting";
     this.deadline = this.#context.deadlines.in(PROXY_TIMEOUT);
+    if (!await this.#hear()) return false;
     try {
       while (true) {
-        connection.took(await connection.read(inbox.space()));
         const { bytes, start, end } = inbox;
         const header = parseProxyHeader(bytes, start, end, version);
         if (header !== undefined) {
@@ -587,21 +588,32 @@ export class Session implements Expirable, Flushable {
           return true;
         }
         if (connection.eof) {
-          // A health check that only connects is no fault.
-          if (inbox.length === 0) this.#refusal = { reason: "proxy_error" };
-          else {
-            throw new ProxyHeaderError(
-              `stream ended after ${inbox.length} bytes`,
-            );
-          }
-          return false;
+          throw new ProxyHeaderError(
+            `stream ended after ${inbox.length} bytes`,
+          );
         }
+        connection.took(await connection.read(inbox.space()));
       }
     } catch (error) {
       // Whoever speaks so is no proxy of ours, and waits for no reply.
       this.#refusal ??= { reason: "proxy_error", error };
       return false;
     }
+  }
+
+  /**
+   * Waits for bytes before the first request. A peer that leaves without any,
+   * by its end or by a reset (throws), did nothing wrong: so do TCP checks.
+   *
+   * @returns Whether some came.
+   */
+  async #hear(): Promise<boolean> {
+    const { connection } = this;
+    const { inbox } = connection;
+    if (inbox.length > 0) return true;
+    connection.took(await connection.read(inbox.space()));
+    if (connection.eof) this.#end("peer_closed");
+    return !connection.eof;
   }
 
   async #turnAway(refusal: Refusal): Promise<void> {

@@ -9,7 +9,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { commands, connect, echo } from "../lib/mod.ts";
 import { ENCRYPTED_KEY, ONE, ONE_CA, TWO, TWO_CA } from "./_certificates.ts";
-import { serveTest, turnOfLoop } from "./_fixtures.ts";
+import { Peer, serveTest, turnOfLoop } from "./_fixtures.ts";
 import {
   Lines,
   run,
@@ -259,6 +259,22 @@ testPrograms(
     } while (storming > 0);
     await Promise.all(storm);
     assert(reloads > 1, "a second one was under the storm from begin to end");
+  },
+);
+
+testPrograms(
+  "server outlives a broken handshake in one segment with the PROXY header",
+  async (way) => {
+    await using files = await Files.make();
+    await using server = await RunningServer.start(way, [
+      ...files.flags,
+      ..."--proxy-protocol v1 --proxy-trust 127.0.0.1".split(" "),
+    ]);
+    using peer = await Peer.to(server);
+    await peer.send("PROXY UNKNOWN\r\n\x16\x03\x01\0\x08\x01\0\0\x04abcd");
+    await peer.rest();
+    server.kill("SIGTERM");
+    assertEquals(await server.code(), 0);
   },
 );
 
