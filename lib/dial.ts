@@ -57,12 +57,15 @@ export function tlsOptions(
   if (typeof tls !== "object" || tls === null) {
     throw new OptionError("tls", tls, "true, false or an object");
   }
-  const { caCerts = [], serverName } = tls;
-  for (const pem of caCerts) checkCertificates("caCerts", pem);
+  const { serverName } = tls;
+  const caCerts = Array.from(
+    tls.caCerts ?? [],
+    (pem) => checkCertificates("caCerts", pem),
+  );
   if (serverName === "") {
     throw new OptionError("serverName", serverName, "a name or an address");
   }
-  return { caCerts: [...caCerts], serverName };
+  return { caCerts, serverName };
 }
 
 /**

@@ -58,7 +58,11 @@ export interface ListeningEvent {
   addr: Deno.Addr;
 }
 
-/** A connection was accepted and has a place. */
+/**
+ * A connection was accepted and has a place. With TLS, or behind a proxy, one
+ * that ends before it has said anything, as a TCP check does, has this event
+ * when it ends: it counts as it would on a plain port.
+ */
 export interface ConnectionOpenEvent {
   /** Tells it from the other events. */
   type: "connection_open";

@@ -514,12 +514,16 @@ class Server extends Numbers implements ParleyServer {
       });
     }
     session.admitted();
+    this.#opened(session);
+  }
+
+  #opened({ id, connection: { remoteAddr } }: Session): void {
     this.#counters.opened();
     if (this.#events.connection_open !== undefined) {
       emit(this.#events.connection_open, {
         type: "connection_open",
-        id: session.id,
-        remoteAddr: session.connection.remoteAddr,
+        id,
+        remoteAddr,
       });
     }
   }
@@ -551,11 +555,13 @@ class Server extends Numbers implements ParleyServer {
     const { id, opened, connection: { remoteAddr, received, sent } } = session;
     this.#sessions.delete(session);
     this.#places.free();
-    if (!end.admitted) {
-      if (end.refusal) this.#rejected(session.connection, end.refusal);
+    if (end.refusal !== undefined) {
+      this.#rejected(session.connection, end.refusal);
       return this.#checkEmpty();
     }
-    this.#places.leave(ipOf(remoteAddr));
+    if (end.admitted) this.#places.leave(ipOf(remoteAddr));
+    // It had a place, and ended before it was known whether it may keep it.
+    else this.#opened(session);
     this.#counters.closed(end.reason);
     if (end.reason === "forced") this.#forced++;
     if (this.#events.connection_close !== undefined) {

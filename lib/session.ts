@@ -51,7 +51,7 @@ import {
 } from "./proxy_protocol.ts";
 import { quote } from "./text.ts";
 import type { TlsIdentity } from "./tls.ts";
-import { isTlsHandshake } from "./tls_record.ts";
+import { startsTls } from "./tls_record.ts";
 import type { Flushable, Turns } from "./turns.ts";
 
 /** What all sessions of one server share. */
@@ -557,6 +557,7 @@ export class Session implements Expirable, Flushable {
   async #handshake(tls: TlsIdentity): Promise<boolean> {
     this.#phase = "handshaking";
     this.deadline = this.#context.deadlines.in(HANDSHAKE_TIMEOUT);
+    if (!await this.#hear()) return false;
     try {
       await this.connection.layer((below, received) =>
         tls.secure(below, received)
@@ -580,9 +581,9 @@ export class Session implements Expirable, Flushable {
     const { inbox } = connection;
     this.#phase = "greeting";
     this.deadline = this.#context.deadlines.in(PROXY_TIMEOUT);
+    if (!await this.#hear()) return false;
     try {
       while (true) {
-        connection.took(await connection.read(inbox.space()));
         const { bytes, start, end } = inbox;
         const header = parseProxyHeader(bytes, start, end, version);
         if (header !== undefined) {
@@ -593,21 +594,32 @@ export class Session implements Expirable, Flushable {
           return true;
         }
         if (connection.eof) {
-          // A health check that only connects is no fault.
-          if (inbox.length === 0) this.#refusal = { reason: "proxy_error" };
-          else {
-            throw new ProxyHeaderError(
-              `stream ended after ${inbox.length} bytes`,
-            );
-          }
-          return false;
+          throw new ProxyHeaderError(
+            `stream ended after ${inbox.length} bytes`,
+          );
         }
+        connection.took(await connection.read(inbox.space()));
       }
     } catch (error) {
       // Whoever speaks so is no proxy of ours, and waits for no reply.
       this.#refusal ??= { reason: "proxy_error", error };
       return false;
     }
+  }
+
+  /**
+   * Waits for bytes before the first request. A peer that leaves without any,
+   * by its end or by a reset (throws), did nothing wrong: so do TCP checks.
+   *
+   * @returns Whether some came.
+   */
+  async #hear(): Promise<boolean> {
+    const { connection } = this;
+    const { inbox } = connection;
+    if (inbox.length > 0) return true;
+    connection.took(await connection.read(inbox.space()));
+    if (connection.eof) this.#end("peer_closed");
+    return !connection.eof;
   }
 
   async #turnAway(refusal: Refusal): Promise<void> {
@@ -636,13 +648,18 @@ export class Session implements Expirable, Flushable {
     // of what a view does, so it is asked for once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    // It would wait for our part of it, and we for the rest of a frame.
-    if (this.#requests === 0 && isTlsHandshake(inbox)) {
-      this.#frameError = new FrameError(
-        "malformed",
-        "a TLS handshake, and this port does not speak TLS",
-      );
-      return;
+    if (this.#requests === 0) {
+      const tls = startsTls(inbox);
+      // No frame is looked for before this is known.
+      if (tls === undefined && !eof) return;
+      // A TLS client waits for our hello while we wait for the rest of a frame.
+      if (tls) {
+        this.#frameError = new FrameError(
+          "malformed",
+          "a TLS handshake, and this port does not speak TLS",
+        );
+        return;
+      }
     }
     while (
       inbox.length > 0 && this.#info.closing === undefined && !this.#settled

@@ -11,9 +11,6 @@ export const MAX_RECORD = 16 * 1024;
 /** Records of a handshake begin with this. */
 export const HANDSHAKE = 0x16;
 
-/** The message that a client's handshake begins with. */
-const CLIENT_HELLO = 1;
-
 /** Records of an alert begin with this. */
 const ALERT = 0x15;
 
@@ -37,16 +34,42 @@ interface Received {
 }
 
 /**
- * Whether bytes begin as a client of TLS does.
+ * The least and the most that each of a client's first bytes is: a record of at
+ * most 16 KiB and a bit, and in it a `client_hello` of less than 64 KiB (section
+ * 4). No text begins so by chance.
+ */
+const CLIENT_HELLO: readonly (readonly [least: number, most: number])[] = [
+  [HANDSHAKE, HANDSHAKE],
+  [MAJOR, MAJOR],
+  [0, 4],
+  [0, 0x41],
+  [0, 0xff],
+  [1, 1],
+  [0, 0],
+];
+
+const LF = 10;
+
+/**
+ * Whether bytes begin as a client of TLS does. What is said of some bytes holds
+ * for them with any others behind, so that it does not depend on how a client's
+ * bytes are cut on their way.
  *
  * @param received The first bytes from a client.
+ * @returns `undefined` when more bytes are needed to tell.
  */
-export function isTlsHandshake({ bytes, start, end }: Received): boolean {
-  // A record of at most 16 KiB and a bit, and in it a `client_hello` of less
-  // than 64 KiB (section 4): no text begins so by chance.
-  return end - start >= 7 && bytes[start] === HANDSHAKE &&
-    bytes[start + 1] === MAJOR && bytes[start + 3] <= 0x41 &&
-    bytes[start + 5] === CLIENT_HELLO && bytes[start + 6] === 0;
+export function startsTls(
+  { bytes, start, end }: Received,
+): boolean | undefined {
+  for (const [i, [least, most]] of CLIENT_HELLO.entries()) {
+    if (start + i === end) return undefined;
+    const byte = bytes[start + i];
+    if (byte < least || byte > most) return false;
+    // A record's length may have an LF in it, and may then be a line, whose
+    // sender waits for a reply. There is no telling them apart without a wait.
+    if (byte === LF) return true;
+  }
+  return true;
 }
 
 /**

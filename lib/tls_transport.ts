@@ -112,7 +112,9 @@ export class TlsTransport implements Transport {
    * @throws {TlsError} The peer has ended, or not sent what TLS asks for.
    */
   async handshake(): Promise<void> {
-    this.#pump();
+    // The engine starts in the tick that its constructor has asked for. Bytes
+    // that it refuses before that would end the process.
+    process.nextTick(() => this.#pump());
     await this.#secured.promise;
   }
 
@@ -166,7 +168,7 @@ export class TlsTransport implements Transport {
 
   /** Reads from below for as long as somebody waits for what it brings. */
   async #pump(): Promise<void> {
-    if (this.#pumping) return;
+    if (this.#pumping || this.#failure !== undefined) return;
     this.#pumping = true;
     try {
       if (this.#unused.length > 0) this.#feed(this.#unused);

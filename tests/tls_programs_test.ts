@@ -16,7 +16,7 @@ import {
   TWO,
   TWO_CA,
 } from "./_certificates.ts";
-import { serveTest, turnOfLoop } from "./_fixtures.ts";
+import { Peer, serveTest, turnOfLoop } from "./_fixtures.ts";
 import {
   Lines,
   run,
@@ -173,21 +173,21 @@ testPrograms(
         [
           "server",
           ["--tls-cert", key, "--tls-key", key],
-          `cannot use --tls-cert "${key}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-cert "${key}": it has "PRIVATE KEY at line 1", ` +
           "expected a certificate in PEM",
         ],
         [
           "server",
           ["--tls-cert", cert, "--tls-key", other],
-          `cannot use --tls-key "${other}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-key "${other}": it has "PRIVATE KEY at line 1", ` +
           "expected the key of the certificate",
         ],
         [
           "server",
           ["--tls-cert", cert, "--tls-key", locked],
-          `cannot use --tls-key "${locked}": it has "ENCRYPTED PRIVATE KEY", ` +
-          "expected a private key in PEM, not encrypted: " +
-          "RSA, ECDSA with P-256, P-384 or P-521, or Ed25519",
+          `cannot use --tls-key "${locked}": it has "ENCRYPTED PRIVATE KEY at line 1", ` +
+          "expected one private key in PEM, not encrypted: " +
+          "RSA of 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, or Ed25519",
         ],
         [
           "client",
@@ -197,7 +197,7 @@ testPrograms(
         [
           "client",
           ["--tls", "--tls-ca", key, "127.0.0.1:1", "x"],
-          `cannot use --tls-ca "${key}": it has "PRIVATE KEY", ` +
+          `cannot use --tls-ca "${key}": it has "PRIVATE KEY at line 1", ` +
           "expected a certificate in PEM",
         ],
       ] as const
@@ -228,7 +228,7 @@ testPrograms("server reads its certificate again at SIGHUP", async (way) => {
   assertEquals(
     (await server.logged("certificate not reloaded")).error,
     `cannot use --tls-key "${files.key}": ` +
-      'it has "PRIVATE KEY", expected the key of the certificate',
+      'it has "PRIVATE KEY at line 1", expected the key of the certificate',
   );
   assertEquals(await ask(port, [ONE_CA]), "PONG");
 
@@ -279,6 +279,22 @@ testPrograms(
     } while (storming > 0);
     await Promise.all(storm);
     assert(reloads > 1, "a second one was under the storm from begin to end");
+  },
+);
+
+testPrograms(
+  "server outlives a broken handshake in one segment with the PROXY header",
+  async (way) => {
+    await using files = await Files.make();
+    await using server = await RunningServer.start(way, [
+      ...files.flags,
+      ..."--proxy-protocol v1 --proxy-trust 127.0.0.1".split(" "),
+    ]);
+    using peer = await Peer.to(server);
+    await peer.send("PROXY UNKNOWN\r\n\x16\x03\x01\0\x08\x01\0\0\x04abcd");
+    await peer.rest();
+    server.kill("SIGTERM");
+    assertEquals(await server.code(), 0);
   },
 );
 

@@ -50,8 +50,7 @@ export async function readCertificates(
 ): Promise<string> {
   const pem = await readFile("--tls-ca", file, read);
   try {
-    checkCertificates("caCerts", pem);
-    return pem;
+    return checkCertificates("caCerts", pem);
   } catch (error) {
     if (!(error instanceof OptionError)) throw error;
     throw notUsable("--tls-ca", file, error);

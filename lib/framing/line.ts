@@ -33,7 +33,10 @@ export class LineCodec implements Codec {
   readonly #max: number;
   /** Bytes from the frame's start that are known to hold no LF. */
   #scanned = 0;
-  /** Whether the frame found last ended in CR LF. */
+  /**
+   * Whether the frame found last ended in CR LF. One that is refused was not
+   * found: whether its end is here yet goes by how the bytes were cut.
+   */
   #crlf = false;
   /** The buffer looked at last, and its memory as words. */
   #bytes: Uint8Array = NO_BYTES;
@@ -65,11 +68,13 @@ export class LineCodec implements Codec {
       ) this.#refuse();
       return 0;
     }
-    this.#crlf = lf > start && bytes[lf - 1] === CR;
+    const crlf = lf > start && bytes[lf - 1] === CR;
+    const payloadEnd = crlf ? lf - 1 : lf;
+    if (payloadEnd - start > this.#max) this.#refuse();
+    this.#crlf = crlf;
     this.#scanned = 0;
     this.payloadStart = start;
-    this.payloadEnd = this.#crlf ? lf - 1 : lf;
-    if (this.payloadEnd - start > this.#max) this.#refuse();
+    this.payloadEnd = payloadEnd;
     return lf + 1;
   }
 
