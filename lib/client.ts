@@ -94,7 +94,8 @@ export const connectDefaults = Object.freeze(
  * Connects to a server.
  *
  * @param options Where to, and within which limits.
- * @returns The client, connected.
+ * @returns The client, connected. A server may turn the connection away all the
+ * same: then requests reject with {@linkcode RefusedError}.
  * @throws {OptionError} An option has a value that is not allowed.
  * @throws {ConnectError} There is no connection to be had; `cause` says why.
  * @throws {TimeoutError} It took longer than `timeout`.
