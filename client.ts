@@ -4,31 +4,35 @@
  * @module
  */
 
-import { formatHostPort } from "./lib/address.ts";
+import { type BatchResult, runBatch } from "./lib/cli/client/batch.ts";
 import {
   benchFlags,
   benchRequest,
   checkClientFlags,
   clientFlags,
   type ClientLine,
-} from "./lib/cli/client_flags.ts";
-import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
-import { History } from "./lib/cli/history.ts";
-import { splitLines } from "./lib/cli/lines.ts";
-import { type BatchResult, runBatch } from "./lib/cli/batch.ts";
-import { runPrompt } from "./lib/cli/prompt.ts";
+} from "./lib/cli/client/flags.ts";
+import { History } from "./lib/cli/client/history.ts";
+import { splitLines } from "./lib/cli/client/lines.ts";
+import { runPrompt } from "./lib/cli/client/prompt.ts";
+import { parseTarget } from "./lib/cli/client/target.ts";
+import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
+import { readCertificates } from "./lib/cli/flags/tls_files.ts";
 import {
   print,
   show,
   standardInput,
   surviveFileSizeLimit,
-} from "./lib/cli/standard_streams.ts";
-import { parseTarget } from "./lib/cli/target.ts";
-import { readCertificates } from "./lib/cli/tls_files.ts";
-import { type Client, connect, type ConnectOptions } from "./lib/client.ts";
-import { systemReason } from "./lib/reason.ts";
-import { printableLine } from "./lib/text.ts";
-import { VERSION } from "./lib/version.ts";
+} from "./lib/cli/streams/standard_streams.ts";
+import {
+  type Client,
+  connect,
+  type ConnectOptions,
+} from "./lib/client/client.ts";
+import { formatHostPort } from "./lib/core/address.ts";
+import { systemReason } from "./lib/core/reason.ts";
+import { printableLine } from "./lib/core/text.ts";
+import { VERSION } from "./lib/core/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
        client [flags] HOST PORT [request]...
@@ -145,7 +149,7 @@ async function measure(
   payload: Uint8Array,
   connect: (signal: AbortSignal) => Promise<Client>,
 ): Promise<number> {
-  const { benchMode } = await import("./lib/cli/bench_mode.ts");
+  const { benchMode } = await import("./lib/cli/bench/mode.ts");
   const interrupted = new AbortController();
   const onInterrupt = () => {
     // Whoever presses it again waits no longer.

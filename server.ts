@@ -4,31 +4,35 @@
  * @module
  */
 
-import { formatAddr, formatHostPort } from "./lib/address.ts";
 import { type AdminServer, serveAdmin } from "./lib/admin/server.ts";
-import { adminFlags, whyNotBound, whyNotUnix } from "./lib/cli/bind_errors.ts";
-import { confine, nothing } from "./lib/cli/confine.ts";
-import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
-import { type Log, openLog } from "./lib/cli/logging.ts";
-import { openFiles, type ServerFiles } from "./lib/cli/server_files.ts";
+import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
+import { formatPlace, type Place } from "./lib/cli/flags/values.ts";
+import {
+  adminFlags,
+  whyNotBound,
+  whyNotUnix,
+} from "./lib/cli/server/bind_errors.ts";
+import { confine, nothing } from "./lib/cli/server/confine.ts";
+import { openFiles, type ServerFiles } from "./lib/cli/server/files.ts";
 import {
   checkTogether,
   serveOptionsOf,
   serverFlags,
-} from "./lib/cli/server_flags.ts";
+} from "./lib/cli/server/flags.ts";
+import { type Log, openLog } from "./lib/cli/server/logging.ts";
 import {
   print,
   show,
   surviveFileSizeLimit,
-} from "./lib/cli/standard_streams.ts";
-import { formatPlace, type Place } from "./lib/cli/values.ts";
+} from "./lib/cli/streams/standard_streams.ts";
+import { formatAddr, formatHostPort } from "./lib/core/address.ts";
+import { runtimeWarning, VERSION } from "./lib/core/version.ts";
 import { handlers } from "./lib/handlers/mod.ts";
-import { logListeners } from "./lib/log.ts";
-import { loadTelemetry } from "./lib/otel.ts";
-import { type ParleyServer, serve } from "./lib/server.ts";
+import { removeStaleSocket } from "./lib/net/unix.ts";
+import { logListeners } from "./lib/observe/log.ts";
+import { loadTelemetry } from "./lib/observe/otel.ts";
+import { type ParleyServer, serve } from "./lib/server/server.ts";
 import { serveThreads } from "./lib/threads/mod.ts";
-import { removeStaleSocket } from "./lib/unix.ts";
-import { runtimeWarning, VERSION } from "./lib/version.ts";
 
 const HELP = `Usage: server [flags]
 
@@ -112,7 +116,7 @@ async function main(): Promise<void> {
       : await serveThreads({
         ...options,
         threads: flags.threads,
-        worker: new URL("./lib/cli/server_worker.ts", import.meta.url),
+        worker: new URL("./lib/cli/server/worker.ts", import.meta.url),
         name: flags.handler,
         permissions: { ...nothing, net: true },
         confine: true,

@@ -13,7 +13,7 @@ import {
   parseFlags,
   UsageError,
   type ValueFlag,
-} from "../lib/cli/flags.ts";
+} from "../lib/cli/flags/flags.ts";
 import { buildGo, buildHello, buildPrograms, buildRust } from "./build.ts";
 import { chartOf } from "./chart.ts";
 import { fairScenarios } from "./fair_scenarios.ts";

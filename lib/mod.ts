@@ -20,21 +20,19 @@
  * @module
  */
 
-export { formatAddr, formatHostPort } from "./address.ts";
-export { PROMETHEUS_TYPE, prometheusText } from "./admin/prometheus.ts";
 export {
   type AdminOptions,
   type AdminServer,
   serveAdmin,
 } from "./admin/server.ts";
-export type { AdminSource } from "./admin/source.ts";
 export {
   type Client,
   connect,
   type ConnectOptions,
   type RequestOptions,
-} from "./client.ts";
-export type { TlsConnectOptions } from "./dial.ts";
+} from "./client/client.ts";
+export type { TlsConnectOptions } from "./client/dial.ts";
+export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientClosedError,
   ConnectError,
@@ -47,24 +45,33 @@ export {
   ReplyTooLargeError,
   TimeoutError,
   TlsError,
-} from "./errors.ts";
-export type * from "./events.ts";
+} from "./core/errors.ts";
+export type * from "./events/events.ts";
+export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
+export { commands } from "./handlers/commands.ts";
+export { echo } from "./handlers/echo.ts";
+export type { ProxyVersion } from "./net/proxy_protocol.ts";
+export { removeStaleSocket } from "./net/unix.ts";
+export { PROMETHEUS_TYPE, prometheusText } from "./observe/prometheus.ts";
+export type { AdminSource } from "./observe/source.ts";
+export type {
+  ConnectionInfo,
+  ConnectionState,
+} from "./server/connection/session.ts";
 export type {
   ErrorHandler,
   Handler,
   Reply,
   RequestInfo,
   ServerStats,
-} from "./handler.ts";
-export { commands } from "./handlers/commands.ts";
-export { echo } from "./handlers/echo.ts";
-export { type Histogram, type Metrics, quantileOf } from "./metrics.ts";
-export type { ProxyMode, ServeOptions } from "./options.ts";
-export type { TlsKeyPair } from "./pem.ts";
-export type { ProxyVersion } from "./proxy_protocol.ts";
-export { type ParleyServer, serve, type ServerLimits } from "./server.ts";
-export type { ConnectionInfo, ConnectionState } from "./session.ts";
+} from "./server/handler.ts";
+export type { ProxyMode, ServeOptions } from "./server/options.ts";
+export {
+  type ParleyServer,
+  serve,
+  type ServerLimits,
+} from "./server/server.ts";
 export {
   serveThread,
   type ServeThreadOptions,
@@ -72,4 +79,4 @@ export {
   type ServeThreadsOptions,
   type ThreadedServer,
 } from "./threads/mod.ts";
-export { removeStaleSocket } from "./unix.ts";
+export type { TlsKeyPair } from "./tls/pem.ts";

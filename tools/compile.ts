@@ -37,7 +37,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
 
 /** Modules that a program starts as workers: nothing else leads to them. */
 const WORKERS: Readonly<Record<string, readonly string[]>> = {
-  server: ["lib/cli/keeper_worker.ts", "lib/cli/server_worker.ts"],
+  server: ["lib/cli/server/keeper_worker.ts", "lib/cli/server/worker.ts"],
   client: [],
 };
 

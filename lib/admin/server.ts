@@ -17,19 +17,19 @@
  * @module
  */
 
-import { type Clock, systemClock } from "../clock.ts";
-import { OptionError } from "../errors.ts";
-import { checkNumber } from "../options.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { OptionError } from "../core/errors.ts";
 import {
   bindUnix,
   isListenPath,
   LISTEN_PATH_FORM,
   type SocketFile,
-} from "../unix.ts";
+} from "../net/unix.ts";
+import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
+import type { AdminSource } from "../observe/source.ts";
+import { checkNumber } from "../server/options.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import { assets } from "./page.ts";
-import { PROMETHEUS_TYPE, prometheusText } from "./prometheus.ts";
-import type { AdminSource } from "./source.ts";
 import { connectionTable, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */

@@ -5,11 +5,11 @@
  * @module
  */
 
-import { formatAddr } from "../address.ts";
-import type { Metrics } from "../metrics.ts";
-import type { ConnectionInfo } from "../session.ts";
-import { VERSION } from "../version.ts";
-import type { AdminSource } from "./source.ts";
+import { formatAddr } from "../core/address.ts";
+import { VERSION } from "../core/version.ts";
+import type { Metrics } from "../events/metrics.ts";
+import type { AdminSource } from "../observe/source.ts";
+import type { ConnectionInfo } from "../server/connection/session.ts";
 
 /** What `/stats.json` says. Times of day are milliseconds since 1970. */
 export interface Stats {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { EncodeError, FrameError } from "../errors.ts";
+import { EncodeError, FrameError } from "../core/errors.ts";
 import type { Codec } from "./codec.ts";
 
 const LF = 10;

@@ -11,10 +11,10 @@
  * @module
  */
 
-import { formatAddr } from "../address.ts";
-import { replies } from "../errors.ts";
-import type { Reply, RequestInfo } from "../handler.ts";
-import { quote } from "../text.ts";
+import { formatAddr } from "../core/address.ts";
+import { replies } from "../core/errors.ts";
+import { quote } from "../core/text.ts";
+import type { Reply, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
 /** One command. */

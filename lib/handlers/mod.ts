@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Handler } from "../handler.ts";
+import type { Handler } from "../server/handler.ts";
 import { commands } from "./commands.ts";
 import { echo } from "./echo.ts";
 

@@ -5,12 +5,12 @@
  * @module
  */
 
-import type { SentError } from "../errors.ts";
-import { METRIC_CELLS } from "../metrics.ts";
-import type { ServerEvent } from "../events.ts";
-import type { ServeOptions } from "../options.ts";
-import type { TlsKeyPair } from "../pem.ts";
-import type { ConnectionInfo } from "../session.ts";
+import type { SentError } from "../core/errors.ts";
+import type { ServerEvent } from "../events/events.ts";
+import { METRIC_CELLS } from "../events/metrics.ts";
+import type { ConnectionInfo } from "../server/connection/session.ts";
+import type { ServeOptions } from "../server/options.ts";
+import type { TlsKeyPair } from "../tls/pem.ts";
 
 /** The options that a thread serves with: those that can be sent to it. */
 export type ThreadOptions = Omit<

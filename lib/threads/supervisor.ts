@@ -7,22 +7,30 @@
  * @module
  */
 
-import { type Clock, systemClock } from "../clock.ts";
-import { OptionError, ParleyError, received } from "../errors.ts";
-import { emit, type EventListeners, type ServerEvent } from "../events.ts";
-import { listen } from "../listen.ts";
-import { Counters, settleLost } from "../metrics.ts";
-import { Numbers } from "../numbers.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { OptionError, ParleyError, received } from "../core/errors.ts";
+import {
+  emit,
+  type EventListeners,
+  type ServerEvent,
+} from "../events/events.ts";
+import { Counters, settleLost } from "../events/metrics.ts";
+import { Numbers } from "../events/server_stats.ts";
+import { listen } from "../net/listen.ts";
+import type { ConnectionInfo } from "../server/connection/session.ts";
 import {
   checkNumber,
   resolveServeOptions,
   type ServeConfig,
   type ServeOptions,
-} from "../options.ts";
-import { checkKeyPair, type TlsKeyPair } from "../pem.ts";
-import { AddressCounts } from "../places.ts";
-import { limitsOf, type ParleyServer, type ServerLimits } from "../server.ts";
-import type { ConnectionInfo } from "../session.ts";
+} from "../server/options.ts";
+import { AddressCounts } from "../server/places.ts";
+import {
+  limitsOf,
+  type ParleyServer,
+  type ServerLimits,
+} from "../server/server.ts";
+import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
 import {
   type Order,
   type Report,

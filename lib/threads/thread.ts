@@ -4,13 +4,13 @@
  * @module
  */
 
-import { sendable } from "../errors.ts";
-import type { EventListeners, ServerEvent } from "../events.ts";
-import type { ErrorHandler, Handler } from "../handler.ts";
-import { Counters } from "../metrics.ts";
-import { resolveServeOptions } from "../options.ts";
-import type { Places } from "../places.ts";
-import { type ParleyServer, start } from "../server.ts";
+import { sendable } from "../core/errors.ts";
+import type { EventListeners, ServerEvent } from "../events/events.ts";
+import { Counters } from "../events/metrics.ts";
+import type { ErrorHandler, Handler } from "../server/handler.ts";
+import { resolveServeOptions } from "../server/options.ts";
+import type { Places } from "../server/places.ts";
+import { type ParleyServer, start } from "../server/server.ts";
 import type { Order, Report, Shared, ThreadEvent } from "./messages.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */

@@ -1,0 +1,345 @@
+/**
+ * What a measurement says: to people, as JSON, and as CSV. All three are made
+ * of one summary, so that they say the same.
+ *
+ * @module
+ */
+
+import { toLine } from "../../core/text.ts";
+import { overheadOf } from "../../framing/codec.ts";
+import { type FramingName, framings } from "../../framing/mod.ts";
+import type { BenchEnd, BenchResult } from "./bench.ts";
+import type { TextCount } from "./tally.ts";
+
+/** How wide the longest bar is, in characters. */
+const BAR_WIDTH = 40;
+
+/** How many texts of errors the report for people shows of each kind. */
+const SHOWN_TEXTS = 10;
+
+/** The percentiles, by the names they have in the report. */
+const percentiles = {
+  p50: 50,
+  p90: 90,
+  p95: 95,
+  p99: 99,
+  "p99.9": 99.9,
+} as const;
+
+/** What was asked for. */
+export interface BenchSubject {
+  /** The server's address and port, or the path of its socket. */
+  target: string;
+  /** The framing's name. */
+  framing: FramingName;
+  /** Whether it is by TLS. */
+  tls: boolean;
+  /** How many connections. */
+  connections: number;
+  /** How many requests in flight on each. */
+  depth: number;
+  /** Requests due each second; null in a closed loop. */
+  rate: number | null;
+  /** Bytes of a request's payload. */
+  request_bytes: number;
+}
+
+/** Latencies in seconds. */
+export type LatencySummary = Readonly<
+  Record<"min" | "avg" | keyof typeof percentiles | "max", number>
+>;
+
+/**
+ * A measurement in numbers: the object that `--json` prints. Times are in
+ * seconds, sizes in bytes of payload.
+ */
+export interface BenchSummary extends BenchSubject {
+  /** From the first request to the last reply, with a connection open. */
+  duration_seconds: number;
+  /** Requests sent: those done and those failed. */
+  sent: number;
+  /** Requests that have their reply, an `ERR` reply among them. */
+  done: number;
+  /** Requests that got no reply. */
+  failed: number;
+  /** Requests of an open loop that were due, and no connection was free. */
+  unsent: number;
+  /** Of those done. */
+  requests_per_second: number;
+  /** Of all requests, as far as the system took them. */
+  sent_bytes: number;
+  /** Of all replies. */
+  received_bytes: number;
+  /** Sent and received. */
+  bytes_per_second: number;
+  /** Of those done; null if there are none. */
+  latency_seconds: LatencySummary | null;
+  /** How many latencies are above a bound, and not above the next. */
+  histogram: { above_seconds: number; upto_seconds: number; count: number }[];
+  /** Why requests failed, the most frequent first. */
+  errors: TextCount[];
+  /** How many replies start with `ERR`. */
+  err_replies: number;
+  /** What they say, the most frequent first. */
+  err_reply_texts: TextCount[];
+  /** Connections that ended during the run. */
+  connections_lost: number;
+  /** How many of them the server turned away. */
+  connections_refused: number;
+  /** How many of them were opened again. */
+  connections_reopened: number;
+  /** How many of them could not be, after several tries. */
+  connections_given_up: number;
+  /** Why they were refused or not opened, the most frequent first. */
+  connect_errors: TextCount[];
+  /** Whether all was done, or what ended it before. */
+  end: BenchEnd;
+}
+
+/**
+ * Works out the numbers.
+ *
+ * @param subject What was asked for.
+ * @param result What was measured.
+ */
+export function summarize(
+  subject: BenchSubject,
+  result: BenchResult,
+): BenchSummary {
+  const { latencies, elapsed, sent, done } = result;
+  const seconds = inSeconds(elapsed);
+  const { request_bytes: length } = subject;
+  const overhead = overheadOf(framings[subject.framing], length);
+  // Whole but for a request that was cut: the framing's share is the same there.
+  const sentBytes = Math.round(
+    result.takenBytes / (length + overhead) * length,
+  );
+  return {
+    ...subject,
+    duration_seconds: seconds,
+    sent,
+    done,
+    failed: result.failed,
+    unsent: result.unsent,
+    requests_per_second: perSecond(done, seconds),
+    sent_bytes: sentBytes,
+    received_bytes: result.receivedBytes,
+    bytes_per_second: perSecond(sentBytes + result.receivedBytes, seconds),
+    latency_seconds: latencies.count === 0 ? null : {
+      min: inSeconds(latencies.min),
+      avg: inSeconds(latencies.mean),
+      p50: inSeconds(latencies.percentile(percentiles.p50)),
+      p90: inSeconds(latencies.percentile(percentiles.p90)),
+      p95: inSeconds(latencies.percentile(percentiles.p95)),
+      p99: inSeconds(latencies.percentile(percentiles.p99)),
+      "p99.9": inSeconds(latencies.percentile(percentiles["p99.9"])),
+      max: inSeconds(latencies.max),
+    },
+    histogram: latencies.bars().map(({ above, upTo, count }) => ({
+      above_seconds: inSeconds(above),
+      upto_seconds: inSeconds(upTo),
+      count,
+    })),
+    errors: result.errors.list(),
+    err_replies: result.errReplies.total,
+    err_reply_texts: result.errReplies.list(),
+    connections_lost: result.lost,
+    connections_refused: result.refused,
+    connections_reopened: result.reopened,
+    connections_given_up: result.givenUp,
+    connect_errors: result.connectErrors.list(),
+    end: result.end,
+  };
+}
+
+/**
+ * The report as one line of JSON, the object {@linkcode BenchSummary}.
+ *
+ * @param summary The numbers.
+ */
+export function toJson(summary: BenchSummary): string {
+  return toLine(summary);
+}
+
+/**
+ * The report as two lines of CSV, names and values: each number and word of the
+ * JSON under its name, `latency_seconds` with `_` and the name within it. What
+ * is a list there is left out; what is null is empty.
+ *
+ * @param summary The numbers.
+ */
+export function toCsv(summary: BenchSummary): string {
+  const { latency_seconds: latency, ...others } = summary;
+  const fields: [string, unknown][] = Object.entries(others)
+    .filter(([, value]) => !Array.isArray(value));
+  for (const name of ["min", "avg", ...percentileNames(), "max"] as const) {
+    fields.push([`latency_seconds_${name}`, latency?.[name]]);
+  }
+  return [
+    fields.map(([name]) => name).join(","),
+    fields.map(([, value]) => csvField(value)).join(","),
+  ].join("\n");
+}
+
+/**
+ * The report for people, several lines.
+ *
+ * @param summary The numbers.
+ */
+export function toText(summary: BenchSummary): string {
+  return [
+    header(summary),
+    totals(summary),
+    latencyLines(summary),
+    histogramLines(summary),
+    textLines("failed requests", summary.errors),
+    textLines("ERR replies", summary.err_reply_texts),
+    connectionLines(summary),
+  ].filter((lines) => lines.length > 0)
+    .map((lines) => lines.join("\n"))
+    .join("\n\n");
+}
+
+/**
+ * How far it is, for one line of a terminal.
+ *
+ * @param result What has been measured so far.
+ */
+export function toProgress(result: BenchResult): string {
+  const { elapsed, done, failed, latencies } = result;
+  const seconds = inSeconds(elapsed);
+  const p99 = latencies.count === 0
+    ? ""
+    : `, p99 ${inMs(inSeconds(latencies.percentile(99)))} ms`;
+  return `${seconds.toFixed(1)} s: ${done} done, ${failed} failed, ` +
+    `${perSecond(done, seconds).toFixed(0)} requests/s${p99}`;
+}
+
+function header(summary: BenchSummary): string[] {
+  const { target, framing, tls, connections, depth, rate } = summary;
+  return [
+    `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
+    `${plural(connections, "connection")}, depth ${depth}, ` +
+    (rate === null ? "" : `${rate} requests/s due, `) +
+    `requests of ${plural(summary.request_bytes, "byte")}`,
+  ];
+}
+
+function totals(summary: BenchSummary): string[] {
+  const { done, failed, unsent, duration_seconds: seconds, end } = summary;
+  const lines = [
+    `${plural(done, "request")} done in ${seconds.toFixed(3)} s, ` +
+    `${failed} failed`,
+  ];
+  if (unsent > 0) {
+    lines.push(`${unsent} more were due, and no connection was free for them`);
+  }
+  if (end === "interrupted") lines.push("Interrupted before all was done");
+  if (end === "no_connection") lines.push("Ended with the last connection");
+  return [
+    ...lines,
+    `${summary.requests_per_second.toFixed(0)} requests/s`,
+    `${inMB(summary.bytes_per_second)} MB/s of payload ` +
+    `(${inMB(summary.sent_bytes)} MB sent, ` +
+    `${inMB(summary.received_bytes)} MB received)`,
+  ];
+}
+
+function latencyLines({ latency_seconds, rate }: BenchSummary): string[] {
+  if (latency_seconds === null) return [];
+  const entries = Object.entries(latency_seconds)
+    .map(([name, seconds]) => [name, inMs(seconds)]);
+  const width = widest(entries.map(([, ms]) => ms));
+  return [
+    `latency in ms${rate === null ? "" : ", since the request was due"}`,
+    ...entries.map(([name, ms]) =>
+      `  ${name.padEnd(5)}  ${ms.padStart(width)}`
+    ),
+  ];
+}
+
+function histogramLines({ histogram }: BenchSummary): string[] {
+  if (histogram.length === 0) return [];
+  const most = Math.max(...histogram.map(({ count }) => count));
+  const rows = histogram.map(({ upto_seconds, count }) => ({
+    upTo: String(Number((upto_seconds * 1000).toPrecision(6))),
+    count: String(count),
+    // Whatever is there can be seen.
+    bar: "█".repeat(Math.ceil(count / most * BAR_WIDTH)),
+  }));
+  const boundWidth = widest(rows.map(({ upTo }) => upTo));
+  const countWidth = widest(rows.map(({ count }) => count));
+  return [
+    "requests by latency, up to so many ms",
+    ...rows.map(({ upTo, count, bar }) =>
+      `  ${upTo.padStart(boundWidth)}  ${count.padStart(countWidth)}  ${bar}`
+        .trimEnd()
+    ),
+  ];
+}
+
+function textLines(what: string, texts: readonly TextCount[]): string[] {
+  if (texts.length === 0) return [];
+  const shown = texts.slice(0, SHOWN_TEXTS);
+  const width = widest(shown.map(({ count }) => String(count)));
+  const more = texts.length - shown.length;
+  return [
+    what,
+    ...shown.map(({ text, count }) =>
+      `  ${String(count).padStart(width)}  ${printable(text)}`
+    ),
+    ...more > 0 ? [`  and ${more} more kinds`] : [],
+  ];
+}
+
+function connectionLines(summary: BenchSummary): string[] {
+  const { connections_lost: lost, connections_given_up: givenUp } = summary;
+  const refused = summary.connections_refused;
+  if (lost + givenUp === 0) return [];
+  return [
+    `${plural(lost, "connection")} lost, ` +
+    (refused === 0 ? "" : `${refused} of them refused, `) +
+    `${summary.connections_reopened} opened again, ${givenUp} given up`,
+    ...textLines("", summary.connect_errors).slice(1),
+  ];
+}
+
+function percentileNames(): (keyof typeof percentiles)[] {
+  return Object.keys(percentiles) as (keyof typeof percentiles)[];
+}
+
+/** A peer's text as one line that moves no cursor and floods no terminal. */
+function printable(text: string): string {
+  const line = toLine(text).slice(1, -1).replaceAll('\\"', '"');
+  return line.length > 100 ? `${line.slice(0, 100)}…` : line;
+}
+
+function csvField(value: unknown): string {
+  const text = value === undefined || value === null ? "" : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function perSecond(count: number, seconds: number): number {
+  return seconds === 0 ? 0 : Math.round(count / seconds * 1000) / 1000;
+}
+
+/** Milliseconds as seconds, to a microsecond. */
+function inSeconds(ms: number): number {
+  return Math.round(ms * 1000) / 1_000_000;
+}
+
+function inMs(seconds: number): string {
+  return (seconds * 1000).toFixed(3);
+}
+
+function inMB(bytes: number): string {
+  return (bytes / 1_000_000).toFixed(2);
+}
+
+function widest(texts: readonly string[]): number {
+  return Math.max(...texts.map(({ length }) => length));
+}
+
+function plural(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}

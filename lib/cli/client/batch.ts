@@ -1,0 +1,199 @@
+/**
+ * Many requests, pipelined over one connection, their replies printed in
+ * order: what the client does with its arguments and with a pipe.
+ *
+ * Memory stays bounded, however much comes in: a window limits the requests in
+ * flight, by number and by bytes; a full window stops the reading of input,
+ * and a reader of our output that takes its time stops the sending.
+ *
+ * @module
+ */
+
+import type { Client } from "../../client/client.ts";
+import { isErrReply } from "../../core/errors.ts";
+import { decodeText, printable, toLine } from "../../core/text.ts";
+import type { Output } from "../streams/line_writer.ts";
+import { isReaderGone, writeAll } from "../streams/standard_streams.ts";
+
+/** How many requests may be in flight. */
+const WINDOW = 1024;
+
+/** How many bytes of requests may be in flight, unless a single one is more. */
+const WINDOW_BYTES = 1024 * 1024;
+
+/** From here on, output waits for its reader. */
+const OUTPUT_BYTES = 256 * 1024;
+
+/** Options of {@linkcode runBatch}. */
+export interface BatchOptions {
+  /** Prints an object per reply instead of the reply. */
+  json: boolean;
+  /** Whether the output is a terminal, which replies must not drive. */
+  terminal: boolean;
+}
+
+/** How a batch went. */
+export interface BatchResult {
+  /** Requests that have their reply. */
+  replied: number;
+  /** Requests that were handed to the connection. */
+  requested: number;
+  /** How many replies start with `ERR `. */
+  errors: number;
+  /** Whether all requests there are were handed to the connection. */
+  inputEnded: boolean;
+  /** What ended it before its input did. */
+  failure: unknown;
+  /** Whether nobody reads our output any more. */
+  outputClosed: boolean;
+  /** Why the output cannot be written, if it is not that. */
+  outputFailure: unknown;
+}
+
+interface InFlight {
+  request: Uint8Array;
+  reply: Promise<Uint8Array>;
+  started: number;
+}
+
+const encoder = new TextEncoder();
+const LF = 10;
+
+/**
+ * Sends requests and prints their replies, each with an LF behind it.
+ *
+ * @param client The connection.
+ * @param requests The requests' payloads.
+ * @param output Where the replies go.
+ * @param options How they are printed.
+ * @returns How it went. Replies come in order, so a batch that fails has the
+ * replies to requests 1 to `replied`, and none to `replied + 1` to `requested`.
+ */
+export async function runBatch(
+  client: Client,
+  requests: ReadableStream<Uint8Array>,
+  output: Output,
+  { json, terminal }: BatchOptions,
+): Promise<BatchResult> {
+  const result: BatchResult = {
+    replied: 0,
+    requested: 0,
+    errors: 0,
+    inputEnded: false,
+    failure: undefined,
+    outputClosed: false,
+    outputFailure: undefined,
+  };
+  const print = new Printer(output);
+  const inFlight = requests.pipeThrough(
+    new TransformStream<Uint8Array, InFlight>(
+      {
+        transform(request, controller) {
+          const reply = client.request(request);
+          // It is awaited in its turn; until then nobody looks at a failure.
+          reply.catch(() => {});
+          result.requested++;
+          controller.enqueue({ request, reply, started: performance.now() });
+        },
+        flush() {
+          result.inputEnded = true;
+        },
+      },
+      undefined,
+      {
+        highWaterMark: WINDOW_BYTES,
+        size: ({ request }) => Math.max(request.length, WINDOW_BYTES / WINDOW),
+      },
+    ),
+  );
+  try {
+    for await (const { request, reply, started } of inFlight) {
+      const bytes = await reply;
+      if (isErrReply(bytes)) result.errors++;
+      const printed = print.add(
+        json
+          ? toJson(request, bytes, performance.now() - started)
+          : terminal
+          ? encoder.encode(printable(decodeText(bytes)))
+          : bytes,
+      );
+      if (printed !== undefined) await printed;
+      result.replied++;
+    }
+    await print.end();
+  } catch (error) {
+    result.failure = error;
+    // What came before the failure is whole, and still to be printed.
+    if (print.failure === undefined) await print.end().catch(() => {});
+  }
+  if (isReaderGone(print.failure)) result.outputClosed = true;
+  else result.outputFailure = print.failure;
+  return result;
+}
+
+/** Writes as soon as it can, and what comes meanwhile in one write after it. */
+class Printer {
+  /** Why the output cannot be written, if it cannot. */
+  failure: unknown;
+  readonly #output: Output;
+  #waiting: Uint8Array[] = [];
+  #bytes = 0;
+  #writing: Promise<void> | undefined;
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  /**
+   * Prints bytes and an LF. Gives a promise where the reader is behind, or
+   * where a write has failed.
+   */
+  add(bytes: Uint8Array): Promise<void> | undefined {
+    this.#waiting.push(bytes);
+    this.#bytes += bytes.length + 1;
+    if (this.#writing === undefined) {
+      this.#writing = this.#write();
+      // Whoever waits for it gets the failure; it may be that nobody does yet.
+      this.#writing.catch(() => {});
+    }
+    return this.#bytes > OUTPUT_BYTES || this.failure !== undefined
+      ? this.#writing
+      : undefined;
+  }
+
+  /** Waits until all is written. */
+  async end(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    try {
+      // What is replied in the same turn is printed in the same write.
+      await undefined;
+      while (this.#waiting.length > 0) {
+        const chunk = new Uint8Array(this.#bytes);
+        let at = 0;
+        for (const bytes of this.#waiting) {
+          chunk.set(bytes, at);
+          at += bytes.length;
+          chunk[at++] = LF;
+        }
+        this.#waiting = [];
+        this.#bytes = 0;
+        await writeAll(this.#output, chunk);
+      }
+      this.#writing = undefined;
+    } catch (error) {
+      this.failure = error;
+      throw error;
+    }
+  }
+}
+
+function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {
+  return encoder.encode(toLine({
+    request: decodeText(request),
+    reply: decodeText(reply),
+    ms: Math.round(ms * 1000) / 1000,
+  }));
+}

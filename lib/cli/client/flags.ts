@@ -1,0 +1,191 @@
+/**
+ * The flags of `client`.
+ *
+ * @module
+ */
+
+import { connectDefaults } from "../../client/client.ts";
+import { type FramingName, framingNames } from "../../framing/mod.ts";
+import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
+import {
+  type CommandLine,
+  type FlagTable,
+  UsageError,
+} from "../flags/flags.ts";
+import {
+  choiceFlag,
+  countFlag,
+  durationFlag,
+  pathFlag,
+  sizeFlag,
+  spanFlag,
+  textFlag,
+} from "../flags/values.ts";
+
+/** What `-d` is if it is not given, in bytes. */
+const PAYLOAD = 64;
+
+/** More than any machine can have. */
+const MOST_CONNECTIONS = 1_000_000;
+
+/** Far more than keeps a server busy. */
+const MOST_DEPTH = 10_000;
+
+/** 2^53 is as far as numbers are exact; so many take centuries. */
+const MOST_REQUESTS = 1e15;
+
+/** Beyond one a microsecond there is no telling them apart. */
+const MOST_RATE = 1_000_000;
+
+/** The flags of `client`, in the order that its help has them. */
+export const clientFlags = {
+  unix: pathFlag(SOCKET_PATH_FORM, isSocketPath, {
+    help: "Unix socket of the server, in place of HOST and PORT",
+    env: false,
+  }),
+  framing: choiceFlag<FramingName>(framingNames, {
+    help: "how requests and replies are told apart, the server's own",
+    default: connectDefaults.framing,
+    env: false,
+  }),
+  timeout: durationFlag("timeout", {
+    help: "how long connecting, and each reply, may take",
+    default: connectDefaults.timeout,
+    shown: "30s",
+    env: false,
+  }),
+  "max-frame": sizeFlag("maxFrame", {
+    help: "maximum payload of a reply, and of a line of input",
+    default: connectDefaults.maxFrame,
+    shown: "16MiB",
+    env: false,
+  }),
+  tls: { help: "speak TLS, and check the server's certificate" },
+  "tls-ca": textFlag("FILE", "the file of a certificate in PEM", {
+    help: "trust this authority too",
+    default: "",
+    shown: "none",
+    env: false,
+  }),
+  "tls-server-name": textFlag("NAME", "a name or an address", {
+    help: "whom the server's certificate must be for",
+    default: "",
+    shown: "HOST",
+    env: false,
+  }),
+  json: {
+    help: "print an object per reply: request, reply, ms; or with --bench one",
+  },
+  e: { help: "exit with 1 if any reply starts with ERR" },
+  "no-history": { help: "neither read nor keep the history of the prompt" },
+  bench: { help: "send many requests and report how fast the replies come" },
+  version: { help: "print the version and end" },
+  help: { help: "print this and end" },
+} as const satisfies FlagTable;
+
+/** The flags that go with `--bench` only, in the order of the help. */
+export const benchFlags = {
+  c: countFlag(1, MOST_CONNECTIONS, {
+    help: "connections",
+    default: 50,
+    env: false,
+  }),
+  n: countFlag(1, MOST_REQUESTS, {
+    help: "requests in all",
+    default: 100_000,
+    env: false,
+  }),
+  duration: {
+    ...spanFlag({
+      help: "go on for a time, in place of -n",
+      env: false,
+    }),
+    short: "z",
+  },
+  P: countFlag(1, MOST_DEPTH, {
+    help: "requests in flight on each connection",
+    default: 1,
+    env: false,
+  }),
+  d: sizeFlag("maxFrame", {
+    help: "bytes of a request, PING and letters, if none is given",
+    default: PAYLOAD,
+    env: false,
+  }),
+  rate: countFlag(1, MOST_RATE, {
+    help: "requests due each second, at even intervals, whatever is in flight",
+    default: undefined,
+    shown: "as fast as replies come",
+    env: false,
+  }),
+  csv: { help: "print a line of names and a line of values" },
+  q: { help: "show no progress at a terminal" },
+} as const satisfies FlagTable;
+
+/** A command line of `client`, read. */
+export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
+
+/**
+ * Checks that the flags of a command line go together.
+ *
+ * @param line The command line.
+ * @throws {UsageError} Two of them do not, or one lacks another.
+ */
+export function checkClientFlags({ flags, given }: ClientLine): void {
+  for (const name of ["tls-ca", "tls-server-name"] as const) {
+    if (flags[name] !== "" && !flags.tls) {
+      throw new UsageError(`--${name} is given without --tls`);
+    }
+  }
+  if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
+  if (!flags.bench) {
+    for (const name of Object.keys(benchFlags) as (keyof typeof benchFlags)[]) {
+      const source = given.get(name) ??
+        (flags[name] === true && switchOf(name));
+      if (source) throw new UsageError(`${source} is given without --bench`);
+    }
+    return;
+  }
+  if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
+  if (given.has("n") && given.has("duration")) {
+    onlyOneOf("-n", given.get("duration")!);
+  }
+}
+
+/**
+ * Makes the request that a measurement sends: the one that is given, or as many
+ * bytes as `-d` says of `PING` and letters behind it. Fewer than four bytes are
+ * the beginning of that word, which the handler `echo` alone has a reply to.
+ *
+ * @param line The command line.
+ * @param requests The requests on it.
+ * @throws {UsageError} There are several, or one and `-d`.
+ */
+export function benchRequest(
+  { flags, given }: ClientLine,
+  requests: readonly string[],
+): Uint8Array<ArrayBuffer> {
+  const [request] = requests;
+  if (requests.length > 1) {
+    throw new UsageError(
+      `${requests.length} requests are given, expected one at most with --bench`,
+    );
+  }
+  if (request === undefined) {
+    const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
+    new TextEncoder().encodeInto("PING ", bytes);
+    return bytes;
+  }
+  if (given.has("d")) onlyOneOf("-d", "a request");
+  return new TextEncoder().encode(request);
+}
+
+function onlyOneOf(one: string, other: string): never {
+  throw new UsageError(
+    `${one} and ${other} are given, expected only one of them`,
+  );
+}
+
+function switchOf(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}

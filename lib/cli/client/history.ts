@@ -1,0 +1,117 @@
+/**
+ * The prompt's history: a line a request, kept between runs in a file that
+ * only its owner can read.
+ *
+ * @module
+ */
+
+// @ts-types="../../core/streams.d.ts"
+import { toText } from "@std/streams";
+
+/** How many lines are kept. */
+const KEPT = 1000;
+
+/** An open history. */
+export class History implements Disposable {
+  /** The lines, the newest first, as a line editor wants them. */
+  readonly lines: string[];
+  /** Undefined once it is closed, or a line could not be written. */
+  #file: Deno.FsFile | undefined;
+  readonly #onFailure: (error: unknown) => void;
+
+  private constructor(
+    file: Deno.FsFile,
+    lines: string[],
+    onFailure: (error: unknown) => void,
+  ) {
+    this.#file = file;
+    this.lines = lines;
+    this.#onFailure = onFailure;
+  }
+
+  /**
+   * Opens a history, made if it is not there. It stays open, so that no
+   * permission is needed from then on.
+   *
+   * @param path The file.
+   * @param onFailure Called once, when a line cannot be written. No line is
+   * written from then on.
+   * @throws {Deno.errors.NotCapable} It may not be read or written.
+   */
+  static async open(
+    path: string,
+    onFailure: (error: unknown) => void,
+  ): Promise<History> {
+    const file = await Deno.open(path, {
+      read: true,
+      write: true,
+      create: true,
+      mode: 0o600,
+    });
+    try {
+      // It may have been made by somebody less careful. What is no file, such
+      // as /dev/null, is not ours to change.
+      const { isFile } = await file.stat();
+      if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
+      // Nor has it an end that reading comes to, such as /dev/full or a FIFO.
+      const text = isFile ? await toText(keptOpen(file)) : "";
+      const all = text.split("\n").filter((line) => line !== "");
+      const lines = all.slice(-KEPT);
+      if (all.length > 2 * KEPT) {
+        // Over what is there, which takes no room that a full disk lacks.
+        await file.seek(0, Deno.SeekMode.Start);
+        writeAll(file, lines.map((line) => `${line}\n`).join(""));
+        await file.truncate(await file.seek(0, Deno.SeekMode.Current));
+      }
+      return new History(file, lines.reverse(), onFailure);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Adds a line, unless it repeats the one before.
+   *
+   * @param line The line.
+   */
+  add(line: string): void {
+    if (line.trim() === "" || line === this.lines[0]) return;
+    this.lines.unshift(line);
+    this.lines.length = Math.min(this.lines.length, KEPT);
+    if (this.#file === undefined) return;
+    try {
+      // Another client may have added to the file since.
+      this.#file.seekSync(0, Deno.SeekMode.End);
+      writeAll(this.#file, `${line}\n`);
+    } catch (error) {
+      this[Symbol.dispose]();
+      this.#onFailure(error);
+    }
+  }
+
+  /** Closes the file: lines are no longer written. */
+  [Symbol.dispose](): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}
+
+/** A file's bytes from here on; the file stays open behind them. */
+function keptOpen(file: Deno.FsFile): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    async pull(controller) {
+      const chunk = new Uint8Array(16 * 1024);
+      const n = await file.read(chunk);
+      if (n === null) controller.close();
+      else controller.enqueue(chunk.subarray(0, n));
+    },
+  });
+}
+
+function writeAll(file: Deno.FsFile, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) {
+    done += file.writeSync(bytes.subarray(done));
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * Whom the client is to talk to, as people write it.
+ *
+ * @module
+ */
+
+import { isIPv6 } from "node:net";
+
+import { connectDefaults, type ConnectOptions } from "../../client/client.ts";
+import { quote } from "../../core/text.ts";
+import { UsageError } from "../flags/flags.ts";
+
+/** A name or an IPv4 address; names are the resolver's to judge. */
+const HOST = /^[^\s:/[\]]+$/;
+
+/** A server, and what is left of the command line: the requests. */
+export interface Target extends Required<Pick<ConnectOptions, "hostname">> {
+  /** The server's port. */
+  readonly port: number;
+  /** The requests to send, one an argument. */
+  readonly requests: readonly string[];
+}
+
+/**
+ * Reads `host`, `host:port`, `host port`, `[::1]:8080` or `::1`, and the
+ * requests behind it.
+ *
+ * A second argument of digits only is a port, unless the first has one: such a
+ * request goes behind `host:port`.
+ *
+ * @param args What is no flag on the command line.
+ * @throws {UsageError} There is no host, or a port that is none.
+ *
+ * @example
+ * ```ts
+ * import { parseTarget } from "./target.ts";
+ *
+ * parseTarget(["[::1]:7000", "PING"]);
+ * // { hostname: "::1", port: 7000, requests: ["PING"] }
+ * ```
+ */
+export function parseTarget(args: readonly string[]): Target {
+  const [place, ...rest] = args;
+  if (place === undefined || place === "") {
+    throw new UsageError(
+      "no server given, expected client HOST[:PORT] (try --help)",
+    );
+  }
+  const [hostname, port] = splitPlace(place);
+  if (!HOST.test(hostname) && !isIPv6(hostname)) {
+    throw new UsageError(
+      `server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`,
+    );
+  }
+  if (port !== undefined) {
+    return { hostname, port: parsePort(port), requests: rest };
+  }
+  if (rest.length > 0 && /^\d+$/.test(rest[0])) {
+    return { hostname, port: parsePort(rest[0]), requests: rest.slice(1) };
+  }
+  return { hostname, port: connectDefaults.port, requests: rest };
+}
+
+function splitPlace(place: string): [string, string | undefined] {
+  const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
+  if (bracketed !== null) return [bracketed[1], bracketed[2]];
+  const colon = place.indexOf(":");
+  // More than one colon is an IPv6 address without brackets, and no port.
+  if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];
+  return [place.slice(0, colon), place.slice(colon + 1)];
+}
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port >= 1 && port <= 65_535) return port;
+  throw new UsageError(
+    `port is ${quote(text)}, expected a whole number from 1 to 65535`,
+  );
+}

@@ -1,0 +1,261 @@
+/**
+ * Command-line flags from a table, each with its default, its twin in the
+ * environment, and one clear line for a bad value.
+ *
+ * @module
+ */
+
+// @ts-types="./parse_args.d.ts"
+import { parseArgs } from "@std/cli";
+
+import { quote } from "../../core/text.ts";
+
+/** The command line is not right; the message says what is expected. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/** A flag that takes a value. */
+export interface ValueFlag<Value> {
+  /** What stands for the value in the help. */
+  readonly placeholder: string;
+  /** What it is for. */
+  readonly help: string;
+  /** The value if it is not given. */
+  readonly default: Value;
+  /** How the help shows the default. */
+  readonly shown: string;
+  /** What is allowed, as a noun phrase. */
+  readonly expected: string;
+  /** Whether the environment may set it, as `PARLEY_` and its name. */
+  readonly env: boolean;
+  /** Whether no message may show its value. */
+  readonly secret?: boolean;
+  /** A letter that it may be given by as well. */
+  readonly short?: string;
+  /** Reads a value; `undefined` means that it is not allowed. */
+  parse(text: string): Value | undefined;
+}
+
+/** A flag that is there or not. */
+export interface SwitchFlag {
+  /** What it is for. */
+  readonly help: string;
+  /** Tells it from a flag with a value. */
+  readonly placeholder?: undefined;
+}
+
+/** All flags of a program, by name. */
+export type FlagTable = Readonly<
+  Record<string, ValueFlag<unknown> | SwitchFlag>
+>;
+
+/** The values of a table's flags. */
+export type FlagValues<Table extends FlagTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends ValueFlag<infer Value>
+    ? Value
+    : boolean;
+};
+
+/** A command line, read. */
+export interface CommandLine<Table extends FlagTable> {
+  /** Each flag's value. */
+  readonly flags: FlagValues<Table>;
+  /**
+   * Where each value that is no default comes from, by the flag's name: such as
+   * `--max-frame` or `PARLEY_MAX_FRAME`, or its letter if that was given.
+   */
+  readonly given: ReadonlyMap<string, string>;
+  /** What is no flag, and all that stands behind `--`. */
+  readonly rest: readonly string[];
+}
+
+/**
+ * Reads a command line. A flag beats its twin in the environment; of a flag
+ * that is given twice, the last counts.
+ *
+ * @param table The program's flags.
+ * @param args The command line.
+ * @param env Reads a variable of the environment.
+ * @returns The values, and what is no flag.
+ * @throws {UsageError} A flag is unknown, or a value is not allowed.
+ */
+export function parseFlags<Table extends FlagTable>(
+  table: Table,
+  args: readonly string[],
+  env: (name: string) => string | undefined,
+): CommandLine<Table> {
+  const names = Object.keys(table);
+  const { joined, written } = joinValues(table, args);
+  const parsed = parseArgs(joined, {
+    // "_" keeps what is no flag from being read as numbers.
+    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
+    boolean: names.filter((name) => isSwitch(table, name)),
+    "--": true,
+    unknown(arg, key) {
+      if (key === undefined) return true;
+      throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
+    },
+  });
+  const values: Record<string, unknown> = {};
+  const given = new Map<string, string>();
+  for (const [name, flag] of Object.entries(table)) {
+    if (flag.placeholder === undefined) values[name] = parsed[name] === true;
+    // Whoever asks for help may need it for the value that is wrong.
+    else if (parsed.help === true || parsed.version === true) {
+      values[name] = flag.default;
+    } else {
+      const source = written.get(name) ?? dashed(name);
+      values[name] = valueOf(name, flag, source, parsed[name], env, given);
+    }
+  }
+  return {
+    flags: values as FlagValues<Table>,
+    given,
+    rest: [...parsed._.map(String), ...parsed["--"] ?? []],
+  };
+}
+
+/**
+ * Writes `--name value` as `--name=value`, so that a value may begin with a
+ * dash and be told as what it is: a bad value, not an unknown flag. A letter
+ * becomes the name that it stands for; `written` says what stood there.
+ */
+function joinValues(
+  table: FlagTable,
+  args: readonly string[],
+): { joined: string[]; written: Map<string, string> } {
+  const joined: string[] = [];
+  const written = new Map<string, string>();
+  const letters = lettersOf(table);
+  for (let i = 0; i < args.length; i++) {
+    let arg = args[i];
+    if (arg === "--") {
+      joined.push(...args.slice(i));
+      break;
+    }
+    // Letters may be written in one, as in -qP16: each is looked at by itself.
+    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
+      joined.push(arg.slice(0, 2));
+      arg = `-${arg.slice(2)}`;
+    }
+    const { as, value } = splitFlag(arg, letters);
+    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
+    const flag = name !== undefined && Object.hasOwn(table, name)
+      ? table[name]
+      : undefined;
+    if (as === undefined || name === undefined || flag === undefined) {
+      joined.push(arg);
+    } else if (flag.placeholder === undefined) {
+      if (value !== undefined) {
+        throw new UsageError(
+          `${dashed(name)} is ${quote(value)}, expected no value`,
+        );
+      }
+      joined.push(arg);
+    } else {
+      const known = letters.has(as) ? `--${name}` : as;
+      if (letters.has(as)) written.set(name, as);
+      else written.delete(name);
+      if (value !== undefined) {
+        joined.push(`${known}=${value}`);
+        continue;
+      }
+      const next = args[i + 1] ?? "";
+      const taken = next !== "--" && !next.startsWith("--");
+      joined.push(`${known}=${taken ? next : ""}`);
+      if (taken) i++;
+    }
+  }
+  return { joined, written };
+}
+
+function isSwitch(table: FlagTable, name: string): boolean {
+  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
+}
+
+/** The names of the flags with a value that have a letter, by `-` and it. */
+function lettersOf(table: FlagTable): Map<string, string> {
+  const letters = new Map<string, string>();
+  for (const [name, flag] of Object.entries(table)) {
+    if (flag.placeholder === undefined) continue;
+    const letter = name.length === 1 ? name : flag.short;
+    if (letter !== undefined) letters.set(`-${letter}`, name);
+  }
+  return letters;
+}
+
+/** Parts a flag, as it is written, from a value in the same argument. */
+function splitFlag(
+  arg: string,
+  letters: ReadonlyMap<string, string>,
+): { as?: string; value?: string } {
+  // The value of a letter may follow it at once, as in -c50.
+  const letter = arg.slice(0, 2);
+  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
+    return { as: letter, value: arg.slice(2) };
+  }
+  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+  return { as, value };
+}
+
+function valueOf<Value>(
+  name: string,
+  flag: ValueFlag<Value>,
+  as: string,
+  given: unknown,
+  env: (name: string) => string | undefined,
+  sources: Map<string, string>,
+): Value {
+  let source = as;
+  let text = given as string | undefined;
+  if (text === undefined && flag.env) {
+    source = envName(name);
+    text = env(source);
+    // An empty variable is how many shells and unit files unset one.
+    if (text === "") text = undefined;
+  }
+  if (text === undefined) return flag.default;
+  sources.set(name, source);
+  const value = flag.parse(text);
+  if (value === undefined) {
+    const shown = flag.secret ? "not allowed" : quote(text);
+    throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
+  }
+  return value;
+}
+
+/**
+ * The help text of a table.
+ *
+ * @param table The program's flags.
+ * @returns Lines in columns, with no line end behind the last.
+ */
+export function flagHelp(table: FlagTable): string {
+  const rows = Object.entries(table).map(([name, flag]) => {
+    if (flag.placeholder === undefined) return [dashed(name), flag.help];
+    const twin = flag.env ? `, ${envName(name)}` : "";
+    const letter = flag.short === undefined ? "" : `-${flag.short}, `;
+    return [
+      `${letter}${dashed(name)} ${flag.placeholder}`,
+      `${flag.help} (default ${flag.shown}${twin})`,
+    ];
+  });
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)
+    .join("\n");
+}
+
+/**
+ * The name of a flag's twin in the environment.
+ *
+ * @param name Such as `max-frame`.
+ * @returns Such as `PARLEY_MAX_FRAME`.
+ */
+export function envName(name: string): string {
+  return "PARLEY_" + name.toUpperCase().replaceAll("-", "_");
+}
+
+function dashed(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}

@@ -1,0 +1,94 @@
+/**
+ * Certificates and keys from the files that flags name.
+ *
+ * @module
+ */
+
+import { OptionError, ParleyError } from "../../core/errors.ts";
+import { quote } from "../../core/text.ts";
+import {
+  checkCertificates,
+  checkKeyPair,
+  type TlsKeyPair,
+} from "../../tls/pem.ts";
+
+/** Reads a file as text; `Deno.readTextFile` does. */
+export type ReadText = (path: string) => Promise<string>;
+
+/**
+ * Reads and checks the files of `--tls-cert` and `--tls-key`.
+ *
+ * @param files Their paths.
+ * @param read Reads one of them.
+ * @returns What is in them.
+ * @throws {ParleyError} One cannot be read or used; the message names it.
+ */
+export async function readKeyPair(
+  files: TlsKeyPair,
+  read: ReadText,
+): Promise<TlsKeyPair> {
+  const cert = await readFile("--tls-cert", files.cert, read);
+  const key = await readFile("--tls-key", files.key, read);
+  try {
+    return checkKeyPair(cert, key);
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    const isCert = error.option === "cert";
+    throw isCert
+      ? notUsable("--tls-cert", files.cert, error)
+      : notUsable("--tls-key", files.key, error);
+  }
+}
+
+/**
+ * Reads and checks the file of `--tls-ca`.
+ *
+ * @param file Its path.
+ * @param read Reads it.
+ * @returns What is in it.
+ * @throws {ParleyError} It cannot be read or used; the message names it.
+ */
+export async function readCertificates(
+  file: string,
+  read: ReadText,
+): Promise<string> {
+  const pem = await readFile("--tls-ca", file, read);
+  try {
+    return checkCertificates("caCerts", pem);
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    throw notUsable("--tls-ca", file, error);
+  }
+}
+
+async function readFile(
+  flag: string,
+  path: string,
+  read: ReadText,
+): Promise<string> {
+  try {
+    return await read(path);
+  } catch (error) {
+    throw new ParleyError(
+      `cannot read ${flag} ${quote(path)}: ${whyNotRead(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function whyNotRead(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such file";
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "the system does not allow it";
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+function notUsable(flag: string, path: string, error: OptionError) {
+  const { value, expected } = error;
+  return new ParleyError(
+    `cannot use ${flag} ${quote(path)}: it has ${quote(value)}, ` +
+      `expected ${expected}`,
+    { cause: error },
+  );
+}

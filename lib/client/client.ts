@@ -1,0 +1,161 @@
+/**
+ * {@linkcode connect}: from its options to a client.
+ *
+ * @module
+ */
+
+import { OptionError } from "../core/errors.ts";
+import type { FramingName } from "../framing/mod.ts";
+import type { Transport } from "../net/connection.ts";
+import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
+import { checkNumber, framingOf } from "../server/options.ts";
+import {
+  dial,
+  dialUnixSocket,
+  type TlsConnectOptions,
+  tlsOptions,
+} from "./dial.ts";
+import { type Client, PipelinedClient } from "./pipelined_client.ts";
+
+export {
+  type Client,
+  PipelinedClient,
+  type RequestOptions,
+} from "./pipelined_client.ts";
+
+/** Options of {@linkcode connect}. */
+export interface ConnectOptions {
+  /**
+   * The server's address or name.
+   *
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The server's port.
+   *
+   * @default {8080}
+   */
+  port?: number;
+  /** The path of a Unix socket, in place of `hostname` and `port`. */
+  path?: string;
+  /**
+   * How requests and replies are told apart; the server's own.
+   *
+   * @default {"line"}
+   */
+  framing?: FramingName;
+  /**
+   * The maximum payload of a reply in bytes.
+   *
+   * @default {16777216}
+   */
+  maxFrame?: number;
+  /**
+   * How long connecting, and then each reply, may take, in milliseconds. A
+   * reply is given up to a quarter longer, since one coarse timer serves all
+   * requests. 0 means for ever.
+   *
+   * @default {30000}
+   */
+  timeout?: number;
+  /**
+   * Whether the connection goes on when a request has timed out. Its reply is
+   * dropped then when it comes late, and the others stay with their own
+   * requests. If it never comes, each reply goes to the request behind its own:
+   * so the connection is closed unless you know that it will come.
+   *
+   * @default {false}
+   */
+  keepAfterTimeout?: boolean;
+  /**
+   * Speaks TLS, as the server must then. Its certificate is checked; nothing is
+   * sent before that. A certificate of its own the client does not have.
+   *
+   * @default {false}
+   */
+  tls?: boolean | TlsConnectOptions;
+  /** Gives up connecting. It is not looked at once there is a connection. */
+  signal?: AbortSignal;
+}
+
+/** What stands where an option is left out. */
+export const connectDefaults = Object.freeze(
+  {
+    hostname: "127.0.0.1",
+    port: 8080,
+    framing: "line",
+    maxFrame: 16 * 1024 * 1024,
+    timeout: 30_000,
+  } satisfies ConnectOptions,
+);
+
+/**
+ * Connects to a server.
+ *
+ * @param options Where to, and within which limits.
+ * @returns The client, connected. A server may turn the connection away all the
+ * same: then requests reject with {@linkcode RefusedError}.
+ * @throws {OptionError} An option has a value that is not allowed.
+ * @throws {ConnectError} There is no connection to be had; `cause` says why.
+ * @throws {TimeoutError} It took longer than `timeout`.
+ *
+ * @example
+ * ```ts
+ * import { connect, echo, serve } from "../mod.ts";
+ *
+ * await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
+ * const { port } = server.addr as Deno.NetAddr;
+ * await using client = await connect({ port });
+ * const replies = await Promise.all([
+ *   client.request("one"),
+ *   client.request("two"),
+ * ]);
+ * ```
+ */
+export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  const {
+    hostname = connectDefaults.hostname,
+    port = connectDefaults.port,
+    path,
+    framing = connectDefaults.framing,
+    maxFrame = connectDefaults.maxFrame,
+    timeout = connectDefaults.timeout,
+    keepAfterTimeout,
+    signal,
+  } = options;
+  if (typeof hostname !== "string" || hostname === "") {
+    throw new OptionError("hostname", hostname, "an address or a host name");
+  }
+  checkNumber("port", port);
+  checkNumber("maxFrame", maxFrame);
+  checkNumber("timeout", timeout);
+  const { codec } = framingOf(framing);
+  const tls = tlsOptions(options.tls);
+  const transport = path === undefined
+    ? await dial({ hostname, port, timeout, signal, tls })
+    : await dialPath(path, options);
+  return new PipelinedClient(transport, {
+    encoder: codec(maxFrame),
+    decoder: codec(maxFrame),
+    maxFrame,
+    timeout,
+    keepAfterTimeout,
+  });
+}
+
+/** Checks what goes with a path, and connects to it. */
+async function dialPath(
+  path: string,
+  { hostname, port, tls, signal }: ConnectOptions,
+): Promise<Transport> {
+  if (!isSocketPath(path)) {
+    throw new OptionError("path", path, SOCKET_PATH_FORM);
+  }
+  for (const [option, value] of Object.entries({ hostname, port, tls })) {
+    // No TLS is what a path has.
+    if (value === undefined || value === false) continue;
+    throw new OptionError(option, value, "no such option beside path");
+  }
+  return await dialUnixSocket(path, signal);
+}

@@ -1,0 +1,246 @@
+/**
+ * How a client gets its connection: TCP, with TLS on top where it is asked for,
+ * or a Unix socket.
+ *
+ * @module
+ */
+
+import { lookup } from "node:dns/promises";
+
+import { formatHostPort } from "../core/address.ts";
+import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
+import { systemReason } from "../core/reason.ts";
+import type { Transport } from "../net/connection.ts";
+import { dialUnix } from "../net/unix.ts";
+import { checkCertificates } from "../tls/pem.ts";
+import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
+
+/** What the `tls` of {@linkcode connect} takes beside `true`. */
+export interface TlsConnectOptions {
+  /**
+   * Certificates in PEM, trusted in addition to those that the runtime trusts:
+   * of an authority, or the server's own if it vouches for itself.
+   */
+  caCerts?: string[];
+  /**
+   * The name or address that the server's certificate must be for.
+   *
+   * @default {hostname}
+   */
+  serverName?: string;
+}
+
+/** Where to connect to, and for how long to try. */
+export interface Target {
+  readonly hostname: string;
+  readonly port: number;
+  /** In milliseconds; 0 means for ever. */
+  readonly timeout: number;
+  readonly signal: AbortSignal | undefined;
+  /** Undefined for plain TCP. */
+  readonly tls: TlsConnectOptions | undefined;
+}
+
+/**
+ * Checks the `tls` option.
+ *
+ * @param tls What was given.
+ * @returns The options of TLS; or nothing, for plain TCP.
+ * @throws {OptionError} It has a value that is not allowed.
+ */
+export function tlsOptions(
+  tls: boolean | TlsConnectOptions | undefined,
+): TlsConnectOptions | undefined {
+  if (tls === undefined || typeof tls === "boolean") {
+    return tls ? {} : undefined;
+  }
+  if (typeof tls !== "object" || tls === null) {
+    throw new OptionError("tls", tls, "true, false or an object");
+  }
+  const { serverName } = tls;
+  const caCerts = Array.from(
+    tls.caCerts ?? [],
+    (pem) => checkCertificates("caCerts", pem),
+  );
+  if (serverName === "") {
+    throw new OptionError("serverName", serverName, "a name or an address");
+  }
+  return { caCerts, serverName };
+}
+
+/**
+ * Connects. A name's addresses are all tried, see `happy_eyeballs.ts`.
+ *
+ * @param target Where to.
+ * @returns The connection, with TLS agreed on if that is asked for.
+ * @throws {ConnectError} There is none to be had; `cause` says why.
+ * @throws {TimeoutError} It took too long.
+ */
+export async function dial(
+  { hostname, port, timeout, signal, tls }: Target,
+): Promise<Transport> {
+  const place = formatHostPort(hostname, port);
+  const late = new AbortController();
+  const timer = timeout > 0
+    ? setTimeout(() => late.abort(), timeout)
+    : undefined;
+  const given = signal === undefined
+    ? late.signal
+    : AbortSignal.any([late.signal, signal]);
+  let waitsFor = "answer";
+  try {
+    const conn = await connectToAny(hostname, {
+      lookup: addressesOf,
+      connect: (address, signal) => connectTo(address, port, signal),
+      signal: given,
+    });
+    if (tls === undefined) return conn;
+    // Nagle would hold a batch back, and a TlsConn cannot be told.
+    conn.setNoDelay(true);
+    waitsFor = "TLS handshake";
+    const { caCerts, serverName = hostname } = tls;
+    return await shakeHands(conn, { caCerts, serverName }, given);
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (late.signal.aborted) {
+      throw new TimeoutError(
+        `Cannot connect to ${place}: no ${waitsFor} within ${timeout} ms`,
+        { cause: error },
+      );
+    }
+    throw new ConnectError(
+      `Cannot connect to ${place}: ${reasonOf(error)}`,
+      { cause: error },
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The addresses of a name; or the name itself, for the runtime to look up,
+ * where it can connect by name only.
+ */
+async function addressesOf(hostname: string): Promise<string[]> {
+  // A permission for a name (`--allow-net=example.net:443`) is none for its
+  // addresses. `Deno.resolveDns` would need another, and has no /etc/hosts.
+  const net = Deno.permissions.querySync({ name: "net" });
+  if (net.state !== "granted" || net.partial) return [hostname];
+  const found = await lookup(hostname, { all: true, verbatim: true });
+  const addresses = found.map(({ address }) => address);
+  // What is found lacks the zone that a link-local address needs.
+  const lacking = addresses.some((address) => /^fe[89ab]/i.test(address));
+  return lacking || addresses.length === 0 ? [hostname] : addresses;
+}
+
+/**
+ * Connects to one address. A connection that is made just when the signal is
+ * aborted is returned: `Deno.connect` would throw without closing it.
+ */
+function connectTo(
+  hostname: string,
+  port: number,
+  signal: AbortSignal,
+): Promise<Deno.TcpConn> {
+  const cancelled = AbortSignal.any([signal]);
+  const connected = Deno.connect({ hostname, port, signal: cancelled });
+  // It is called once more when there is a connection, and would lose that.
+  cancelled.throwIfAborted = () => {};
+  return connected;
+}
+
+/**
+ * Connects to a Unix socket.
+ *
+ * @param path Where it is.
+ * @param signal Aborted already, there is no connection; it takes no time.
+ * @returns The connection.
+ * @throws {ConnectError} There is none to be had; `cause` says why.
+ */
+export async function dialUnixSocket(
+  path: string,
+  signal?: AbortSignal,
+): Promise<Transport> {
+  signal?.throwIfAborted();
+  try {
+    return await dialUnix(path);
+  } catch (error) {
+    throw new ConnectError(
+      `Cannot connect to ${path}: ${pathReason(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+function pathReason(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
+  if (error instanceof Deno.errors.WouldBlock) {
+    return "the server's queue is full";
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return "its permissions do not let this user";
+  }
+  return reasonOf(error);
+}
+
+/** Agrees on TLS, which takes no signal: closing is what ends it. */
+async function shakeHands(
+  conn: Deno.TcpConn,
+  { caCerts, serverName }: TlsConnectOptions,
+  signal: AbortSignal,
+): Promise<Deno.TlsConn> {
+  let open: Deno.Conn = conn;
+  const close = () => open.close();
+  signal.addEventListener("abort", close, { once: true });
+  try {
+    const secured = await Deno.startTls(conn, {
+      hostname: serverName,
+      caCerts,
+    });
+    open = secured;
+    await secured.handshake();
+    return secured;
+  } catch (error) {
+    if (!signal.aborted) close();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", close);
+  }
+}
+
+/**
+ * Says in a few words what is wrong with a connection.
+ *
+ * @param error What the runtime threw.
+ */
+export function reasonOf(error: unknown): string {
+  if (error instanceof Deno.errors.ConnectionRefused) {
+    return "connection refused";
+  }
+  if (error instanceof AttemptsError) {
+    return error.attempts
+      .map(({ address, error }) => `${reasonOf(error)} (${address})`)
+      .join(", ");
+  }
+  const message = systemReason(error);
+  // The words of rustls, which is the runtime's TLS.
+  if (message.includes("InvalidContentType")) {
+    return "the server does not speak TLS on this port";
+  }
+  if (error instanceof Deno.errors.UnexpectedEof) {
+    return "the server closed without the end that TLS asks for";
+  }
+  const [, fault] = /^invalid peer certificate: (.*)$/s.exec(message) ?? [];
+  if (fault !== undefined) {
+    return `the server's certificate is not trusted: ${faults[fault] ?? fault}`;
+  }
+  return /getaddrinfo|lookup|resolve|not known|no such host/i.test(message)
+    ? "unknown host"
+    : message;
+}
+
+/** What is wrong with a certificate, by the name that rustls has for it. */
+const faults: Readonly<Record<string, string>> = {
+  UnknownIssuer: "no trusted authority vouches for it",
+  CaUsedAsEndEntity: "it is an authority's, not a server's",
+};

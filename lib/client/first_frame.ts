@@ -1,0 +1,100 @@
+/**
+ * A connection's first frame, as the client takes it: the server may have
+ * turned the connection away with it.
+ *
+ * A server that is full, or does not serve this address, sends one frame and
+ * its end. The frame alone could be a handler's reply, so one that reads like a
+ * refusal is held back until something else tells: further bytes make it a
+ * reply, the end makes it a refusal. Any other frame is delivered at once.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+
+/**
+ * How long a frame may be held that is the reply to a request if it is no
+ * refusal, in milliseconds. A server that refuses sends its end right behind
+ * the frame; this is time for TCP to send a lost segment several times, the
+ * first time after 200 ms and then after twice as long each (Linux's
+ * `TCP_RTO_MIN`, RFC 6298).
+ */
+const HOLD = 3000;
+
+/** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
+const REFUSALS = ["ERR busy:", "ERR denied:"];
+
+const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
+
+const decoder = new TextDecoder();
+
+/** See the module's text. */
+export class FirstFrame {
+  readonly #deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
+  readonly #clock: Clock;
+  #isNext = true;
+  #held: Uint8Array<ArrayBuffer> | undefined;
+  #asked = false;
+  #cancel: (() => void) | undefined;
+
+  /**
+   * @param deliver Called with every frame that is no refusal, in order, and
+   * whether a request was waiting for it.
+   * @param clock The source of time.
+   */
+  constructor(
+    deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void,
+    clock: Clock,
+  ) {
+    this.#deliver = deliver;
+    this.#clock = clock;
+  }
+
+  /** What the server refused with, if its end comes now. */
+  get refusal(): string | undefined {
+    return this.#held && decoder.decode(this.#held);
+  }
+
+  /**
+   * Takes a frame. Call {@linkcode release} before, as soon as there are bytes
+   * of it.
+   *
+   * @param frame Its payload.
+   * @param asked Whether a request waits that it may be the reply to. One that
+   * comes unasked is no reply, and held for as long as it takes.
+   */
+  take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
+    const isFirst = this.#isNext;
+    this.#isNext = false;
+    if (!isFirst || !readsLikeRefusal(frame)) {
+      return this.#deliver(frame, asked);
+    }
+    this.#held = frame;
+    this.#asked = asked;
+    if (asked) this.#cancel = this.#clock.after(HOLD, () => this.release());
+  }
+
+  /** Delivers what is held: it was no refusal. */
+  release(): void {
+    const frame = this.#held;
+    if (frame === undefined) return;
+    this.forget();
+    this.#deliver(frame, this.#asked);
+  }
+
+  /** Delivers what is held if it can be a reply: a request waits no longer. */
+  releaseReply(): void {
+    if (this.#asked) this.release();
+  }
+
+  /** Forgets what is held: the connection has ended. */
+  forget(): void {
+    this.#held = undefined;
+    this.#cancel?.();
+  }
+}
+
+function readsLikeRefusal(frame: Uint8Array): boolean {
+  const start = decoder.decode(frame.subarray(0, LONGEST));
+  return REFUSALS.some((refusal) => start.startsWith(refusal));
+}

@@ -1,0 +1,142 @@
+/**
+ * Connecting to a name that has several addresses, as RFC 8305 ("Happy Eyeballs
+ * Version 2") has it: all are tried, the families in turn; an attempt that
+ * fails or takes long is followed by the next while it goes on; the first that
+ * succeeds ends the others.
+ *
+ * The runtimes differ in this (2.7.14 tries the first address only), and none
+ * says what was wrong with each address.
+ *
+ * @module
+ */
+
+import { isIP } from "node:net";
+
+import { type Clock, systemClock } from "../core/clock.ts";
+
+/**
+ * How long an attempt has before the next one begins beside it, in
+ * milliseconds: the Connection Attempt Delay that RFC 8305, section 8
+ * recommends.
+ */
+export const ATTEMPT_DELAY = 250;
+
+/** What the attempts are made with. */
+export interface Attempts<Conn extends { close(): void }> {
+  /** Finds the addresses of a name, at least one, the preferred ones first. */
+  lookup(hostname: string): Promise<readonly string[]>;
+  /**
+   * Connects to an address, until the signal is aborted. A connection that is
+   * made all the same must be returned: it is closed here.
+   */
+  connect(address: string, signal: AbortSignal): Promise<Conn>;
+  /** Ends the lookup and all attempts. */
+  readonly signal: AbortSignal;
+  /** The source of time. */
+  readonly clock?: Clock;
+}
+
+/** An attempt that failed. */
+export interface FailedAttempt {
+  /** Where to. */
+  readonly address: string;
+  /** What `connect` threw. */
+  readonly error: unknown;
+}
+
+/** None of several addresses could be connected to. */
+export class AttemptsError extends AggregateError {
+  /** All attempts, in the order in which they failed. */
+  readonly attempts: readonly FailedAttempt[];
+
+  /** @param attempts All attempts. */
+  constructor(attempts: readonly FailedAttempt[]) {
+    super(attempts.map(({ error }) => error), "All addresses failed");
+    this.name = "AttemptsError";
+    this.attempts = attempts;
+  }
+}
+
+/**
+ * Connects to the first address of a host that lets us.
+ *
+ * @param hostname A name; or an address, which is not looked up.
+ * @param attempts What the attempts are made with.
+ * @returns The connection. All other attempts are ended, and their connections
+ * closed.
+ * @throws {AttemptsError} All of several addresses failed.
+ * @throws {unknown} What the lookup, or the attempt at an only address, threw;
+ * or the signal's reason.
+ */
+export async function connectToAny<Conn extends { close(): void }>(
+  hostname: string,
+  { lookup, connect, signal, clock = systemClock }: Attempts<Conn>,
+): Promise<Conn> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<Conn>();
+  const over = new AbortController();
+  const failed: FailedAttempt[] = [];
+  let addresses: readonly string[] = [];
+  let started = 0;
+  let cancelDelay = () => {};
+
+  const begin = (found: readonly string[]) => {
+    if (over.signal.aborted) return;
+    addresses = interleave(found);
+    attempt();
+  };
+  const attempt = () => {
+    cancelDelay();
+    const address = addresses[started++];
+    if (started < addresses.length) {
+      cancelDelay = clock.after(ATTEMPT_DELAY, attempt);
+    }
+    connect(address, over.signal)
+      .then(succeed, (error) => fail({ address, error }));
+  };
+  const succeed = (conn: Conn) => {
+    // Another was faster, or nobody waits any more.
+    if (over.signal.aborted) return conn.close();
+    over.abort();
+    resolve(conn);
+  };
+  const fail = (attempted: FailedAttempt) => {
+    if (over.signal.aborted) return;
+    failed.push(attempted);
+    if (started < addresses.length) attempt();
+    else if (failed.length === addresses.length) {
+      reject(failed.length > 1 ? new AttemptsError(failed) : attempted.error);
+    }
+  };
+  const abort = () => {
+    over.abort();
+    reject(signal.reason);
+  };
+
+  signal.addEventListener("abort", abort, { once: true });
+  if (isIP(hostname) !== 0) begin([hostname]);
+  else lookup(hostname).then(begin, reject);
+  try {
+    return await promise;
+  } finally {
+    cancelDelay();
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/**
+ * Orders addresses for the attempts, each of them once: the families in turn,
+ * beginning with that of the first address (RFC 8305, section 4).
+ *
+ * @param addresses IP addresses, the preferred ones first (RFC 6724).
+ */
+export function interleave(addresses: readonly string[]): string[] {
+  const all = [...new Set(addresses)];
+  const family = isIP(all[0]);
+  const first = all.filter((address) => isIP(address) === family);
+  const others = all.filter((address) => isIP(address) !== family);
+  return all.flatMap((_, i) => [
+    ...first.slice(i, i + 1),
+    ...others.slice(i, i + 1),
+  ]);
+}

@@ -1,0 +1,69 @@
+/**
+ * The numbers of a running server as its users read them, off its counters.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { ServerStats } from "../server/handler.ts";
+import type { Counters, Metrics } from "./metrics.ts";
+
+/** What servers with one thread and with several have in common. */
+export abstract class Numbers implements ServerStats {
+  readonly startedAt: number;
+  readonly #counters: Counters;
+  readonly #clock: Clock;
+  /** When it started, by this clock. */
+  readonly #started: number;
+
+  /**
+   * @param counters Where it is counted.
+   * @param clock The source of time.
+   * @param startedAt When it started, in milliseconds since 1970.
+   * @param uptime How long it runs already, in milliseconds.
+   */
+  constructor(
+    counters: Counters,
+    clock: Clock,
+    startedAt: number,
+    uptime: number,
+  ) {
+    this.#counters = counters;
+    this.#clock = clock;
+    this.startedAt = startedAt;
+    this.#started = clock.now() - uptime;
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
+  }
+
+  get connections(): number {
+    return this.#counters.active;
+  }
+
+  get connectionsTotal(): number {
+    return this.#counters.accepted;
+  }
+
+  get connectionsRejected(): number {
+    return this.#counters.refused;
+  }
+
+  get requests(): number {
+    return this.#counters.requests;
+  }
+
+  get received(): number {
+    return this.#counters.bytesReceived;
+  }
+
+  get sent(): number {
+    return this.#counters.bytesSent;
+  }
+
+  /** See `ParleyServer`. */
+  metrics(): Metrics {
+    return this.#counters.read();
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * One `Deno.Conn`, as the server's sessions and the client both use it: bytes
+ * received, whole writes, and a close that may be called twice.
+ *
+ * @module
+ */
+
+import type { Counters } from "../events/metrics.ts";
+import { MAX_OVERHEAD } from "../framing/codec.ts";
+import { ReceiveBuffer } from "./buffers.ts";
+
+/**
+ * What Parley needs of a connection; `Deno.Conn` has it. A layer on top of one
+ * says with `emptied` that a short read does not mean that there is no more.
+ */
+export type Transport =
+  & Pick<
+    Deno.Conn,
+    "read" | "write" | "closeWrite" | "close" | "localAddr" | "remoteAddr"
+  >
+  & Partial<Pick<Deno.TcpConn, "setNoDelay">>
+  & { readonly emptied?: false };
+
+/** Whoever writes; an object, for a function would be one more for each. */
+export interface Writer {
+  /** The kernel has taken some bytes but not all. */
+  progress(): void;
+}
+
+/** See the module's text. */
+export class Connection {
+  /** What has come in and is not used up yet. */
+  readonly inbox: ReceiveBuffer;
+  /** The address of this side, as the other side knows it. */
+  localAddr: Deno.Addr;
+  /** The address of the other side; behind a trusted proxy, the client's. */
+  remoteAddr: Deno.Addr;
+  /** Bytes received so far. */
+  received = 0;
+  /** Bytes that the kernel has taken so far. */
+  sent = 0;
+  /** Whether the peer has finished sending. */
+  eof = false;
+  /** Whether the last read took all that the kernel had. */
+  emptied = false;
+  #transport: Transport;
+  readonly #counters: Counters | undefined;
+  #closed = false;
+  /** How many bytes the read under way, or the last one, has room for. */
+  #room = 0;
+  /** What the write under way was given. */
+  #sending: Uint8Array | undefined;
+
+  /**
+   * @param transport The connection.
+   * @param maxFrame The maximum payload to receive, in bytes.
+   * @param counters Where else to count the bytes.
+   */
+  constructor(transport: Transport, maxFrame: number, counters?: Counters) {
+    this.#transport = transport;
+    this.#counters = counters;
+    this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD);
+    this.localAddr = transport.localAddr;
+    this.remoteAddr = transport.remoteAddr;
+    // Nagle holds a reply back until the last one is acknowledged. A batch is
+    // one write here, so there is nothing for it to join.
+    transport.setNoDelay?.(true);
+  }
+
+  /**
+   * Puts a layer on top of the transport, from here on the one that is used.
+   *
+   * @param over Makes the layer. It is given what has been received and not
+   * used, for those bytes are below it.
+   */
+  layer<Layer extends Transport>(
+    over: (below: Transport, received: Uint8Array<ArrayBuffer>) => Layer,
+  ): Layer {
+    const { inbox } = this;
+    const received = inbox.bytes.slice(inbox.start, inbox.end);
+    inbox.release();
+    // They are counted as what the layer makes of them.
+    this.received -= received.length;
+    this.#counters?.received(-received.length);
+    const layer = over(this.#transport, received);
+    this.#transport = layer;
+    return layer;
+  }
+
+  /**
+   * Reads once. Hand what it gives to {@linkcode took}.
+   *
+   * The wait ends with bytes, with the peer's end, with the peer's reset
+   * (throws), or with `close()` (throws). At most one read may be pending.
+   *
+   * @param space Where to: `inbox.space()`, or `inbox.tail()` while views of
+   * the inbox are in use.
+   */
+  read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
+    this.#room = space.length;
+    return this.#transport.read(space);
+  }
+
+  /**
+   * Takes what a read has brought into the inbox. It is apart from the read,
+   * for a wrapper around each would cost a promise for each.
+   *
+   * @param n What the read gave; null sets `eof`.
+   */
+  took(n: number | null): void {
+    if (n === null) {
+      this.eof = true;
+      return;
+    }
+    this.emptied = n < this.#room && this.#transport.emptied !== false;
+    this.inbox.end += n;
+    this.received += n;
+    this.#counters?.received(n);
+  }
+
+  /**
+   * Reads and forgets until the peer has finished, or `close()` (throws).
+   */
+  async discard(): Promise<void> {
+    while (!this.eof) {
+      this.inbox.start = this.inbox.end;
+      this.took(await this.read(this.inbox.space()));
+    }
+  }
+
+  /**
+   * Writes all bytes, however many the kernel takes at a time.
+   *
+   * @param bytes Must not change until this is done.
+   * @param writer Told whenever the kernel has taken some but not all.
+   */
+  async write(bytes: Uint8Array, writer?: Writer): Promise<void> {
+    await this.wrote(await this.send(bytes), writer);
+  }
+
+  /**
+   * Writes once. Hand what it gives to {@linkcode wrote}: whoever has no use for
+   * a promise around both saves one.
+   *
+   * @param bytes Must not change until all are written.
+   */
+  send(bytes: Uint8Array): Promise<number> {
+    this.#sending = bytes;
+    return this.#transport.write(bytes);
+  }
+
+  /**
+   * Takes what a write has done, and writes the rest if there is one.
+   *
+   * @param n What the write gave.
+   * @param writer Told whenever the kernel has taken some but not all.
+   * @returns What to wait for, if anything is left to write.
+   */
+  wrote(n: number, writer?: Writer): Promise<void> | undefined {
+    const bytes = this.#sending!;
+    this.#sending = undefined;
+    this.#wrote(n);
+    return n < bytes.length ? this.#writeRest(bytes, n, writer) : undefined;
+  }
+
+  async #writeRest(
+    bytes: Uint8Array,
+    done: number,
+    writer: Writer | undefined,
+  ): Promise<void> {
+    while (done < bytes.length) {
+      writer?.progress();
+      const n = await this.#transport.write(bytes.subarray(done));
+      this.#wrote(n);
+      done += n;
+    }
+  }
+
+  #wrote(n: number): void {
+    this.sent += n;
+    this.#counters?.sent(n);
+  }
+
+  /** Says that nothing more will be sent; replies on their way still arrive. */
+  async closeWrite(): Promise<void> {
+    await this.#transport.closeWrite();
+  }
+
+  /** Closes now. What is pending throws. May be called more than once. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#transport.close();
+  }
+
+  /** Whether `close()` has been called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * Frames that wait to go out together, in one write.
+ *
+ * The memory is lent while there is something in it, so a quiet connection
+ * holds none, and never more than one chunk.
+ *
+ * @module
+ */
+
+import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
+import { giveBack, lend } from "./buffers.ts";
+
+/** See the module's text. */
+export class Outbox {
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #end = 0;
+
+  /** How many bytes wait. */
+  get length(): number {
+    return this.#end;
+  }
+
+  /**
+   * Adds a frame, copying its payload.
+   *
+   * @param codec The framing.
+   * @param payload What the codec's `check` let pass.
+   * @returns Whether there was room. If not, send what waits; a payload that
+   * has no room even then goes out by itself, between `addStart` and
+   * `addTrailer`.
+   */
+  add(codec: Codec, payload: Uint8Array): boolean {
+    const bytes = this.#bytes ??= lend();
+    const { length } = payload;
+    if (this.#end + length + MAX_OVERHEAD > bytes.length) return false;
+    const at = codec.writeHeader(bytes, this.#end, length);
+    // For a short payload a loop is cheaper than the call of `set`.
+    if (length < 64) {
+      for (let i = 0; i < length; i++) bytes[at + i] = payload[i];
+    } else {
+      bytes.set(payload, at);
+    }
+    this.#end = codec.writeTrailer(bytes, at + length);
+    return true;
+  }
+
+  /**
+   * Adds the start of a frame: what stands before its payload, and as much of
+   * that as there is room for, so that no write carries a header alone.
+   *
+   * @returns How many bytes of the payload are in.
+   */
+  addStart(codec: Codec, payload: Uint8Array): number {
+    const bytes = this.#bytes ??= lend();
+    const at = codec.writeHeader(bytes, this.#end, payload.length);
+    const part = payload.subarray(0, bytes.length - at);
+    bytes.set(part, at);
+    this.#end = at + part.length;
+    return part.length;
+  }
+
+  /** Adds what stands behind a payload. */
+  addTrailer(codec: Codec): void {
+    this.#end = codec.writeTrailer(this.#bytes ??= lend(), this.#end);
+  }
+
+  /** What waits; valid until `clear`. */
+  view(): Uint8Array {
+    // The constructor is cheaper than `subarray`, which looks up a species.
+    return this.#bytes === undefined
+      ? new Uint8Array()
+      : new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset, this.#end);
+  }
+
+  /** Forgets what waits, and gives the memory back. */
+  clear(): void {
+    if (this.#bytes !== undefined) giveBack(this.#bytes);
+    this.#bytes = undefined;
+    this.#end = 0;
+  }
+}

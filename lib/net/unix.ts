@@ -1,0 +1,296 @@
+/**
+ * Unix sockets: a listener at a path, a connection to one, and the file that
+ * stands for it.
+ *
+ * The socket is made in a private folder beside its path and only then linked
+ * there. That way
+ *
+ * - nobody can connect before the file has its mode;
+ * - a file that is at the path already is never replaced: `link` refuses;
+ * - closing the listener, at which Deno removes the path that it has bound,
+ *   whoever's file is there by now, removes nothing: the folder is long gone.
+ *
+ * @module
+ */
+
+import { dirname, join } from "node:path";
+
+import { OptionError } from "../core/errors.ts";
+import type { Transport } from "./connection.ts";
+
+/** Where a server listens, and who may connect. */
+export interface UnixPlace {
+  /** The socket's path. */
+  readonly path: string;
+  /** The permissions of its file. */
+  readonly mode: number;
+}
+
+/** Tells a file from another that takes its place. */
+export interface FileId {
+  readonly dev: number;
+  readonly ino: number | null;
+  /** Inode numbers are given again as soon as they are free; times are not. */
+  readonly mtime: number | undefined;
+}
+
+/**
+ * The longest path in bytes: what `sun_path` holds without its closing NUL
+ * (108 bytes on Linux, `unix(7)`; 104 on macOS and the BSDs).
+ */
+const MAX_PATH = Deno.build.os === "linux" ? 107 : 103;
+
+/** The private folder and the socket in it: `/.abcdef/s`. */
+const PRIVATE_LENGTH = 10;
+
+/** What a client may connect to, as a noun phrase. */
+export const SOCKET_PATH_FORM = `a path of at most ${MAX_PATH} bytes`;
+
+/** What a server may listen at, as a noun phrase. */
+export const LISTEN_PATH_FORM = `${SOCKET_PATH_FORM}, of which at most ` +
+  `${MAX_PATH - PRIVATE_LENGTH} name the folder`;
+
+/**
+ * Whether a client may connect to a path. Linux's abstract sockets, whose
+ * names begin with a NUL, have no file and so no permissions: they are out.
+ *
+ * @param path What was given.
+ */
+export function isSocketPath(path: unknown): path is string {
+  return typeof path === "string" && path !== "" && !path.includes("\0") &&
+    byteLength(path) <= MAX_PATH;
+}
+
+/**
+ * Whether a server may listen at a path.
+ *
+ * @param path What was given.
+ */
+export function isListenPath(path: unknown): path is string {
+  return isSocketPath(path) &&
+    byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
+}
+
+/** The file of a socket that this program has bound. */
+export class SocketFile {
+  /** Where it is. */
+  readonly addr: Deno.UnixAddr;
+  readonly #id: FileId;
+
+  /** @param path Where it is. */
+  constructor(path: string) {
+    this.addr = unixAddr(path);
+    this.#id = fileId(path);
+  }
+
+  /**
+   * Removes the file, if it is still this socket's. Call it before the socket
+   * is closed: while that is open nobody else takes the path for free.
+   */
+  remove(): void {
+    try {
+      removeFile(this.addr.path, this.#id);
+    } catch {
+      // A program that has given its permissions up removes the file itself,
+      // and one that is left is found stale by the next.
+    }
+  }
+}
+
+/** A listener at a path; it has what `Deno.Listener` has. */
+export class UnixListener {
+  /** The socket's path. */
+  readonly addr: Deno.UnixAddr;
+  readonly #listener: Deno.UnixListener;
+  readonly #file: SocketFile;
+
+  /**
+   * @param listener The listener, wherever it was bound.
+   * @param file Its file.
+   */
+  constructor(listener: Deno.UnixListener, file: SocketFile) {
+    this.#listener = listener;
+    this.addr = file.addr;
+    this.#file = file;
+  }
+
+  /** The next connection. */
+  async accept(): Promise<Transport> {
+    const conn = await this.#listener.accept();
+    return named(conn, this.addr, unixAddr(conn.remoteAddr.path));
+  }
+
+  /** Removes the file, if it is still this listener's, and closes. */
+  close(): void {
+    this.#file.remove();
+    this.#listener.close();
+  }
+
+  /** Keeps the process alive, as it does from the start. */
+  ref(): void {
+    this.#listener.ref();
+  }
+
+  /** Lets the process end though the listener is open. */
+  unref(): void {
+    this.#listener.unref();
+  }
+}
+
+/**
+ * Listens at a path.
+ *
+ * @throws {Deno.errors.AddrInUse} There is a socket at the path.
+ * @throws {OptionError} There is something else at the path.
+ * @throws {Deno.errors.NotFound} There is no such folder.
+ */
+export function listenUnix(place: UnixPlace): UnixListener {
+  const { bound, file } = bindUnix(
+    place,
+    (path) => Deno.listen({ transport: "unix", path }),
+    (listener) => listener.close(),
+  );
+  return new UnixListener(bound, file);
+}
+
+/**
+ * Binds whatever listens by itself, and puts its socket in place.
+ *
+ * @param place Where its file is to be, and with which permissions.
+ * @param bind Binds the path that it is given, at once.
+ * @param close Undoes that, where the socket does not get its place.
+ * @returns What `bind` has returned, and the socket's file.
+ * @throws {Error} As for {@linkcode listenUnix}.
+ */
+export function bindUnix<Bound>(
+  { path, mode }: UnixPlace,
+  bind: (path: string) => Bound,
+  close: (bound: Bound) => void,
+): { bound: Bound; file: SocketFile } {
+  const folder = join(dirname(path), `.${crypto.randomUUID().slice(0, 6)}`);
+  Deno.mkdirSync(folder, { mode: 0o700 });
+  try {
+    const socket = join(folder, "s");
+    const bound = bind(socket);
+    try {
+      Deno.chmodSync(socket, mode);
+      Deno.linkSync(socket, path);
+      return { bound, file: new SocketFile(path) };
+    } catch (error) {
+      close(bound);
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      if (socketAt(path) === undefined) {
+        throw new OptionError("path", path, "a Unix socket there, or nothing");
+      }
+      throw new Deno.errors.AddrInUse(`There is a socket at ${path}`);
+    }
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/**
+ * Connects to a path. It needs no limit of time: the kernel connects or
+ * refuses at once.
+ *
+ * @param path The socket's path.
+ */
+export async function dialUnix(path: string): Promise<Transport> {
+  const conn = await Deno.connect({ transport: "unix", path });
+  return named(conn, unixAddr(conn.localAddr.path), unixAddr(path));
+}
+
+/**
+ * Removes a socket's file that a server has left behind: one at which nobody
+ * listens, which is to say that a connection is refused. Anything else stays.
+ * Call it before {@linkcode serve} where a server may have been killed.
+ *
+ * @param path The socket's path.
+ * @returns Whether a file was removed.
+ *
+ * @example
+ * ```ts
+ * import { connect, echo, removeStaleSocket, serve } from "../mod.ts";
+ *
+ * const path = `${await Deno.makeTempDir()}/echo.sock`;
+ * await removeStaleSocket(path);
+ * await using server = serve({ path }, echo);
+ * await using client = await connect({ path });
+ * console.log(new TextDecoder().decode(await client.request("hello")));
+ * ```
+ */
+export async function removeStaleSocket(path: string): Promise<boolean> {
+  // A connection to what is no socket is refused as well.
+  const found = socketAt(path);
+  if (found === undefined) return false;
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return false;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.ConnectionRefused)) return false;
+  }
+  // Another server that starts now may have put its own there in the meantime.
+  return removeFile(path, found);
+}
+
+/**
+ * Removes a file if it is still the one that is meant.
+ *
+ * @param path Where it was.
+ * @param file The one that is meant.
+ * @returns Whether it was removed.
+ */
+export function removeFile(path: string, file: FileId): boolean {
+  try {
+    const { dev, ino, mtime } = fileId(path);
+    if (dev !== file.dev || ino !== file.ino || mtime !== file.mtime) {
+      return false;
+    }
+    Deno.removeSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * What tells the file at a path from others.
+ *
+ * @param path Its path.
+ */
+export function fileId(path: string): FileId {
+  const { dev, ino, mtime } = Deno.lstatSync(path);
+  return { dev, ino, mtime: mtime?.getTime() };
+}
+
+/** The socket file at a path, if there is one. */
+function socketAt(path: string): FileId | undefined {
+  try {
+    return Deno.lstatSync(path).isSocket ? fileId(path) : undefined;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** Deno says null for the path of a peer that has bound none. */
+function unixAddr(path: string | null): Deno.UnixAddr {
+  return { transport: "unix", path: path ?? "" };
+}
+
+/** Shows a connection's ends as they are known, not as they were bound. */
+function named(
+  conn: Deno.UnixConn,
+  localAddr: Deno.UnixAddr,
+  remoteAddr: Deno.UnixAddr,
+): Transport {
+  return Object.defineProperties(conn, {
+    localAddr: { value: localAddr },
+    remoteAddr: { value: remoteAddr },
+  });
+}
+
+function byteLength(text: string): number {
+  return new TextEncoder().encode(text).length;
+}

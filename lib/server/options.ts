@@ -1,0 +1,423 @@
+/**
+ * The options of {@linkcode serve}: their defaults, what is allowed, and the
+ * frozen configuration they become. They are looked at once, before anything
+ * is bound.
+ *
+ * @module
+ */
+
+import {
+  CIDR_FORM,
+  CidrError,
+  type CidrList,
+  parseCidrList,
+} from "../core/cidr.ts";
+import { OptionError } from "../core/errors.ts";
+import type { EventListeners } from "../events/events.ts";
+import {
+  type Framing,
+  type FramingName,
+  framingNames,
+  framings,
+} from "../framing/mod.ts";
+import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol.ts";
+import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
+import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
+import type { ErrorHandler } from "./handler.ts";
+
+/**
+ * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
+ *
+ * @typeParam State What the handler keeps in `info.state`.
+ */
+export interface ServeOptions<State = Record<string, unknown>> {
+  /**
+   * The address to listen on.
+   *
+   * @default {"0.0.0.0"}
+   */
+  hostname?: string;
+  /**
+   * The port to listen on; 0 lets the system pick one.
+   *
+   * @default {8080}
+   */
+  port?: number;
+  /**
+   * The path of a Unix socket to listen on, in place of an address and a port.
+   * The socket must be new: {@linkcode removeStaleSocket} clears the way. Its
+   * file is removed when the listener is closed, if the program may still write
+   * and the file is still the same one.
+   *
+   * What goes by addresses is refused beside it: `hostname`, `port`,
+   * `tcpBacklog`, `reusePort`, `maxConnectionsPerIp`, `allow`, `deny` and the PROXY
+   * protocol. The kernel's queue is Deno's 1024; clients beyond that are
+   * refused until it is shorter.
+   */
+  path?: string;
+  /**
+   * The permissions of the Unix socket's file: whoever may write to it may
+   * connect. It has them before anybody can.
+   *
+   * @default {0o600}
+   */
+  unixMode?: number;
+  /**
+   * How many connections may wait to be accepted. The kernel caps it at its
+   * `net.core.somaxconn`.
+   *
+   * @default {4096}
+   */
+  tcpBacklog?: number;
+  /**
+   * Whether other listeners may share the port; Linux spreads the connections
+   * over them. Needs `"unstable": ["net"]` in `deno.json`.
+   *
+   * @default {false}
+   */
+  reusePort?: boolean;
+  /** Begins the drain, as `shutdown()` does. */
+  signal?: AbortSignal;
+  /**
+   * How requests and replies are told apart.
+   *
+   * @default {"line"}
+   */
+  framing?: FramingName;
+  /**
+   * The maximum payload of a request in bytes.
+   *
+   * @default {65536}
+   */
+  maxFrame?: number;
+  /**
+   * The maximum payload of a reply in bytes. A handler's reply over it is not
+   * sent: the peer is told `ERR reply too large: …` in its place.
+   *
+   * @default {16777216}
+   */
+  maxReply?: number;
+  /**
+   * The most connections open at once. One more is told `ERR busy: …`.
+   * 0 turns the limit off.
+   *
+   * @default {10000}
+   */
+  maxConnections?: number;
+  /**
+   * The most connections open at once from one address. One more is told
+   * `ERR busy: …`. 0 turns the limit off.
+   *
+   * @default {0}
+   */
+  maxConnectionsPerIp?: number;
+  /**
+   * Who may connect: addresses and CIDR blocks, separated by commas. Everybody
+   * may if it is left out. Others are told `ERR denied: …`.
+   */
+  allow?: string;
+  /** Who may not connect, even if `allow` has them; written like `allow`. */
+  deny?: string;
+  /**
+   * Which versions of the PROXY protocol trusted peers speak. Their header
+   * comes first on every connection, and its address counts as the client's
+   * everywhere: in `info`, events and limits.
+   *
+   * @default {"off"}
+   */
+  proxyProtocol?: ProxyMode;
+  /**
+   * The peers whose header is believed, written like `allow`; nobody else
+   * may send one. Required unless `proxyProtocol` is off.
+   */
+  proxyTrust?: string;
+  /**
+   * The certificate in PEM, with those that vouch for it behind it. With it and
+   * `key` the server speaks TLS, and nothing else. See
+   * {@linkcode ParleyServer.reloadTls}.
+   */
+  cert?: string;
+  /** The private key of `cert` in PEM, not encrypted. */
+  key?: string;
+  /**
+   * How long a connection may be without a whole request, in milliseconds.
+   * 0 turns the limit off, as it does for the timeouts below.
+   *
+   * @default {300000}
+   */
+  idleTimeout?: number;
+  /**
+   * How long a handler may take, in milliseconds.
+   *
+   * @default {30000}
+   */
+  requestTimeout?: number;
+  /**
+   * How long a peer may take nothing of what it is sent, in milliseconds.
+   *
+   * @default {30000}
+   */
+  writeTimeout?: number;
+  /**
+   * How long `shutdown()` lets connections finish before it forces them, in
+   * milliseconds. With 0 it waits for as long as they take.
+   *
+   * @default {10000}
+   */
+  drainTimeout?: number;
+  /**
+   * How long `shutdown()` goes on accepting at first, while the server counts
+   * as not ready, in milliseconds: the time that a load balancer takes to
+   * notice.
+   *
+   * @default {0}
+   */
+  preDrainDelay?: number;
+  /** Called once the server is bound, with the real address. */
+  onListen?: (addr: Deno.Addr) => void;
+  /**
+   * Turns what the handler threw into a reply. Without it the peer is told
+   * `ERR internal error`, or `ERR reply too large: …`; the error itself goes to
+   * the events only.
+   */
+  onError?: ErrorHandler<State>;
+  /** What to call for which event. */
+  events?: EventListeners;
+}
+
+/** What `proxyProtocol` takes. */
+export type ProxyMode = "off" | ProxyVersion;
+
+/** The modes, in the order the documentation has them. */
+export const proxyModes: readonly ProxyMode[] = ["off", ...proxyVersions];
+
+/** Whose PROXY header is believed, and in which versions. */
+export interface ProxyTrust {
+  readonly version: ProxyVersion;
+  readonly trusted: CidrList;
+}
+
+/** The options, complete and checked. */
+export interface ServeConfig {
+  readonly hostname: string;
+  readonly port: number;
+  /** In place of the two above, where it is defined. */
+  readonly unix: UnixPlace | undefined;
+  readonly tcpBacklog: number;
+  readonly reusePort: boolean;
+  readonly framing: Framing;
+  readonly maxFrame: number;
+  readonly maxReply: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerIp: number;
+  readonly allow: CidrList | undefined;
+  readonly deny: CidrList | undefined;
+  /** Undefined where no peer is believed. */
+  readonly proxy: ProxyTrust | undefined;
+  /** Undefined where the server speaks no TLS. */
+  readonly tls: TlsKeyPair | undefined;
+  readonly idleTimeout: number;
+  readonly requestTimeout: number;
+  readonly writeTimeout: number;
+  readonly drainTimeout: number;
+  readonly preDrainDelay: number;
+}
+
+/** What stands where an option is left out. */
+export const defaults = Object.freeze(
+  {
+    hostname: "0.0.0.0",
+    port: 8080,
+    unixMode: 0o600,
+    tcpBacklog: 4096,
+    framing: "line",
+    maxFrame: 64 * 1024,
+    maxReply: 16 * 1024 * 1024,
+    maxConnections: 10_000,
+    maxConnectionsPerIp: 0,
+    proxyProtocol: "off",
+    idleTimeout: 5 * 60_000,
+    requestTimeout: 30_000,
+    writeTimeout: 30_000,
+    drainTimeout: 10_000,
+    preDrainDelay: 0,
+  } satisfies ServeOptions,
+);
+
+/** The largest frame that can be asked for, either way: 1 GiB. */
+export const MAX_MAX_FRAME = 1024 ** 3;
+
+/** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
+export const MAX_TIMEOUT = 2 ** 31 - 1;
+
+/** The ranges of the numeric options, ends included. */
+export const ranges = Object.freeze({
+  port: [0, 65_535],
+  unixMode: [0, 0o777],
+  tcpBacklog: [1, 2 ** 31 - 1],
+  maxFrame: [1, MAX_MAX_FRAME],
+  maxReply: [1, MAX_MAX_FRAME],
+  maxConnections: [0, 2 ** 31 - 1],
+  maxConnectionsPerIp: [0, 2 ** 31 - 1],
+  idleTimeout: [0, MAX_TIMEOUT],
+  requestTimeout: [0, MAX_TIMEOUT],
+  writeTimeout: [0, MAX_TIMEOUT],
+  drainTimeout: [0, MAX_TIMEOUT],
+  preDrainDelay: [0, MAX_TIMEOUT],
+  timeout: [0, MAX_TIMEOUT],
+  threads: [1, 256],
+});
+
+/**
+ * Checks the options and fills in the defaults.
+ *
+ * @param options What the caller gave.
+ * @returns The configuration, frozen.
+ * @throws {OptionError} A value is not allowed.
+ */
+export function resolveServeOptions<State>(
+  options: ServeOptions<State>,
+): ServeConfig {
+  const hostname = options.hostname ?? defaults.hostname;
+  if (typeof hostname !== "string" || hostname === "") {
+    throw new OptionError("hostname", hostname, "an address or a host name");
+  }
+  return Object.freeze({
+    hostname,
+    framing: framingOf(options.framing ?? defaults.framing),
+    port: number("port", options.port),
+    unix: unixPlace(options),
+    tcpBacklog: number("tcpBacklog", options.tcpBacklog),
+    reusePort: options.reusePort ?? false,
+    maxFrame: number("maxFrame", options.maxFrame),
+    maxReply: number("maxReply", options.maxReply),
+    maxConnections: number("maxConnections", options.maxConnections),
+    maxConnectionsPerIp: number(
+      "maxConnectionsPerIp",
+      options.maxConnectionsPerIp,
+    ),
+    allow: cidrs("allow", options.allow),
+    deny: cidrs("deny", options.deny),
+    proxy: proxyTrust(options),
+    tls: keyPair(options),
+    idleTimeout: number("idleTimeout", options.idleTimeout),
+    requestTimeout: number("requestTimeout", options.requestTimeout),
+    writeTimeout: number("writeTimeout", options.writeTimeout),
+    drainTimeout: number("drainTimeout", options.drainTimeout),
+    preDrainDelay: number("preDrainDelay", options.preDrainDelay),
+  });
+}
+
+/**
+ * The options that mean nothing beside `path`, as a Unix socket's clients have
+ * no address and Deno sets its queue.
+ */
+const TCP_ONLY = [
+  "hostname",
+  "port",
+  "tcpBacklog",
+  "reusePort",
+  "maxConnectionsPerIp",
+  "allow",
+  "deny",
+  "proxyProtocol",
+  "proxyTrust",
+  "cert",
+  "key",
+] as const satisfies readonly (keyof ServeOptions)[];
+
+function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
+  const { path, unixMode } = options;
+  if (path === undefined) {
+    if (unixMode === undefined) return undefined;
+    throw new OptionError("unixMode", unixMode, "a path beside it");
+  }
+  if (!isListenPath(path)) {
+    throw new OptionError("path", path, LISTEN_PATH_FORM);
+  }
+  for (const option of TCP_ONLY) {
+    if (options[option] === undefined) continue;
+    throw new OptionError(
+      option,
+      options[option],
+      "no such option beside path",
+    );
+  }
+  return { path, mode: number("unixMode", unixMode) };
+}
+
+/**
+ * Finds a framing by its name.
+ *
+ * @param name The name.
+ * @throws {OptionError} There is none of that name.
+ */
+export function framingOf(name: string): Framing {
+  if (Object.hasOwn(framings, name)) return framings[name as FramingName];
+  throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
+}
+
+/** Reads a list of addresses. */
+function cidrs(
+  option: string,
+  text: string | undefined,
+): CidrList | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseCidrList(text);
+  } catch (error) {
+    if (!(error instanceof CidrError)) throw error;
+    throw new OptionError(option, error.entry, CIDR_FORM);
+  }
+}
+
+function proxyTrust(
+  { proxyProtocol = "off", proxyTrust }: ServeOptions<never>,
+): ProxyTrust | undefined {
+  if (!proxyModes.includes(proxyProtocol)) {
+    throw new OptionError(
+      "proxyProtocol",
+      proxyProtocol,
+      `one of ${proxyModes.join(", ")}`,
+    );
+  }
+  const trusted = cidrs("proxyTrust", proxyTrust);
+  if (proxyProtocol === "off") return undefined;
+  // Believing everybody would let anybody take any address.
+  if (trusted === undefined) {
+    throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
+  }
+  return { version: proxyProtocol, trusted };
+}
+
+function keyPair({ cert, key }: ServeOptions<never>): TlsKeyPair | undefined {
+  if (cert === undefined && key === undefined) return undefined;
+  return checkKeyPair(cert, key);
+}
+
+/**
+ * Checks a whole number against the range of its option.
+ *
+ * @param option The option.
+ * @param value What was given.
+ * @throws {OptionError} It is not a whole number in the range.
+ */
+export function checkNumber(
+  option: keyof typeof ranges,
+  value: number,
+): number {
+  const [least, most] = ranges[option];
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new OptionError(
+    option,
+    value,
+    `a whole number from ${least} to ${most}`,
+  );
+}
+
+function number(
+  option: Exclude<keyof typeof ranges, "timeout" | "threads">,
+  value: number = defaults[option],
+): number {
+  return checkNumber(option, value);
+}

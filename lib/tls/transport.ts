@@ -1,0 +1,276 @@
+/**
+ * TLS on top of a connection that is open already, on the server's side.
+ *
+ * `Deno.listenTls` has one certificate for life, and to put another listener in
+ * its place resets whoever the kernel has queued at the first. So the listener
+ * stays a plain one, and TLS begins once a connection is accepted, with the
+ * certificate of that moment: by `node:tls`, over a stream that reads and
+ * writes the connection.
+ *
+ * @module
+ */
+
+import process from "node:process";
+import { Duplex } from "node:stream";
+import type { SecureContext, TLSSocket } from "node:tls";
+
+import { TlsError } from "../core/errors.ts";
+import { giveBack, lend } from "../net/buffers.ts";
+import type { Transport } from "../net/connection.ts";
+import { HANDSHAKE, HANDSHAKE_FAILURE, MAX_RECORD } from "./record.ts";
+
+/** What a quiet connection keeps to read to, in bytes. */
+const SMALL = 2048;
+
+const NOTHING = new Uint8Array();
+
+/** Somebody who waits for plain bytes. */
+interface Reader {
+  readonly space: Uint8Array;
+  readonly resolve: (n: number | null) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** See the module's text. */
+export class TlsTransport implements Transport {
+  readonly localAddr: Deno.Addr;
+  readonly remoteAddr: Deno.Addr;
+  /** The engine does not tell whether it holds more. */
+  readonly emptied = false;
+  readonly #below: Transport;
+  /** What the engine takes for its connection. */
+  readonly #wire: Duplex;
+  readonly #engine: TLSSocket;
+  readonly #small = new Uint8Array(SMALL);
+  readonly #secured = Promise.withResolvers<void>();
+  #handshaking = true;
+  /** Received before this was made, and not handed to the engine yet. */
+  #unused: Uint8Array;
+  /** Bytes received from below. */
+  #received = 0;
+  /** Whether the last read took all its space. */
+  #filled = false;
+  #pumping = false;
+  /** Plain bytes that the last reader had no room for. */
+  #rest: Uint8Array | undefined;
+  #reader: Reader | undefined;
+  /** Ends the wait for a write. */
+  #interrupt: ((error: unknown) => void) | undefined;
+  /** Settles when the last write below has. */
+  #written: Promise<void> | undefined;
+  /** Whether the peer has finished. */
+  #ended = false;
+  #failure: { error: unknown } | undefined;
+
+  /**
+   * @param below The connection, plain.
+   * @param received What of the handshake has been read from it already.
+   * @param secureContext The certificate and its key.
+   */
+  constructor(
+    below: Transport,
+    received: Uint8Array,
+    secureContext: SecureContext,
+  ) {
+    this.#below = below;
+    this.#unused = received;
+    this.localAddr = below.localAddr;
+    this.remoteAddr = below.remoteAddr;
+    // The stream's own reading is left out: nothing is read before somebody
+    // waits for it, and `#feed` hands over what has been.
+    this.#wire = new Duplex({
+      allowHalfOpen: true,
+      read() {},
+      write: (chunk, _encoding, done) => {
+        this.#written = this.#send(chunk, done);
+      },
+    });
+    this.#wire.on("error", () => {});
+    const { TLSSocket } = process.getBuiltinModule("node:tls");
+    this.#engine = new TLSSocket(this.#wire, { isServer: true, secureContext });
+    this.#engine.on(
+      "error",
+      (error) => this.#fail(new TlsError(reasonOf(error))),
+    );
+    this.#engine.once("end", () => this.#end());
+    this.#engine.once("close", () => this.#end());
+    this.#engine.once("secure", () => {
+      this.#handshaking = false;
+      this.#secured.resolve();
+    });
+    // It may fail while nobody waits for it yet.
+    this.#secured.promise.catch(() => {});
+  }
+
+  /**
+   * Waits until the peer and this side have agreed on keys.
+   *
+   * The wait ends with that; with a peer that speaks no TLS, or no version in
+   * common, or does not like our certificate (throws); with the peer's end or
+   * reset (throws); or with `close()` (throws).
+   *
+   * @throws {TlsError} The peer has ended, or not sent what TLS asks for.
+   */
+  async handshake(): Promise<void> {
+    // The engine starts in the tick that its constructor has asked for. Bytes
+    // that it refuses before that would end the process.
+    process.nextTick(() => this.#pump());
+    await this.#secured.promise;
+  }
+
+  read(space: Uint8Array): Promise<number | null> {
+    const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+    this.#reader = { space, resolve, reject };
+    this.#deliver();
+    this.#pump();
+    return promise;
+  }
+
+  write(bytes: Uint8Array): Promise<number> {
+    // The engine makes no record of nothing, and would never be done with it.
+    if (bytes.length === 0) return Promise.resolve(0);
+    // A record at a time, so that a slow peer is seen to take something.
+    const part = bytes.length > MAX_RECORD
+      ? bytes.subarray(0, MAX_RECORD)
+      : bytes;
+    return this.#do((done) => this.#engine.write(part, done), part.length);
+  }
+
+  async closeWrite(): Promise<void> {
+    await this.#do((done) => {
+      this.#engine.end(done);
+      this.#nudge();
+    }, 0);
+    await this.#written;
+    await this.#below.closeWrite();
+  }
+
+  close(): void {
+    this.#fail(new Deno.errors.BadResource("Connection is closed"));
+    this.#below.close();
+  }
+
+  /** Has the engine do what it may never finish once the connection fails. */
+  #do<Result>(
+    task: (done: (error?: Error | null) => void) => void,
+    result: Result,
+  ): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      if (this.#failure !== undefined) return reject(this.#failure.error);
+      this.#interrupt = reject;
+      task((error) => {
+        this.#interrupt = undefined;
+        if (error) reject(this.#failure?.error ?? error);
+        else resolve(result);
+      });
+    });
+  }
+
+  /** Reads from below for as long as somebody waits for what it brings. */
+  async #pump(): Promise<void> {
+    if (this.#pumping || this.#failure !== undefined) return;
+    this.#pumping = true;
+    try {
+      if (this.#unused.length > 0) this.#feed(this.#unused);
+      this.#unused = NOTHING;
+      while (this.#handshaking || this.#reader !== undefined) {
+        const space = this.#filled ? lend() : this.#small;
+        const n = await this.#below.read(space);
+        if (n === null) {
+          this.#end();
+          break;
+        }
+        this.#filled = n === space.length;
+        this.#feed(space.subarray(0, n));
+        if (space !== this.#small) giveBack(space);
+        this.#deliver();
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#pumping = false;
+  }
+
+  /** Hands received bytes to the engine, which copies them. */
+  #feed(bytes: Uint8Array): void {
+    if (this.#received === 0 && bytes[0] !== HANDSHAKE) {
+      const first = bytes[0].toString(16).padStart(2, "0");
+      throw new TlsError(`expected a handshake, got first byte 0x${first}`);
+    }
+    this.#received += bytes.length;
+    this.#wire.emit("data", bytes);
+  }
+
+  /** Gives the reader what there is for it. */
+  #deliver(): void {
+    if (this.#reader === undefined) return;
+    const { space, resolve, reject } = this.#reader;
+    const bytes = this.#rest ?? this.#engine.read() as Uint8Array | null;
+    this.#rest = undefined;
+    if (bytes !== null) {
+      const n = Math.min(bytes.length, space.length);
+      space.set(n < bytes.length ? bytes.subarray(0, n) : bytes);
+      if (n < bytes.length) this.#rest = bytes.subarray(n);
+      resolve(n);
+    } else if (this.#failure !== undefined) reject(this.#failure.error);
+    else if (this.#ended) resolve(null);
+    else return;
+    this.#reader = undefined;
+  }
+
+  /** Writes encrypted bytes below, all of them. */
+  async #send(
+    bytes: Uint8Array,
+    done: (error?: Error) => void,
+  ): Promise<void> {
+    try {
+      for (let sent = 0; sent < bytes.length;) {
+        sent += await this.#below.write(sent ? bytes.subarray(sent) : bytes);
+      }
+      done();
+      this.#nudge();
+    } catch (error) {
+      this.#fail(error);
+      done(error as Error);
+    }
+  }
+
+  /**
+   * Has the engine look again at what it still has to send. Deno before 2.9
+   * does not do that by itself after a write.
+   */
+  #nudge(): void {
+    this.#wire.emit("data", NOTHING);
+  }
+
+  /** The peer has finished: by an alert that says so, or without one. */
+  #end(): void {
+    this.#ended = true;
+    if (this.#handshaking) {
+      this.#fail(
+        new TlsError(
+          `peer closed after ${this.#received} bytes of a handshake`,
+        ),
+      );
+    } else this.#deliver();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = { error };
+    // The engine is gone before it can say so, and nothing is encrypted yet.
+    if (error instanceof TlsError && this.#written === undefined) {
+      this.#below.write(HANDSHAKE_FAILURE).catch(() => {});
+    }
+    this.#handshaking = false;
+    this.#secured.reject(error);
+    this.#interrupt?.(error);
+    this.#deliver();
+    this.#engine.destroy();
+  }
+}
+
+/** The runtime's own words, without OpenSSL's codes that it puts behind them. */
+function reasonOf({ message }: Error): string {
+  return message.replace(/ \(SSL routines:.*$/s, "");
+}

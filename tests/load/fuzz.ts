@@ -1,0 +1,83 @@
+/**
+ * `deno task fuzz [runs]`: byte sequences against the codecs, made by
+ * fast-check, which shrinks what breaks one and prints the seed to repeat it.
+ *
+ * Whatever comes in, a codec gives frames of the limit at most, or refuses
+ * with a FrameError; and it says the same for the bytes in one piece, in two,
+ * and one by one.
+ *
+ * @module
+ */
+
+// @ts-types="../support/assert.d.ts"
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+
+import { FrameError } from "../../lib/core/errors.ts";
+import {
+  type FramingName,
+  framingNames,
+  framings,
+} from "../../lib/framing/mod.ts";
+
+const MAX_FRAME = 24;
+
+/** Bytes that a codec's rules are about, more often than chance has them. */
+const special: Record<FramingName, number[]> = {
+  line: [10, 13],
+  length: [0, 1, 2, 24, 25, 255],
+  netstring: [..."0123456789:,"].map((c) => c.charCodeAt(0)),
+};
+
+/** What a codec makes of the bytes, in pieces of the given size. */
+function verdict(name: FramingName, sent: Uint8Array, step: number): string {
+  const codec = framings[name].codec(MAX_FRAME);
+  let start = 0;
+  let said = "";
+  try {
+    for (let from = 0; from < sent.length; from += step) {
+      const end = Math.min(from + step, sent.length);
+      while (start < end) {
+        const next = codec.decode(sent, start, end);
+        if (next === 0) break;
+        const { payloadStart, payloadEnd } = codec;
+        assert(payloadStart >= start && payloadEnd <= end && next <= end);
+        assert(payloadEnd - payloadStart <= MAX_FRAME);
+        said += `${payloadStart}-${payloadEnd} `;
+        start = next;
+      }
+    }
+    return said;
+  } catch (error) {
+    if (error instanceof FrameError) return said + error.message;
+    throw error;
+  }
+}
+
+const runs = Number(Deno.args[0] ?? 10_000_000);
+if (!Number.isInteger(runs) || runs < 1) {
+  console.error(`fuzz: runs is "${Deno.args[0]}", expected a number from 1`);
+  Deno.exit(2);
+}
+const seed = Date.now() % 2 ** 31;
+console.log(`fuzz: ${runs} sequences, seed ${seed}`);
+for (const name of framingNames) {
+  const byte = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...special[name]) },
+    { weight: 1, arbitrary: fc.integer({ min: 0, max: 255 }) },
+  );
+  const sequence = fc.array(byte, { maxLength: 40 });
+  const numRuns = Math.ceil(runs / framingNames.length);
+  const started = performance.now();
+  fc.assert(
+    fc.property(sequence, fc.integer({ min: 2, max: 20 }), (raw, step) => {
+      const sent = Uint8Array.from(raw);
+      const whole = verdict(name, sent, sent.length || 1);
+      assertEquals(verdict(name, sent, 1), whole);
+      assertEquals(verdict(name, sent, step), whole);
+    }),
+    { numRuns, seed },
+  );
+  const seconds = (performance.now() - started) / 1000;
+  console.log(`${name}: ${numRuns} sequences in ${seconds.toFixed(0)} s`);
+}

@@ -1,0 +1,307 @@
+// The files in deploy/, each judged by the program or schema that reads it, and
+// by the server's own flags.
+
+// @ts-types="../support/assert.d.ts"
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { DockerfileParser } from "dockerfile-ast";
+import { validate as validateDockerfile } from "dockerfile-utils";
+import { parse as parseYaml } from "yaml";
+
+import { envName, parseFlags } from "../../lib/cli/flags/flags.ts";
+import { serverFlags } from "../../lib/cli/server/flags.ts";
+import { parseDuration } from "../../lib/core/units.ts";
+import { freePorts } from "../support/cluster.ts";
+import { faultsOf } from "../support/manifest.ts";
+import {
+  runCommand,
+  RunningServer,
+  testWithTools,
+} from "../support/programs.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+const MANIFESTS = ["deployment", "service", "poddisruptionbudget"] as const;
+
+const FILES = [
+  "Dockerfile",
+  "haproxy.cfg",
+  "parley.service",
+  ...MANIFESTS.map((name) => `kubernetes/${name}.yaml`),
+];
+
+function inRoot(path: string): string {
+  return new URL(path, ROOT).href;
+}
+
+/** A file of deploy/. */
+async function read(name: string): Promise<string> {
+  return await Deno.readTextFile(new URL(`deploy/${name}`, ROOT));
+}
+
+/** What a folder holds while a test runs. */
+class Folder implements AsyncDisposable {
+  private constructor(readonly path: string) {}
+
+  static async make(): Promise<Folder> {
+    return new Folder(await Deno.makeTempDir());
+  }
+
+  async write(name: string, text: string): Promise<string> {
+    const file = `${this.path}/${name}`;
+    await Deno.writeTextFile(file, text);
+    return file;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true });
+  }
+}
+
+testWithTools(
+  "haproxy.cfg is understood by haproxy, and a slip in it is not",
+  ["haproxy"],
+  async () => {
+    const config = await read("haproxy.cfg");
+    await using folder = await Folder.make();
+    const good = await folder.write("good.cfg", config);
+    assertEquals((await runCommand(["haproxy", "-c", "-f", good])).code, 0);
+    const slip = config.replace("option httpchk", "option httpcheck");
+    const bad = await folder.write("bad.cfg", slip);
+    assertEquals((await runCommand(["haproxy", "-c", "-f", bad])).code, 1);
+  },
+);
+
+/** What systemd says of a unit. */
+async function verify(file: string): Promise<{ code: number; said: string[] }> {
+  const { code, stdout, stderr } = await runCommand([
+    "systemd-analyze",
+    "verify",
+    "--man=no",
+    "--recursive-errors=no",
+    file,
+  ]);
+  // It looks at what the unit depends on too, which is the machine's business.
+  const lines = (stdout + stderr).split("\n");
+  return { code, said: lines.filter((line) => line.includes("parley")) };
+}
+
+testWithTools(
+  "parley.service is understood by systemd, and a slip in it is not",
+  ["systemd-analyze"],
+  async () => {
+    const unit = (await read("parley.service"))
+      .replaceAll("/opt/parley/server", Deno.execPath());
+    await using folder = await Folder.make();
+    const good = await folder.write("parley.service", unit);
+    assertEquals(await verify(good), { code: 0, said: [] });
+    const slip = unit.replace("LimitNOFILE=", "LimitNOFILES=");
+    const bad = await folder.write("parley-slip.service", slip);
+    assertMatch((await verify(bad)).said.join(), /Unknown key 'LimitNOFILES'/);
+  },
+);
+
+testWithTools(
+  "parley.service exposes little: at most 1.5 of systemd's 10 points",
+  ["systemd-analyze"],
+  async () => {
+    await using folder = await Folder.make();
+    const security = async (unit: string) => {
+      const file = await folder.write("parley.service", unit);
+      const command = "systemd-analyze security --offline=true --threshold=15";
+      return (await runCommand([...command.split(" "), file])).code;
+    };
+    const unit = await read("parley.service");
+    assertEquals(await security(unit), 0);
+    assertEquals(await security(unit.replace("DynamicUser=yes\n", "")), 1);
+  },
+);
+
+for (const name of MANIFESTS) {
+  testWithTools(`${name}.yaml follows Kubernetes' schema`, [], async () => {
+    const manifest = parseYaml(await read(`kubernetes/${name}.yaml`));
+    assertEquals(await faultsOf(manifest), []);
+  });
+}
+
+testWithTools(
+  "a manifest with a wrong type, an unknown or a missing field is refused",
+  [],
+  async () => {
+    const manifest = parseYaml(await read("kubernetes/deployment.yaml"));
+    manifest.spec.replicas = "three";
+    const { containers } = manifest.spec.template.spec;
+    containers[0].redinessProbe = {};
+    containers[0].resources.limits.memory = "lots";
+    delete manifest.spec.selector;
+    const faults = await faultsOf(manifest);
+    const container = "/spec/template/spec/containers/0";
+    assertEquals(
+      [...new Set(faults.map((fault) => fault.split(" {")[0]))].sort(),
+      [
+        "/spec/replicas: type",
+        `${container}/redinessProbe: unknown field`,
+        `${container}/resources/limits/memory: format`,
+        `${container}/resources/limits/memory: oneOf`,
+        `${container}/resources/limits/memory: type`,
+        "/spec: required",
+      ].sort(),
+    );
+  },
+);
+
+testWithTools(
+  "Kubernetes sets no variable that the server would take for a flag",
+  [],
+  async () => {
+    const { spec } = parseYaml(await read("kubernetes/deployment.yaml"));
+    const { metadata } = parseYaml(await read("kubernetes/service.yaml"));
+    // Of a Service named so it would set PARLEY_PORT=tcp://10.0.0.1:8080.
+    assertEquals(envName("port"), `${metadata.name.toUpperCase()}_PORT`);
+    assertEquals(spec.template.spec.enableServiceLinks, false);
+  },
+);
+
+testWithTools(
+  "each flag that a file in deploy/ names is the server's",
+  [],
+  async () => {
+    const flags = Object.keys(serverFlags);
+    const names = new Set([
+      ...flags.map((flag) => `--${flag}`),
+      ...flags.map(envName),
+    ]);
+    let found = 0;
+    for (const file of FILES) {
+      const text = await read(file);
+      // A command line of another program may stand where it is no comment.
+      const comments = text.split("\n").filter((line) => /^\s*#/.test(line));
+      const used = [
+        ...text.match(/\bPARLEY_[A-Z_]+/g) ?? [],
+        ...comments.join("\n").match(/(?<![\w-])--[a-z][a-z-]*/g) ?? [],
+      ];
+      assertEquals(used.filter((name) => !names.has(name)), [], file);
+      found += used.length;
+    }
+    assert(found > 10);
+  },
+);
+
+/** The settings that a file gives the server; each must be a value it takes. */
+async function settings(file: string) {
+  const pattern = /\b(PARLEY_[A-Z_]+)(?:=|, value: )"?([^"\s}]+)/g;
+  const lines = (await read(file)).split("\n");
+  const env = new Map(
+    lines.filter((line) => !/^\s*#/.test(line))
+      .flatMap((line) => [...line.matchAll(pattern)])
+      .map(([, name, value]) => [name, value]),
+  );
+  assert(env.size > 0, file);
+  return parseFlags(serverFlags, [], (name) => env.get(name)).flags;
+}
+
+/** A duration as systemd and HAProxy write it too. */
+function ms(text: string | undefined): number {
+  const duration = parseDuration(text ?? "");
+  assert(duration !== undefined, `expected a duration, got ${text}`);
+  return duration;
+}
+
+testWithTools("a server is given the time that its end takes", [], async () => {
+  const config = await read("haproxy.cfg");
+  const [, inter, fall] = / inter (\w+) .*fall (\d+)/.exec(config) ?? [];
+  const noticed = ms(inter) * Number(fall);
+
+  const unit = await settings("parley.service");
+  const [, stop] = /^TimeoutStopSec=(\w+)$/m
+    .exec(await read("parley.service")) ?? [];
+  assert(unit["pre-drain-delay"] > noticed);
+  assert(ms(stop) > unit["pre-drain-delay"] + unit["drain-timeout"]);
+
+  const pod = await settings("kubernetes/deployment.yaml");
+  const { spec } = parseYaml(await read("kubernetes/deployment.yaml"));
+  const { terminationGracePeriodSeconds, containers } = spec.template.spec;
+  const { periodSeconds, failureThreshold } = containers[0].readinessProbe;
+  assert(pod["pre-drain-delay"] > periodSeconds * failureThreshold * 1000);
+  assert(
+    terminationGracePeriodSeconds * 1000 >
+      pod["pre-drain-delay"] + pod["drain-timeout"],
+  );
+  await settings("Dockerfile");
+});
+
+testWithTools(
+  "parley.service leaves room for each connection",
+  [],
+  async () => {
+    const unit = await read("parley.service");
+    const [, descriptors] = /^LimitNOFILE=(\d+)$/m.exec(unit) ?? [];
+    const { flags } = parseFlags(serverFlags, [], () => undefined);
+    assert(Number(descriptors) > 2 * flags["max-connections"]);
+  },
+);
+
+testWithTools(
+  "Dockerfile is understood, and a slip in it is not",
+  [],
+  async () => {
+    const dockerfile = await read("Dockerfile");
+    assertEquals(validateDockerfile(dockerfile), []);
+    const slip = dockerfile.replace("STOPSIGNAL", "STOPSIGNL");
+    assertEquals(validateDockerfile(slip).length, 1);
+  },
+);
+
+testWithTools("Dockerfile copies all that the build needs", [], async () => {
+  const dockerfile = DockerfileParser.parse(await read("Dockerfile"));
+  const copied = dockerfile.getCOPYs()
+    .filter((copy) => copy.getFlags().length === 0)
+    .flatMap((copy) => copy.getArguments().slice(0, -1))
+    .map((path) => inRoot(path.getValue()));
+  const needed = new Set(["deno.json", "deno.lock"].map(inRoot));
+  for (const program of ["server.ts", "client.ts", "tools/compile.ts"]) {
+    const command = [Deno.execPath(), "info", "--json", program];
+    const { modules } = JSON.parse((await runCommand(command)).stdout);
+    for (const { specifier } of modules as { specifier: string }[]) {
+      if (specifier.startsWith("file:")) needed.add(specifier);
+    }
+  }
+  assert(needed.size > 20);
+  const missing = [...needed].filter((file) =>
+    !copied.some((path) => file === path || file.startsWith(`${path}/`))
+  );
+  assertEquals(missing, []);
+});
+
+testWithTools("Dockerfile's Deno is the one that is tested", [], async () => {
+  const version = /deno@([\d.]+)/;
+  const ci = await Deno.readTextFile(new URL(".ci/run", ROOT));
+  assertEquals(
+    version.exec(await read("Dockerfile"))?.[1],
+    version.exec(ci)?.[1],
+  );
+});
+
+testWithTools(
+  "Dockerfile's health check passes while the server lives, and only then",
+  ["bash"],
+  async () => {
+    const [port] = freePorts("127.0.0.1", 1);
+    const dockerfile = DockerfileParser.parse(await read("Dockerfile"));
+    const [check] = dockerfile.getHEALTHCHECKs();
+    const [, argv] = /^CMD (.*)$/s.exec(check.getRawArgumentsContent() ?? "") ??
+      [];
+    const command: string[] = JSON.parse(argv).map((word: string) =>
+      word.replace("/127.0.0.1/9090", `/127.0.0.1/${port}`)
+    );
+    const server = await RunningServer.start("deno run", [
+      "--admin",
+      `127.0.0.1:${port}`,
+    ]);
+    try {
+      assertEquals((await runCommand(command)).code, 0);
+    } finally {
+      await server[Symbol.asyncDispose]();
+    }
+    assertEquals((await runCommand(command)).code, 1);
+  },
+);

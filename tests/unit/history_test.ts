@@ -1,0 +1,23 @@
+// @ts-types="../support/assert.d.ts"
+import { assertEquals } from "@std/assert";
+
+import { History } from "../../lib/cli/client/history.ts";
+import { testWithTools } from "../support/programs.ts";
+
+testWithTools("History keeps the newest of many lines", [], async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    const all = Array.from({ length: 2001 }, (_, i) => `line ${i}`);
+    await Deno.writeTextFile(path, all.join("\n") + "\n");
+    const kept = all.slice(-1000);
+    {
+      using history = await History.open(path, () => {});
+      assertEquals(history.lines, kept.toReversed());
+      history.add("one more");
+    }
+    const text = await Deno.readTextFile(path);
+    assertEquals(text, [...kept, "one more", ""].join("\n"));
+  } finally {
+    await Deno.remove(path);
+  }
+});
