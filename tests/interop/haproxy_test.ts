@@ -1,7 +1,6 @@
 // A real HAProxy in front: its PROXY headers and its health checks.
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "../support/std.ts";
 
 import { commands } from "../../lib/mod.ts";
 import { Peer, serveTest, type TestServer } from "../support/fixtures.ts";

@@ -7,10 +7,12 @@
  * @module
  */
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
-// @ts-types="../../lib/core/streams.d.ts"
-import { TextLineStream, toBytes, toText } from "@std/streams";
+import {
+  assertEquals,
+  TextLineStream,
+  toBytes,
+  toText,
+} from "../support/std.ts";
 import {
   commands,
   connect,

@@ -25,8 +25,7 @@
 
 import { createConnection, type Socket } from "node:net";
 
-// @ts-types="../../lib/core/streams.d.ts"
-import { TextLineStream } from "@std/streams";
+import { TextLineStream } from "../support/std.ts";
 
 /** What became of a command. */
 export interface Outcome {

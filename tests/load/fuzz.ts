@@ -9,8 +9,7 @@
  * @module
  */
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 import fc from "fast-check";
 
 import { FrameError } from "../../lib/core/errors.ts";

@@ -1,8 +1,7 @@
 // What `deno task held` proves with 10,000 connections and more, with as many
 // as every run of the tests has the time for.
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "../support/std.ts";
 
 import { testPrograms } from "../support/programs.ts";
 import { scenes } from "./load.ts";

@@ -14,8 +14,11 @@ import {
   testWithTools,
   type Way,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "../support/std.ts";
 
 const HOSTS = `
 127.0.0.1 localhost

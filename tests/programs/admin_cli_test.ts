@@ -14,8 +14,12 @@ import {
   type Way,
 } from "../support/programs.ts";
 import { Folder, permissions } from "../support/socket_files.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertThrows,
+} from "../support/std.ts";
 
 const TOKEN = "0123456789abcdef";
 const ADMIN = ["--admin", "127.0.0.1:0"];

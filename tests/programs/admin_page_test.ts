@@ -4,13 +4,12 @@
 
 import { fileURLToPath } from "node:url";
 
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertMatch,
   assertStringIncludes,
-} from "@std/assert";
+} from "../support/std.ts";
 import fc from "fast-check";
 import type { Browser, Page } from "playwright-core";
 

@@ -20,14 +20,13 @@ import {
   testPrograms,
   testWithTools,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertMatch,
   assertRejects,
   fail,
-} from "@std/assert";
+} from "../support/std.ts";
 
 /** A duration that a working limit stays far below, and its default above. */
 const LONG_MS = 20_000;

@@ -49,14 +49,13 @@ import {
 } from "../support/fixtures.ts";
 import { run, Running, testPrograms } from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertMatch,
   assertRejects,
   assertThrows,
-} from "@std/assert";
+} from "../support/std.ts";
 
 const PONG = bytes("PONG");
 

@@ -1,8 +1,7 @@
 // The files in deploy/, each judged by the program or schema that reads it, and
 // by the server's own flags.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 import { DockerfileParser } from "dockerfile-ast";
 import { validate as validateDockerfile } from "dockerfile-utils";
 import { parse as parseYaml } from "yaml";

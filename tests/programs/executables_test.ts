@@ -8,8 +8,7 @@ import {
   RunningServer,
   testWithTools,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "../support/std.ts";
 
 const EXECUTABLES = ["./server", "./client"];
 

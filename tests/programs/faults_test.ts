@@ -1,10 +1,13 @@
 // What goes wrong outside: descriptors run out, the server is killed, a handler
 // reaches for what it may not have. These start programs of their own.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
-// @ts-types="../../lib/core/streams.d.ts"
-import { TextLineStream, toText } from "@std/streams";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  TextLineStream,
+  toText,
+} from "../support/std.ts";
 
 import { Peer, turnOfLoop } from "../support/fixtures.ts";
 import {

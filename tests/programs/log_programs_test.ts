@@ -9,10 +9,7 @@ import {
   testWithTools,
   type Way,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
-// @ts-types="../../lib/core/streams.d.ts"
-import { TextLineStream } from "@std/streams";
+import { assert, assertEquals, TextLineStream } from "../support/std.ts";
 
 /** Far more lines than a pipe and the server's own buffer hold. */
 const REQUESTS = 20_000;

@@ -3,8 +3,7 @@
 import { loadTelemetry } from "../../lib/observe/otel.ts";
 import { Peer } from "../support/fixtures.ts";
 import { RunningServer, testWithTools } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "../support/std.ts";
 
 /** A number as OTLP's JSON has it: 64-bit integers are strings. */
 interface DataPoint {

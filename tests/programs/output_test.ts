@@ -14,8 +14,7 @@ import {
   testWithTools,
   type Way,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 /** A server in this process, and the client's name for it. */
 function serveHere(handler: Handler = commands, events = new Events()) {

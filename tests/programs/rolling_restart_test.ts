@@ -1,8 +1,7 @@
 // Servers that go and come behind HAProxy, with `deploy/haproxy.cfg`, while
 // clients are at work.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 
 import {
   ClientClosedError,

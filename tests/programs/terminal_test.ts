@@ -11,8 +11,7 @@ import {
   testWithTools,
   type Way,
 } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 
 const TOOLS = ["script", "stty", "sh"];
 

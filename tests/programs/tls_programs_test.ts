@@ -5,8 +5,7 @@
  * @module
  */
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 import { commands, connect, echo } from "../../lib/mod.ts";
 import {
   ENCRYPTED_KEY,

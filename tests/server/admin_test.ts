@@ -13,7 +13,6 @@ import type { ServeOptions } from "../../lib/server/options.ts";
 import { FakeClock, Peer, serveTest, turnOfLoop } from "../support/fixtures.ts";
 import { testWithTools } from "../support/programs.ts";
 import { Folder, leaveStale, permissions } from "../support/socket_files.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
@@ -21,7 +20,7 @@ import {
   assertRejects,
   assertStringIncludes,
   assertThrows,
-} from "@std/assert";
+} from "../support/std.ts";
 
 const TOKEN = "correct-horse-battery";
 

@@ -1,8 +1,11 @@
 // Who gets a place: the lists, the limit per address, and the PROXY header
 // that says whose address it is.
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "../support/std.ts";
 
 import {
   commands,

@@ -1,10 +1,9 @@
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertInstanceOf,
   assertRejects,
-} from "@std/assert";
+} from "../support/std.ts";
 
 import { PipelinedClient } from "../../lib/client/client.ts";
 import { framings } from "../../lib/framing/mod.ts";

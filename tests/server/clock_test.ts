@@ -1,7 +1,6 @@
 // Time that jumps: the system's date is set, or the machine was suspended.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 import { type Clock, systemClock } from "../../lib/core/clock.ts";
 import { commands } from "../../lib/mod.ts";

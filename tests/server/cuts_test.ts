@@ -7,8 +7,7 @@
 
 // deno-lint-ignore-file no-control-regex -- What begins like TLS has controls.
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch } from "../support/std.ts";
 import fc from "fast-check";
 
 import {

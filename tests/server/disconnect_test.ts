@@ -2,8 +2,7 @@
 // the one connection ends for its reason, the others are served all the while,
 // and nothing is left behind.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 import type { ConnectionCloseEvent, Handler } from "../../lib/mod.ts";
 import {

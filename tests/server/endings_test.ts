@@ -1,9 +1,6 @@
 /** Connections that end at the moments when it is easiest to miscount them. */
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
-// @ts-types="../../lib/core/streams.d.ts"
-import { toText } from "@std/streams";
+import { assertEquals, toText } from "../support/std.ts";
 
 import { serve } from "../../lib/mod.ts";
 import type { Transport } from "../../lib/net/connection.ts";

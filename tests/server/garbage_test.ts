@@ -1,8 +1,7 @@
 // What strangers send to a port: none of it is a crash, and each gets an answer
 // that says what is wrong, or a close; the next client is served.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 import { commands, type FramingName } from "../../lib/mod.ts";
 import { Peer, random, serveTest } from "../support/fixtures.ts";

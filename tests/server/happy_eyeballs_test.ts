@@ -8,13 +8,12 @@ import {
 } from "../../lib/client/happy_eyeballs.ts";
 import { connect, ConnectError, echo, TimeoutError } from "../../lib/mod.ts";
 import { FakeClock, serveTest, settle } from "../support/fixtures.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assertEquals,
   assertInstanceOf,
   assertRejects,
   assertStrictEquals,
-} from "@std/assert";
+} from "../support/std.ts";
 
 /** A connection that only knows whether it is open. */
 class FakeConn {

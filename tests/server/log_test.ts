@@ -18,8 +18,7 @@ import {
   settle,
   text,
 } from "../support/fixtures.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 
 const addr: Deno.NetAddr = {
   transport: "tcp",

@@ -26,14 +26,13 @@ import {
   type TestServer,
   turnOfLoop,
 } from "../support/fixtures.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertInstanceOf,
   assertLessOrEqual,
   assertRejects,
-} from "@std/assert";
+} from "../support/std.ts";
 
 /** Durations in milliseconds, from far below the first bound to above the last. */
 const durations = array(

@@ -7,8 +7,7 @@
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "../support/std.ts";
 import { connect, echo, OptionError } from "../../lib/mod.ts";
 import { start } from "../../lib/server/server.ts";
 import type { TlsKeyPair } from "../../lib/tls/pem.ts";

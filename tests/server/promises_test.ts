@@ -2,8 +2,7 @@
 // anywhere, resets and drains at any moment. Each round has a seed of its own,
 // named where it fails, that makes the same choices every time.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 
 import type { Handler } from "../../lib/mod.ts";
 import {

@@ -31,14 +31,13 @@ import {
 } from "../support/fixtures.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertInstanceOf,
   assertMatch,
   assertRejects,
-} from "@std/assert";
+} from "../support/std.ts";
 
 const BUSY = "ERR busy: connection limit of 1 reached";
 const DENIED = "ERR denied: this address may not connect";

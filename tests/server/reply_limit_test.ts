@@ -1,8 +1,7 @@
 // A reply over `maxReply` is its handler's failure: nothing of it is sent, the
 // peer is told so in its place, and the connection goes on.
 
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "../support/std.ts";
 
 import {
   commands,

@@ -5,8 +5,7 @@ import { reverseBytes, reverseGraphemes } from "../../lib/handlers/reverse.ts";
 import { connect } from "../../lib/mod.ts";
 import { bytes, random } from "../support/fixtures.ts";
 import { RunningServer, testPrograms } from "../support/programs.ts";
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, fail } from "@std/assert";
+import { assert, assertEquals, fail } from "../support/std.ts";
 
 const segmenter = new Intl.Segmenter();
 // A BOM is a character like any other.

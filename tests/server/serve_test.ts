@@ -1,11 +1,10 @@
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertRejects,
   assertStringIncludes,
   assertThrows,
-} from "@std/assert";
+} from "../support/std.ts";
 import fc from "fast-check";
 
 import {

@@ -5,8 +5,7 @@
  * @module
  */
 
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "../support/std.ts";
 
 import { echo, type ServeOptions } from "../../lib/mod.ts";
 import { ONE } from "../support/certificates.ts";

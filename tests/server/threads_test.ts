@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
 import { connect, OptionError, serve } from "../../lib/mod.ts";

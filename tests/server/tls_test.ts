@@ -5,14 +5,13 @@
  * @module
  */
 
-// @ts-types="../support/assert.d.ts"
 import {
   assertEquals,
   assertInstanceOf,
   assertMatch,
   assertRejects,
   assertThrows,
-} from "@std/assert";
+} from "../support/std.ts";
 import {
   connect,
   ConnectError,

@@ -30,14 +30,13 @@ import {
   type Way,
 } from "../support/programs.ts";
 import { Folder, leaveStale, permissions } from "../support/socket_files.ts";
-// @ts-types="../support/assert.d.ts"
 import {
   assert,
   assertEquals,
   assertMatch,
   assertRejects,
   assertThrows,
-} from "@std/assert";
+} from "../support/std.ts";
 
 /** Registers a test that has a folder. */
 function testFiles(

@@ -5,10 +5,7 @@
  * @module
  */
 
-// @ts-types="../../lib/core/streams.d.ts"
-import { toText } from "@std/streams";
-// @ts-types="./assert.d.ts"
-import { assert } from "@std/assert";
+import { assert, toText } from "./std.ts";
 
 import { Lines, RunningServer, type Way } from "./programs.ts";
 

@@ -7,8 +7,7 @@
 
 import { createConnection, type Socket } from "node:net";
 
-// @ts-types="../../lib/core/streams.d.ts"
-import { toBytes } from "@std/streams";
+import { toBytes } from "./std.ts";
 
 import { PipelinedClient } from "../../lib/client/client.ts";
 import type { Clock } from "../../lib/core/clock.ts";

@@ -8,10 +8,7 @@
 import { fileURLToPath } from "node:url";
 
 import config from "../../deno.json" with { type: "json" };
-// @ts-types="../../lib/core/streams.d.ts"
-import { TextLineStream, toText } from "@std/streams";
-// @ts-types="./assert.d.ts"
-import { assertMatch } from "@std/assert";
+import { assertMatch, TextLineStream, toText } from "./std.ts";
 
 /** A program's name. */
 export type Program = "server" | "client";

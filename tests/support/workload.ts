@@ -4,8 +4,7 @@
  * @module
  */
 
-// @ts-types="./assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "./std.ts";
 
 import { type Client, connect, ConnectionLostError } from "../../lib/mod.ts";
 import { text } from "./fixtures.ts";

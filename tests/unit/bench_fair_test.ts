@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "../support/std.ts";
 
 import { fairScenarios } from "../../bench/fair_scenarios.ts";
 import { peers } from "../../bench/peers.ts";

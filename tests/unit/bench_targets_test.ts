@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "../support/std.ts";
 
 import { intoReadme, markdownOf } from "../../bench/readme.ts";
 import type { Row, Table } from "../../bench/report.ts";

@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "../support/std.ts";
 import fc from "fast-check";
 
 import { EncodeError, FrameError } from "../../lib/core/errors.ts";

@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "../support/std.ts";
 
 import { History } from "../../lib/cli/client/history.ts";
 import { testWithTools } from "../support/programs.ts";

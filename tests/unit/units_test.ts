@@ -1,5 +1,4 @@
-// @ts-types="../support/assert.d.ts"
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "../support/std.ts";
 
 import { splitLines } from "../../lib/cli/client/lines.ts";
 import { parseTarget } from "../../lib/cli/client/target.ts";

@@ -5,8 +5,7 @@
  * @module
  */
 
-// @ts-types="../../core/streams.d.ts"
-import { toText } from "@std/streams";
+import { toText } from "../../core/std.ts";
 
 /** How many lines are kept. */
 const KEPT = 1000;

@@ -4,8 +4,7 @@
  * @module
  */
 
-// @ts-types="../../core/streams.d.ts"
-import { DelimiterStream } from "@std/streams";
+import { DelimiterStream } from "../../core/std.ts";
 
 const LF = 10;
 const CR = 13;

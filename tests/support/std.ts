@@ -1,0 +1,23 @@
+/**
+ * What the tests use of `@std`, whose npm build comes without types.
+ *
+ * @module
+ */
+
+export { TextLineStream, toBytes, toText } from "../../lib/core/std.ts";
+// @ts-types="./assert.d.ts"
+export {
+  assert,
+  assertEquals,
+  assertGreaterOrEqual,
+  assertInstanceOf,
+  AssertionError,
+  assertLessOrEqual,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+  fail,
+} from "@std/assert";
