@@ -31,7 +31,7 @@ import {
 } from "./lib/client/client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { systemReason } from "./lib/core/reason.ts";
-import { printableLine } from "./lib/core/text.ts";
+import { messageOf, printableLine } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
@@ -241,7 +241,7 @@ function unanswered(
 }
 
 function fail(error: unknown, prefix = ""): number {
-  warn(prefix + (error instanceof Error ? error.message : String(error)));
+  warn(prefix + (messageOf(error)));
   return 1;
 }
 

@@ -1,8 +1,6 @@
 /**
- * The errors Parley throws, and the `ERR …` texts it puts on the wire.
- *
- * Each failure a caller may want to treat on its own is a class of its own;
- * all of them extend {@linkcode ParleyError}.
+ * The errors Parley throws: each failure a caller may want to treat on its own
+ * is a class of its own, and all of them extend {@linkcode ParleyError}.
  *
  * @module
  */
@@ -80,12 +78,8 @@ export class ReplyTooLargeError extends ParleyError {
    * @param maximum The most that it may have.
    */
   constructor(length: number, maximum: number) {
-    super(tooLarge(length, maximum));
+    super(`reply too large: length is ${length}, maximum is ${maximum}`);
   }
-}
-
-function tooLarge(length: number, maximum: number): string {
-  return `reply too large: length is ${length}, maximum is ${maximum}`;
 }
 
 /**
@@ -127,85 +121,3 @@ export class TimeoutError extends ParleyError {}
 
 /** A peer's bytes are not what TLS asks for, or its handshake failed. */
 export class TlsError extends ParleyError {}
-
-/** The replies that the server itself gives, all starting with `ERR `. */
-export const replies = {
-  /** @param error What is wrong with the peer's bytes. */
-  frame: (error: FrameError): string => `ERR ${error.message}`,
-  /** @param limit The number of connections the server allows. */
-  busy: (limit: number): string =>
-    `ERR busy: connection limit of ${limit} reached`,
-  /** @param limit The number of connections one address may have. */
-  busyIp: (limit: number): string =>
-    `ERR busy: connection limit of ${limit} for this address reached`,
-  /** For an address that `allow` lacks or `deny` has. */
-  denied: "ERR denied: this address may not connect",
-  /** @param ms The request timeout in milliseconds. */
-  requestTimeout: (ms: number): string =>
-    `ERR request timeout: no reply within ${ms} ms`,
-  /**
-   * For a reply that a handler does not even make.
-   *
-   * @param length The length in bytes that it would have.
-   * @param maximum The most that it may have.
-   */
-  tooLarge: (length: number, maximum: number): string =>
-    `ERR ${tooLarge(length, maximum)}`,
-  /**
-   * For a handler that fails. What it threw goes to the events only; that its
-   * reply is too large, the peer may know, who can ask for less.
-   *
-   * @param error What was thrown.
-   */
-  failed: (error: unknown): string =>
-    error instanceof ReplyTooLargeError
-      ? `ERR ${error.message}`
-      : "ERR internal error",
-};
-
-/**
- * Whether a reply is an error's: it starts with `ERR `.
- *
- * @param reply The reply's payload.
- */
-export function isErrReply(reply: Uint8Array): boolean {
-  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
-    reply[2] === 0x52 && reply[3] === 0x20;
-}
-
-/** An error on its way between threads: a clone keeps no class. */
-export interface SentError {
-  /** The name of its class. */
-  readonly name: string;
-  /** What it says. */
-  readonly message: string;
-}
-
-/**
- * Makes of an error what can be sent to another thread.
- *
- * @param error What was thrown.
- */
-export function sendable(error: unknown): SentError {
-  if (error instanceof Error) {
-    return { name: error.name, message: error.message };
-  }
-  try {
-    return { name: "Error", message: String(error) };
-  } catch {
-    // An object without a prototype has no text.
-    return { name: "Error", message: "an object that has no text" };
-  }
-}
-
-/**
- * Makes the error again, one of the runtime's own (`Deno.errors`) with its
- * class.
- *
- * @param sent What came from the other thread.
- */
-export function received({ name, message }: SentError): Error {
-  const known = Deno.errors as unknown as Record<string, ErrorConstructor>;
-  const Class = Object.hasOwn(known, name) ? known[name] : Error;
-  return new Class(message);
-}

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { messageOf } from "./text.ts";
+
 /**
  * Takes the number and the capital off the text of a system error: `No space
  * left on device (os error 28)` becomes `no space left on device`.
@@ -11,7 +13,7 @@
  * @param error What was thrown.
  */
 export function systemReason(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const [, text] = /^(.*) \(os error \d+\)$/s.exec(message) ?? [];
   return text === undefined
     ? message

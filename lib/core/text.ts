@@ -104,15 +104,34 @@ export function toLine(value: unknown): string {
   // two code units, and JSON escapes each by itself.
   return JSON.stringify(value).replace(
     UNSAFE,
-    (c) => c.split("").map((unit) => `\\u${hex(unit, 4)}`).join(""),
+    (c) => c.split("").map((unit) => `\\u${codeOf(unit, 4)}`).join(""),
   );
 }
 
 function spellOut(c: string): string {
-  if (c <= "\xff") return `\\x${hex(c, 2)}`;
-  return c.length === 1 ? `\\u${hex(c, 4)}` : `\\u{${hex(c, 4)}}`;
+  if (c <= "\xff") return `\\x${codeOf(c, 2)}`;
+  return c.length === 1 ? `\\u${codeOf(c, 4)}` : `\\u{${codeOf(c, 4)}}`;
 }
 
-function hex(c: string, digits: number): string {
+function codeOf(c: string, digits: number): string {
   return c.codePointAt(0)!.toString(16).padStart(digits, "0");
+}
+
+/**
+ * Writes a number in hexadecimal, such as `0x0a`.
+ *
+ * @param value A whole number from 0.
+ * @param digits How many digits it has at least.
+ */
+export function hex(value: number, digits = 2): string {
+  return "0x" + value.toString(16).padStart(digits, "0");
+}
+
+/**
+ * What an error says, or any other value that was thrown.
+ *
+ * @param error What was thrown.
+ */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

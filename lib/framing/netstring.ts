@@ -8,6 +8,7 @@
  */
 
 import { EncodeError, FrameError } from "../core/errors.ts";
+import { hex } from "../core/text.ts";
 import type { Codec } from "./codec.ts";
 
 const ZERO = 48;
@@ -117,8 +118,4 @@ export class NetstringCodec implements Codec {
     out[at] = COMMA;
     return at + 1;
   }
-}
-
-function hex(byte: number): string {
-  return "0x" + byte.toString(16).padStart(2, "0");
 }

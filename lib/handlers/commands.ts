@@ -12,7 +12,7 @@
  */
 
 import { formatAddr } from "../core/address.ts";
-import { replies } from "../core/errors.ts";
+import { ReplyTooLargeError } from "../core/errors.ts";
 import { quote } from "../core/text.ts";
 import type { Reply, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
@@ -122,7 +122,9 @@ const table: Record<string, Command> = {
     help: `replies n bytes, 0 to ${MAX_SIZE}`,
     run(text, { maxReply }) {
       const n = parseNumber(decode(text), "n", 0, MAX_SIZE);
-      return n > maxReply ? replies.tooLarge(n, maxReply) : letters(n);
+      if (n <= maxReply) return letters(n);
+      // Not thrown: to ask for too much is no fault of the handler.
+      return `ERR ${new ReplyTooLargeError(n, maxReply).message}`;
     },
   },
   CLOSE: {

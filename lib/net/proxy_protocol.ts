@@ -17,7 +17,7 @@ import { isIPv4, isIPv6 } from "node:net";
 
 import { canonicalIPv6 } from "../core/cidr.ts";
 import { ParleyError } from "../core/errors.ts";
-import { quote } from "../core/text.ts";
+import { hex, quote } from "../core/text.ts";
 
 /** The names of what may be accepted, for flags and messages. */
 export const proxyVersions: readonly ProxyVersion[] = ["v1", "v2", "any"];
@@ -462,8 +462,4 @@ function crc32c(header: Uint8Array, field: number): number {
 
 function uint16(bytes: Uint8Array, at: number): number {
   return bytes[at] << 8 | bytes[at + 1];
-}
-
-function hex(value: number, digits = 2): string {
-  return "0x" + value.toString(16).padStart(digits, "0");
 }

@@ -8,7 +8,7 @@
 import { ipOf } from "../core/address.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
-import { OptionError, ParleyError, replies } from "../core/errors.ts";
+import { OptionError, ParleyError } from "../core/errors.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { Counters, type Metrics } from "../events/metrics.ts";
 import { Numbers } from "../events/server_stats.ts";
@@ -30,6 +30,7 @@ import {
   type ServeOptions,
 } from "./options.ts";
 import { LocalPlaces, type Places } from "./places.ts";
+import { replies } from "./replies.ts";
 import { Turns } from "./turns.ts";
 
 /** A running server. */

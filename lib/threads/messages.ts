@@ -5,12 +5,12 @@
  * @module
  */
 
-import type { SentError } from "../core/errors.ts";
 import type { ServerEvent } from "../events/events.ts";
 import { METRIC_CELLS } from "../events/metrics.ts";
 import type { ConnectionInfo } from "../server/connection/session.ts";
 import type { ServeOptions } from "../server/options.ts";
 import type { TlsKeyPair } from "../tls/pem.ts";
+import type { SentError } from "./sent_error.ts";
 
 /** The options that a thread serves with: those that can be sent to it. */
 export type ThreadOptions = Omit<

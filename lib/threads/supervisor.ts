@@ -8,7 +8,7 @@
  */
 
 import { type Clock, systemClock } from "../core/clock.ts";
-import { OptionError, ParleyError, received } from "../core/errors.ts";
+import { OptionError, ParleyError } from "../core/errors.ts";
 import {
   emit,
   type EventListeners,
@@ -38,6 +38,7 @@ import {
   type Shared,
   threadEvents,
 } from "./messages.ts";
+import { deserializeError } from "./sent_error.ts";
 
 /** Options of {@linkcode serveThreads}. */
 export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
@@ -410,7 +411,7 @@ class Supervisor extends Numbers implements ThreadedServer {
         }
         return;
       case "failed":
-        return this.#lost(thread, received(report.error));
+        return this.#lost(thread, deserializeError(report.error));
       case "event": {
         const { event } = report;
         const listener = this.#events[event.type];

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { sendable } from "../core/errors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ErrorHandler, Handler } from "../server/handler.ts";
@@ -12,6 +11,7 @@ import { resolveServeOptions } from "../server/options.ts";
 import type { Places } from "../server/places.ts";
 import { type ParleyServer, start } from "../server/server.ts";
 import type { Order, Report, Shared, ThreadEvent } from "./messages.ts";
+import { serializeError } from "./sent_error.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */
 interface WorkerScope {
@@ -81,7 +81,10 @@ export function serveThread<State = Record<string, unknown>>(
             },
           );
         } catch (error) {
-          return scope.postMessage({ type: "failed", error: sendable(error) });
+          return scope.postMessage({
+            type: "failed",
+            error: serializeError(error),
+          });
         }
         // What is bound needs no permission any more.
         if (confine) await Deno.permissions.revoke({ name: "net" });
@@ -125,7 +128,7 @@ function forward(event: ServerEvent): void {
   } catch {
     // Anything may be thrown, also what cannot be sent.
     const { error } = event as { error?: unknown };
-    const { message } = sendable(error);
+    const { message } = serializeError(error);
     const sent = { ...event, error: new Error(message) } as ServerEvent;
     scope.postMessage({ type: "event", event: sent });
   }

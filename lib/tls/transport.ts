@@ -15,6 +15,7 @@ import { Duplex } from "node:stream";
 import type { SecureContext, TLSSocket } from "node:tls";
 
 import { TlsError } from "../core/errors.ts";
+import { hex } from "../core/text.ts";
 import { giveBack, lend } from "../net/buffers.ts";
 import type { Transport } from "../net/connection.ts";
 import { HANDSHAKE, HANDSHAKE_FAILURE, MAX_RECORD } from "./record.ts";
@@ -194,8 +195,8 @@ export class TlsTransport implements Transport {
   /** Hands received bytes to the engine, which copies them. */
   #feed(bytes: Uint8Array): void {
     if (this.#received === 0 && bytes[0] !== HANDSHAKE) {
-      const first = bytes[0].toString(16).padStart(2, "0");
-      throw new TlsError(`expected a handshake, got first byte 0x${first}`);
+      const first = hex(bytes[0]);
+      throw new TlsError(`expected a handshake, got first byte ${first}`);
     }
     this.#received += bytes.length;
     this.#wire.emit("data", bytes);

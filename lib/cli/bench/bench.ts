@@ -18,9 +18,10 @@ import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,
   EncodeError,
-  isErrReply,
   RefusedError,
 } from "../../core/errors.ts";
+import { messageOf } from "../../core/text.ts";
+import { isErrReply } from "../../server/replies.ts";
 import { Latencies } from "./latencies.ts";
 import { type Dispatcher, type Lane, LATE, Link } from "./link.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -304,7 +305,7 @@ class Run implements Dispatcher {
     result.errors.add(
       error instanceof ClientClosedError
         ? result.end === "interrupted" ? INTERRUPTED : GIVEN_UP
-        : textOf(error),
+        : messageOf(error),
     );
     if (this.#isOver) this.#finishIfDone();
   }
@@ -342,7 +343,7 @@ class Run implements Dispatcher {
 
   unopened(link: Link, error: unknown): void {
     if (this.#isOver) return;
-    this.#result.connectErrors.add(textOf(error));
+    this.#result.connectErrors.add(messageOf(error));
     this.#retry(link);
   }
 
@@ -390,8 +391,4 @@ class Run implements Dispatcher {
     if (this.#failure === undefined) this.#resolve(result);
     else this.#reject(this.#failure);
   }
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

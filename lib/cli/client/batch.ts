@@ -10,8 +10,8 @@
  */
 
 import type { Client } from "../../client/client.ts";
-import { isErrReply } from "../../core/errors.ts";
 import { decodeText, printable, toLine } from "../../core/text.ts";
+import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { isReaderGone, writeAll } from "../streams/standard_streams.ts";
 

@@ -11,7 +11,12 @@ import {
   RefusedError,
   TimeoutError,
 } from "../../core/errors.ts";
-import { decodeText, printable, printableLine } from "../../core/text.ts";
+import {
+  decodeText,
+  messageOf,
+  printable,
+  printableLine,
+} from "../../core/text.ts";
 import type { History } from "./history.ts";
 import { LineEditor } from "./line_editor.ts";
 
@@ -70,8 +75,7 @@ export async function runPrompt(
       if (current === undefined) watch(await reconnect());
       editor.say(printable(decodeText(await current!.request(line))));
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      editor.say(`(${printableLine(reason)})`);
+      editor.say(`(${printableLine(messageOf(error))})`);
       // Its end is said already.
       if (
         error instanceof ConnectionLostError ||

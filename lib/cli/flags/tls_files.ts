@@ -5,7 +5,7 @@
  */
 
 import { OptionError, ParleyError } from "../../core/errors.ts";
-import { quote } from "../../core/text.ts";
+import { messageOf, quote } from "../../core/text.ts";
 import {
   checkCertificates,
   checkKeyPair,
@@ -81,7 +81,7 @@ function whyNotRead(error: unknown): string {
   if (error instanceof Deno.errors.PermissionDenied) {
     return "the system does not allow it";
   }
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 function notUsable(flag: string, path: string, error: OptionError) {

@@ -5,6 +5,7 @@
  */
 
 import { OptionError } from "../../core/errors.ts";
+import { messageOf } from "../../core/text.ts";
 
 /** The flags that say where to listen. */
 export interface BindFlags {
@@ -75,8 +76,4 @@ export function whyNotUnix(
     return `this user may not write to the folder (${flag} takes another path)`;
   }
   return `${messageOf(error)} (${flag} says where to listen)`;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -10,8 +10,8 @@
  * @module
  */
 
-import { received } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
+import { deserializeError } from "../../threads/sent_error.ts";
 import type { KeeperReply, KeeperRequest } from "./keeper_worker.ts";
 
 /** What the keeper may touch. */
@@ -123,7 +123,7 @@ class WorkerKeeper implements Keeper {
     const reply = this.#wait(id);
     this.#worker.postMessage(request(id));
     const { text, failure } = await reply;
-    if (failure !== undefined) throw received(failure);
+    if (failure !== undefined) throw deserializeError(failure);
     return text;
   }
 

@@ -8,8 +8,8 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 
-import { sendable, type SentError } from "../../core/errors.ts";
 import { type FileId, removeFile } from "../../net/unix.ts";
+import { type SentError, serializeError } from "../../threads/sent_error.ts";
 
 /** What the worker is asked to do. */
 export type KeeperRequest =
@@ -37,7 +37,7 @@ self.onmessage = async ({ data }: MessageEvent<KeeperRequest>) => {
   try {
     reply({ id, text: await perform(data) });
   } catch (error) {
-    reply({ id, failure: sendable(error) });
+    reply({ id, failure: serializeError(error) });
   }
 };
 

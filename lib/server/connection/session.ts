@@ -21,7 +21,6 @@ import type { Clock } from "../../core/clock.ts";
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
 import {
   FrameError,
-  replies,
   ReplyTooLargeError,
   TimeoutError,
 } from "../../core/errors.ts";
@@ -52,6 +51,7 @@ import type {
   ServerStats,
 } from "../handler.ts";
 import type { ServeConfig } from "../options.ts";
+import { replies } from "../replies.ts";
 import type { Flushable, Turns } from "../turns.ts";
 
 /** What all sessions of one server share. */

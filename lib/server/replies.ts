@@ -1,0 +1,44 @@
+/**
+ * The replies that the server itself gives, all starting with `ERR `.
+ *
+ * @module
+ */
+
+import { type FrameError, ReplyTooLargeError } from "../core/errors.ts";
+
+/** See the module's text. */
+export const replies = {
+  /** @param error What is wrong with the peer's bytes. */
+  frame: (error: FrameError): string => `ERR ${error.message}`,
+  /** @param limit The number of connections the server allows. */
+  busy: (limit: number): string =>
+    `ERR busy: connection limit of ${limit} reached`,
+  /** @param limit The number of connections one address may have. */
+  busyIp: (limit: number): string =>
+    `ERR busy: connection limit of ${limit} for this address reached`,
+  /** For an address that `allow` lacks or `deny` has. */
+  denied: "ERR denied: this address may not connect",
+  /** @param ms The request timeout in milliseconds. */
+  requestTimeout: (ms: number): string =>
+    `ERR request timeout: no reply within ${ms} ms`,
+  /**
+   * For a handler that fails. What it threw goes to the events only; that its
+   * reply is too large, the peer may know, who can ask for less.
+   *
+   * @param error What was thrown.
+   */
+  failed: (error: unknown): string =>
+    error instanceof ReplyTooLargeError
+      ? `ERR ${error.message}`
+      : "ERR internal error",
+};
+
+/**
+ * Whether a reply is an error's: it starts with `ERR `.
+ *
+ * @param reply The reply's payload.
+ */
+export function isErrReply(reply: Uint8Array): boolean {
+  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
+    reply[2] === 0x52 && reply[3] === 0x20;
+}
