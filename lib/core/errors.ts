@@ -121,3 +121,18 @@ export class TimeoutError extends ParleyError {}
 
 /** A peer's bytes are not what TLS asks for, or its handshake failed. */
 export class TlsError extends ParleyError {}
+
+/**
+ * Bytes that are no header of the accepted version, or one that is broken. The
+ * connection must be ended: whose it is cannot be known (section 2.1).
+ */
+export class ProxyHeaderError extends ParleyError {
+  /**
+   * Makes the error for one header.
+   *
+   * @param detail What is wrong with it.
+   */
+  constructor(detail: string) {
+    super(`Cannot read PROXY header: ${detail}`);
+  }
+}

@@ -16,7 +16,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 
 import { canonicalIPv6 } from "../core/cidr.ts";
-import { ParleyError } from "../core/errors.ts";
+import { ProxyHeaderError } from "../core/errors.ts";
 import { hex, quote } from "../core/text.ts";
 
 /** The names of what may be accepted, for flags and messages. */
@@ -40,33 +40,6 @@ export interface ProxyHeader {
   source?: Deno.NetAddr;
   /** Where the client connected to; there if `source` is. */
   destination?: Deno.NetAddr;
-}
-
-/**
- * Bytes that are no header of the accepted version, or one that is broken. The
- * connection must be ended: whose it is cannot be known (section 2.1).
- *
- * @example
- * ```ts
- * import { parseProxyHeader, ProxyHeaderError } from "./proxy_protocol.ts";
- *
- * try {
- *   parseProxyHeader(new TextEncoder().encode("GET / HTTP/1.1"), 0, 14, "v1");
- * } catch (error) {
- *   if (!(error instanceof ProxyHeaderError)) throw error;
- *   error.message; // Cannot read PROXY header: expected …, got 0x47 at byte 1
- * }
- * ```
- */
-export class ProxyHeaderError extends ParleyError {
-  /**
-   * Makes the error for one header.
-   *
-   * @param detail What is wrong with it.
-   */
-  constructor(detail: string) {
-    super(`Cannot read PROXY header: ${detail}`);
-  }
 }
 
 /** The most bytes that a version 1 header has, its CRLF included (2.1). */
@@ -143,6 +116,19 @@ export const MAX_PROXY_HEADER: number = V2_FIXED + 0xffff;
  * const header = parseProxyHeader(bytes, 0, bytes.length, "any");
  * header?.source?.hostname; // 192.0.2.7
  * bytes.subarray(header?.length); // hello
+ * ```
+ *
+ * @example
+ * ```ts
+ * import { ProxyHeaderError } from "../core/errors.ts";
+ * import { parseProxyHeader } from "./proxy_protocol.ts";
+ *
+ * try {
+ *   parseProxyHeader(new TextEncoder().encode("GET / HTTP/1.1"), 0, 14, "v1");
+ * } catch (error) {
+ *   if (!(error instanceof ProxyHeaderError)) throw error;
+ *   error.message; // Cannot read PROXY header: expected …, got 0x47 at byte 1
+ * }
  * ```
  */
 export function parseProxyHeader(

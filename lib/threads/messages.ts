@@ -56,7 +56,7 @@ export type Order =
 export type Report =
   | { type: "listening"; addr: Deno.NetAddr }
   | { type: "failed"; error: SentError }
-  | { type: "event"; event: ServerEvent }
+  | { type: "event"; event: ServerEvent; error?: SentError }
   | { type: "enter"; call: number; ip: string }
   | { type: "leave"; ip: string }
   | { type: "connections"; call: number; value: ConnectionInfo[] }

@@ -1,42 +1,102 @@
 /**
- * Errors between threads.
+ * What was thrown, on its way between threads. A clone of an error keeps
+ * neither its class nor its own fields, and its name only if it is one of the
+ * language's.
  *
  * @module
  */
 
-/** An error on its way between threads: a clone keeps no class. */
-export interface SentError {
-  /** The name of its class. */
-  readonly name: string;
-  /** What it says. */
-  readonly message: string;
-}
+import * as parley from "../core/errors.ts";
+import { messageOf } from "../core/text.ts";
+
+/** An error as it can be sent, or a value that is sent as it is. */
+export type SentError =
+  | {
+    /** The name of its class, if both sides have that. */
+    readonly known: string;
+    readonly name: string;
+    readonly message: string;
+    readonly stack: string | undefined;
+    readonly fields: Readonly<Record<string, unknown>>;
+    readonly cause: SentError | undefined;
+  }
+  | { readonly value: unknown };
+
+/** The classes that both sides have. */
+const classes: Readonly<Record<string, ErrorConstructor>> = Object.fromEntries(
+  [
+    ...[Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError],
+    ...[URIError, ...Object.values(Deno.errors), ...Object.values(parley)],
+  ].map((one) => [one.name, one as unknown as ErrorConstructor]),
+);
+
+/** How many causes are sent: an error may be its own. */
+const MOST_CAUSES = 8;
 
 /**
- * Makes of an error what can be sent to another thread.
+ * Makes of what was thrown what can be sent to another thread. Of an error's
+ * own fields those are kept that hold text, a number or a boolean. A value that
+ * cannot be sent becomes an error that has its text.
  *
  * @param error What was thrown.
+ * @param causes How many causes of it are sent, too.
  */
-export function serializeError(error: unknown): SentError {
-  if (error instanceof Error) {
-    return { name: error.name, message: error.message };
-  }
+export function serializeError(
+  error: unknown,
+  causes: number = MOST_CAUSES,
+): SentError {
   try {
-    return { name: "Error", message: String(error) };
+    // A clone keeps all of a DOMException, and of what is no error.
+    if (!(error instanceof Error) || error instanceof DOMException) {
+      return { value: structuredClone(error) };
+    }
+    return describe(error, causes);
   } catch {
-    // An object without a prototype has no text.
-    return { name: "Error", message: "an object that has no text" };
+    return describe(new Error(textOf(error)), 0);
   }
 }
 
 /**
- * Makes the error again, one of the runtime's own (`Deno.errors`) with its
- * class.
+ * Makes again what was thrown: an error of the same class where this side has
+ * it, and of the same name in any case.
  *
  * @param sent What came from the other thread.
  */
-export function deserializeError({ name, message }: SentError): Error {
-  const known = Deno.errors as unknown as Record<string, ErrorConstructor>;
-  const Class = Object.hasOwn(known, name) ? known[name] : Error;
-  return new Class(message);
+export function deserializeError(sent: SentError): unknown {
+  if ("value" in sent) return sent.value;
+  const { known, name, message, stack, fields, cause } = sent;
+  // Not by the class itself: what those take differs.
+  const error: Error = Reflect.construct(Error, [message], classes[known]);
+  Object.assign(error, fields);
+  if (error.name !== name) error.name = name;
+  error.stack = stack;
+  if (cause !== undefined) error.cause = deserializeError(cause);
+  return error;
+}
+
+function describe(error: Error, causes: number): SentError {
+  const { name, message, stack, cause, constructor } = error;
+  const known = classes[constructor.name] === constructor;
+  const fields = Object.entries(error).filter(([, value]) =>
+    ["string", "number", "boolean"].includes(typeof value)
+  );
+  return {
+    known: known ? constructor.name : "Error",
+    name: String(name),
+    message: String(message),
+    stack: stack === undefined ? undefined : String(stack),
+    fields: Object.fromEntries(fields),
+    cause: cause === undefined || causes === 0
+      ? undefined
+      : serializeError(cause, causes - 1),
+  };
+}
+
+function textOf(value: unknown): string {
+  try {
+    return messageOf(value);
+  } catch {
+    // An object without a prototype has no text.
+    return "an object that has no text";
+  }
 }

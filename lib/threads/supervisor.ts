@@ -413,7 +413,10 @@ class Supervisor extends Numbers implements ThreadedServer {
       case "failed":
         return this.#lost(thread, deserializeError(report.error));
       case "event": {
-        const { event } = report;
+        const { event, error } = report;
+        if (error !== undefined) {
+          Object.assign(event, { error: deserializeError(error) });
+        }
         const listener = this.#events[event.type];
         return emit(listener as (event: ServerEvent) => void, event);
       }

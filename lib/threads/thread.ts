@@ -123,15 +123,14 @@ function forwarding(types: readonly ThreadEvent[]): EventListeners {
 }
 
 function forward(event: ServerEvent): void {
-  try {
-    scope.postMessage({ type: "event", event });
-  } catch {
-    // Anything may be thrown, also what cannot be sent.
-    const { error } = event as { error?: unknown };
-    const { message } = serializeError(error);
-    const sent = { ...event, error: new Error(message) } as ServerEvent;
-    scope.postMessage({ type: "event", event: sent });
-  }
+  const { error } = event as { error?: unknown };
+  scope.postMessage(
+    error === undefined ? { type: "event", event } : {
+      type: "event",
+      event: { ...event, error: undefined } as ServerEvent,
+      error: serializeError(error),
+    },
+  );
 }
 
 /** Places that all threads share. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
-import { connect, OptionError, serve } from "../../lib/mod.ts";
+import { connect, FrameError, OptionError, serve } from "../../lib/mod.ts";
 import {
   type ServeThreadsOptions,
   startThreads,
@@ -212,6 +212,21 @@ testThreads("a handler cannot end its thread", async () => {
   assertEquals(await peer.ask("id\n", "1\n"), "1\n");
 });
 
+/** Asks what is refused as too long, and leaves. */
+async function overlong(server: { addr: Deno.Addr }): Promise<void> {
+  using peer = await Peer.to(server);
+  await peer.send("a line of more than 16 bytes\n");
+  assert((await peer.rest()).startsWith("ERR frame too large"));
+}
+
+testThreads("errors of threads keep their class", async () => {
+  await using started = await serveTwo({ maxFrame: 16 });
+  await overlong(started.server);
+  const { error } = await started.events.next("connection_close");
+  assert(error instanceof FrameError, String(error));
+  assertEquals(error.kind, "too_large");
+});
+
 testThreads("an operator closes a connection of any thread", async () => {
   await using started = await serveTwo();
   const { server, events } = started;
@@ -313,6 +328,14 @@ testPrograms("server serves on two threads", async (way) => {
 
   server.kill("SIGTERM");
   assertEquals(await server.code(), 0);
+});
+
+testPrograms("server logs an error of a thread by its name", async (way) => {
+  const flags = ["--threads", "2", "--max-frame", "16"];
+  await using server = await RunningServer.start(way, flags);
+  await overlong(server);
+  const { error } = await server.logged("connection closed");
+  assert(String(error).startsWith("FrameError: frame too large"), `${error}`);
 });
 
 testPrograms("server says what is wrong with --threads", async (way) => {

@@ -2,12 +2,11 @@ import { assert, assertEquals } from "../support/std.ts";
 import fc from "fast-check";
 
 import { formatAddr } from "../../lib/core/address.ts";
-import { ParleyError } from "../../lib/core/errors.ts";
+import { ParleyError, ProxyHeaderError } from "../../lib/core/errors.ts";
 import {
   MAX_PROXY_HEADER,
   parseProxyHeader,
   type ProxyHeader,
-  ProxyHeaderError,
   type ProxyVersion,
   proxyVersions,
 } from "../../lib/net/proxy_protocol.ts";

@@ -21,6 +21,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
 import {
   FrameError,
+  ProxyHeaderError,
   ReplyTooLargeError,
   TimeoutError,
 } from "../../core/errors.ts";
@@ -38,7 +39,6 @@ import type { Connection } from "../../net/connection.ts";
 import { Outbox } from "../../net/outbox.ts";
 import {
   parseProxyHeader,
-  ProxyHeaderError,
   type ProxyVersion,
 } from "../../net/proxy_protocol.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
