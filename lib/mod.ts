@@ -58,7 +58,7 @@ export type { AdminSource } from "./observe/source.ts";
 export type {
   ConnectionInfo,
   ConnectionState,
-} from "./server/connection/session.ts";
+} from "./server/connection_info.ts";
 export type {
   ErrorHandler,
   Handler,

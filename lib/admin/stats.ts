@@ -9,7 +9,7 @@ import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
 import type { Metrics } from "../events/metrics.ts";
 import type { AdminSource } from "../observe/source.ts";
-import type { ConnectionInfo } from "../server/connection/session.ts";
+import type { ConnectionInfo } from "../server/connection_info.ts";
 
 /** What `/stats.json` says. Times of day are milliseconds since 1970. */
 export interface Stats {

@@ -17,12 +17,12 @@ import { type Acceptor, listen as listenAt } from "../net/listen.ts";
 import { TlsIdentity } from "../tls/identity.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
 import {
-  type ConnectionInfo,
   type Refusal,
   Session,
   type SessionContext,
   type SessionEnd,
 } from "./connection/session.ts";
+import type { ConnectionInfo } from "./connection_info.ts";
 import type { Handler, ServerStats } from "./handler.ts";
 import {
   resolveServeOptions,

@@ -7,7 +7,7 @@
 
 import type { ServerEvent } from "../events/events.ts";
 import { METRIC_CELLS } from "../events/metrics.ts";
-import type { ConnectionInfo } from "../server/connection/session.ts";
+import type { ConnectionInfo } from "../server/connection_info.ts";
 import type { ServeOptions } from "../server/options.ts";
 import type { TlsKeyPair } from "../tls/pem.ts";
 import type { SentError } from "./sent_error.ts";

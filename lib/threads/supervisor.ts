@@ -17,7 +17,7 @@ import {
 import { Counters, settleLost } from "../events/metrics.ts";
 import { Numbers } from "../events/server_stats.ts";
 import { listen } from "../net/listen.ts";
-import type { ConnectionInfo } from "../server/connection/session.ts";
+import type { ConnectionInfo } from "../server/connection_info.ts";
 import {
   checkNumber,
   resolveServeOptions,

@@ -43,6 +43,7 @@ import {
 } from "../../net/proxy_protocol.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import { startsTls } from "../../tls/record.ts";
+import type { ConnectionInfo, ConnectionState } from "../connection_info.ts";
 import type {
   ErrorHandler,
   Handler,
@@ -88,38 +89,8 @@ export interface Refusal {
   readonly error?: unknown;
 }
 
-/** What an operator sees a connection do: `idle` has nothing of a request. */
-export type ConnectionState =
-  | "idle"
-  | "greeting"
-  | "handshaking"
-  | "reading"
-  | "handling"
-  | "writing"
-  | "lingering";
-
 /** What a session is doing; see the module's text. */
 type Phase = Exclude<ConnectionState, "idle">;
-
-/** An open connection, as an operator sees it. */
-export interface ConnectionInfo {
-  /** The connection's number. */
-  readonly id: number;
-  /** The peer's address. */
-  readonly remoteAddr: Deno.Addr;
-  /** How long it is open, in milliseconds. */
-  readonly age: number;
-  /** How long since bytes came from the peer, in milliseconds. */
-  readonly idle: number;
-  /** What it is doing. */
-  readonly state: ConnectionState;
-  /** Requests handed to the handler. */
-  readonly requests: number;
-  /** Bytes received. */
-  readonly received: number;
-  /** Bytes sent. */
-  readonly sent: number;
-}
 
 /** How a session ended. */
 export interface SessionEnd {

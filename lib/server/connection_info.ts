@@ -1,0 +1,35 @@
+/**
+ * An open connection, as an operator sees it.
+ *
+ * @module
+ */
+
+/** What an operator sees a connection do: `idle` has nothing of a request. */
+export type ConnectionState =
+  | "idle"
+  | "greeting"
+  | "handshaking"
+  | "reading"
+  | "handling"
+  | "writing"
+  | "lingering";
+
+/** An open connection, as an operator sees it. */
+export interface ConnectionInfo {
+  /** The connection's number. */
+  readonly id: number;
+  /** The peer's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** How long it is open, in milliseconds. */
+  readonly age: number;
+  /** How long since bytes came from the peer, in milliseconds. */
+  readonly idle: number;
+  /** What it is doing. */
+  readonly state: ConnectionState;
+  /** Requests handed to the handler. */
+  readonly requests: number;
+  /** Bytes received. */
+  readonly received: number;
+  /** Bytes sent. */
+  readonly sent: number;
+}
