@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { Counters } from "../events/metrics.ts";
 import { MAX_OVERHEAD } from "../framing/codec.ts";
 import { ReceiveBuffer } from "./buffers.ts";
 
@@ -20,6 +19,14 @@ export type Transport =
   >
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>
   & { readonly emptied?: false };
+
+/** Counts the bytes of several connections. */
+export interface ByteCounter {
+  /** Bytes came in. */
+  received(bytes: number): void;
+  /** The kernel has taken bytes. */
+  sent(bytes: number): void;
+}
 
 /** Whoever writes; an object, for a function would be one more for each. */
 export interface Writer {
@@ -44,7 +51,7 @@ export class Connection {
   /** Whether the last read took all that the kernel had. */
   emptied = false;
   #transport: Transport;
-  readonly #counters: Counters | undefined;
+  readonly #counters: ByteCounter | undefined;
   #closed = false;
   /** How many bytes the read under way, or the last one, has room for. */
   #room = 0;
@@ -56,7 +63,7 @@ export class Connection {
    * @param maxFrame The maximum payload to receive, in bytes.
    * @param counters Where else to count the bytes.
    */
-  constructor(transport: Transport, maxFrame: number, counters?: Counters) {
+  constructor(transport: Transport, maxFrame: number, counters?: ByteCounter) {
     this.#transport = transport;
     this.#counters = counters;
     this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD);
