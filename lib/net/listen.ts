@@ -1,12 +1,11 @@
 /**
- * Where connections come from: the listener that a configuration asks for.
+ * Where connections come from.
  *
  * @module
  */
 
-import type { ServeConfig } from "../server/options.ts";
 import type { Transport } from "./connection.ts";
-import { listenUnix } from "./unix.ts";
+import { listenUnix, type UnixPlace } from "./unix.ts";
 
 /** What Parley needs of a listener; `Deno.Listener` has it. */
 export interface Acceptor {
@@ -22,17 +21,27 @@ export interface Acceptor {
   unref?(): void;
 }
 
+/** Where to listen. */
+export interface ListenPlace {
+  readonly hostname: string;
+  readonly port: number;
+  /** In place of the two above, where it is defined. */
+  readonly unix: UnixPlace | undefined;
+  readonly tcpBacklog: number;
+  readonly reusePort: boolean;
+}
+
 /**
- * Binds the listener of a configuration.
+ * Binds a listener.
  *
- * @param config The options, checked.
+ * @param place Where, checked.
  * @throws {Deno.errors.AddrInUse} The port or the path is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
  * @throws {Deno.errors.NotFound} There is no folder for the path.
  * @throws {OptionError} There is a file at the path that is no socket.
  */
-export function listen(config: ServeConfig): Acceptor {
-  if (config.unix !== undefined) return listenUnix(config.unix);
-  const { hostname, port, tcpBacklog, reusePort } = config;
+export function listen(place: ListenPlace): Acceptor {
+  if (place.unix !== undefined) return listenUnix(place.unix);
+  const { hostname, port, tcpBacklog, reusePort } = place;
   return Deno.listen({ hostname, port, tcpBacklog, reusePort });
 }

@@ -20,6 +20,7 @@ import {
   framingNames,
   framings,
 } from "../framing/mod.ts";
+import type { ListenPlace } from "../net/listen.ts";
 import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
@@ -198,13 +199,7 @@ export interface ProxyTrust {
 }
 
 /** The options, complete and checked. */
-export interface ServeConfig {
-  readonly hostname: string;
-  readonly port: number;
-  /** In place of the two above, where it is defined. */
-  readonly unix: UnixPlace | undefined;
-  readonly tcpBacklog: number;
-  readonly reusePort: boolean;
+export interface ServeConfig extends ListenPlace {
   readonly framing: Framing;
   readonly maxFrame: number;
   readonly maxReply: number;
