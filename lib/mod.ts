@@ -48,6 +48,7 @@ export {
 } from "./core/errors.ts";
 export type * from "./events/events.ts";
 export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
+export type { ServerStats } from "./events/server_stats.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
@@ -64,7 +65,6 @@ export type {
   Handler,
   Reply,
   RequestInfo,
-  ServerStats,
 } from "./server/handler.ts";
 export type { ProxyMode, ServeOptions } from "./server/options.ts";
 export {

@@ -5,11 +5,33 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import type { ServerStats } from "../server/handler.ts";
 import type { Counters, Metrics } from "./metrics.ts";
 
+/** Numbers of a running server; each is read when it is asked for. */
+export interface ServerStats {
+  /** When the server started, in milliseconds since 1970. */
+  readonly startedAt: number;
+  /**
+   * How long the server has been up, in milliseconds. Unlike a difference to
+   * `startedAt` it stays right when somebody sets the system's date.
+   */
+  readonly uptime: number;
+  /** Connections open now. */
+  readonly connections: number;
+  /** Connections accepted since the start, the refused ones left out. */
+  readonly connectionsTotal: number;
+  /** Connections refused since the start. */
+  readonly connectionsRejected: number;
+  /** Requests handed to the handler since the start. */
+  readonly requests: number;
+  /** Bytes received since the start. */
+  readonly received: number;
+  /** Bytes sent since the start. */
+  readonly sent: number;
+}
+
 /** What servers with one thread and with several have in common. */
-export abstract class Numbers implements ServerStats {
+export abstract class ServerStatsBase implements ServerStats {
   readonly startedAt: number;
   readonly #counters: Counters;
   readonly #clock: Clock;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { ServerStats } from "../events/server_stats.ts";
+
 /**
  * A reply: bytes, text (sent as UTF-8), or nothing where the protocol wants no
  * reply. An empty string or array is a reply, an empty frame.
@@ -16,29 +18,6 @@
  * and do not await them. They stay pending until that connection is closed.
  */
 export type Reply = Uint8Array | string | undefined | void | null;
-
-/** Numbers of a running server; each is read when it is asked for. */
-export interface ServerStats {
-  /** When the server started, in milliseconds since 1970. */
-  readonly startedAt: number;
-  /**
-   * How long the server has been up, in milliseconds. Unlike a difference to
-   * `startedAt` it stays right when somebody sets the system's date.
-   */
-  readonly uptime: number;
-  /** Connections open now. */
-  readonly connections: number;
-  /** Connections accepted since the start, the refused ones left out. */
-  readonly connectionsTotal: number;
-  /** Connections refused since the start. */
-  readonly connectionsRejected: number;
-  /** Requests handed to the handler since the start. */
-  readonly requests: number;
-  /** Bytes received since the start. */
-  readonly received: number;
-  /** Bytes sent since the start. */
-  readonly sent: number;
-}
 
 /**
  * What a handler may know of the connection it serves, and ask of it. There is

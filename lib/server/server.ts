@@ -11,7 +11,7 @@ import { Deadlines } from "../core/deadlines.ts";
 import { OptionError, ParleyError } from "../core/errors.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { Counters, type Metrics } from "../events/metrics.ts";
-import { Numbers } from "../events/server_stats.ts";
+import { type ServerStats, ServerStatsBase } from "../events/server_stats.ts";
 import { Connection, type Transport } from "../net/connection.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
 import { TlsIdentity } from "../tls/identity.ts";
@@ -23,7 +23,7 @@ import {
   type SessionEnd,
 } from "./connection/session.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
-import type { Handler, ServerStats } from "./handler.ts";
+import type { Handler } from "./handler.ts";
 import {
   resolveServeOptions,
   type ServeConfig,
@@ -232,7 +232,7 @@ export function limitsOf(config: ServeConfig): ServerLimits {
   };
 }
 
-class Server extends Numbers implements ParleyServer {
+class Server extends ServerStatsBase implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
   readonly framing: string;

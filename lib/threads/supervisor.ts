@@ -15,7 +15,7 @@ import {
   type ServerEvent,
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
-import { Numbers } from "../events/server_stats.ts";
+import { ServerStatsBase } from "../events/server_stats.ts";
 import { listen } from "../net/listen.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import {
@@ -172,7 +172,7 @@ interface Thread {
   accepts: boolean;
 }
 
-class Supervisor extends Numbers implements ThreadedServer {
+class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
   readonly threads: number;

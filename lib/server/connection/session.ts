@@ -34,6 +34,7 @@ import {
   type RequestEvent,
 } from "../../events/events.ts";
 import type { Counters } from "../../events/metrics.ts";
+import type { ServerStats } from "../../events/server_stats.ts";
 import { type Codec, MAX_OVERHEAD } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import { Outbox } from "../../net/outbox.ts";
@@ -44,13 +45,7 @@ import {
 import type { TlsIdentity } from "../../tls/identity.ts";
 import { startsTls } from "../../tls/record.ts";
 import type { ConnectionInfo, ConnectionState } from "../connection_info.ts";
-import type {
-  ErrorHandler,
-  Handler,
-  Reply,
-  RequestInfo,
-  ServerStats,
-} from "../handler.ts";
+import type { ErrorHandler, Handler, Reply, RequestInfo } from "../handler.ts";
 import type { ServeConfig } from "../options.ts";
 import { replies } from "../replies.ts";
 import type { Flushable, Turns } from "../turns.ts";
