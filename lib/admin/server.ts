@@ -17,6 +17,11 @@
  * @module
  */
 
+import {
+  checkHostname,
+  checkNumber,
+  refuseBesidePath,
+} from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import {
@@ -27,7 +32,6 @@ import {
 } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/source.ts";
-import { checkNumber } from "../server/options.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import { assets } from "./page.ts";
 import { connectionTable, statsOf } from "./stats.ts";
@@ -164,14 +168,9 @@ export function start(
     if (!isListenPath(path)) {
       throw new OptionError("path", path, LISTEN_PATH_FORM);
     }
-    for (const name of ["hostname", "port"] as const) {
-      if (options[name] === undefined) continue;
-      throw new OptionError(name, options[name], "no such option beside path");
-    }
+    refuseBesidePath(options, ["hostname", "port"]);
   }
-  if (typeof hostname !== "string" || hostname === "") {
-    throw new OptionError("hostname", hostname, "an address or a host name");
-  }
+  checkHostname(hostname);
   checkNumber("port", port);
   if (token !== undefined && !isToken(token)) {
     // The value stays out of it: it may be most of a secret.

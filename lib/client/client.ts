@@ -4,11 +4,15 @@
  * @module
  */
 
+import {
+  checkHostname,
+  checkNumber,
+  refuseBesidePath,
+} from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
-import type { FramingName } from "../framing/mod.ts";
+import { type FramingName, framingOf } from "../framing/mod.ts";
 import type { Transport } from "../net/connection.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
-import { checkNumber, framingOf } from "../server/options.ts";
 import {
   dial,
   dialUnixSocket,
@@ -124,9 +128,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     keepAfterTimeout,
     signal,
   } = options;
-  if (typeof hostname !== "string" || hostname === "") {
-    throw new OptionError("hostname", hostname, "an address or a host name");
-  }
+  checkHostname(hostname);
   checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
@@ -152,10 +154,8 @@ async function dialPath(
   if (!isSocketPath(path)) {
     throw new OptionError("path", path, SOCKET_PATH_FORM);
   }
-  for (const [option, value] of Object.entries({ hostname, port, tls })) {
-    // No TLS is what a path has.
-    if (value === undefined || value === false) continue;
-    throw new OptionError(option, value, "no such option beside path");
-  }
+  // No TLS is what a path has.
+  const given = { hostname, port, tls: tls === false ? undefined : tls };
+  refuseBesidePath(given, ["hostname", "port", "tls"]);
   return await dialUnixSocket(path, signal);
 }

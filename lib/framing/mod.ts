@@ -14,6 +14,7 @@
  * @module
  */
 
+import { OptionError } from "../core/errors.ts";
 import type { Framing } from "./codec.ts";
 import { LengthCodec } from "./length.ts";
 import { LineCodec } from "./line.ts";
@@ -39,3 +40,14 @@ export const framings: Readonly<Record<FramingName, Framing>> = {
 export const framingNames: readonly FramingName[] = Object.keys(
   framings,
 ) as FramingName[];
+
+/**
+ * Finds a framing by its name.
+ *
+ * @param name The name.
+ * @throws {OptionError} There is none of that name.
+ */
+export function framingOf(name: string): Framing {
+  if (Object.hasOwn(framings, name)) return framings[name as FramingName];
+  throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
+}

@@ -7,6 +7,12 @@
  */
 
 import {
+  checkHostname,
+  checkNumber,
+  type ranges,
+  refuseBesidePath,
+} from "../core/checks.ts";
+import {
   CIDR_FORM,
   CidrError,
   type CidrList,
@@ -14,12 +20,7 @@ import {
 } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import type { EventListeners } from "../events/events.ts";
-import {
-  type Framing,
-  type FramingName,
-  framingNames,
-  framings,
-} from "../framing/mod.ts";
+import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { ListenPlace } from "../net/listen.ts";
 import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
@@ -239,30 +240,6 @@ export const defaults = Object.freeze(
   } satisfies ServeOptions,
 );
 
-/** The largest frame that can be asked for, either way: 1 GiB. */
-export const MAX_MAX_FRAME = 1024 ** 3;
-
-/** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
-export const MAX_TIMEOUT = 2 ** 31 - 1;
-
-/** The ranges of the numeric options, ends included. */
-export const ranges = Object.freeze({
-  port: [0, 65_535],
-  unixMode: [0, 0o777],
-  tcpBacklog: [1, 2 ** 31 - 1],
-  maxFrame: [1, MAX_MAX_FRAME],
-  maxReply: [1, MAX_MAX_FRAME],
-  maxConnections: [0, 2 ** 31 - 1],
-  maxConnectionsPerIp: [0, 2 ** 31 - 1],
-  idleTimeout: [0, MAX_TIMEOUT],
-  requestTimeout: [0, MAX_TIMEOUT],
-  writeTimeout: [0, MAX_TIMEOUT],
-  drainTimeout: [0, MAX_TIMEOUT],
-  preDrainDelay: [0, MAX_TIMEOUT],
-  timeout: [0, MAX_TIMEOUT],
-  threads: [1, 256],
-});
-
 /**
  * Checks the options and fills in the defaults.
  *
@@ -273,12 +250,8 @@ export const ranges = Object.freeze({
 export function resolveServeOptions<State>(
   options: ServeOptions<State>,
 ): ServeConfig {
-  const hostname = options.hostname ?? defaults.hostname;
-  if (typeof hostname !== "string" || hostname === "") {
-    throw new OptionError("hostname", hostname, "an address or a host name");
-  }
   return Object.freeze({
-    hostname,
+    hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing: framingOf(options.framing ?? defaults.framing),
     port: number("port", options.port),
     unix: unixPlace(options),
@@ -330,26 +303,8 @@ function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
   if (!isListenPath(path)) {
     throw new OptionError("path", path, LISTEN_PATH_FORM);
   }
-  for (const option of TCP_ONLY) {
-    if (options[option] === undefined) continue;
-    throw new OptionError(
-      option,
-      options[option],
-      "no such option beside path",
-    );
-  }
+  refuseBesidePath(options, TCP_ONLY);
   return { path, mode: number("unixMode", unixMode) };
-}
-
-/**
- * Finds a framing by its name.
- *
- * @param name The name.
- * @throws {OptionError} There is none of that name.
- */
-export function framingOf(name: string): Framing {
-  if (Object.hasOwn(framings, name)) return framings[name as FramingName];
-  throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
 }
 
 /** Reads a list of addresses. */
@@ -388,26 +343,6 @@ function proxyTrust(
 function keyPair({ cert, key }: ServeOptions<never>): TlsKeyPair | undefined {
   if (cert === undefined && key === undefined) return undefined;
   return checkKeyPair(cert, key);
-}
-
-/**
- * Checks a whole number against the range of its option.
- *
- * @param option The option.
- * @param value What was given.
- * @throws {OptionError} It is not a whole number in the range.
- */
-export function checkNumber(
-  option: keyof typeof ranges,
-  value: number,
-): number {
-  const [least, most] = ranges[option];
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new OptionError(
-    option,
-    value,
-    `a whole number from ${least} to ${most}`,
-  );
 }
 
 function number(

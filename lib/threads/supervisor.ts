@@ -7,6 +7,7 @@
  * @module
  */
 
+import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError, ParleyError } from "../core/errors.ts";
 import {
@@ -19,7 +20,6 @@ import { ServerStatsBase } from "../events/server_stats.ts";
 import { listen } from "../net/listen.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import {
-  checkNumber,
   resolveServeOptions,
   type ServeConfig,
   type ServeOptions,

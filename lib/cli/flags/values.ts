@@ -8,6 +8,7 @@ import { isIPv6 } from "node:net";
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
 import { formatHostPort } from "../../core/address.ts";
+import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrError, parseCidrList } from "../../core/cidr.ts";
 import {
   DURATION_FORM,
@@ -16,7 +17,6 @@ import {
   SIZE_FORM,
 } from "../../core/units.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
-import { ranges } from "../../server/options.ts";
 import type { ValueFlag } from "./flags.ts";
 
 /** A file's permissions as `chmod` takes them, such as 0660. */

@@ -1,0 +1,79 @@
+/**
+ * Checks of options that more than one part has.
+ *
+ * @module
+ */
+
+import { OptionError } from "./errors.ts";
+
+/** The largest frame that can be asked for, either way: 1 GiB. */
+const MAX_MAX_FRAME = 1024 ** 3;
+
+/** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
+const MAX_TIMEOUT = 2 ** 31 - 1;
+
+/** The ranges of the numeric options, ends included. */
+export const ranges = Object.freeze({
+  port: [0, 65_535],
+  unixMode: [0, 0o777],
+  tcpBacklog: [1, 2 ** 31 - 1],
+  maxFrame: [1, MAX_MAX_FRAME],
+  maxReply: [1, MAX_MAX_FRAME],
+  maxConnections: [0, 2 ** 31 - 1],
+  maxConnectionsPerIp: [0, 2 ** 31 - 1],
+  idleTimeout: [0, MAX_TIMEOUT],
+  requestTimeout: [0, MAX_TIMEOUT],
+  writeTimeout: [0, MAX_TIMEOUT],
+  drainTimeout: [0, MAX_TIMEOUT],
+  preDrainDelay: [0, MAX_TIMEOUT],
+  timeout: [0, MAX_TIMEOUT],
+  threads: [1, 256],
+});
+
+/**
+ * Checks a whole number against the range of its option.
+ *
+ * @param option The option.
+ * @param value What was given.
+ * @throws {OptionError} It is not a whole number in the range.
+ */
+export function checkNumber(
+  option: keyof typeof ranges,
+  value: number,
+): number {
+  const [least, most] = ranges[option];
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new OptionError(
+    option,
+    value,
+    `a whole number from ${least} to ${most}`,
+  );
+}
+
+/**
+ * Checks the address to listen on, or to connect to.
+ *
+ * @param hostname What was given.
+ * @throws {OptionError} It is no text, or empty.
+ */
+export function checkHostname(hostname: unknown): string {
+  if (typeof hostname === "string" && hostname !== "") return hostname;
+  throw new OptionError("hostname", hostname, "an address or a host name");
+}
+
+/**
+ * Refuses options that mean nothing beside the path of a Unix socket.
+ *
+ * @param options What was given.
+ * @param names The names of such options.
+ * @throws {OptionError} One of them is given.
+ */
+export function refuseBesidePath<Name extends string>(
+  options: { readonly [_ in Name]?: unknown },
+  names: readonly Name[],
+): void {
+  for (const name of names) {
+    if (options[name] === undefined) continue;
+    throw new OptionError(name, options[name], "no such option beside path");
+  }
+}
