@@ -52,7 +52,7 @@ export type { ServerStats } from "./events/server_stats.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
-export type { ProxyVersion } from "./net/proxy_protocol.ts";
+export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { PROMETHEUS_TYPE, prometheusText } from "./observe/prometheus.ts";
 export type { AdminSource } from "./observe/source.ts";

@@ -22,7 +22,7 @@ import { OptionError } from "../core/errors.ts";
 import type { EventListeners } from "../events/events.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { ListenPlace } from "../net/listen.ts";
-import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol.ts";
+import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
 import type { ErrorHandler } from "./handler.ts";

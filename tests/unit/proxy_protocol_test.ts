@@ -9,7 +9,7 @@ import {
   type ProxyHeader,
   type ProxyVersion,
   proxyVersions,
-} from "../../lib/net/proxy_protocol.ts";
+} from "../../lib/net/proxy_protocol/mod.ts";
 import { bytes } from "../support/fixtures.ts";
 
 /** What came of some bytes, and how many of them it took. */

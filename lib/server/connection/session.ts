@@ -41,7 +41,7 @@ import { Outbox } from "../../net/outbox.ts";
 import {
   parseProxyHeader,
   type ProxyVersion,
-} from "../../net/proxy_protocol.ts";
+} from "../../net/proxy_protocol/mod.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import { startsTls } from "../../tls/record.ts";
 import type { ConnectionInfo, ConnectionState } from "../connection_info.ts";

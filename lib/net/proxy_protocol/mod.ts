@@ -1,0 +1,107 @@
+/**
+ * The PROXY protocol's header, versions 1 and 2: what a proxy puts in front of
+ * a connection's bytes to say whose they are.
+ *
+ * The specification is HAProxy's
+ * (https://github.com/haproxy/haproxy/blob/master/doc/proxy-protocol.txt); the
+ * sections named below are its.
+ *
+ * Nothing here finds out whether there is a header. The specification forbids
+ * it (section 2): a stranger who may send one can claim any address. Read
+ * headers from addresses that are trusted, and from those always.
+ *
+ * @module
+ */
+
+import { ProxyHeaderError } from "../../core/errors.ts";
+import { hex } from "../../core/text.ts";
+import type { ProxyHeader } from "./header.ts";
+import { parseV1, V1_UNKNOWN } from "./v1.ts";
+import { parseV2, V2_FIXED, V2_SIGNATURE } from "./v2.ts";
+
+export type { ProxyHeader } from "./header.ts";
+
+/** The names of what may be accepted, for flags and messages. */
+export const proxyVersions: readonly ProxyVersion[] = ["v1", "v2", "any"];
+
+/** Which versions of the header are accepted. */
+export type ProxyVersion = "v1" | "v2" | "any";
+
+/**
+ * The most bytes that a header has: that of version 2, whose length field has
+ * 16 bits.
+ *
+ * There is no lower bound of our own. Receivers must always skip as much as
+ * the field says (2.2), and what TLVs carry, certificates among them, is the
+ * proxy's affair. A half header holds no more memory than half a frame of the
+ * default `maxFrame`, and only trusted peers get so far.
+ */
+export const MAX_PROXY_HEADER: number = V2_FIXED + 0xffff;
+
+/**
+ * Reads a header from the start of a connection.
+ *
+ * Call it again from the same start when more bytes have come. It keeps no
+ * state: what it looks at again are the 16 fixed bytes of version 2, or the
+ * at most 107 of version 1. However the bytes are cut, the outcome is the
+ * same, and hopeless ones are refused without waiting for the rest.
+ *
+ * @param bytes The buffer.
+ * @param start Where the connection's first byte is in it.
+ * @param end Where the received bytes end.
+ * @param accept The versions that are accepted.
+ * @returns The header; or `undefined` when more bytes are needed, at most
+ * {@linkcode MAX_PROXY_HEADER} in all.
+ * @throws {ProxyHeaderError} The bytes are no such header.
+ *
+ * @example
+ * ```ts
+ * import { parseProxyHeader } from "./mod.ts";
+ *
+ * const bytes = new TextEncoder().encode(
+ *   "PROXY TCP4 192.0.2.7 192.0.2.1 56324 8080\r\nhello\n",
+ * );
+ * const header = parseProxyHeader(bytes, 0, bytes.length, "any");
+ * header?.source?.hostname; // 192.0.2.7
+ * bytes.subarray(header?.length); // hello
+ * ```
+ *
+ * @example
+ * ```ts
+ * import { ProxyHeaderError } from "../../core/errors.ts";
+ * import { parseProxyHeader } from "./mod.ts";
+ *
+ * try {
+ *   parseProxyHeader(new TextEncoder().encode("GET / HTTP/1.1"), 0, 14, "v1");
+ * } catch (error) {
+ *   if (!(error instanceof ProxyHeaderError)) throw error;
+ *   error.message; // Cannot read PROXY header: expected …, got 0x47 at byte 1
+ * }
+ * ```
+ */
+export function parseProxyHeader(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  accept: ProxyVersion,
+): ProxyHeader | undefined {
+  if (start === end) return undefined;
+  switch (accept) {
+    case "v1":
+      return parseV1(bytes, start, end);
+    case "v2":
+      return parseV2(bytes, start, end);
+    case "any":
+      // Their first bytes differ, so the first byte tells which it must be.
+      if (bytes[start] === V1_UNKNOWN.charCodeAt(0)) {
+        return parseV1(bytes, start, end);
+      }
+      if (bytes[start] === V2_SIGNATURE.charCodeAt(0)) {
+        return parseV2(bytes, start, end);
+      }
+      throw new ProxyHeaderError(
+        `expected "PROXY" or the v2 signature, got ${hex(bytes[start])} at ` +
+          "byte 1",
+      );
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Version 1 of the PROXY header: a line of text (section 2.1).
+ *
+ * @module
+ */
+
+import { isIPv4, isIPv6 } from "node:net";
+
+import { canonicalIPv6 } from "../../core/cidr.ts";
+import { ProxyHeaderError } from "../../core/errors.ts";
+import { hex, quote } from "../../core/text.ts";
+import { addr, type ProxyHeader, startOf } from "./header.ts";
+
+/** The most bytes that a version 1 header has, its CRLF included (2.1). */
+const V1_MAX = 107;
+
+const V1_TCP4 = "PROXY TCP4 ";
+const V1_TCP6 = "PROXY TCP6 ";
+export const V1_UNKNOWN = "PROXY UNKNOWN";
+const V1_STARTS = [V1_TCP4, V1_TCP6, V1_UNKNOWN];
+
+/** See {@linkcode parseProxyHeader}. */
+export function parseV1(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): ProxyHeader | undefined {
+  // A code unit for each byte: what is not ASCII must match nothing.
+  const received = String.fromCharCode(
+    ...bytes.subarray(start, Math.min(end, start + V1_MAX)),
+  );
+  const begin = startOf(
+    received,
+    V1_STARTS,
+    '"PROXY", then TCP4, TCP6 or UNKNOWN',
+  );
+  if (begin === undefined) return undefined;
+  const lineEnd = begin === V1_UNKNOWN
+    ? endOfUnknown(received)
+    : endOfLine(received, begin.length);
+  if (lineEnd === undefined) {
+    if (received.length < V1_MAX) return undefined;
+    throw new ProxyHeaderError(`no CRLF within ${V1_MAX} bytes`);
+  }
+  const length = lineEnd + 2;
+  // To be accepted, with the connection's own addresses.
+  if (begin === V1_UNKNOWN) return { length };
+
+  const fields = received.slice(begin.length, lineEnd).split(" ");
+  if (fields.length !== 4) {
+    throw new ProxyHeaderError(
+      "expected two addresses and two ports with one space between, got " +
+        `${fields.length} fields`,
+    );
+  }
+  const address = begin === V1_TCP4 ? addressV4 : addressV6;
+  const hostnames = [
+    address(fields[0], "source"),
+    address(fields[1], "destination"),
+  ];
+  const ports = [port(fields[2], "source"), port(fields[3], "destination")];
+  return {
+    length,
+    source: addr(hostnames[0], ports[0]),
+    destination: addr(hostnames[1], ports[1]),
+  };
+}
+
+/**
+ * Finds the CRLF of a line with addresses; a CR or an LF by itself must not
+ * pass for one (2.1).
+ */
+function endOfLine(received: string, from: number): number | undefined {
+  const length = received.slice(from).search(/[\r\n]/);
+  if (length === -1) return undefined;
+  const at = from + length;
+  if (received[at] === "\n") {
+    throw new ProxyHeaderError("expected CR before LF");
+  }
+  if (at + 1 === received.length) return undefined;
+  if (received[at + 1] === "\n") return at;
+  throw new ProxyHeaderError(
+    `expected LF after CR, got ${hex(received.charCodeAt(at + 1))}`,
+  );
+}
+
+/** Finds the CRLF behind `UNKNOWN`; anything before it is ignored (2.1). */
+function endOfUnknown(received: string): number | undefined {
+  const at = V1_UNKNOWN.length;
+  if (at === received.length) return undefined;
+  if (received[at] === "\r") return endOfLine(received, at);
+  if (received[at] !== " ") {
+    throw new ProxyHeaderError(
+      `expected a space or CRLF after UNKNOWN, got ${
+        hex(received.charCodeAt(at))
+      }`,
+    );
+  }
+  const lineEnd = received.indexOf("\r\n", at);
+  return lineEnd === -1 ? undefined : lineEnd;
+}
+
+function addressV4(field: string, whose: string): string {
+  // No leading zeros: isIPv4 has it so too.
+  if (isIPv4(field)) return field;
+  throw new ProxyHeaderError(
+    `${whose} address ${quote(field)} is not an IPv4 address`,
+  );
+}
+
+function addressV6(field: string, whose: string): string {
+  // The specification has hex groups only, but the usual formatters write
+  // mapped addresses with a dotted end. It has no zones; isIPv6 has.
+  if (isIPv6(field) && !field.includes("%")) return canonicalIPv6(field);
+  throw new ProxyHeaderError(
+    `${whose} address ${quote(field)} is not an IPv6 address`,
+  );
+}
+
+function port(field: string, whose: string): number {
+  if (/^(0|[1-9]\d{0,4})$/.test(field) && Number(field) <= 0xffff) {
+    return Number(field);
+  }
+  throw new ProxyHeaderError(
+    `${whose} port ${
+      quote(field)
+    } is not a number from 0 to 65535 without leading zeros`,
+  );
+}
