@@ -101,4 +101,9 @@ export class AddressCounts {
     if (open > 0) this.#open.set(ip, open);
     else this.#open.delete(ip);
   }
+
+  /** How many there are of each address. */
+  [Symbol.iterator](): IterableIterator<[string, number]> {
+    return this.#open.entries();
+  }
 }

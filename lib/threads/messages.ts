@@ -34,34 +34,41 @@ export const threadEvents: readonly ThreadEvent[] = [
   "accept_error",
 ];
 
-/** To a thread. */
-export type Order =
-  | {
-    type: "start";
-    options: ThreadOptions;
-    events: ThreadEvent[];
-    index: number;
-    shared: Shared;
-    startedAt: number;
-    uptime: number;
-    confine: boolean;
-  }
-  | { type: "entered"; call: number; entered: boolean }
-  | { type: "connections"; call: number }
-  | { type: "disconnect"; call: number; id: number }
-  | { type: "reload_tls"; pair: TlsKeyPair }
-  | { type: "shutdown" };
+/** What a thread is started with. */
+export interface ThreadStart {
+  readonly options: ThreadOptions;
+  /** The events that somebody listens to. */
+  readonly events: readonly ThreadEvent[];
+  /** Its place in the shared memory. */
+  readonly index: number;
+  readonly shared: Shared;
+  /** When the whole server started, in milliseconds since 1970. */
+  readonly startedAt: number;
+  /** How long the whole server runs already, in milliseconds. */
+  readonly uptime: number;
+  readonly confine: boolean;
+}
 
-/** From a thread. */
-export type Report =
-  | { type: "listening"; addr: Deno.NetAddr }
-  | { type: "failed"; error: SentError }
-  | { type: "event"; event: ServerEvent; error?: SentError }
-  | { type: "enter"; call: number; ip: string }
-  | { type: "leave"; ip: string }
-  | { type: "connections"; call: number; value: ConnectionInfo[] }
-  | { type: "disconnect"; call: number; value: boolean }
-  | { type: "finished"; forced: number };
+/** What the supervisor calls in a thread. */
+export type ThreadProcedures = {
+  /** Resolves once it is bound. */
+  start(start: ThreadStart): Promise<Deno.NetAddr>;
+  connections(): Promise<ConnectionInfo[]>;
+  disconnect(id: number): Promise<boolean>;
+  reloadTls(pair: TlsKeyPair): void;
+  shutdown(): void;
+};
+
+/** What a thread calls in the supervisor. */
+export type SupervisorProcedures = {
+  /** An event, and its error if it has one. */
+  event(event: ServerEvent, error?: SentError): void;
+  /** Takes one of an address's places, if there is one. */
+  enter(ip: string): boolean;
+  leave(ip: string): void;
+  /** It has ended; so many connections were cut. */
+  finished(forced: number): void;
+};
 
 /** Memory that all threads see. */
 export interface Shared {

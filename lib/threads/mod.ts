@@ -4,9 +4,6 @@
  * @module
  */
 
-export {
-  serveThreads,
-  type ServeThreadsOptions,
-  type ThreadedServer,
-} from "./supervisor.ts";
+export { serveThreads } from "./serve_threads.ts";
+export type { ServeThreadsOptions, ThreadedServer } from "./supervisor.ts";
 export { serveThread, type ServeThreadOptions } from "./thread.ts";

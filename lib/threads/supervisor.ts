@@ -1,15 +1,14 @@
 /**
- * {@linkcode serveThreads}: one server on several threads. Each thread is a
- * worker with an event loop and a listener of its own on the same port, and the
- * kernel spreads the connections over them (`SO_REUSEPORT`). This side starts
- * them, replaces those that die, adds up their numbers, and ends them.
+ * The main thread of a server with several. Each of the others is a worker with
+ * an event loop and a listener of its own on the same port, and the kernel
+ * spreads the connections over them (`SO_REUSEPORT`). This side starts them,
+ * replaces those that die, adds up their numbers, and ends them.
  *
  * @module
  */
 
-import { checkNumber } from "../core/checks.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
-import { OptionError, ParleyError } from "../core/errors.ts";
+import type { Clock } from "../core/clock.ts";
+import { ParleyError } from "../core/errors.ts";
 import {
   emit,
   type EventListeners,
@@ -17,7 +16,6 @@ import {
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
-import { listen } from "../net/listen.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import {
   resolveServeOptions,
@@ -32,13 +30,14 @@ import {
 } from "../server/server.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
 import {
-  type Order,
-  type Report,
   share,
   type Shared,
+  type SupervisorProcedures,
   threadEvents,
+  type ThreadProcedures,
 } from "./messages.ts";
-import { deserializeError } from "./sent_error.ts";
+import { deserializeError, type SentError } from "./sent_error.ts";
+import { WorkerCalls } from "./worker_calls.ts";
 
 /** Options of {@linkcode serveThreads}. */
 export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
@@ -81,81 +80,6 @@ const GRACE = 1000;
 /** How long a thread may take to say what it is asked, in milliseconds. */
 const ANSWER_LIMIT = 1000;
 
-/**
- * Serves TCP connections on several threads. It needs Linux, whose kernel
- * spreads connections over listeners of one port, `"unstable": ["net",
- * "worker-options"]` in `deno.json`, and, under `deno run`, the permission to
- * read the worker's modules.
- *
- * Limits hold for all threads together. Events of all threads come to the
- * listeners here; errors in them are copies.
- *
- * @param options As for `serve`, and how many threads run what.
- * @returns The running server, bound already.
- * @throws {OptionError} An option has a value that is not allowed, or the
- * system cannot do it. Nothing has been bound then.
- * @throws {Deno.errors.AddrInUse} The port is taken.
- *
- * @example
- * ```ts ignore
- * import { serveThreads } from "@parley/parley";
- *
- * const server = await serveThreads({
- *   port: 7000,
- *   threads: 4,
- *   worker: new URL("./worker.ts", import.meta.url),
- * });
- * await server.finished;
- * ```
- */
-export function serveThreads(
-  options: ServeThreadsOptions,
-): Promise<ThreadedServer> {
-  return startThreads(options, systemClock);
-}
-
-/**
- * What `serveThreads` does, with a clock that a test may bring.
- *
- * @param options As for `serveThreads`.
- * @param clock The source of time on this side.
- */
-export async function startThreads(
-  options: ServeThreadsOptions,
-  clock: Clock,
-): Promise<ThreadedServer> {
-  const { threads = navigator.hardwareConcurrency } = options;
-  checkNumber("threads", threads);
-  if (Deno.build.os !== "linux") {
-    throw new OptionError(
-      "threads",
-      threads,
-      `1 on ${Deno.build.os}: only Linux spreads connections over listeners`,
-    );
-  }
-  if (options.path !== undefined) {
-    throw new OptionError("path", options.path, "no path beside threads");
-  }
-  const config = resolveServeOptions(options);
-  if (config.port !== 0) {
-    // Listeners that share their port would share it with those of another
-    // server too, whose it is already.
-    listen({ ...config, reusePort: false }).close();
-  }
-  const server = new Supervisor(options, config, threads, clock);
-  await server.start();
-  const { signal } = options;
-  if (signal?.aborted) server.shutdown();
-  else if (signal !== undefined) {
-    const shutdown = () => void server.shutdown();
-    signal.addEventListener("abort", shutdown, { once: true });
-    server.finished.finally(() =>
-      signal.removeEventListener("abort", shutdown)
-    );
-  }
-  return server;
-}
-
 /** One worker, and what this side knows of it. */
 interface Thread {
   readonly index: number;
@@ -163,16 +87,14 @@ interface Thread {
   /** When it was started. */
   readonly since: number;
   /** The places by address that it holds. */
-  readonly entered: Map<string, number>;
-  /** What it was asked and has not answered. */
-  readonly calls: Map<number, (value: never) => void>;
-  /** Ends the wait for it to be bound. */
-  readonly bound: PromiseWithResolvers<void>;
-  /** Whether it is. */
+  readonly entered: AddressCounts;
+  readonly calls: WorkerCalls<ThreadProcedures>;
+  /** Whether it is bound. */
   accepts: boolean;
 }
 
-class Supervisor extends ServerStatsBase implements ThreadedServer {
+/** See the module's text. */
+export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
   readonly threads: number;
@@ -189,7 +111,6 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
   /** What takes back the replacement of a thread, by its index. */
   readonly #replacing = new Map<number, () => void>();
   readonly #backoff = new Map<number, number>();
-  #calls = 0;
   #forced = 0;
   #cancelCut: (() => void) | undefined;
   #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
@@ -229,31 +150,12 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   async connectionList(): Promise<ConnectionInfo[]> {
-    const lists = await Promise.all(
-      Array.from(
-        this.#threads.values(),
-        (thread) =>
-          this.#ask<ConnectionInfo[]>(thread, [], (call) => ({
-            type: "connections",
-            call,
-          })),
-      ),
-    );
-    return lists.flat();
+    const lists = await this.#askAll((thread) => thread.call("connections"));
+    return lists.flatMap((list) => list ?? []);
   }
 
   async disconnect(id: number): Promise<boolean> {
-    const found = await Promise.all(
-      Array.from(
-        this.#threads.values(),
-        (thread) =>
-          this.#ask<boolean>(thread, false, (call) => ({
-            type: "disconnect",
-            call,
-            id,
-          })),
-      ),
-    );
+    const found = await this.#askAll((thread) => thread.call("disconnect", id));
     return found.includes(true);
   }
 
@@ -266,25 +168,22 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
     const pair = checkKeyPair(cert, key);
     // Those that take the place of others show it, too.
     this.#options = { ...this.#options, ...pair };
-    for (const thread of this.#threads.values()) {
-      this.#tell(thread, { type: "reload_tls", pair });
+    for (const { calls } of this.#threads.values()) {
+      calls.tell("reloadTls", pair);
     }
   }
 
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
-      await this.#spawn(0, this.#options.port).bound.promise;
+      await this.#spawn(0, this.#options.port);
       const others = Array.from(
         { length: this.threads - 1 },
-        (_, i) => this.#spawn(i + 1, this.addr.port).bound.promise,
+        (_, i) => this.#spawn(i + 1, this.addr.port),
       );
       await Promise.all(others);
       this.#stage = "serving";
-      const { listening } = this.#events;
-      if (listening !== undefined) {
-        emit(listening, { type: "listening", addr: this.addr });
-      }
+      emit(this.#events.listening, { type: "listening", addr: this.addr });
       this.#options.onListen?.(this.addr);
     } catch (error) {
       this.#stage = "ended";
@@ -300,11 +199,8 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#stage = "leaving";
     if (delay === 0) this.#drain();
     else {
-      const { pre_drain } = this.#events;
       const { connections } = this;
-      if (pre_drain !== undefined) {
-        emit(pre_drain, { type: "pre_drain", connections, delay });
-      }
+      emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
       this.#clock.after(delay, () => this.#drain());
     }
     return this.finished;
@@ -317,12 +213,9 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
   #drain(): void {
     this.#stage = "draining";
     for (const cancel of this.#replacing.values()) cancel();
-    const { drain } = this.#events;
     const { connections } = this;
-    if (drain !== undefined) emit(drain, { type: "drain", connections });
-    for (const thread of this.#threads.values()) {
-      this.#tell(thread, { type: "shutdown" });
-    }
+    emit(this.#events.drain, { type: "drain", connections });
+    for (const { calls } of this.#threads.values()) calls.tell("shutdown");
     const { drainTimeout } = resolveServeOptions(this.#options);
     if (drainTimeout > 0) {
       this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
@@ -338,13 +231,13 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
     if (this.#stage !== "draining" || this.#threads.size > 0) return;
     this.#stage = "ended";
     this.#cancelCut?.();
-    const { finished } = this.#events;
     const forced = this.#forced;
-    if (finished !== undefined) emit(finished, { type: "finished", forced });
+    emit(this.#events.finished, { type: "finished", forced });
     this.#finished.resolve();
   }
 
-  #spawn(index: number, port: number | undefined): Thread {
+  /** Starts a thread. Resolves once it is bound. */
+  async #spawn(index: number, port: number | undefined): Promise<void> {
     const {
       worker: url,
       threads: _threads,
@@ -361,121 +254,92 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
       url,
       { type: "module", name, deno: { permissions } } as WorkerOptions,
     );
-    const thread: Thread = {
-      index,
+    const entered = new AddressCounts(Infinity);
+    const calls = new WorkerCalls<ThreadProcedures>(
       worker,
-      since: this.#clock.now(),
-      entered: new Map(),
-      calls: new Map(),
-      bound: Promise.withResolvers(),
-      accepts: false,
-    };
-    // Nobody may be waiting when a replacement fails.
-    thread.bound.promise.catch(() => {});
+      {
+        event: (event, error) => this.#passOn(event, error),
+        enter: (ip) => this.#perIp.enter(ip) && entered.enter(ip),
+        leave: (ip) => {
+          entered.leave(ip);
+          this.#perIp.leave(ip);
+        },
+        finished: (forced) => {
+          this.#forced += forced;
+          this.#bury(thread, new Error("Thread has finished"));
+          this.#checkFinished();
+        },
+      } satisfies SupervisorProcedures,
+    );
+    const since = this.#clock.now();
+    const thread = { index, worker, since, entered, calls, accepts: false };
     this.#threads.set(index, thread);
-    worker.onmessage = ({ data }) => this.#heard(thread, data);
     worker.onerror = (event) => {
       // Unprevented, the end of a worker is the end of the process.
       event.preventDefault();
       this.#lost(thread, new Error(event.message));
     };
-    this.#tell(thread, {
-      type: "start",
-      options: {
-        ...options,
-        port,
-        reusePort: true,
-        // This side waits, for all of them.
-        preDrainDelay: 0,
-      },
-      events: threadEvents.filter((type) => this.#events[type] !== undefined),
-      index,
-      shared: this.#shared,
-      startedAt: this.startedAt,
-      // Each thread's clock counts from a moment of its own.
-      uptime: this.uptime,
-      confine,
-    });
-    return thread;
+    try {
+      this.addr = await calls.call("start", {
+        options: {
+          ...options,
+          port,
+          reusePort: true,
+          // This side waits, for all of them.
+          preDrainDelay: 0,
+        },
+        events: threadEvents.filter((type) => this.#events[type] !== undefined),
+        index,
+        shared: this.#shared,
+        startedAt: this.startedAt,
+        // Each thread's clock counts from a moment of its own.
+        uptime: this.uptime,
+        confine,
+      });
+    } catch (error) {
+      this.#lost(thread, error);
+      throw error;
+    }
+    thread.accepts = true;
+    // It was started before the drain began, and has not heard of it.
+    if (this.#stage === "draining") calls.tell("shutdown");
   }
 
-  #heard(thread: Thread, report: Report): void {
-    switch (report.type) {
-      case "listening":
-        this.addr = report.addr;
-        thread.accepts = true;
-        thread.bound.resolve();
-        // It was started before the drain began, and has not heard of it.
-        if (this.#stage === "draining") {
-          this.#tell(thread, { type: "shutdown" });
-        }
-        return;
-      case "failed":
-        return this.#lost(thread, deserializeError(report.error));
-      case "event": {
-        const { event, error } = report;
-        if (error !== undefined) {
-          Object.assign(event, { error: deserializeError(error) });
-        }
-        const listener = this.#events[event.type];
-        return emit(listener as (event: ServerEvent) => void, event);
-      }
-      case "enter": {
-        const { call, ip } = report;
-        const entered = this.#perIp.enter(ip);
-        if (entered) {
-          thread.entered.set(ip, (thread.entered.get(ip) ?? 0) + 1);
-        }
-        return this.#tell(thread, { type: "entered", call, entered });
-      }
-      case "leave": {
-        const { ip } = report;
-        const left = (thread.entered.get(ip) ?? 0) - 1;
-        if (left > 0) thread.entered.set(ip, left);
-        else thread.entered.delete(ip);
-        return this.#perIp.leave(ip);
-      }
-      case "connections":
-      case "disconnect":
-        thread.calls.get(report.call)?.(report.value as never);
-        return void thread.calls.delete(report.call);
-      case "finished":
-        this.#forced += report.forced;
-        this.#bury(thread);
-        return this.#checkFinished();
+  #passOn(event: ServerEvent, error: SentError | undefined): void {
+    if (error !== undefined) {
+      Object.assign(event, { error: deserializeError(error) });
     }
+    const listener = this.#events[event.type];
+    emit(listener as (event: ServerEvent) => void, event);
   }
 
   /** A thread is gone: settles what it leaves behind, and replaces it. */
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
     if (this.#threads.get(index) !== thread || this.#stage === "ended") return;
-    this.#bury(thread);
+    this.#bury(thread, error);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
-    thread.bound.reject(error);
     if (this.#stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
     const retryIn = this.#stage === "draining"
       ? undefined
       : this.#backoffOf(thread);
-    const { thread_lost } = this.#events;
-    if (thread_lost !== undefined) {
-      emit(thread_lost, {
-        type: "thread_lost",
-        error,
-        connections,
-        requests,
-        retryIn,
-      });
-    }
+    emit(this.#events.thread_lost, {
+      type: "thread_lost",
+      error,
+      connections,
+      requests,
+      retryIn,
+    });
     if (retryIn === undefined) {
       this.#forced += connections;
       return this.#checkFinished();
     }
     const cancel = this.#clock.after(retryIn, () => {
       this.#replacing.delete(index);
-      this.#spawn(index, this.addr.port);
+      // Where it fails, that is the loss of another thread.
+      this.#spawn(index, this.addr.port).catch(() => {});
     });
     this.#replacing.set(index, cancel);
   }
@@ -491,34 +355,32 @@ class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   /** Nothing comes from a thread any more, and nobody waits for it. */
-  #bury(thread: Thread): void {
+  #bury(thread: Thread, error: unknown): void {
     this.#threads.delete(thread.index);
-    thread.worker.onmessage = thread.worker.onerror = null;
+    thread.worker.onerror = null;
     thread.worker.terminate();
     for (const [ip, count] of thread.entered) this.#perIp.leave(ip, count);
-    for (const answer of thread.calls.values()) answer(undefined as never);
+    thread.calls.end(error);
   }
 
-  #tell({ worker }: Thread, order: Order): void {
-    worker.postMessage(order);
-  }
-
-  /** Asks a thread; one that gives no answer has `missing` to say. */
-  async #ask<T>(
-    thread: Thread,
-    missing: T,
-    order: (call: number) => Order,
-  ): Promise<T> {
-    const call = ++this.#calls;
-    const { promise, resolve } = Promise.withResolvers<T | undefined>();
-    thread.calls.set(call, resolve);
-    this.#tell(thread, order(call));
-    const cancel = this.#clock.after(ANSWER_LIMIT, () => {
-      thread.calls.delete(call);
-      resolve(undefined);
-    });
-    const answer = await promise;
-    cancel();
-    return answer ?? missing;
+  /** Asks all threads; one that gives no answer in time has none. */
+  async #askAll<Answer>(
+    ask: (thread: WorkerCalls<ThreadProcedures>) => Promise<Answer>,
+  ): Promise<(Answer | undefined)[]> {
+    const late = Promise.withResolvers<undefined>();
+    const cancel = this.#clock.after(
+      ANSWER_LIMIT,
+      () => late.resolve(undefined),
+    );
+    const answers = Array.from(
+      this.#threads.values(),
+      ({ calls }) =>
+        Promise.race([ask(calls).catch(() => undefined), late.promise]),
+    );
+    try {
+      return await Promise.all(answers);
+    } finally {
+      cancel();
+    }
   }
 }

@@ -8,19 +8,18 @@ import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ErrorHandler, Handler } from "../server/handler.ts";
 import { resolveServeOptions } from "../server/options.ts";
-import type { Places } from "../server/places.ts";
 import { type ParleyServer, start } from "../server/server.ts";
-import type { Order, Report, Shared, ThreadEvent } from "./messages.ts";
+import type {
+  SupervisorProcedures,
+  ThreadEvent,
+  ThreadProcedures,
+} from "./messages.ts";
 import { serializeError } from "./sent_error.ts";
+import { SharedPlaces } from "./shared_places.ts";
+import { type Port, WorkerCalls } from "./worker_calls.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */
-interface WorkerScope {
-  onmessage: ((message: MessageEvent<Order>) => void) | null;
-  postMessage(report: Report): void;
-  close(): void;
-}
-
-const scope = globalThis as unknown as WorkerScope;
+const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
 export interface ServeThreadOptions<State = Record<string, unknown>> {
@@ -47,70 +46,42 @@ export function serveThread<State = Record<string, unknown>>(
   options: ServeThreadOptions<State> = {},
 ): void {
   let server: ParleyServer | undefined;
-  let places: SharedPlaces | undefined;
-  scope.onmessage = async ({ data: order }) => {
-    switch (order.type) {
-      case "start": {
-        const { index, shared, events, startedAt, uptime, confine } = order;
-        const { maxConnections, maxConnectionsPerIp } = resolveServeOptions(
-          order.options,
-        );
-        places = new SharedPlaces(
-          maxConnections,
-          maxConnectionsPerIp,
-          index,
-          shared,
-        );
+  const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
+    scope,
+    {
+      async start(order) {
+        const { index, shared, startedAt, uptime } = order;
+        const limits = resolveServeOptions(order.options);
         let forced = 0;
-        try {
-          server = start(
-            {
-              ...order.options,
-              ...options,
-              events: {
-                ...forwarding(events),
-                finished: (event) => forced = event.forced,
-              },
+        const started = server = start(
+          {
+            ...order.options,
+            ...options,
+            events: {
+              ...forwarding(order.events, supervisor),
+              finished: (event) => forced = event.forced,
             },
-            handler,
-            {
-              counters: new Counters(shared.cells[index], shared.cells),
-              places,
-              startedAt,
-              uptime,
-            },
-          );
-        } catch (error) {
-          return scope.postMessage({
-            type: "failed",
-            error: serializeError(error),
-          });
-        }
-        // What is bound needs no permission any more.
-        if (confine) await Deno.permissions.revoke({ name: "net" });
-        const addr = server.addr as Deno.NetAddr;
-        scope.postMessage({ type: "listening", addr });
+          },
+          handler,
+          {
+            counters: new Counters(shared.cells[index], shared.cells),
+            places: new SharedPlaces(limits, index, shared, supervisor),
+            startedAt,
+            uptime,
+          },
+        );
         // A listener that failed is the loss of this thread.
-        await server.finished;
-        return scope.postMessage({ type: "finished", forced });
-      }
-      case "entered":
-        return places?.entered(order.call, order.entered);
-      case "connections": {
-        const value = await server?.connectionList() ?? [];
-        return scope.postMessage({ ...order, value });
-      }
-      case "disconnect": {
-        const value = await server?.disconnect(order.id) ?? false;
-        const { type, call } = order;
-        return scope.postMessage({ type, call, value });
-      }
-      case "reload_tls":
-        return server?.reloadTls(order.pair);
-      case "shutdown":
-        return void server?.shutdown();
-    }
-  };
+        started.finished.then(() => supervisor.tell("finished", forced));
+        // What is bound needs no permission any more.
+        if (order.confine) await Deno.permissions.revoke({ name: "net" });
+        return started.addr as Deno.NetAddr;
+      },
+      connections: async () => await server?.connectionList() ?? [],
+      disconnect: async (id) => await server?.disconnect(id) ?? false,
+      reloadTls: (pair) => server?.reloadTls(pair),
+      shutdown: () => void server?.shutdown(),
+    } satisfies ThreadProcedures,
+  );
   // A thread that ended itself would be gone without a word.
   Deno.exit = scope.close = () => {
     throw new Error("Cannot end a thread from within: it has connections");
@@ -118,82 +89,15 @@ export function serveThread<State = Record<string, unknown>>(
 }
 
 /** Listeners that pass events on, for those that somebody listens to. */
-function forwarding(types: readonly ThreadEvent[]): EventListeners {
+function forwarding(
+  types: readonly ThreadEvent[],
+  supervisor: WorkerCalls<SupervisorProcedures>,
+): EventListeners {
+  const forward = (event: ServerEvent & { error?: unknown }) => {
+    const { error } = event;
+    if (error === undefined) return supervisor.tell("event", event);
+    const rest = { ...event, error: undefined };
+    supervisor.tell("event", rest, serializeError(error));
+  };
   return Object.fromEntries(types.map((type) => [type, forward]));
-}
-
-function forward(event: ServerEvent): void {
-  const { error } = event as { error?: unknown };
-  scope.postMessage(
-    error === undefined ? { type: "event", event } : {
-      type: "event",
-      event: { ...event, error: undefined } as ServerEvent,
-      error: serializeError(error),
-    },
-  );
-}
-
-/** Places that all threads share. */
-class SharedPlaces implements Places {
-  readonly #most: number;
-  readonly #mostPerIp: number;
-  readonly #index: number;
-  readonly #shared: Shared;
-  /** Those who wait for the main thread's answer. */
-  readonly #waiting = new Map<number, (entered: boolean) => void>();
-  #calls = 0;
-
-  constructor(
-    most: number,
-    mostPerIp: number,
-    index: number,
-    shared: Shared,
-  ) {
-    this.#most = most;
-    this.#mostPerIp = mostPerIp;
-    this.#index = index;
-    this.#shared = shared;
-  }
-
-  nextId(): number {
-    return Number(Atomics.add(this.#shared.lastId, 0, 1n)) + 1;
-  }
-
-  /**
-   * Counts first and looks then, so that two threads never take the last place
-   * both; it can be that neither gets it.
-   */
-  take(): boolean {
-    const { taken } = this.#shared;
-    Atomics.add(taken, this.#index, 1);
-    if (this.#most === 0) return true;
-    let sum = 0;
-    for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
-    if (sum <= this.#most) return true;
-    this.free();
-    return false;
-  }
-
-  free(): void {
-    Atomics.sub(this.#shared.taken, this.#index, 1);
-  }
-
-  /** The main thread counts by address, for all. */
-  enter(ip: string): boolean | Promise<boolean> {
-    if (this.#mostPerIp === 0) return true;
-    const call = ++this.#calls;
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    this.#waiting.set(call, resolve);
-    scope.postMessage({ type: "enter", call, ip });
-    return promise;
-  }
-
-  entered(call: number, entered: boolean): void {
-    this.#waiting.get(call)?.(entered);
-    this.#waiting.delete(call);
-  }
-
-  leave(ip: string): void {
-    if (this.#mostPerIp > 0) scope.postMessage({ type: "leave", ip });
-  }
 }

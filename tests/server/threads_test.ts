@@ -2,10 +2,10 @@ import { assert, assertEquals, assertRejects } from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
 import { connect, FrameError, OptionError, serve } from "../../lib/mod.ts";
-import {
-  type ServeThreadsOptions,
-  startThreads,
-  type ThreadedServer,
+import { startThreads } from "../../lib/threads/serve_threads.ts";
+import type {
+  ServeThreadsOptions,
+  ThreadedServer,
 } from "../../lib/threads/supervisor.ts";
 import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";

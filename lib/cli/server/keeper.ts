@@ -11,8 +11,8 @@
  */
 
 import type { FileId } from "../../net/unix.ts";
-import { deserializeError } from "../../threads/sent_error.ts";
-import type { KeeperReply, KeeperRequest } from "./keeper_worker.ts";
+import { WorkerCalls } from "../../threads/worker_calls.ts";
+import type { KeeperProcedures } from "./keeper_worker.ts";
 
 /** What the keeper may touch. */
 export interface KeeperOptions {
@@ -74,68 +74,21 @@ export async function openKeeper(
       },
     },
   });
-  const keeper = new WorkerKeeper(worker);
-  await keeper.ready;
-  return keeper;
-}
-
-class WorkerKeeper implements Keeper {
-  /** Resolves when the worker is there. */
-  readonly ready: Promise<unknown>;
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, PromiseWithResolvers<KeeperReply>>();
-  #ids = 0;
-  /** Why there is no worker any more. */
-  #failure: Error | undefined;
-
-  constructor(worker: Worker) {
-    this.#worker = worker;
-    this.ready = this.#wait(0);
-    worker.onmessage = ({ data }: MessageEvent<KeeperReply>) => {
-      this.#waiting.get(data.id)?.resolve(data);
-      this.#waiting.delete(data.id);
-    };
-    worker.onerror = (event) => {
-      // Without this, a worker's failure is the end of the program.
-      event.preventDefault();
-      this.#end(new Error(`The keeper failed: ${event.message}`));
-    };
-  }
-
-  async readText(path: string): Promise<string> {
-    return await this.#ask((id) => ({ id, readText: path })) ?? "";
-  }
-
-  async removeSocket(path: string, file: FileId): Promise<void> {
-    await this.#ask((id) => ({ id, remove: path, file }));
-  }
-
-  [Symbol.dispose](): void {
-    this.#worker.terminate();
-    this.#end(new Error("The keeper has ended"));
-  }
-
-  async #ask(
-    request: (id: number) => KeeperRequest,
-  ): Promise<string | undefined> {
-    if (this.#failure !== undefined) throw this.#failure;
-    const id = ++this.#ids;
-    const reply = this.#wait(id);
-    this.#worker.postMessage(request(id));
-    const { text, failure } = await reply;
-    if (failure !== undefined) throw deserializeError(failure);
-    return text;
-  }
-
-  #wait(id: number): Promise<KeeperReply> {
-    const waiting = Promise.withResolvers<KeeperReply>();
-    this.#waiting.set(id, waiting);
-    return waiting.promise;
-  }
-
-  #end(failure: Error): void {
-    this.#failure ??= failure;
-    for (const { reject } of this.#waiting.values()) reject(this.#failure);
-    this.#waiting.clear();
-  }
+  const calls = new WorkerCalls<KeeperProcedures>(worker, {});
+  worker.onerror = (event) => {
+    // Without this, a worker's failure is the end of the program.
+    event.preventDefault();
+    calls.end(new Error(`The keeper failed: ${event.message}`));
+  };
+  await calls.call("ready");
+  return {
+    readText: (path) => calls.call("readTextFile", path),
+    async removeSocket(path, file) {
+      await calls.call("removeFile", path, file);
+    },
+    [Symbol.dispose]() {
+      worker.terminate();
+      calls.end(new Error("The keeper has ended"));
+    },
+  };
 }

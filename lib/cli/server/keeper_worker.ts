@@ -8,37 +8,18 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 
-import { type FileId, removeFile } from "../../net/unix.ts";
-import { type SentError, serializeError } from "../../threads/sent_error.ts";
+import { removeFile } from "../../net/unix.ts";
+import { WorkerCalls } from "../../threads/worker_calls.ts";
 
-/** What the worker is asked to do. */
-export type KeeperRequest =
-  | { readonly id: number; readonly readText: string }
-  | { readonly id: number; readonly remove: string; readonly file: FileId };
-
-/** What has come of it. The worker says 0 by itself, once it is there. */
-export interface KeeperReply {
-  readonly id: number;
-  readonly text?: string;
-  readonly failure?: SentError;
-}
-
-async function perform(request: KeeperRequest): Promise<string | undefined> {
-  if ("readText" in request) return await Deno.readTextFile(request.readText);
-  removeFile(request.remove, request.file);
-}
-
-function reply(message: KeeperReply): void {
-  self.postMessage(message);
-}
-
-self.onmessage = async ({ data }: MessageEvent<KeeperRequest>) => {
-  const { id } = data;
-  try {
-    reply({ id, text: await perform(data) });
-  } catch (error) {
-    reply({ id, failure: serializeError(error) });
-  }
+/** What it does. */
+const procedures = {
+  /** Answered once it is there. */
+  ready() {},
+  readTextFile: (path: string) => Deno.readTextFile(path),
+  removeFile,
 };
 
-reply({ id: 0 });
+/** What its caller may call. */
+export type KeeperProcedures = typeof procedures;
+
+new WorkerCalls(self, procedures);

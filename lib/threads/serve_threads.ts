@@ -1,0 +1,91 @@
+/**
+ * {@linkcode serveThreads}: one server on several threads.
+ *
+ * @module
+ */
+
+import { checkNumber } from "../core/checks.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { OptionError } from "../core/errors.ts";
+import { listen } from "../net/listen.ts";
+import { resolveServeOptions } from "../server/options.ts";
+import {
+  type ServeThreadsOptions,
+  Supervisor,
+  type ThreadedServer,
+} from "./supervisor.ts";
+
+/**
+ * Serves TCP connections on several threads. It needs Linux, whose kernel
+ * spreads connections over listeners of one port, `"unstable": ["net",
+ * "worker-options"]` in `deno.json`, and, under `deno run`, the permission to
+ * read the worker's modules.
+ *
+ * Limits hold for all threads together. Events of all threads come to the
+ * listeners here; errors in them are copies.
+ *
+ * @param options As for `serve`, and how many threads run what.
+ * @returns The running server, bound already.
+ * @throws {OptionError} An option has a value that is not allowed, or the
+ * system cannot do it. Nothing has been bound then.
+ * @throws {Deno.errors.AddrInUse} The port is taken.
+ *
+ * @example
+ * ```ts ignore
+ * import { serveThreads } from "@parley/parley";
+ *
+ * const server = await serveThreads({
+ *   port: 7000,
+ *   threads: 4,
+ *   worker: new URL("./worker.ts", import.meta.url),
+ * });
+ * await server.finished;
+ * ```
+ */
+export function serveThreads(
+  options: ServeThreadsOptions,
+): Promise<ThreadedServer> {
+  return startThreads(options, systemClock);
+}
+
+/**
+ * What `serveThreads` does, with a clock that a test may bring.
+ *
+ * @param options As for `serveThreads`.
+ * @param clock The source of time on this side.
+ */
+export async function startThreads(
+  options: ServeThreadsOptions,
+  clock: Clock,
+): Promise<ThreadedServer> {
+  const { threads = navigator.hardwareConcurrency } = options;
+  checkNumber("threads", threads);
+  if (Deno.build.os !== "linux") {
+    throw new OptionError(
+      "threads",
+      threads,
+      `1 on ${Deno.build.os}: only Linux spreads connections over listeners`,
+    );
+  }
+  if (options.path !== undefined) {
+    throw new OptionError("path", options.path, "no path beside threads");
+  }
+  const config = resolveServeOptions(options);
+  if (config.port !== 0) {
+    // Listeners that share their port would share it with those of another
+    // server too, whose it is already.
+    listen({ ...config, reusePort: false }).close();
+  }
+  const server = new Supervisor(options, config, threads, clock);
+  await server.start();
+  const { signal } = options;
+  if (signal?.aborted) server.shutdown();
+  else if (signal !== undefined) {
+    const shutdown = () => void server.shutdown();
+    signal.addEventListener("abort", shutdown, { once: true });
+    server.finished.finally(() =>
+      signal.removeEventListener("abort", shutdown)
+    );
+  }
+  return server;
+}

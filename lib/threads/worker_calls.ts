@@ -1,0 +1,113 @@
+/**
+ * Calls between a thread and its worker: either side calls procedures of the
+ * other by name, and may wait for what they return.
+ *
+ * @module
+ */
+
+import {
+  deserializeError,
+  type SentError,
+  serializeError,
+} from "./sent_error.ts";
+
+/** A worker; or, within one, its way back. */
+export interface Port {
+  onmessage: ((message: MessageEvent) => void) | null;
+  postMessage(message: unknown): void;
+}
+
+/** What a side lets the other call. Arguments and results are cloned. */
+export type Procedures<Names extends PropertyKey = string> = Readonly<
+  Record<Names, (...args: never[]) => unknown>
+>;
+
+type Message =
+  /** A call; 0 where nobody waits for its end. */
+  | { call: number; name: string; args: never[] }
+  /** How the call of that number has ended. */
+  | { answer: number; value: unknown; error?: SentError };
+
+/**
+ * One side of the channel.
+ *
+ * @typeParam Remote The procedures of the other side.
+ */
+export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
+  readonly #port: Port;
+  readonly #local: Procedures;
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
+  #calls = 0;
+  /** Why there is no other side any more. */
+  #ended: { error: unknown } | undefined;
+
+  /**
+   * @param port Where the other side is.
+   * @param local What it may call.
+   */
+  constructor(port: Port, local: Procedures) {
+    this.#port = port;
+    this.#local = local;
+    port.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
+  }
+
+  /**
+   * Calls a procedure of the other side.
+   *
+   * The wait ends with what it returns or throws, or with `end()` (throws).
+   */
+  async call<Name extends keyof Remote & string>(
+    name: Name,
+    ...args: Parameters<Remote[Name]>
+  ): Promise<Awaited<ReturnType<Remote[Name]>>> {
+    if (this.#ended !== undefined) throw this.#ended.error;
+    const call = ++this.#calls;
+    const waiting = Promise.withResolvers<unknown>();
+    this.#waiting.set(call, waiting);
+    this.#port.postMessage({ call, name, args });
+    return await waiting.promise as Awaited<ReturnType<Remote[Name]>>;
+  }
+
+  /** Calls a procedure of the other side whose end nobody waits for. */
+  tell<Name extends keyof Remote & string>(
+    name: Name,
+    ...args: Parameters<Remote[Name]>
+  ): void {
+    this.#port.postMessage({ call: 0, name, args });
+  }
+
+  /**
+   * Hears nothing any more.
+   *
+   * @param error What calls throw, those under way and later ones.
+   */
+  end(error: unknown): void {
+    this.#ended ??= { error };
+    this.#port.onmessage = null;
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+
+  #heard(message: Message): void {
+    if ("call" in message) {
+      const { call, name, args } = message;
+      if (call > 0) this.#answer(call, name, args);
+      else this.#local[name](...args);
+      return;
+    }
+    const { answer, value, error } = message;
+    const waiting = this.#waiting.get(answer);
+    this.#waiting.delete(answer);
+    if (error === undefined) waiting?.resolve(value);
+    else waiting?.reject(deserializeError(error));
+  }
+
+  async #answer(answer: number, name: string, args: never[]): Promise<void> {
+    try {
+      const value = await this.#local[name](...args);
+      this.#port.postMessage({ answer, value });
+    } catch (error) {
+      this.#port.postMessage({ answer, error: serializeError(error) });
+    }
+  }
+}
