@@ -12,7 +12,7 @@ import {
   whyNotBound,
   whyNotUnix,
 } from "./lib/cli/server/bind_errors.ts";
-import { confine, nothing } from "./lib/cli/server/confine.ts";
+import { confine, noPermissions } from "./lib/cli/server/confine.ts";
 import { openFiles, type ServerFiles } from "./lib/cli/server/files.ts";
 import {
   checkTogether,
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
     level: flags["log-level"],
     noColor: Deno.noColor,
   });
-  const told = logListeners(log.logger, {
+  const logEvents = logListeners(log.logger, {
     connections: () => server.connections,
     drainTimeout: flags["drain-timeout"],
   });
@@ -100,11 +100,11 @@ async function main(): Promise<void> {
       ...serveOptionsOf(flags),
       ...pair,
       events: {
-        ...told,
-        drain: (event: Parameters<NonNullable<typeof told.drain>>[0]) => {
+        ...logEvents,
+        drain: (event: Parameters<NonNullable<typeof logEvents.drain>>[0]) => {
           // The listener is closed: nobody connects by that name any more.
           removeSockets([flags.unix], files, log);
-          told.drain?.(event);
+          logEvents.drain?.(event);
         },
       },
     };
@@ -118,7 +118,7 @@ async function main(): Promise<void> {
         threads: flags.threads,
         worker: new URL("./lib/cli/server/worker.ts", import.meta.url),
         name: flags.handler,
-        permissions: { ...nothing, net: true },
+        permissions: { ...noPermissions, net: true },
         confine: true,
       });
     if (flags.unix) files.bound(flags.unix);

@@ -148,7 +148,7 @@ export function serveAdmin(
   options: AdminOptions,
   source?: AdminSource,
 ): AdminServer {
-  const admin = start(options);
+  const admin = startAdmin(options);
   if (source !== undefined) admin.attach(source);
   return admin;
 }
@@ -159,7 +159,7 @@ export function serveAdmin(
  * @param options As for `serveAdmin`.
  * @param clock The source of time.
  */
-export function start(
+export function startAdmin(
   options: AdminOptions,
   clock: Clock = systemClock,
 ): AdminServer {

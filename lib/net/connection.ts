@@ -10,7 +10,7 @@ import { ReceiveBuffer } from "./buffers.ts";
 
 /**
  * What Parley needs of a connection; `Deno.Conn` has it. A layer on top of one
- * says with `emptied` that a short read does not mean that there is no more.
+ * says with `shortReadMeansEmpty` that there may be more behind a short read.
  */
 export type Transport =
   & Pick<
@@ -18,7 +18,7 @@ export type Transport =
     "read" | "write" | "closeWrite" | "close" | "localAddr" | "remoteAddr"
   >
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>
-  & { readonly emptied?: false };
+  & { readonly shortReadMeansEmpty?: false };
 
 /** Counts the bytes of several connections. */
 export interface ByteCounter {
@@ -119,7 +119,8 @@ export class Connection {
       this.eof = true;
       return;
     }
-    this.emptied = n < this.#room && this.#transport.emptied !== false;
+    this.emptied = n < this.#room &&
+      this.#transport.shortReadMeansEmpty !== false;
     this.inbox.end += n;
     this.received += n;
     this.#counters?.received(n);

@@ -180,7 +180,7 @@ export function serve<State>(
   ...args: [Handler<State>] | [ServeOptions<State>, Handler<State>]
 ): ParleyServer {
   const [options, handler] = args.length === 1 ? [{}, args[0]] : args;
-  return start(options, handler, {});
+  return startServer(options, handler, {});
 }
 
 /**
@@ -190,7 +190,7 @@ export function serve<State>(
  * @param handler As for `serve`.
  * @param surroundings The listener and the clock to use.
  */
-export function start<State>(
+export function startServer<State>(
   options: ServeOptions<State>,
   handler: Handler<State>,
   surroundings: Surroundings,

@@ -8,7 +8,7 @@ import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ErrorHandler, Handler } from "../server/handler.ts";
 import { resolveServeOptions } from "../server/options.ts";
-import { type ParleyServer, start } from "../server/server.ts";
+import { type ParleyServer, startServer } from "../server/server.ts";
 import type {
   SupervisorProcedures,
   ThreadEvent,
@@ -53,7 +53,7 @@ export function serveThread<State = Record<string, unknown>>(
         const { index, shared, startedAt, uptime } = order;
         const limits = resolveServeOptions(order.options);
         let forced = 0;
-        const started = server = start(
+        const started = server = startServer(
           {
             ...order.options,
             ...options,

@@ -37,7 +37,7 @@ export class TlsTransport implements Transport {
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
   /** The engine does not tell whether it holds more. */
-  readonly emptied = false;
+  readonly shortReadMeansEmpty = false;
   readonly #below: Transport;
   /** What the engine takes for its connection. */
   readonly #wire: Duplex;

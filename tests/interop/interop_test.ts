@@ -8,12 +8,6 @@
  */
 
 import {
-  assertEquals,
-  TextLineStream,
-  toBytes,
-  toText,
-} from "../support/std.ts";
-import {
   commands,
   connect,
   type ConnectionCloseEvent,
@@ -24,7 +18,13 @@ import {
   serve,
 } from "../../lib/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import { start } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/server.ts";
+import {
+  assertEquals,
+  TextLineStream,
+  toBytes,
+  toText,
+} from "../support/std.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -261,7 +261,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
     const { promise: halfClosed, resolve } = Promise.withResolvers<void>();
     const handler: Handler = (request) => halfClosed.then(() => request);
     const listen = () => watch(resolve);
-    await using server = start({}, handler, { listen });
+    await using server = startServer({}, handler, { listen });
     const { port } = server.addr as Deno.NetAddr;
     const input = "one\ntwo\n";
     const output = await run(peer, pipe(String(port)), input);

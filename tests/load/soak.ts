@@ -11,7 +11,7 @@ import { createConnection } from "node:net";
 
 import { type Clock, systemClock } from "../../lib/core/clock.ts";
 import { commands, connect } from "../../lib/mod.ts";
-import { start } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/server.ts";
 import { Peer, random } from "../support/fixtures.ts";
 
 /** How long traffic runs between two pauses, in milliseconds. */
@@ -54,7 +54,7 @@ const clock: Clock = {
 };
 
 const reasons = new Map<string, number>();
-const server = start(
+const server = startServer(
   {
     hostname: "127.0.0.1",
     port: 0,

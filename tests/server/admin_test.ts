@@ -2,7 +2,11 @@
 // it ends.
 
 import { namesUs } from "../../lib/admin/access.ts";
-import { type AdminServer, serveAdmin, start } from "../../lib/admin/server.ts";
+import {
+  type AdminServer,
+  serveAdmin,
+  startAdmin,
+} from "../../lib/admin/server.ts";
 import { OptionError } from "../../lib/core/errors.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { Counters } from "../../lib/events/metrics.ts";
@@ -489,7 +493,7 @@ Deno.test("the port's end cuts connections that are idle, slow or silent", async
 
 Deno.test("the port's end waits for an answer under way, but not for long", async () => {
   const clock = new FakeClock();
-  const admin = start({ port: 0 }, clock);
+  const admin = startAdmin({ port: 0 }, clock);
   const asked = Promise.withResolvers<void>();
   const never = new Promise<never>(() => {});
   const connectionList = () => {

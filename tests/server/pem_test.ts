@@ -7,9 +7,8 @@
 
 import { createPrivateKey, X509Certificate } from "node:crypto";
 
-import { assertEquals, assertRejects, assertThrows } from "../support/std.ts";
 import { connect, echo, OptionError } from "../../lib/mod.ts";
-import { start } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/server.ts";
 import type { TlsKeyPair } from "../../lib/tls/pem.ts";
 import {
   ED25519,
@@ -28,6 +27,7 @@ import {
   testPrograms,
   testWithTools,
 } from "../support/programs.ts";
+import { assertEquals, assertRejects, assertThrows } from "../support/std.ts";
 
 const CHAIN = ONE.cert + ONE_CA;
 
@@ -292,7 +292,10 @@ function refusal(pair: TlsKeyPair): OptionError {
   const listen = () => {
     throw new Error("It is bound");
   };
-  const error = assertThrows(() => start(pair, echo, { listen }), OptionError);
+  const error = assertThrows(
+    () => startServer(pair, echo, { listen }),
+    OptionError,
+  );
   for (const line of [...ONE.key.split("\n"), ...TWO.key.split("\n")]) {
     if (line.startsWith("-----") || line === "") continue;
     assertEquals(error.message.includes(line), false);

@@ -6,13 +6,6 @@
  */
 
 import {
-  assertEquals,
-  assertInstanceOf,
-  assertMatch,
-  assertRejects,
-  assertThrows,
-} from "../support/std.ts";
-import {
   connect,
   ConnectError,
   ConnectionLostError,
@@ -25,7 +18,7 @@ import {
   TimeoutError,
   TlsError,
 } from "../../lib/mod.ts";
-import { start } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/server.ts";
 import {
   ENCRYPTED_KEY,
   ONE,
@@ -43,6 +36,13 @@ import {
   text,
   turnOfLoop,
 } from "../support/fixtures.ts";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "../support/std.ts";
 
 /** How a client that trusts an authority connects to a server under test. */
 function options(
@@ -146,7 +146,7 @@ for (
       throw new Error("It is bound");
     };
     const error = assertThrows(
-      () => start(given, echo, { listen }),
+      () => startServer(given, echo, { listen }),
       OptionError,
     );
     assertEquals(error.option, option);

@@ -23,7 +23,7 @@ import type { Handler } from "../../lib/server/handler.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import {
   type ParleyServer,
-  start,
+  startServer,
   type Surroundings,
 } from "../../lib/server/server.ts";
 
@@ -329,7 +329,7 @@ export function serveTest(
   surroundings: Surroundings = {},
 ): TestServer {
   const events = new Events();
-  const server = start(
+  const server = startServer(
     {
       hostname: "127.0.0.1",
       port: 0,

@@ -5,7 +5,7 @@
  */
 
 /** What a worker may do beside what it is told to: nothing. */
-export const nothing = {
+export const noPermissions = {
   env: false,
   ffi: false,
   import: false,
