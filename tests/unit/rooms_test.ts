@@ -1,0 +1,106 @@
+// `lib/` has a folder, a room, for each purpose. What may import what?
+
+import { posix } from "node:path";
+
+import { assertEquals } from "../support/std.ts";
+
+/** The rooms from the ground up: each may import those that stand before it. */
+const ROOMS = [
+  ...["core", "framing", "events", "net", "tls", "server", "client"],
+  ...["threads", "observe", "admin", "handlers", "cli", "mod.ts", "programs"],
+];
+
+/** What a room may not import all the same. */
+const APART: Readonly<Record<string, readonly string[]>> = {
+  events: ["framing"],
+  net: ["events"],
+  tls: ["events"],
+  client: ["server"],
+  "mod.ts": ["cli"],
+};
+
+/** The most lines of a module; those that are still longer, none in the end. */
+const MOST_LINES = 400;
+const STILL_LONGER = [
+  "lib/server/connection/session.ts",
+  "lib/server/server.ts",
+];
+
+const ROOT = new URL("../../", import.meta.url);
+
+function mayImport(from: string, to: string): boolean {
+  if (to === "deno.json") return from === "lib/core/version.ts";
+  const [room, other] = [roomOf(from), roomOf(to)];
+  if (room === other) return true;
+  if (room === "handlers") {
+    return other === "core" || to === "lib/server/handler.ts";
+  }
+  return ROOMS.includes(other) && !APART[room]?.includes(other) &&
+    ROOMS.indexOf(other) < ROOMS.indexOf(room);
+}
+
+function roomOf(path: string): string {
+  return path.startsWith("lib/") ? path.split("/")[1] : "programs";
+}
+
+function* modulesIn(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(new URL(folder, ROOT))) {
+    if (isDirectory) yield* modulesIn(`${folder}${name}/`);
+    else if (/\.(ts|js)$/.test(name)) yield folder + name;
+  }
+}
+
+/** What a module imports, and on which line. Examples are in comments. */
+function importsOf(path: string): { at: string; to: string }[] {
+  return linesOf(path).flatMap((line, i) =>
+    /^\s*(\*|\/\/ (?!@ts-types))/.test(line) ? [] : Array.from(
+      line.matchAll(/(?:from |import |import\(|URL\(|types=)"(\.[^"]*)"/g),
+      ([, specifier]) => ({
+        at: `${path}:${i + 1}`,
+        to: posix.join(posix.dirname(path), specifier),
+      }),
+    )
+  );
+}
+
+function linesOf(path: string): string[] {
+  return Deno.readTextFileSync(new URL(path, ROOT)).split("\n");
+}
+
+/** Registers a test of all modules of the programs. */
+function testModules(name: string, fn: (paths: string[]) => void): void {
+  const { state } = Deno.permissions.querySync({ name: "read" });
+  Deno.test({
+    name,
+    ignore: state !== "granted",
+    fn: () => fn(["server.ts", "client.ts", ...modulesIn("lib/")]),
+  });
+}
+
+testModules("rooms import in one direction", (paths) => {
+  const broken = paths.flatMap((from) =>
+    importsOf(from)
+      .filter(({ to }) => !mayImport(from, to))
+      .map(({ at, to }) => `${at}: ${roomOf(from)} may not import ${to}`)
+  );
+  assertEquals(broken, []);
+});
+
+testModules("no module imports itself, whatever the way around", (paths) => {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (path: string, way: string[]) => {
+    const start = way.findIndex((at) => at.startsWith(`${path}:`));
+    if (start !== -1) circles.push(way.slice(start).join(" → "));
+    if (start !== -1 || done.has(path) || !paths.includes(path)) return;
+    for (const { at, to } of importsOf(path)) visit(to, [...way, at]);
+    done.add(path);
+  };
+  for (const path of paths) visit(path, []);
+  assertEquals(circles, []);
+});
+
+testModules("no module has more than 400 lines", (paths) => {
+  const longer = paths.filter((path) => linesOf(path).length > MOST_LINES + 1);
+  assertEquals(longer.toSorted(), STILL_LONGER);
+});
