@@ -78,12 +78,8 @@ export class ReplyTooLargeError extends ParleyError {
    * @param maximum The most that it may have.
    */
   constructor(length: number, maximum: number) {
-    super(tooLarge(length, maximum));
+    super(`reply too large: length is ${length}, maximum is ${maximum}`);
   }
-}
-
-function tooLarge(length: number, maximum: number): string {
-  return `reply too large: length is ${length}, maximum is ${maximum}`;
 }
 
 /** No connection could be made. `cause` holds the runtime's own error. */
@@ -180,14 +176,6 @@ export const replies = {
   /** @param ms The request timeout in milliseconds. */
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,
-  /**
-   * For a reply that a handler does not even make.
-   *
-   * @param length The length in bytes that it would have.
-   * @param maximum The most that it may have.
-   */
-  tooLarge: (length: number, maximum: number): string =>
-    `ERR ${tooLarge(length, maximum)}`,
   /**
    * For a handler that fails. What it threw goes to the events only; that its
    * reply is too large, the peer may know, who can ask for less.

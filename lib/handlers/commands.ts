@@ -12,7 +12,7 @@
  */
 
 import { formatAddr } from "../address.ts";
-import { quote, replies } from "../errors.ts";
+import { quote, ReplyTooLargeError } from "../errors.ts";
 import type { Reply, RequestInfo } from "../handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
@@ -121,7 +121,8 @@ const table: Record<string, Command> = {
     help: `replies n bytes, 0 to ${MAX_SIZE}`,
     run(text, { maxReply }) {
       const n = parseNumber(decode(text), "n", 0, MAX_SIZE);
-      return n > maxReply ? replies.tooLarge(n, maxReply) : letters(n);
+      if (n > maxReply) throw new ReplyTooLargeError(n, maxReply);
+      return letters(n);
     },
   },
   CLOSE: {
