@@ -66,7 +66,7 @@ export interface ConnectOptions {
   /**
    * Whether the connection goes on when a request has timed out. Its reply is
    * dropped then when it comes late, and the others stay with their own
-   * requests. If it never comes, each reply goes to the request behind its own:
+   * requests. If it never comes, each reply goes to the request before its own:
    * so the connection is closed unless you know that it will come.
    *
    * @default {false}

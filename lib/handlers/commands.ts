@@ -122,9 +122,8 @@ const table: Record<string, Command> = {
     help: `replies n bytes, 0 to ${MAX_SIZE}`,
     run(text, { maxReply }) {
       const n = parseNumber(decode(text), "n", 0, MAX_SIZE);
-      if (n <= maxReply) return letters(n);
-      // Not thrown: to ask for too much is no fault of the handler.
-      return `ERR ${new ReplyTooLargeError(n, maxReply).message}`;
+      if (n > maxReply) throw new ReplyTooLargeError(n, maxReply);
+      return letters(n);
     },
   },
   CLOSE: {

@@ -5,6 +5,7 @@ import {
   connect,
   echo,
   type FramingName,
+  ReplyTooLargeError,
   serve,
 } from "../../lib/mod.ts";
 import {
@@ -132,8 +133,9 @@ Deno.test("commands SIZE makes nothing that the server would not send", async ()
   for (const reply of made) {
     assert(typeof reply === "string" || (reply as Uint8Array).length <= 100);
   }
-  // What a peer asks for is no failure of the handler.
-  assertEquals(running.events.of("handler_error"), []);
+  const errors = running.events.of("handler_error");
+  assertEquals(errors.length, 3);
+  assert(errors.every(({ error }) => error instanceof ReplyTooLargeError));
 });
 
 Deno.test("commands SIZE gives as many bytes after a larger one and a smaller one", async () => {
