@@ -10,7 +10,8 @@
  * @module
  */
 
-import { received } from "../errors.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import { received, TimeoutError } from "../errors.ts";
 import type { FileId } from "../unix.ts";
 import type { KeeperReply, KeeperRequest } from "./keeper_worker.ts";
 
@@ -22,12 +23,19 @@ export interface KeeperOptions {
   sockets?: readonly string[];
 }
 
+/**
+ * How long the keeper may take for what it is asked, in milliseconds: a file may
+ * be a pipe that nobody writes to, or on a disk that is gone.
+ */
+export const LIMIT = 5000;
+
 /** See the module's text. Disposing ends the worker. */
 export interface Keeper extends Disposable {
   /**
    * Reads a file of `read`, as it is by now.
    *
    * @param path One of the paths, as it was given.
+   * @throws {TimeoutError} It takes too long. Others can be read meanwhile.
    */
   readText(path: string): Promise<string>;
   /**
@@ -44,6 +52,7 @@ export interface Keeper extends Disposable {
  * read its own module: open it before they are given up.
  *
  * @param options What it may touch.
+ * @param clock The source of time.
  * @returns The keeper, at work.
  *
  * @example
@@ -57,6 +66,7 @@ export interface Keeper extends Disposable {
  */
 export async function openKeeper(
   { read, sockets = [] }: KeeperOptions,
+  clock: Clock = systemClock,
 ): Promise<Keeper> {
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
@@ -74,7 +84,7 @@ export async function openKeeper(
       },
     },
   });
-  const keeper = new WorkerKeeper(worker);
+  const keeper = new WorkerKeeper(worker, clock);
   await keeper.ready;
   return keeper;
 }
@@ -83,13 +93,15 @@ class WorkerKeeper implements Keeper {
   /** Resolves when the worker is there. */
   readonly ready: Promise<unknown>;
   readonly #worker: Worker;
+  readonly #clock: Clock;
   readonly #waiting = new Map<number, PromiseWithResolvers<KeeperReply>>();
   #ids = 0;
   /** Why there is no worker any more. */
   #failure: Error | undefined;
 
-  constructor(worker: Worker) {
+  constructor(worker: Worker, clock: Clock) {
     this.#worker = worker;
+    this.#clock = clock;
     this.ready = this.#wait(0);
     worker.onmessage = ({ data }: MessageEvent<KeeperReply>) => {
       this.#waiting.get(data.id)?.resolve(data);
@@ -122,7 +134,13 @@ class WorkerKeeper implements Keeper {
     const id = ++this.#ids;
     const reply = this.#wait(id);
     this.#worker.postMessage(request(id));
-    const { text, failure } = await reply;
+    const cancel = this.#clock.after(LIMIT, () => {
+      this.#waiting.get(id)?.reject(
+        new TimeoutError(`no answer within ${LIMIT} ms`),
+      );
+      this.#waiting.delete(id);
+    });
+    const { text, failure } = await reply.finally(cancel);
     if (failure !== undefined) throw received(failure);
     return text;
   }
