@@ -10,6 +10,8 @@
  * @module
  */
 
+import { type Clock, systemClock } from "../../core/clock.ts";
+import { TimeoutError } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
 import type { KeeperProcedures } from "./keeper_worker.ts";
@@ -22,12 +24,19 @@ export interface KeeperOptions {
   sockets?: readonly string[];
 }
 
+/**
+ * How long the keeper may take for what it is asked, in milliseconds: a file may
+ * be a pipe that nobody writes to, or on a disk that is gone.
+ */
+export const LIMIT = 5000;
+
 /** See the module's text. Disposing ends the worker. */
 export interface Keeper extends Disposable {
   /**
    * Reads a file of `read`, as it is by now.
    *
    * @param path One of the paths, as it was given.
+   * @throws {TimeoutError} It takes too long. Others can be read meanwhile.
    */
   readText(path: string): Promise<string>;
   /**
@@ -44,6 +53,7 @@ export interface Keeper extends Disposable {
  * read its own module: open it before they are given up.
  *
  * @param options What it may touch.
+ * @param clock The source of time.
  * @returns The keeper, at work.
  *
  * @example
@@ -57,6 +67,7 @@ export interface Keeper extends Disposable {
  */
 export async function openKeeper(
   { read, sockets = [] }: KeeperOptions,
+  clock: Clock = systemClock,
 ): Promise<Keeper> {
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
@@ -82,13 +93,21 @@ export async function openKeeper(
   };
   await calls.call("ready");
   return {
-    readText: (path) => calls.call("readTextFile", path),
+    readText: (path) => inTime(clock, calls.call("readText", path)),
     async removeSocket(path, file) {
-      await calls.call("removeFile", path, file);
+      await inTime(clock, calls.call("removeFile", path, file));
     },
     [Symbol.dispose]() {
       worker.terminate();
       calls.end(new Error("The keeper has ended"));
     },
   };
+}
+
+/** Waits for an answer, but not for longer than the limit. */
+async function inTime<T>(clock: Clock, answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const late = () => reject(new TimeoutError(`no answer within ${LIMIT} ms`));
+  const cancel = clock.after(LIMIT, late);
+  return await Promise.race([answer, promise]).finally(cancel);
 }

@@ -8,14 +8,21 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
 
+import { constants, open } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
+
 import { removeFile } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
+import { LIMIT } from "./keeper.ts";
+
+/** How long to wait before a pipe is read again, in milliseconds. */
+const PAUSE = 20;
 
 /** What it does. */
 const procedures = {
   /** Answered once it is there. */
   ready() {},
-  readTextFile: (path: string) => Deno.readTextFile(path),
+  readText,
   removeFile,
 };
 
@@ -23,3 +30,35 @@ const procedures = {
 export type KeeperProcedures = typeof procedures;
 
 new WorkerCalls(self, procedures);
+
+async function readText(path: string): Promise<string> {
+  const { isFifo } = await Deno.stat(path);
+  return await (isFifo ? readPipe(path) : Deno.readTextFile(path));
+}
+
+/**
+ * Reads a pipe to its end, once somebody writes to it. It is opened without a
+ * wait for that: before Deno 2.9 such a wait holds up this whole thread.
+ */
+async function readPipe(path: string): Promise<string> {
+  const late = performance.now() + LIMIT;
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  await using pipe = await open(path, flags);
+  const space = new Uint8Array(65_536);
+  const decoder = new TextDecoder();
+  let text = "";
+  while (performance.now() < late) {
+    const n = await pipe.read(space, 0, space.length, null)
+      .then(({ bytesRead }) => bytesRead, nothingYet);
+    if (n > 0) text += decoder.decode(space.subarray(0, n), { stream: true });
+    else if (n === 0 && text !== "") return text;
+    else await setTimeout(PAUSE);
+  }
+  throw new Error(`no answer within ${LIMIT} ms`);
+}
+
+/** Takes what a read says of a pipe whose writer has not written. */
+function nothingYet(error: NodeJS.ErrnoException): number {
+  if (error.code !== "EAGAIN") throw error;
+  return -1;
+}

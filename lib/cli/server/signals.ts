@@ -1,0 +1,100 @@
+/**
+ * What the program `server` does at signals.
+ *
+ * @module
+ */
+
+import type { ParleyServer } from "../../server/server.ts";
+import { show } from "../streams/standard_streams.ts";
+import type { ServerFiles } from "./files.ts";
+import type { HeldSignals } from "./held_signals.ts";
+import type { Log } from "./logging.ts";
+
+/**
+ * At a terminal, `deno task` passes Ctrl-C on to a program that has had it from
+ * the terminal already. So what comes this soon there is the same keystroke.
+ */
+const SAME_KEYSTROKE = 250;
+
+/** What SIGINT and SIGTERM do: the first ends in good order, the next at once. */
+export class Stop {
+  /** When the first came. */
+  #since: number | undefined;
+  #end = (): void => {
+    // Nobody has connected yet, and nothing is left behind.
+    show("server: stopped before it was ready\n");
+    Deno.exit(0);
+  };
+  #cleanUp = () => Promise.resolve();
+
+  constructor(signals: HeldSignals) {
+    const patience = atTerminal() ? SAME_KEYSTROKE : 0;
+    for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+      signals.on(signal, () => {
+        if (this.#since === undefined) {
+          this.#since = performance.now();
+          this.#end();
+        } else if (performance.now() - this.#since >= patience) {
+          this.#cleanUp().then(() => Deno.exit(code));
+        }
+      });
+    }
+  }
+
+  /** From now on there may be clients: a signal waits for {@linkcode serve}. */
+  hold(): void {
+    this.#end = () => {};
+  }
+
+  /**
+   * The server is there.
+   *
+   * @param end Ends it in good order.
+   * @param cleanUp What is left to do where it ends at once.
+   */
+  serve(end: () => void, cleanUp: () => Promise<void>): void {
+    this.#end = end;
+    this.#cleanUp = cleanUp;
+    if (this.#since !== undefined) end();
+  }
+}
+
+/** Reads the certificate anew on SIGHUP, as daemons do. */
+export function reloadOnHangup(
+  signals: HeldSignals,
+  server: Pick<ParleyServer, "reloadTls">,
+  { readPair }: ServerFiles,
+  { logger }: Log,
+  cleanUp: () => Promise<void>,
+): void {
+  let begun = 0;
+  let shown = 0;
+  signals.on("SIGHUP", async () => {
+    if (readPair === undefined) {
+      // At a terminal it says that the terminal is gone: what has nothing to
+      // read ends with it, like any other program.
+      if (atTerminal()) return void cleanUp().then(() => Deno.exit(129));
+      logger.warn("SIGHUP, but there is no --tls-cert to read again");
+      return;
+    }
+    // None waits for the one before it, which may hang. The last one that was
+    // asked for is the one that stays.
+    const turn = ++begun;
+    try {
+      const pair = await readPair();
+      if (turn < shown) return;
+      server.reloadTls(pair);
+      shown = turn;
+      logger.info("certificate reloaded");
+    } catch (error) {
+      if (turn < shown) return;
+      const { message } = error as Error;
+      logger.error("certificate not reloaded", { error: message });
+    }
+  });
+}
+
+function atTerminal(): boolean {
+  return [Deno.stdin, Deno.stdout, Deno.stderr]
+    .some((stream) => stream.isTerminal());
+}
