@@ -230,7 +230,8 @@ function unanswered(
 ): string {
   const first = replied + 1;
   // The last argument may fail before the batch has seen that it is the last.
-  const unsent = inputEnded || requested === given
+  const allGiven = given > 0 && requested === given;
+  const unsent = inputEnded || allGiven
     ? ""
     : `requests from ${requested + 1} on not sent`;
   if (first > requested) return unsent && `${unsent}: `;
@@ -241,7 +242,7 @@ function unanswered(
 }
 
 function fail(error: unknown, prefix = ""): number {
-  warn(prefix + (messageOf(error)));
+  warn(prefix + messageOf(error));
   return 1;
 }
 

@@ -21,6 +21,7 @@ export const ranges = Object.freeze({
   maxReply: [1, MAX_MAX_FRAME],
   maxConnections: [0, 2 ** 31 - 1],
   maxConnectionsPerIp: [0, 2 ** 31 - 1],
+  maxMemory: [0, 2 ** 40],
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],
   writeTimeout: [0, MAX_TIMEOUT],

@@ -19,6 +19,7 @@
  * | `shutdown` | the server drains, and this connection owes nothing |
  * | `forced` | the drain timeout came before the replies were out |
  * | `peer_reset` | the peer reset the connection, or is gone |
+ * | `overload` | it held most when the server's memory was short |
  * | `closed` | `disconnect()` was asked to, for an operator |
  * | `error` | anything else; the event holds the error |
  */
@@ -32,6 +33,7 @@ export type CloseReason =
   | "shutdown"
   | "forced"
   | "peer_reset"
+  | "overload"
   | "closed"
   | "error";
 
@@ -46,6 +48,7 @@ export const closeReasons: readonly CloseReason[] = namesOf<CloseReason>({
   shutdown: 0,
   forced: 0,
   peer_reset: 0,
+  overload: 0,
   closed: 0,
   error: 0,
 });
@@ -105,6 +108,7 @@ export interface ConnectionCloseEvent {
  * | reason | meaning |
  * | --- | --- |
  * | `busy` | the limit of open connections |
+ * | `overload` | the limit of memory |
  * | `busy_ip` | the limit of connections from one address |
  * | `denied` | the address is not in `allow`, or is in `deny` |
  * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
@@ -112,6 +116,7 @@ export interface ConnectionCloseEvent {
  */
 export type RejectReason =
   | "busy"
+  | "overload"
   | "busy_ip"
   | "denied"
   | "proxy_error"
@@ -120,6 +125,7 @@ export type RejectReason =
 /** Every {@linkcode RejectReason}. */
 export const rejectReasons: readonly RejectReason[] = namesOf<RejectReason>({
   busy: 0,
+  overload: 0,
   busy_ip: 0,
   denied: 0,
   proxy_error: 0,

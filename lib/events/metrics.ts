@@ -36,7 +36,9 @@ const REQUESTS = 2;
 const RECEIVED = 3;
 const SENT = 4;
 const DURATION_SUM = 5;
-const STATUS = 6;
+const HELD = 6;
+const OPENING = 7;
+const STATUS = 8;
 const CLOSED = STATUS + requestStatuses.length;
 const REJECTED = CLOSED + closeReasons.length;
 const DURATION = REJECTED + rejectReasons.length;
@@ -85,12 +87,20 @@ export interface Metrics {
   readonly received: number;
   /** Bytes taken by the kernel. */
   readonly sent: number;
+  /** Connections that have no place yet: their header, keys or place is awaited. */
+  readonly opening: number;
+  /** Memory that holds bytes not handled and replies not taken, in bytes. */
+  readonly held: number;
 }
 
 /** What one thread counts. */
 export class Counters {
   /** See {@linkcode METRIC_CELLS}; only this thread writes them. */
   readonly cells: Float64Array;
+  /** The memory held here above which {@linkcode onHeld} is called, in bytes. */
+  alarm = Infinity;
+  /** Called when more memory is held here than `alarm`. */
+  onHeld: () => void = () => {};
   readonly #all: readonly Float64Array[];
 
   /**
@@ -158,6 +168,32 @@ export class Counters {
     this.cells[SENT] += bytes;
   }
 
+  /** Connections wait for their place, or no longer. */
+  opening(count: number): void {
+    this.cells[OPENING] += count;
+  }
+
+  /** Memory is held, or no longer. */
+  hold(bytes: number): void {
+    const held = this.cells[HELD] += bytes;
+    if (held > this.alarm) this.onHeld();
+  }
+
+  /** The memory held here, in bytes. */
+  get heldHere(): number {
+    return this.cells[HELD];
+  }
+
+  /** How many threads there are. */
+  get threads(): number {
+    return this.#all.length;
+  }
+
+  /** The memory held, over all threads, in bytes. */
+  get held(): number {
+    return this.#sum(HELD);
+  }
+
   /** The connections open now, over all threads. */
   get active(): number {
     return this.#sum(ACTIVE);
@@ -211,6 +247,8 @@ export class Counters {
       },
       received: sums[RECEIVED],
       sent: sums[SENT],
+      opening: sums[OPENING],
+      held: sums[HELD],
     };
   }
 
@@ -234,7 +272,7 @@ export function settleLost(
   const connections = cells[ACTIVE];
   let requests = cells[REQUESTS];
   for (let i = STATUS; i < CLOSED; i++) requests -= cells[i];
-  cells[ACTIVE] = 0;
+  cells[ACTIVE] = cells[OPENING] = cells[HELD] = 0;
   cells[CLOSED + closeReasons.indexOf("error")] += connections;
   cells[STATUS + requestStatuses.indexOf("abandoned")] += requests;
   return { connections, requests };

@@ -21,7 +21,7 @@ const HIGHS = 0x80808080;
 const NEAR = 16;
 
 /** A buffer larger than this may be lent, and is not held on to. */
-const OWN = 4096;
+const OWN = 1536;
 
 const NO_BYTES = new Uint8Array();
 const NO_WORDS = new Int32Array();

@@ -18,10 +18,19 @@ const FIRST = 512;
 const SMALL = 1536;
 
 /**
- * The size of the smallest buffer that is lent out: a read's worth, with room
- * for a payload of the default `maxFrame` and the overhead of any framing.
+ * A read's worth, with room for a payload of the default `maxFrame` and the
+ * overhead of any framing. Larger buffers are for larger frames.
  */
 export const CHUNK: number = 64 * 1024 + 64;
+
+/**
+ * The steps on the way there: a peer that has sent 600 bytes of a frame holds
+ * what it has sent and no more than four times that.
+ */
+const STEPS = [2048, 8192, CHUNK] as const;
+
+/** The most that fits into a lent buffer of the first step. */
+export const LEAST_LENT: number = STEPS[0];
 
 /**
  * How much larger a buffer gets that is too small. By two, a frame of 1 MiB was
@@ -31,6 +40,16 @@ const GROWTH = 4;
 
 /** The most bytes of idle buffers kept for reuse; the rest is garbage. */
 const KEPT = 32 * 1024 * 1024;
+
+/** Who answers for lent memory. */
+export interface Holder {
+  /**
+   * Memory was lent, or given back.
+   *
+   * @param bytes How much; below 0 where it was given back.
+   */
+  hold(bytes: number): void;
+}
 
 /** Idle buffers, by their length. */
 const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
@@ -65,10 +84,11 @@ export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
 /**
  * The bytes received and not yet used up, `bytes.subarray(start, end)`.
  *
- * The buffer starts small. Once a read fills it, it grows to a lent one, and
- * for a larger frame it grows with the bytes that really came: a header that
- * announces much gets nothing in advance. As soon as all is used up it is small
- * again.
+ * The buffer starts small. Once a read fills it, it grows step by step with the
+ * bytes that really came: a header that announces much gets nothing in advance.
+ * As soon as all is used up it is small again; a connection that has filled a
+ * step begins with the next one when it outgrows the small one again, for each
+ * step costs a read.
  */
 export class ReceiveBuffer {
   /** The memory; read between `start` and `end` only. */
@@ -78,12 +98,29 @@ export class ReceiveBuffer {
   /** Where they end. */
   end = 0;
   #small = new Uint8Array(FIRST);
+  /** Which of the steps comes first: the one after that which was filled last. */
+  #step = 0;
   readonly #limit: number;
+  readonly #holder: Holder | undefined;
 
-  /** @param limit The most bytes one frame takes, overhead included. */
-  constructor(limit: number) {
+  /**
+   * @param limit The most bytes one frame takes, overhead included.
+   * @param holder Told of all memory beyond the small buffer.
+   */
+  constructor(limit: number, holder?: Holder) {
     this.bytes = this.#small;
     this.#limit = limit;
+    this.#holder = holder;
+  }
+
+  /** How much memory the next `space()` would take in addition, in bytes. */
+  get growth(): number {
+    const { bytes, end, start } = this;
+    if (start === end || end < bytes.length) return 0;
+    return Math.max(
+      this.#next() - (bytes === this.#small ? 0 : bytes.length),
+      0,
+    );
   }
 
   /** How many bytes are unused. */
@@ -96,6 +133,10 @@ export class ReceiveBuffer {
    * before are no longer valid.
    */
   space(): Uint8Array<ArrayBuffer> {
+    const { length } = this.bytes;
+    if (this.end === length && length === STEPS[this.#step]) {
+      this.#step = Math.min(this.#step + 1, STEPS.length - 1);
+    }
     if (this.end === FIRST && this.bytes.length === FIRST) {
       this.#small = new Uint8Array(SMALL);
     }
@@ -122,16 +163,14 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
+    if (this.bytes.length >= LEAST_LENT) this.#holder?.hold(-this.bytes.length);
     this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
   #makeRoom(): void {
     const { bytes, length } = this;
-    if (bytes.length < CHUNK) {
-      this.#replace(lend());
-    } else if (length > bytes.length / 2 && bytes.length < this.#limit) {
-      this.#replace(lend(Math.min(bytes.length * GROWTH, this.#limit)));
-    }
+    const next = this.#next();
+    if (next > bytes.length) this.#replace(lend(next));
     // The unused bytes go to the front, of the old memory or of the new.
     if (this.start > 0 || this.bytes !== bytes) {
       this.bytes.set(bytes.subarray(this.start, this.end));
@@ -140,8 +179,23 @@ export class ReceiveBuffer {
     }
   }
 
+  /** How large a buffer must be that has room behind what is unused. */
+  #next(): number {
+    const { length } = this.bytes;
+    if (length < CHUNK) {
+      return Math.max(STEPS[this.#step], STEPS.find((step) => step > length)!);
+    }
+    return this.length > length / 2 && length < this.#limit
+      ? Math.min(length * GROWTH, this.#limit)
+      : length;
+  }
+
   #replace(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.bytes.length >= CHUNK) giveBack(this.bytes);
+    if (this.bytes.length >= LEAST_LENT) {
+      this.#holder?.hold(-this.bytes.length);
+      giveBack(this.bytes);
+    }
     this.bytes = bytes;
+    if (bytes.length >= LEAST_LENT) this.#holder?.hold(bytes.length);
   }
 }

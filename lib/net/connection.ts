@@ -6,11 +6,12 @@
  */
 
 import { MAX_OVERHEAD } from "../framing/codec.ts";
-import { ReceiveBuffer } from "./buffers.ts";
+import { CHUNK, type Holder, ReceiveBuffer } from "./buffers.ts";
 
 /**
  * What Parley needs of a connection; `Deno.Conn` has it. A layer on top of one
- * says with `shortReadMeansEmpty` that there may be more behind a short read.
+ * says with `shortReadMeansEmpty` that there may be more behind a short read, and
+ * with `received` how many bytes it has taken from below.
  */
 export type Transport =
   & Pick<
@@ -18,10 +19,10 @@ export type Transport =
     "read" | "write" | "closeWrite" | "close" | "localAddr" | "remoteAddr"
   >
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>
-  & { readonly shortReadMeansEmpty?: false };
+  & { readonly shortReadMeansEmpty?: false; readonly received?: number };
 
-/** Counts the bytes of several connections. */
-export interface ByteCounter {
+/** Counts what several connections do. */
+export interface ByteCounter extends Holder {
   /** Bytes came in. */
   received(bytes: number): void;
   /** The kernel has taken bytes. */
@@ -30,12 +31,19 @@ export interface ByteCounter {
 
 /** Whoever writes; an object, for a function would be one more for each. */
 export interface Writer {
-  /** The kernel has taken some bytes but not all. */
-  progress(): void;
+  /**
+   * The kernel has taken some bytes but not all.
+   *
+   * @returns What to wait for before the rest, if anything.
+   */
+  progress(): Promise<void> | void;
 }
 
+/** What is read to be forgotten, of all connections: nobody looks at it. */
+const scratch = new Uint8Array(CHUNK);
+
 /** See the module's text. */
-export class Connection {
+export class Connection implements Holder {
   /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;
   /** The address of this side, as the other side knows it. */
@@ -46,10 +54,18 @@ export class Connection {
   received = 0;
   /** Bytes that the kernel has taken so far. */
   sent = 0;
+  /** Memory it holds with bytes not handled and replies not taken. */
+  held = 0;
   /** Whether the peer has finished sending. */
   eof = false;
+  /** Whether TLS is on top of it, its keys agreed on. */
+  secured = false;
   /** Whether the last read took all that the kernel had. */
   emptied = false;
+  /** The read under way; its bytes are handed to {@linkcode took} by who reads. */
+  reading: Promise<number | null> | undefined;
+  /** When bytes came last, by the clock of who reads. */
+  heardAt = 0;
   #transport: Transport;
   readonly #counters: ByteCounter | undefined;
   #closed = false;
@@ -66,7 +82,7 @@ export class Connection {
   constructor(transport: Transport, maxFrame: number, counters?: ByteCounter) {
     this.#transport = transport;
     this.#counters = counters;
-    this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD);
+    this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD, this);
     this.localAddr = transport.localAddr;
     this.remoteAddr = transport.remoteAddr;
     // Nagle holds a reply back until the last one is acknowledged. A batch is
@@ -105,7 +121,7 @@ export class Connection {
    */
   read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
     this.#room = space.length;
-    return this.#transport.read(space);
+    return this.reading = this.#transport.read(space);
   }
 
   /**
@@ -115,25 +131,36 @@ export class Connection {
    * @param n What the read gave; null sets `eof`.
    */
   took(n: number | null): void {
+    this.#heard(n);
+    if (n !== null) this.inbox.end += n;
+  }
+
+  /**
+   * Reads and forgets until the peer has finished, or `close()` (throws).
+   *
+   * @param turns Lets others have the event loop: a peer that floods would
+   * keep it for as long as this goes on.
+   */
+  async discard(turns: { turn(): Promise<void> }): Promise<void> {
+    // Its bytes were handed to `took` by then: that was registered first.
+    await this.reading;
+    this.inbox.release();
+    while (!this.eof) {
+      this.#heard(await this.read(scratch));
+      await turns.turn();
+    }
+  }
+
+  #heard(n: number | null): void {
+    this.reading = undefined;
     if (n === null) {
       this.eof = true;
       return;
     }
     this.emptied = n < this.#room &&
       this.#transport.shortReadMeansEmpty !== false;
-    this.inbox.end += n;
     this.received += n;
     this.#counters?.received(n);
-  }
-
-  /**
-   * Reads and forgets until the peer has finished, or `close()` (throws).
-   */
-  async discard(): Promise<void> {
-    while (!this.eof) {
-      this.inbox.start = this.inbox.end;
-      this.took(await this.read(this.inbox.space()));
-    }
   }
 
   /**
@@ -177,7 +204,8 @@ export class Connection {
     writer: Writer | undefined,
   ): Promise<void> {
     while (done < bytes.length) {
-      writer?.progress();
+      const pause = writer?.progress();
+      if (pause !== undefined) await pause;
       const n = await this.#transport.write(bytes.subarray(done));
       this.#wrote(n);
       done += n;
@@ -189,6 +217,13 @@ export class Connection {
     this.#counters?.sent(n);
   }
 
+  /** See {@linkcode Holder}. */
+  hold(bytes: number): void {
+    if (this.#closed) return;
+    this.held += bytes;
+    this.#counters?.hold(bytes);
+  }
+
   /** Says that nothing more will be sent; replies on their way still arrive. */
   async closeWrite(): Promise<void> {
     await this.#transport.closeWrite();
@@ -197,8 +232,15 @@ export class Connection {
   /** Closes now. What is pending throws. May be called more than once. */
   close(): void {
     if (this.#closed) return;
+    // What does not go back to the pool is garbage from now on.
+    this.hold(-this.held);
     this.#closed = true;
     this.#transport.close();
+  }
+
+  /** Whether no byte has come yet. */
+  get silent(): boolean {
+    return this.received === 0 && !this.#transport.received;
   }
 
   /** Whether `close()` has been called. */

@@ -8,12 +8,21 @@
  */
 
 import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
-import { giveBack, lend } from "./buffers.ts";
+import { CHUNK, giveBack, type Holder, lend } from "./buffers.ts";
+
+/** What a batch of short replies fits into, in bytes. */
+const SHORT = 4096;
 
 /** See the module's text. */
 export class Outbox {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #end = 0;
+  readonly #holder: Holder | undefined;
+
+  /** @param holder Told of the memory that is lent. */
+  constructor(holder?: Holder) {
+    this.#holder = holder;
+  }
 
   /** How many bytes wait. */
   get length(): number {
@@ -30,9 +39,9 @@ export class Outbox {
    * `addTrailer`.
    */
   add(codec: Codec, payload: Uint8Array): boolean {
-    const bytes = this.#bytes ??= lend();
     const { length } = payload;
-    if (this.#end + length + MAX_OVERHEAD > bytes.length) return false;
+    const bytes = this.#room(this.#end + length + MAX_OVERHEAD);
+    if (bytes === undefined) return false;
     const at = codec.writeHeader(bytes, this.#end, length);
     // For a short payload a loop is cheaper than the call of `set`.
     if (length < 64) {
@@ -51,7 +60,7 @@ export class Outbox {
    * @returns How many bytes of the payload are in.
    */
   addStart(codec: Codec, payload: Uint8Array): number {
-    const bytes = this.#bytes ??= lend();
+    const bytes = this.#room(CHUNK)!;
     const at = codec.writeHeader(bytes, this.#end, payload.length);
     const part = payload.subarray(0, bytes.length - at);
     bytes.set(part, at);
@@ -61,7 +70,7 @@ export class Outbox {
 
   /** Adds what stands behind a payload. */
   addTrailer(codec: Codec): void {
-    this.#end = codec.writeTrailer(this.#bytes ??= lend(), this.#end);
+    this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end);
   }
 
   /** What waits; valid until `clear`. */
@@ -74,8 +83,24 @@ export class Outbox {
 
   /** Forgets what waits, and gives the memory back. */
   clear(): void {
-    if (this.#bytes !== undefined) giveBack(this.#bytes);
-    this.#bytes = undefined;
     this.#end = 0;
+    if (this.#bytes === undefined) return;
+    this.#holder?.hold(-this.#bytes.length);
+    giveBack(this.#bytes);
+    this.#bytes = undefined;
+  }
+
+  /** The memory, with room for so many bytes; nothing where that is too much. */
+  #room(length: number): Uint8Array<ArrayBuffer> | undefined {
+    const bytes = this.#bytes;
+    if (bytes !== undefined && length <= bytes.length) return bytes;
+    if (length > CHUNK) return undefined;
+    const larger = lend(length <= SHORT ? SHORT : CHUNK);
+    if (bytes !== undefined) {
+      larger.set(bytes.subarray(0, this.#end));
+      giveBack(bytes);
+    }
+    this.#holder?.hold(larger.length - (bytes?.length ?? 0));
+    return this.#bytes = larger;
   }
 }

@@ -63,6 +63,7 @@ const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
   write_timeout: "info",
   closed: "info",
   request_timeout: "warn",
+  overload: "warn",
   forced: "warn",
   error: "warn",
 };
@@ -70,6 +71,7 @@ const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
 const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
   denied: "info",
   busy: "warn",
+  overload: "warn",
   busy_ip: "warn",
   proxy_error: "warn",
   tls_error: "info",

@@ -9,9 +9,11 @@ export type ConnectionState =
   | "idle"
   | "greeting"
   | "handshaking"
+  | "admitting"
   | "reading"
   | "handling"
   | "writing"
+  | "paused"
   | "lingering";
 
 /** An open connection, as an operator sees it. */

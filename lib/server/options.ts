@@ -114,6 +114,15 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   maxConnectionsPerIp?: number;
   /**
+   * The most memory that all connections hold with bytes that are not handled
+   * and replies that are not taken, in bytes. Near it, those that hold most are
+   * read from no more; over it, newcomers are told `ERR busy: …`, and those that
+   * hold most are closed. 0 turns the limit off.
+   *
+   * @default {268435456}
+   */
+  maxMemory?: number;
+  /**
    * Who may connect: addresses and CIDR blocks, separated by commas. Everybody
    * may if it is left out. Others are told `ERR denied: …`.
    */
@@ -206,6 +215,7 @@ export interface ServeConfig extends ListenPlace {
   readonly maxReply: number;
   readonly maxConnections: number;
   readonly maxConnectionsPerIp: number;
+  readonly maxMemory: number;
   readonly allow: CidrList | undefined;
   readonly deny: CidrList | undefined;
   /** Undefined where no peer is believed. */
@@ -231,6 +241,7 @@ export const defaults = Object.freeze(
     maxReply: 16 * 1024 * 1024,
     maxConnections: 10_000,
     maxConnectionsPerIp: 0,
+    maxMemory: 256 * 1024 * 1024,
     proxyProtocol: "off",
     idleTimeout: 5 * 60_000,
     requestTimeout: 30_000,
@@ -264,6 +275,7 @@ export function resolveServeOptions<State>(
       "maxConnectionsPerIp",
       options.maxConnectionsPerIp,
     ),
+    maxMemory: number("maxMemory", options.maxMemory),
     allow: cidrs("allow", options.allow),
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),

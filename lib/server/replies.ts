@@ -16,6 +16,10 @@ export const replies = {
   /** @param limit The number of connections one address may have. */
   busyIp: (limit: number): string =>
     `ERR busy: connection limit of ${limit} for this address reached`,
+  /** For one that comes while the memory of all is used up. */
+  overload: "ERR busy: memory limit reached",
+  /** For one that has waited for a place for too long. */
+  noAnswer: "ERR busy: no answer about a free place in time",
   /** For an address that `allow` lacks or `deny` has. */
   denied: "ERR denied: this address may not connect",
   /** @param ms The request timeout in milliseconds. */

@@ -16,8 +16,8 @@ import { Connection, type Transport } from "../net/connection.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
 import { TlsIdentity } from "../tls/identity.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
+import type { Refusal } from "./connection/ending.ts";
 import {
-  type Refusal,
   Session,
   type SessionContext,
   type SessionEnd,
@@ -29,9 +29,10 @@ import {
   type ServeConfig,
   type ServeOptions,
 } from "./options.ts";
+import { MemoryBound } from "./memory.ts";
 import { LocalPlaces, type Places } from "./places.ts";
 import { replies } from "./replies.ts";
-import { Turns } from "./turns.ts";
+import { Scheduler } from "./scheduler.ts";
 
 /** A running server. */
 export interface ParleyServer extends ServerStats, AsyncDisposable {
@@ -246,6 +247,7 @@ class Server extends ServerStatsBase implements ParleyServer {
   readonly #events: EventListeners;
   readonly #tls: TlsIdentity | undefined;
   readonly #context: SessionContext;
+  readonly #memory: MemoryBound;
   readonly #sessions = new Set<Session>();
   readonly #refusing = new Set<Session>();
   readonly #counters: Counters;
@@ -292,6 +294,14 @@ class Server extends ServerStatsBase implements ParleyServer {
     this.#tls = config.tls && new TlsIdentity(config.tls);
     this.framing = config.framing.name;
     this.limits = limitsOf(config);
+    const scheduler = new Scheduler(clock);
+    const memory = this.#memory = new MemoryBound(
+      config.maxMemory,
+      counters,
+      clock,
+      scheduler,
+      this.#sessions,
+    );
     const { idleTimeout, requestTimeout, writeTimeout } = config;
     const timeouts = [idleTimeout, requestTimeout, writeTimeout];
     this.#context = {
@@ -304,11 +314,13 @@ class Server extends ServerStatsBase implements ParleyServer {
         clock,
       ),
       clock,
-      turns: new Turns(clock),
+      scheduler,
+      memory,
       counters,
       stats: this,
       tls: this.#tls,
       admit: (session) => this.#admit(session),
+      refuse: (session, refusal) => this.#turnAway(session, refusal),
       ended: (session, end) => this.#ended(session, end),
     };
     if (events.listening !== undefined) {
@@ -394,6 +406,7 @@ class Server extends ServerStatsBase implements ParleyServer {
     this.#stopping = true;
     this.#cancelPreDrain?.();
     await this.#drain();
+    this.#memory.close();
     if (this.#events.finished !== undefined) {
       emit(this.#events.finished, { type: "finished", forced: this.#forced });
     }
@@ -462,6 +475,10 @@ class Server extends ServerStatsBase implements ParleyServer {
   #welcome(transport: Transport): void {
     const { maxConnections, maxFrame } = this.#config;
     const connection = new Connection(transport, maxFrame, this.#counters);
+    if (this.#memory.over) {
+      const text = replies.overload;
+      return this.#refuse(connection, { reason: "overload", text });
+    }
     if (!this.#places.take()) {
       return this.#refuse(connection, {
         reason: "busy",
@@ -474,6 +491,7 @@ class Server extends ServerStatsBase implements ParleyServer {
       this.#context,
     );
     this.#sessions.add(session);
+    this.#counters.opening(1);
     session.run();
   }
 
@@ -483,7 +501,7 @@ class Server extends ServerStatsBase implements ParleyServer {
     if (this.#refusing.size >= MAX_REFUSING) return connection.close();
     const session = new Session(0, connection, this.#context);
     this.#refusing.add(session);
-    session.refuse(refusal);
+    session.run(refusal);
   }
 
   /** Gives a session its place, now that its client's address is known. */
@@ -519,6 +537,7 @@ class Server extends ServerStatsBase implements ParleyServer {
   }
 
   #opened({ id, connection: { remoteAddr } }: Session): void {
+    this.#counters.opening(-1);
     this.#counters.opened();
     if (this.#events.connection_open !== undefined) {
       emit(this.#events.connection_open, {
@@ -533,6 +552,7 @@ class Server extends ServerStatsBase implements ParleyServer {
   #turnAway(session: Session, refusal: Refusal): Refusal {
     this.#rejected(session.connection, refusal);
     this.#sessions.delete(session);
+    this.#counters.opening(-1);
     this.#places.free();
     const full = this.#refusing.size >= MAX_REFUSING;
     this.#refusing.add(session);
@@ -557,6 +577,7 @@ class Server extends ServerStatsBase implements ParleyServer {
     this.#sessions.delete(session);
     this.#places.free();
     if (end.refusal !== undefined) {
+      this.#counters.opening(-1);
       this.#rejected(session.connection, end.refusal);
       return this.#checkEmpty();
     }

@@ -119,6 +119,11 @@ export class TlsTransport implements Transport {
     await this.#secured.promise;
   }
 
+  /** Bytes received from below. */
+  get received(): number {
+    return this.#received;
+  }
+
   read(space: Uint8Array): Promise<number | null> {
     const { promise, resolve, reject } = Promise.withResolvers<number | null>();
     this.#reader = { space, resolve, reject };

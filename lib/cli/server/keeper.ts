@@ -28,7 +28,7 @@ export interface KeeperOptions {
  * How long the keeper may take for what it is asked, in milliseconds: a file may
  * be a pipe that nobody writes to, or on a disk that is gone.
  */
-export const LIMIT = 5000;
+const LIMIT = 5000;
 
 /** See the module's text. Disposing ends the worker. */
 export interface Keeper extends Disposable {
@@ -93,7 +93,7 @@ export async function openKeeper(
   };
   await calls.call("ready");
   return {
-    readText: (path) => inTime(clock, calls.call("readText", path)),
+    readText: (path) => inTime(clock, calls.call("readText", path, LIMIT)),
     async removeSocket(path, file) {
       await inTime(clock, calls.call("removeFile", path, file));
     },

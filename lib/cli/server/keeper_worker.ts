@@ -13,7 +13,6 @@ import { setTimeout } from "node:timers/promises";
 
 import { removeFile } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
-import { LIMIT } from "./keeper.ts";
 
 /** How long to wait before a pipe is read again, in milliseconds. */
 const PAUSE = 20;
@@ -31,17 +30,17 @@ export type KeeperProcedures = typeof procedures;
 
 new WorkerCalls(self, procedures);
 
-async function readText(path: string): Promise<string> {
+async function readText(path: string, limit: number): Promise<string> {
   const { isFifo } = await Deno.stat(path);
-  return await (isFifo ? readPipe(path) : Deno.readTextFile(path));
+  return await (isFifo ? readPipe(path, limit) : Deno.readTextFile(path));
 }
 
 /**
  * Reads a pipe to its end, once somebody writes to it. It is opened without a
  * wait for that: before Deno 2.9 such a wait holds up this whole thread.
  */
-async function readPipe(path: string): Promise<string> {
-  const late = performance.now() + LIMIT;
+async function readPipe(path: string, limit: number): Promise<string> {
+  const late = performance.now() + limit;
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   await using pipe = await open(path, flags);
   const space = new Uint8Array(65_536);
@@ -54,7 +53,7 @@ async function readPipe(path: string): Promise<string> {
     else if (n === 0 && text !== "") return text;
     else await setTimeout(PAUSE);
   }
-  throw new Error(`no answer within ${LIMIT} ms`);
+  throw new Error(`no answer within ${limit} ms`);
 }
 
 /** Takes what a read says of a pipe whose writer has not written. */

@@ -1,0 +1,124 @@
+/**
+ * A handler that did not reply at once: the wait for it, which has a deadline
+ * and can be interrupted, and the reading ahead meanwhile.
+ *
+ * @module
+ */
+
+import type { Connection } from "../../net/connection.ts";
+import type { Reply } from "../handler.ts";
+import type { Stage } from "./stage.ts";
+
+/** Ends the wait for a handler that takes too long. */
+export class RequestTimeout extends Error {}
+
+/**
+ * How many turns of the microtask queue a handler's promise has to settle before
+ * the replies in front of it go out by themselves. An asynchronous handler that
+ * awaits nothing real is done by then, and its reply is in the same write.
+ */
+const MICROTASKS = 8;
+
+/** What a handler's call needs of the exchange that it belongs to. */
+export interface Caller {
+  /** No reply is any use any more. */
+  readonly over: boolean;
+  /**
+   * Puts a reply behind those that wait.
+   *
+   * @param payload The reply, if there is one.
+   * @param pieces The most bytes in one write; 0 for no limit.
+   * @returns What to wait for where there is no room for it.
+   */
+  put(
+    payload: Uint8Array | undefined,
+    pieces: number,
+  ): Promise<void> | undefined;
+  /** Writes the replies that wait; throws if the connection is lost. */
+  flush(): Promise<void> | undefined;
+  /** Bytes came in that have not been looked at, or the peer's end. */
+  readAhead(): void;
+  /** The connection is lost: no reply is any use. */
+  lost(error: unknown): void;
+}
+
+/** See the module's text. */
+export class Call {
+  readonly #connection: Connection;
+  readonly #stage: Stage;
+  readonly #caller: Caller;
+  #interrupt: ((error: unknown) => void) | undefined;
+
+  /**
+   * @param connection Read from while a handler takes its time.
+   * @param stage Enters `handling`.
+   * @param caller The exchange.
+   */
+  constructor(connection: Connection, stage: Stage, caller: Caller) {
+    this.#connection = connection;
+    this.#stage = stage;
+    this.#caller = caller;
+  }
+
+  /** Whether a handler is waited for. */
+  get waiting(): boolean {
+    return this.#interrupt !== undefined;
+  }
+
+  /**
+   * Waits for a handler. The wait ends with its reply or its error (throws), at
+   * the request timeout (throws {@linkcode RequestTimeout}), when the peer is
+   * gone (throws), or by `interrupt` (throws).
+   *
+   * @param pending What the handler gave.
+   */
+  async wait(pending: Promise<Reply>): Promise<Reply> {
+    let settled = false;
+    const reply = new Promise<Reply>((resolve, reject) => {
+      this.#interrupt = reject;
+      pending.finally(() => settled = true).then(resolve, reject);
+    });
+    // It may be rejected while the flush below is awaited instead.
+    reply.catch(() => {});
+    try {
+      for (let i = 0; i < MICROTASKS && !settled; i++) await undefined;
+      if (!settled) {
+        const flushing = this.#caller.flush();
+        if (flushing !== undefined) await flushing;
+        this.#stage.handle();
+        this.#readAhead();
+      }
+      return await reply;
+    } finally {
+      this.#interrupt = undefined;
+    }
+  }
+
+  /**
+   * Ends the wait, if there is one.
+   *
+   * @param error What it ends with.
+   */
+  interrupt(error: unknown): void {
+    this.#interrupt?.(error);
+  }
+
+  /** Reads as far as there is room: a peer's reset shows in no other way. */
+  #readAhead(): void {
+    const connection = this.#connection;
+    if (connection.reading !== undefined || connection.eof) return;
+    const tail = connection.inbox.tail();
+    if (tail.length === 0) return;
+    connection.read(tail).then(
+      (n) => {
+        connection.took(n);
+        this.#caller.readAhead();
+        if (this.waiting) this.#readAhead();
+      },
+      (error) => {
+        this.#caller.lost(error);
+        this.interrupt(error);
+      },
+    );
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * What all connections of one server share.
+ *
+ * @module
+ */
+
+import type { Clock } from "../../core/clock.ts";
+import type { Connection } from "../../net/connection.ts";
+import type { Deadlines } from "../../core/deadlines.ts";
+import type { EventListeners } from "../../events/events.ts";
+import type { ServerStats } from "../../events/server_stats.ts";
+import type { ErrorHandler, Handler } from "../handler.ts";
+import type { Counters } from "../../events/metrics.ts";
+import type { ServeConfig } from "../options.ts";
+import type { TlsIdentity } from "../../tls/identity.ts";
+import type { MemoryBound } from "../memory.ts";
+import type { Scheduler } from "../scheduler.ts";
+import type { Ending } from "./ending.ts";
+import type { Stage } from "./stage.ts";
+
+/** See the module's text. */
+export interface SharedContext {
+  readonly config: ServeConfig;
+  readonly handler: Handler;
+  readonly onError: ErrorHandler | undefined;
+  readonly events: EventListeners;
+  readonly deadlines: Deadlines;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly memory: MemoryBound;
+  readonly stats: ServerStats;
+  readonly counters: Counters;
+  /** What the server shows its peers, if it speaks TLS. */
+  readonly tls: TlsIdentity | undefined;
+}
+
+/** One connection, and what goes with it. */
+export interface SessionParts {
+  /** The connection's number. */
+  readonly id: number;
+  readonly connection: Connection;
+  readonly stage: Stage;
+  readonly ending: Ending;
+  readonly context: SharedContext;
+}

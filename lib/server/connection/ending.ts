@@ -1,0 +1,87 @@
+/**
+ * How a connection ends: the reason, named once, and the farewell, which sees
+ * that the peer gets what was sent to it.
+ *
+ * @module
+ */
+
+import type { Connection } from "../../net/connection.ts";
+import type { CloseReason, RejectReason } from "../../events/events.ts";
+import type { Scheduler } from "../scheduler.ts";
+import type { Stage } from "./stage.ts";
+
+/** Why a connection gets no place. */
+export interface Refusal {
+  /** For the events. */
+  readonly reason: RejectReason;
+  /** For the peer, starting with `ERR `; nothing where it would not read it. */
+  readonly text?: string;
+  /** The error behind the reason. */
+  readonly error?: unknown;
+}
+
+/** See the module's text. */
+export class Ending {
+  #reason: CloseReason | undefined;
+  #error: unknown;
+
+  /** How the connection ends; `undefined` while it goes on. */
+  get reason(): CloseReason | undefined {
+    return this.#reason;
+  }
+
+  /** The error behind the reason. */
+  get error(): unknown {
+    return this.#error;
+  }
+
+  /**
+   * Names the end; a name given earlier stands.
+   *
+   * @param reason The name.
+   * @param error The error behind it.
+   */
+  name(reason: CloseReason, error?: unknown): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    this.#error = error;
+  }
+
+  /**
+   * Names the end after what a read or write has thrown.
+   *
+   * @param error What was thrown.
+   */
+  lost(error: unknown): void {
+    this.name(isGone(error) ? "peer_reset" : "error", error);
+  }
+}
+
+/**
+ * Closes our side and waits for the peer to close its own, dropping what it
+ * still sends. It may take as long as the phase `lingering` lasts.
+ *
+ * @param connection All that it is owed has been written.
+ * @param stage Enters `lingering`.
+ * @param scheduler Gives the others their turns while the peer floods.
+ */
+export async function farewell(
+  connection: Connection,
+  stage: Stage,
+  scheduler: Scheduler,
+): Promise<void> {
+  // TLS wants our end said even where the peer has ended; TCP says it by itself.
+  if (connection.eof && !connection.secured) return;
+  stage.enter("lingering");
+  await connection.closeWrite();
+  await connection.discard(scheduler);
+}
+
+/** Whether an error of a read or write says that the peer is gone. */
+function isGone(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.TimedOut;
+}

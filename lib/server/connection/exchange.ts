@@ -1,0 +1,400 @@
+/**
+ * Requests and replies of one connection: read, find the frames, have each
+ * handled, write the replies, read again.
+ *
+ * These are callbacks and no loop that awaits, for a measured reason: the loop
+ * takes a promise and an asynchronous frame more for each request
+ * (`docs/performance.md`, "Callbacks or a loop"). One calls the other in this
+ * order: `startRead`, `#onRead`, `#proceed`, `writeReplies`, `#onWritten`,
+ * `#rest`, `startRead`. What always holds:
+ *
+ * - one read is pending at the most, and one handler is at work at the most;
+ * - no room is made in the inbox while a view of it is alive;
+ * - each request that is handed to the handler is finished once, by the meter;
+ * - the end is named once, and from then on no request is handled;
+ * - lent memory goes back only when no read, write or handler can touch it.
+ *
+ * @module
+ */
+
+import type { Connection } from "../../net/connection.ts";
+import { FrameError } from "../../core/errors.ts";
+import type { CloseReason } from "../../events/events.ts";
+import type { Codec } from "../../framing/codec.ts";
+import { CHUNK } from "../../net/buffers.ts";
+import { startsTls } from "../../tls/record.ts";
+import { replies } from "../replies.ts";
+import { Budget, type Task } from "../scheduler.ts";
+import type { Caller } from "./call.ts";
+import type { SessionParts, SharedContext } from "./context.ts";
+import type { Ending } from "./ending.ts";
+import { Handling } from "./handling.ts";
+import { LastCall } from "./last_call.ts";
+import { Meter } from "./meter.ts";
+import { ReplyWriter } from "./reply_writer.ts";
+import type { Stage } from "./stage.ts";
+
+/** See the module's text. */
+export class Exchange implements Task, Caller {
+  /**
+   * Resolves when all that was to be said has been written, and the farewell is
+   * left; rejects when the connection is lost or cut.
+   */
+  readonly finished: Promise<void>;
+  /** A request has come in whole, and its reply is not out yet. */
+  owing = false;
+  /** Counts the requests. */
+  readonly meter: Meter;
+  readonly #context: SharedContext;
+  readonly #connection: Connection;
+  readonly #stage: Stage;
+  readonly #ending: Ending;
+  readonly #codec: Codec;
+  readonly #writer: ReplyWriter;
+  readonly #handling: Handling;
+  readonly #budget = new Budget();
+  readonly #finish: () => void;
+  readonly #fail: (error: unknown) => void;
+  #lastCall: LastCall | undefined;
+  /** The inbox has bytes, or the peer's end, that were not looked at. */
+  #unread = false;
+  /** Nothing is read until there is memory again. */
+  #waitsForMemory = false;
+  /** No request is handled any more. */
+  #over = false;
+  #frameError: FrameError | undefined;
+
+  // Made once for each connection, and not once for each request.
+  readonly #onRead = (n: number | null) => {
+    this.#connection.took(n);
+    if (this.#over) return;
+    const { scheduler } = this.#context;
+    this.meter.began = this.#connection.heardAt = scheduler.completed();
+    if (scheduler.late) {
+      this.#unread = true;
+      scheduler.later(this);
+    } else this.#proceed();
+  };
+  readonly #onWritten = (n: number) => {
+    const rest = this.#connection.wrote(n, this.#writer);
+    if (rest === undefined) this.#rest();
+    else rest.then(() => this.#rest(), this.#onError);
+  };
+  readonly #onError = (error: unknown) => this.lost(error);
+
+  /** @param parts The connection, opened, and what goes with it. */
+  constructor(parts: SessionParts) {
+    const { id, connection, stage, context } = parts;
+    const { config, clock, counters, events, scheduler } = context;
+    const { framing, maxFrame } = config;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.finished = promise;
+    this.#finish = resolve;
+    this.#fail = reject;
+    this.#context = context;
+    this.#connection = connection;
+    this.#stage = stage;
+    this.#ending = parts.ending;
+    this.#codec = framing.codec(maxFrame);
+    this.#writer = new ReplyWriter(connection, this.#codec, stage, scheduler);
+    this.meter = new Meter(id, counters, events, clock.now());
+    this.#handling = new Handling(parts, this.#codec, this.meter, this);
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Begins. */
+  start(): void {
+    this.#stage.read(true);
+    // A header may have brought the first requests with it. Where it has not,
+    // that says nothing of those to come: a drain waits for them as ever.
+    this.#unread = this.#connection.inbox.length > 0;
+    this.#connection.emptied = false;
+    this.#goOn();
+  }
+
+  /**
+   * Ends once nothing is owed. Requests that have arrived by now, also those
+   * that the kernel still holds, get their replies first.
+   */
+  drain(): void {
+    // Only a read from now on tells that the kernel holds no more.
+    this.#connection.emptied = false;
+    this.#lastCall ??= new LastCall(
+      this.#context.clock,
+      this.#connection,
+      (silent) => this.#lastCalled(silent),
+    );
+    if (this.#stage.phase === "reading") this.#lastCall.begin();
+  }
+
+  /** Memory is short: if the rest of a frame is awaited, that is paused. */
+  pause(): void {
+    if (this.#connection.inbox.length > 0) this.#stage.pause();
+  }
+
+  /** Memory is no longer short. */
+  unpause(): void {
+    this.#stage.unpause();
+    if (!this.#waitsForMemory) return;
+    this.#waitsForMemory = false;
+    this.startRead();
+  }
+
+  /** A handler has had its time. */
+  expire(): void {
+    this.#handling.expire();
+  }
+
+  /**
+   * Lets go of everything; the connection has ended or is closed right after.
+   * May be called more than once.
+   */
+  end(): void {
+    this.#over = true;
+    this.#lastCall?.cancel();
+    this.meter.end(this.#context.clock.now());
+    const { closed, inbox, reading } = this.#connection;
+    if (!closed && reading === undefined && !this.#handling.waiting) {
+      inbox.release();
+      this.#writer.clear();
+    }
+    this.#handling.abort();
+    this.#fail(undefined);
+  }
+
+  startRead(): void {
+    if (this.#over) return;
+    const { held, inbox } = this.#connection;
+    if (!this.#context.memory.allows(held + inbox.growth)) {
+      this.#waitsForMemory = true;
+      return this.#stage.pause();
+    }
+    try {
+      this.#connection.read(inbox.space()).then(this.#onRead, this.#onError);
+    } catch (error) {
+      // A transport may throw where others give a promise that rejects.
+      this.#onError(error);
+    }
+  }
+
+  resume(): void {
+    if (!this.#over) this.#goOn();
+  }
+
+  writeReplies(now: number): void {
+    this.meter.batch(now);
+    // A handler or a listener may have had this connection closed.
+    if (this.#over) return this.#writer.clear();
+    try {
+      this.#writer.begin().then(this.#onWritten, this.#onError);
+    } catch (error) {
+      // The scheduler calls us in a loop: an exception here would lose the
+      // writes of the others.
+      this.#onError(error);
+    }
+  }
+
+  async flush(): Promise<void> {
+    this.meter.batch(this.#context.clock.now());
+    if (this.#writer.length === 0 || this.#over) return;
+    try {
+      await this.#writer.flush();
+    } catch (error) {
+      // The peer's doing, which must not pass for the handler's.
+      this.lost(error);
+      throw error;
+    }
+  }
+
+  put(
+    payload: Uint8Array | undefined,
+    pieces: number,
+  ): Promise<void> | undefined {
+    // A handler that had its own connection closed may still have replied.
+    if (payload === undefined || this.#over) return undefined;
+    if (pieces === 0 && this.#writer.add(payload)) return undefined;
+    // It goes out now; how long the peer takes for it is not the handler's.
+    this.meter.batch(this.#context.clock.now());
+    if (this.#over) return undefined;
+    return this.#writer.send(payload, pieces);
+  }
+
+  readAhead(): void {
+    this.#unread = true;
+    this.#connection.heardAt = this.#context.scheduler.completed();
+  }
+
+  lost(error: unknown): void {
+    this.#ending.lost(error);
+    this.#over = true;
+    this.#handling.abort();
+    this.#fail(error);
+  }
+
+  /** Answers what is there, and has the replies written. */
+  #proceed(): void {
+    const { memory, scheduler } = this.#context;
+    // The next reply might be the one that there is no memory for.
+    this.#unread = memory.over;
+    if (memory.over) return this.#yield();
+    try {
+      const waiting = this.#answerSome();
+      if (waiting !== undefined) {
+        waiting.then(() => this.#proceed(), this.#onError);
+        return;
+      }
+    } catch (error) {
+      return this.#onError(error);
+    }
+    if (this.#over) return this.end();
+    if (this.#frameError !== undefined) {
+      const words = replies.frame(this.#frameError);
+      return void this.#conclude("frame_error", this.#frameError, words);
+    }
+    const { closing } = this.#handling;
+    if (closing !== undefined) return void this.#conclude(closing);
+    if (this.#unread && !scheduler.late) return this.#yield();
+    if (this.#writer.length > 0) scheduler.writeSoon(this);
+    else this.#rest();
+  }
+
+  /** Nothing is owed: waits for more, in its turn. */
+  #rest(): void {
+    // Requests without a reply are in no batch that was written.
+    if (this.meter.open) this.meter.batch(this.#context.clock.now());
+    this.#writer.clear();
+    if (this.#over) return;
+    this.#stage.read(this.owing);
+    this.owing = false;
+    if (this.#budget.spent || this.#context.scheduler.late) this.#yield();
+    else this.#goOn();
+  }
+
+  /** Goes on in the next turn. Replies that wait go out with those to come. */
+  #yield(): void {
+    this.#budget.renew();
+    this.#context.scheduler.later(this);
+  }
+
+  /** Handles what has come, or reads, unless there will be no more. */
+  #goOn(): void {
+    const { eof, emptied, inbox, reading } = this.#connection;
+    if (this.#unread) return this.#proceed();
+    if (eof) return void this.#conclude("peer_closed");
+    if (this.#lastCall !== undefined) {
+      if (emptied && inbox.length === 0) {
+        return void this.#conclude("shutdown");
+      }
+      this.#lastCall.begin();
+    }
+    if (reading === undefined) this.#context.scheduler.read(this);
+    // The read ahead is not over yet.
+    else reading.then(() => this.#heardAhead(), this.#onError);
+  }
+
+  #heardAhead(): void {
+    if (this.#over) return;
+    this.meter.began = this.#context.scheduler.began;
+    this.#proceed();
+  }
+
+  /**
+   * Answers the whole requests in the inbox, in order.
+   *
+   * @returns What to wait for before the next can be answered; or nothing once
+   * all are, the connection is to end, its turn is over (`#unread`), or
+   * `#frameError` says what is wrong with the bytes behind them.
+   */
+  #answerSome(): Promise<void> | undefined {
+    const { scheduler } = this.#context;
+    const budget = this.#budget;
+    const { inbox, eof } = this.#connection;
+    const codec = this.#codec;
+    // A receive buffer has its memory to itself. To ask for that costs a third
+    // of what a view does, so it is asked for once.
+    const { bytes } = inbox;
+    const { buffer } = bytes;
+    if (this.meter.requests === 0) {
+      const tls = startsTls(inbox);
+      // No frame is looked for before this is known.
+      if (tls === undefined && !eof) return;
+      // A TLS client waits for our hello while we wait for a whole frame: refuse
+      // now, or both wait until the idle timeout.
+      if (tls) {
+        const detail = "a TLS handshake, and this port does not speak TLS";
+        this.#frameError = new FrameError("malformed", detail);
+        return;
+      }
+    }
+    while (
+      inbox.length > 0 && !this.#over && this.#handling.closing === undefined
+    ) {
+      if (budget.isSpentNow(scheduler)) {
+        this.#unread = true;
+        return;
+      }
+      let next;
+      try {
+        next = codec.decode(bytes, inbox.start, inbox.end);
+      } catch (error) {
+        if (!(error instanceof FrameError)) throw error;
+        this.#frameError = error;
+        return;
+      }
+      if (next === 0) {
+        budget.spend(Math.min(inbox.length, CHUNK));
+        // A peer that has finished will not complete this frame.
+        if (eof) {
+          this.#frameError = new FrameError(
+            "malformed",
+            `stream ended after ${inbox.length} bytes of a frame`,
+          );
+        }
+        return;
+      }
+      budget.spend(next - inbox.start);
+      inbox.start = next;
+      this.owing = true;
+      // The view stays valid: nothing moves in the inbox until the next read.
+      const { payloadStart } = codec;
+      const waiting = this.#handling.handle(
+        new Uint8Array(buffer, payloadStart, codec.payloadEnd - payloadStart),
+      );
+      if (waiting !== undefined) return waiting;
+    }
+  }
+
+  #lastCalled(silent: boolean): void {
+    const { inbox, eof } = this.#connection;
+    // A frame under way is in flight too; the drain timeout may end it.
+    if (this.#over || this.#stage.phase !== "reading") return;
+    if (inbox.length > 0 || eof) return;
+    if (silent) void this.#conclude("shutdown");
+    else this.#lastCall!.begin();
+  }
+
+  /** Ends in good order: the replies go out, then the server's last words. */
+  async #conclude(
+    reason: CloseReason,
+    error?: unknown,
+    words?: string,
+  ): Promise<void> {
+    try {
+      this.meter.batch(this.#context.clock.now());
+      if (words !== undefined) {
+        this.#ending.name(reason, error);
+        await this.#writer.say(words);
+      } else if (this.#writer.length > 0) await this.#writer.flush();
+    } catch (error) {
+      return this.lost(error);
+    }
+    if (this.#over) return;
+    this.owing = false;
+    this.#ending.name(reason, error);
+    this.#over = true;
+    this.#finish();
+  }
+}

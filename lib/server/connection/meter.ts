@@ -1,0 +1,133 @@
+/**
+ * Counts the requests of one connection. Each that is handed to the handler is
+ * finished once: with its batch, by itself, or as abandoned.
+ *
+ * @module
+ */
+
+import {
+  emit,
+  type EventListeners,
+  type RequestStatus,
+} from "../../events/events.ts";
+import type { Counters } from "../../events/metrics.ts";
+
+/** See the module's text. */
+export class Meter {
+  /** Requests handed to the handler. */
+  requests = 0;
+  /** When the request being handled was read, by the clock. */
+  began: number;
+  /** Requests answered at once since then whose batch is not out. */
+  #answered = 0;
+  /** A handler is at work that did not reply at once. */
+  #pending = false;
+  /** The lengths of those answered, if anybody listens for requests. */
+  readonly #lengths: number[] | undefined;
+  readonly #id: number;
+  readonly #counters: Counters;
+  readonly #events: EventListeners;
+
+  /**
+   * @param id The connection's number.
+   * @param counters Where to count.
+   * @param events Whom to tell.
+   * @param now The time, by the clock.
+   */
+  constructor(
+    id: number,
+    counters: Counters,
+    events: EventListeners,
+    now: number,
+  ) {
+    this.#id = id;
+    this.#counters = counters;
+    this.#events = events;
+    this.began = now;
+    if (events.request !== undefined) this.#lengths = [];
+  }
+
+  /** A request is handed to the handler. */
+  handed(): void {
+    this.requests++;
+    this.#counters.requested();
+  }
+
+  /** It was answered at once; {@linkcode batch} finishes it. */
+  answered(length: number): void {
+    this.#answered++;
+    this.#lengths?.push(length);
+  }
+
+  /** It was not answered at once; {@linkcode late} finishes it. */
+  waiting(): void {
+    this.#pending = true;
+  }
+
+  /** Whether requests wait for {@linkcode batch}. */
+  get open(): boolean {
+    return this.#answered > 0;
+  }
+
+  /**
+   * Finishes those that were answered at once, as their batch goes out.
+   *
+   * @param now The time, by the clock.
+   */
+  batch(now: number): void {
+    const count = this.#answered;
+    if (count === 0) return;
+    const duration = now - this.began;
+    this.#answered = 0;
+    this.#counters.finished("ok", count);
+    this.#counters.took(duration, count);
+    if (this.#lengths === undefined) return;
+    // A listener may end the connection, which finishes what is left.
+    for (const length of this.#lengths.splice(0)) {
+      this.#report("ok", duration, length);
+    }
+  }
+
+  /**
+   * Finishes one that was waited for.
+   *
+   * @param status How it went.
+   * @param length The length of its payload in bytes.
+   * @param now The time, by the clock.
+   */
+  late(
+    status: Exclude<RequestStatus, "abandoned">,
+    length: number,
+    now: number,
+  ): void {
+    if (!this.#pending) return;
+    this.#pending = false;
+    const duration = now - this.began;
+    this.began = now;
+    this.#counters.finished(status, 1);
+    this.#counters.took(duration, 1);
+    this.#report(status, duration, length);
+  }
+
+  /**
+   * The connection has ended: finishes what is left.
+   *
+   * @param now The time, by the clock.
+   */
+  end(now: number): void {
+    this.batch(now);
+    if (this.#pending) this.#counters.finished("abandoned", 1);
+    this.#pending = false;
+  }
+
+  #report(
+    status: Exclude<RequestStatus, "abandoned">,
+    duration: number,
+    requestBytes: number,
+  ): void {
+    const { request } = this.#events;
+    if (request === undefined) return;
+    const id = this.#id;
+    emit(request, { type: "request", id, status, duration, requestBytes });
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * What a connection is doing, and until when it may. Phase and deadline change
+ * together and only here, so that no deadline outlives its phase.
+ *
+ * | phase | waits for | ends at its deadline as |
+ * | --- | --- | --- |
+ * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
+ * | `handshaking` | the keys of TLS | rejected: `tls_error` |
+ * | `admitting` | a place | rejected: `busy` |
+ * | `reading` | a whole request | `idle_timeout` |
+ * | `handling` | the handler's reply | `request_timeout` |
+ * | `writing` | the kernel to take the replies | `write_timeout` |
+ * | `paused` | memory to read on to | `overload` |
+ * | `lingering` | the peer to close after us | what ended it before |
+ *
+ * @module
+ */
+
+import type { Deadlines, Expirable } from "../../core/deadlines.ts";
+import type { ConnectionState } from "../connection_info.ts";
+import type { ServeConfig } from "../options.ts";
+
+/** See the module's text. */
+export type Phase = Exclude<ConnectionState, "idle">;
+
+/**
+ * How long a phase may take whatever the options say, in milliseconds.
+ *
+ * - `greeting`: the PROXY protocol's specification asks for 3 s at least, which
+ *   is one lost segment sent again.
+ * - `handshaking`: TLS takes one or two round trips.
+ * - `admitting`: the main thread answers within milliseconds unless it hangs.
+ * - `paused`: a peer that has room for a frame's rest needs no longer to send it.
+ * - `lingering`: closing at once would reset a peer that still sends, and the
+ *   reset could overtake our last reply.
+ */
+export const PHASE_LIMITS = {
+  greeting: 5000,
+  handshaking: 10_000,
+  admitting: 5000,
+  paused: 5000,
+  lingering: 2000,
+} as const;
+
+/** See the module's text. */
+export class Stage implements Expirable {
+  deadline = Infinity;
+  #phase: Phase = "admitting";
+  /** When the wait for a whole request ends; other phases leave it alone. */
+  #idleDeadline = Infinity;
+  readonly #deadlines: Deadlines;
+  readonly #config: ServeConfig;
+  readonly #expired: { expire(phase: Phase): void };
+
+  /**
+   * @param deadlines Watches the deadline, until `leave`.
+   * @param config The timeouts.
+   * @param expired Told when the deadline has passed.
+   */
+  constructor(
+    deadlines: Deadlines,
+    config: ServeConfig,
+    expired: { expire(phase: Phase): void },
+  ) {
+    this.#deadlines = deadlines;
+    this.#config = config;
+    this.#expired = expired;
+    deadlines.add(this);
+  }
+
+  /** What the connection is doing. */
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  /** A phase whose limit is fixed. */
+  enter(phase: Exclude<keyof typeof PHASE_LIMITS, "paused">): void {
+    this.#phase = phase;
+    this.deadline = this.#deadlines.in(PHASE_LIMITS[phase]);
+  }
+
+  /**
+   * Waits for a request.
+   *
+   * @param anew Whether the idle timeout starts again. Only a whole request
+   * does that: a peer that dribbles bytes gains no time.
+   */
+  read(anew: boolean): void {
+    // Nor does it get out of a pause.
+    if (!anew && this.#phase === "paused") return;
+    if (anew) {
+      this.#idleDeadline = this.#deadlines.in(this.#config.idleTimeout);
+    }
+    this.#phase = "reading";
+    this.deadline = this.#idleDeadline;
+  }
+
+  /** Waits for memory to read on to. */
+  pause(): void {
+    if (this.#phase !== "reading") return;
+    this.#phase = "paused";
+    const limit = this.#deadlines.in(PHASE_LIMITS.paused);
+    this.deadline = Math.min(this.#idleDeadline, limit);
+  }
+
+  /** There is memory again. */
+  unpause(): void {
+    if (this.#phase !== "paused") return;
+    this.#phase = "reading";
+    this.deadline = this.#idleDeadline;
+  }
+
+  /** A handler is at work that did not reply at once. */
+  handle(): void {
+    this.#phase = "handling";
+    this.deadline = this.#deadlines.in(this.#config.requestTimeout);
+  }
+
+  /** Bytes are given to the kernel. */
+  write(): void {
+    this.#phase = "writing";
+    this.progress();
+  }
+
+  /** The peer takes something, however slowly: the write timeout starts again. */
+  progress(): void {
+    this.deadline = this.#deadlines.in(this.#config.writeTimeout);
+  }
+
+  /** The connection has ended. */
+  leave(): void {
+    this.#deadlines.delete(this);
+  }
+
+  /** See {@linkcode Expirable}. */
+  expire(): void {
+    this.deadline = Infinity;
+    this.#expired.expire(this.#phase);
+  }
+}

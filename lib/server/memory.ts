@@ -1,0 +1,145 @@
+/**
+ * The bound on what all connections of a server hold: buffers with bytes that
+ * are not handled, and replies that are not taken. It works in three steps:
+ *
+ * 1. Near the bound, those that hold more than their share get no more: one
+ *    that waits for the rest of its frame is paused, and ends after a while.
+ * 2. Over it, no request is handled and newcomers are refused,
+ * 3. and in the next turn of the event loop those that hold most are closed,
+ *    until it holds again.
+ *
+ * The threads of a server have one bound; each acts on its own connections, and
+ * over the bound those do that hold their share of it or more.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import type { Counters } from "../events/metrics.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** Where "near" begins, as a part of the bound. */
+const NEAR = 0.8;
+
+/** A share is never less than this, in bytes: short requests always go on. */
+const LEAST_SHARE = 8192;
+
+/** How often a thread near the bound looks at its connections, in milliseconds. */
+const INTERVAL = 250;
+
+/** A connection, as the bound sees it; a session is one. */
+export interface Holding {
+  readonly connection: { readonly held: number };
+  /** Ends it. */
+  abort(reason: "overload"): void;
+  /** Pauses it, if it holds more than its share and waits for bytes. */
+  squeeze(share: number): void;
+  /** Ends its pause. */
+  unsqueeze(): void;
+}
+
+/** See the module's text. */
+export class MemoryBound {
+  /** Whether no request is to be handled, and no connection to be taken. */
+  over = false;
+  #near = false;
+  readonly #limit: number;
+  readonly #counters: Counters;
+  readonly #clock: Clock;
+  readonly #scheduler: Scheduler;
+  readonly #sessions: ReadonlySet<Holding>;
+  #cancel: (() => void) | undefined;
+
+  /**
+   * @param limit The bound in bytes; 0 for none.
+   * @param counters Know what is held, by this thread and by all.
+   * @param clock The source of time.
+   * @param scheduler Tells of the next turn.
+   * @param sessions The connections of this thread.
+   */
+  constructor(
+    limit: number,
+    counters: Counters,
+    clock: Clock,
+    scheduler: Scheduler,
+    sessions: ReadonlySet<Holding>,
+  ) {
+    this.#limit = limit > 0 ? limit : Infinity;
+    this.#counters = counters;
+    this.#clock = clock;
+    this.#scheduler = scheduler;
+    this.#sessions = sessions;
+    counters.onHeld = () => this.#look();
+    this.#look();
+  }
+
+  /**
+   * Whether a connection may hold so much.
+   *
+   * @param bytes What it would hold.
+   */
+  allows(bytes: number): boolean {
+    return !this.#near || bytes <= this.#share;
+  }
+
+  /** Stops looking. */
+  close(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  /** What each connection may hold near the bound, in bytes. */
+  get #share(): number {
+    const { size } = this.#sessions;
+    return Math.max(LEAST_SHARE, NEAR * this.#limit / Math.max(size, 1));
+  }
+
+  /** Whether this thread is to make room: it holds its share or more. */
+  get #must(): boolean {
+    const { held, heldHere, threads } = this.#counters;
+    return held > this.#limit && heldHere * threads >= held;
+  }
+
+  /** Finds out where we are, and when to look again. */
+  #look(): void {
+    const { held, heldHere, threads } = this.#counters;
+    this.#near = held > NEAR * this.#limit;
+    if (this.#must) {
+      if (!this.over) this.#scheduler.turn().then(() => this.#makeRoom());
+      this.over = true;
+      this.#counters.alarm = Infinity;
+      return;
+    }
+    const next = this.#near ? this.#limit : NEAR * this.#limit;
+    // What the other threads do meanwhile is not seen here, so each gets its
+    // part of the way to the next mark.
+    this.#counters.alarm = heldHere +
+      Math.max((next - held) / threads, LEAST_SHARE);
+    if (this.#near) this.#watch();
+  }
+
+  #watch(): void {
+    this.#cancel ??= this.#clock.after(INTERVAL, () => {
+      this.#cancel = undefined;
+      this.#look();
+      for (const session of this.#sessions) {
+        if (this.#near) session.squeeze(this.#share);
+        else session.unsqueeze();
+      }
+    });
+  }
+
+  #makeRoom(): void {
+    this.over = false;
+    while (this.#must) {
+      let most: Holding | undefined;
+      for (const session of this.#sessions) {
+        const { held } = session.connection;
+        if (held > (most?.connection.held ?? 0)) most = session;
+      }
+      if (most === undefined) break;
+      most.abort("overload");
+    }
+    this.#look();
+  }
+}

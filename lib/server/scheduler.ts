@@ -1,0 +1,306 @@
+/**
+ * Shares the event loop among the connections of one server, so that nobody
+ * waits long for anybody else. Three rules, each measured
+ * (`docs/performance.md`, "Fairness"):
+ *
+ * - **A budget for each connection and turn.** A read or write that can complete
+ *   at once settles in microtasks, so a peer that keeps its connection full
+ *   would never give the event loop back. Each request costs its bytes and
+ *   {@linkcode REQUEST_COST}; past {@linkcode BUDGET} the connection goes on in
+ *   the next turn of the event loop. The same holds once all of them together
+ *   have worked for {@linkcode SLICE} without a turn.
+ * - **Paced reads.** The runtime finishes at most 128 socket operations in one
+ *   poll, so those that are read from again at once would be served again
+ *   first. While the batches come full, connections that were answered are
+ *   parked; they are read from again once those that wait were served.
+ * - **Batched writes.** Replies of one batch of reads are written together at
+ *   its end: written between the handlers, each write would find the
+ *   processor's caches cold. They share their looks at the clock as well.
+ *
+ * A batch is what the runtime hands over in one poll. A turn is one round of
+ * the event loop, in which timers, signals and the other sockets get theirs.
+ * Nothing runs here while no connection is parked or over its budget.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+
+import type { Clock } from "../core/clock.ts";
+import { Queue } from "../core/queue.ts";
+
+/** A connection, as the scheduler calls it. */
+export interface Task {
+  /**
+   * Writes the replies, at the end of a batch. Must not throw.
+   *
+   * @param now The time, by the clock.
+   */
+  writeReplies(now: number): void;
+  /** Goes on after {@linkcode Scheduler.later}. Must not throw. */
+  resume(): void;
+  /** Reads, after {@linkcode Scheduler.read}. Must not throw. */
+  startRead(): void;
+}
+
+/** What a connection may use in one turn, in bytes. 128 KiB doubled the waits. */
+const BUDGET = 32 * 1024;
+
+/** What a request costs beside its bytes: an empty line is work, too. */
+const REQUEST_COST = 128;
+
+/**
+ * How much of the budget is used between two looks at the clock: about twenty
+ * short requests, so that handlers that compute are noticed in time.
+ */
+const LOOK = 4096;
+
+/** How long all may work without a turn of the event loop, in milliseconds. */
+const SLICE = 8;
+
+/** Batches that wait for their end at the most: the first reply must not wait for the last. */
+const MOST_WAITING = 16;
+
+/** So many reads completed in one batch mean that more are ready (of 128). */
+const FULL = 100;
+
+/** Parked connections that are read from at a time. */
+const AT_ONCE = 64;
+
+/** Turns without a completed read until the next of the parked are read from. */
+const PATIENCE = 100;
+
+const settled = Promise.resolve();
+
+/** See the module's text. */
+export class Scheduler {
+  readonly #clock: Clock;
+  readonly #waiting = new Array<Task | undefined>(MOST_WAITING).fill(undefined);
+  #waitingCount = 0;
+  /** When the batch under way began; -1 where nobody has asked yet. */
+  #began = -1;
+  /** Whether the batch's end will be noticed. */
+  #ending = false;
+  /** Until when the work of the batch under way is in `#worked`. */
+  #counted = 0;
+  /** How long batches have worked since the last turn, in milliseconds. */
+  #worked = 0;
+  /** Whether that is too long: what comes now waits for the next turn. */
+  #late = false;
+  /** Whether the next turn will be noticed. */
+  #armed = false;
+  /** Connections and waits that go on in the next turn. */
+  #later = new Queue<Task | (() => void)>();
+  /** Connections that wait to be read from, while `#crowded`. */
+  readonly #parked = new Queue<Task>();
+  #crowded = false;
+  /** Reads completed in the batch under way, and in all. */
+  #completed = 0;
+  #total = 0;
+  /** `#total` at the last turn, and turns since it has changed. */
+  #seen = 0;
+  #quiet = 0;
+  /** The last batch was not full: the parked are next. */
+  #due = false;
+  readonly #onEnd = () => this.#endBatch();
+  readonly #onTurn = () => this.#turn();
+
+  /** @param clock The source of time. */
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * Called when a read has completed.
+   *
+   * @returns When the batch under way began, by the clock.
+   */
+  completed(): number {
+    this.#completed++;
+    return this.began;
+  }
+
+  /** When the batch under way began, by the clock. */
+  get began(): number {
+    if (this.#began === -1) this.#begin();
+    return this.#began;
+  }
+
+  /** Whether all have worked for too long: use {@linkcode later}. */
+  get late(): boolean {
+    return this.#late;
+  }
+
+  /** Whether they have by now. It looks at the clock. */
+  isLateNow(): boolean {
+    if (this.#late) return true;
+    if (this.#began === -1) this.#begin();
+    else this.#work(this.#clock.now());
+    return this.#late;
+  }
+
+  /**
+   * Has replies written at the end of the batch, or before if there are many.
+   *
+   * @param task Whose.
+   */
+  writeSoon(task: Task): void {
+    this.#waiting[this.#waitingCount++] = task;
+    if (this.#waitingCount === MOST_WAITING) this.#writeAll();
+    else this.#notice();
+  }
+
+  /**
+   * Has a connection read: at once, or behind those that wait to be served.
+   *
+   * @param task Which.
+   */
+  read(task: Task): void {
+    if (this.#crowded) this.#parked.push(task);
+    else task.startRead();
+  }
+
+  /**
+   * Has a connection go on in the next turn of the event loop.
+   *
+   * @param task Which.
+   */
+  later(task: Task): void {
+    this.#later.push(task);
+    this.#arm();
+  }
+
+  /** Resolves in the next turn of the event loop. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#later.push(resolve);
+      this.#arm();
+    });
+  }
+
+  #begin(): void {
+    this.#began = this.#counted = this.#clock.now();
+    this.#notice();
+  }
+
+  /** The microtasks of this batch are queued already, so this runs after them. */
+  #notice(): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    settled.then(this.#onEnd);
+  }
+
+  #endBatch(): void {
+    this.#ending = false;
+    if (this.#waitingCount > 0) this.#writeAll();
+    this.#began = -1;
+    const completed = this.#completed;
+    this.#completed = 0;
+    this.#total += completed;
+    if (completed >= FULL) {
+      this.#crowded = true;
+      this.#arm();
+    } else if (this.#crowded) {
+      if (this.#late) this.#due = true;
+      else this.#readParked();
+    }
+  }
+
+  #writeAll(): void {
+    const now = this.#clock.now();
+    this.#work(now);
+    const count = this.#waitingCount;
+    this.#waitingCount = 0;
+    for (let i = 0; i < count; i++) {
+      const task = this.#waiting[i]!;
+      this.#waiting[i] = undefined;
+      task.writeReplies(now);
+    }
+  }
+
+  /** Counts the work of the batch so far. */
+  #work(now: number): void {
+    if (this.#began === -1) return;
+    this.#worked += now - this.#counted;
+    this.#counted = now;
+    if (this.#worked < SLICE) return;
+    this.#late = true;
+    this.#arm();
+  }
+
+  #readParked(): void {
+    this.#quiet = 0;
+    this.#due = false;
+    const count = Math.min(AT_ONCE, this.#parked.length);
+    for (let i = 0; i < count; i++) this.#parked.shift()!.startRead();
+    this.#crowded = this.#parked.length > 0;
+    if (this.#crowded) this.#arm();
+  }
+
+  #arm(): void {
+    if (this.#armed) return;
+    this.#armed = true;
+    setImmediate(this.#onTurn);
+  }
+
+  #turn(): void {
+    this.#armed = false;
+    this.#worked = 0;
+    this.#late = false;
+    // Those that ask for the next turn while this one runs wait for it.
+    for (let left = this.#later.length; left > 0; left--) {
+      if (this.isLateNow()) break;
+      const task = this.#later.shift()!;
+      if (typeof task === "function") task();
+      else task.resume();
+    }
+    if (this.#crowded) this.#pace();
+    if (this.#later.length > 0) this.#arm();
+  }
+
+  #pace(): void {
+    if (this.#due) return this.#readParked();
+    if (this.#total !== this.#seen) {
+      this.#seen = this.#total;
+      this.#quiet = 0;
+    } else if (++this.#quiet >= PATIENCE) return this.#readParked();
+    this.#arm();
+  }
+}
+
+/** What one connection has used of its turn. */
+export class Budget {
+  #used = 0;
+  #look = LOOK;
+
+  /**
+   * Counts a request, or bytes that were looked at in vain.
+   *
+   * @param bytes How many.
+   */
+  spend(bytes: number): void {
+    this.#used += bytes + REQUEST_COST;
+  }
+
+  /** Whether it is used up. */
+  get spent(): boolean {
+    return this.#used > BUDGET;
+  }
+
+  /**
+   * Whether it is used up, or all together have worked for too long.
+   *
+   * @param scheduler Looks at the clock, now and then.
+   */
+  isSpentNow(scheduler: Scheduler): boolean {
+    if (this.#used <= this.#look) return false;
+    this.#look = this.#used + LOOK;
+    return this.spent || scheduler.isLateNow();
+  }
+
+  /** The next turn has come. */
+  renew(): void {
+    this.#used = 0;
+    this.#look = LOOK;
+  }
+}
