@@ -253,7 +253,7 @@ testWithTools("Dockerfile copies all that the build needs", [], async () => {
     .filter((copy) => copy.getFlags().length === 0)
     .flatMap((copy) => copy.getArguments().slice(0, -1))
     .map((path) => inRoot(path.getValue()));
-  const needed = new Set(["deno.json", "deno.lock"].map(inRoot));
+  const needed = new Set(["deno.json", "imports.json"].map(inRoot));
   for (const program of ["server.ts", "client.ts", "tools/compile.ts"]) {
     const command = [Deno.execPath(), "info", "--json", program];
     const { modules } = JSON.parse((await runCommand(command)).stdout);
