@@ -4,6 +4,8 @@
  * @module
  */
 
+import { closeBackDoors } from "../back_doors.ts";
+
 /** What a worker may do beside what it is told to: nothing. */
 export const nothing = {
   env: false,
@@ -27,8 +29,10 @@ export const nothing = {
  * @param threads How many threads serve.
  */
 export function confine(threads: number): void {
-  const needless = threads === 1
-    ? ["env", "write", "net", "read"] as const
-    : ["env", "write"] as const;
-  for (const name of needless) Deno.permissions.revokeSync({ name });
+  const serves = threads === 1;
+  for (const name of Object.keys(nothing) as (keyof typeof nothing)[]) {
+    if (!serves && (name === "net" || name === "read")) continue;
+    Deno.permissions.revokeSync({ name });
+  }
+  if (serves) closeBackDoors();
 }

@@ -42,8 +42,8 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
   /** What the workers may do; by default what the program may. */
   permissions?: Deno.PermissionOptions;
   /**
-   * Whether a worker gives the permission to use the network back once it is
-   * bound.
+   * Whether a worker, once it is bound, gives back the permission to use the
+   * network, the storages of the web, and the means to start other workers.
    *
    * @default {false}
    */

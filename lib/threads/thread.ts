@@ -4,6 +4,7 @@
  * @module
  */
 
+import { closeBackDoors } from "../back_doors.ts";
 import { sendable } from "../errors.ts";
 import type { EventListeners, ServerEvent } from "../events.ts";
 import type { ErrorHandler, Handler } from "../handler.ts";
@@ -83,8 +84,11 @@ export function serveThread<State = Record<string, unknown>>(
         } catch (error) {
           return scope.postMessage({ type: "failed", error: sendable(error) });
         }
-        // What is bound needs no permission any more.
-        if (confine) await Deno.permissions.revoke({ name: "net" });
+        if (confine) {
+          // What is bound needs no permission any more.
+          Deno.permissions.revokeSync({ name: "net" });
+          closeBackDoors();
+        }
         const addr = server.addr as Deno.NetAddr;
         scope.postMessage({ type: "listening", addr });
         // A listener that failed is the loss of this thread.
