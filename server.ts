@@ -5,12 +5,13 @@
  */
 
 import { formatAddr, formatHostPort } from "./lib/address.ts";
-import { type AdminServer, serveAdmin } from "./lib/admin/server.ts";
+import { type AdminServer, start as startAdmin } from "./lib/admin/server.ts";
 import { adminFlags, whyNotBound, whyNotUnix } from "./lib/cli/bind_errors.ts";
 import { confine, nothing } from "./lib/cli/confine.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags.ts";
 import { type Log, openLog } from "./lib/cli/logging.ts";
 import { openFiles, type ServerFiles } from "./lib/cli/server_files.ts";
+import { openSpares } from "./lib/cli/spare_files.ts";
 import {
   checkTogether,
   serveOptionsOf,
@@ -39,6 +40,13 @@ SIGHUP has it read the certificate again.`;
  * the terminal already. So what comes this soon there is the same keystroke.
  */
 const SAME_KEYSTROKE = 250;
+
+/**
+ * How many descriptors the admin port has in reserve: one for each of its
+ * connections, so that those who ask how the server is get an answer while
+ * clients have taken all others.
+ */
+const SPARES = 16;
 
 /** A server, on one thread or on several. */
 type Server = Omit<ParleyServer, "ref" | "unref">;
@@ -160,7 +168,10 @@ function serveAdminAt(
 ): AdminServer {
   const token = flags["admin-token"] || undefined;
   try {
-    return serveAdmin({ ...place, token, handler: flags.handler });
+    return startAdmin(
+      { ...place, token, handler: flags.handler },
+      { makeRoom: openSpares(SPARES) },
+    );
   } catch (error) {
     failAdmin(place, error);
   }

@@ -5,10 +5,12 @@
  * @module
  */
 
+import { faultOf } from "./accept_fault.ts";
 import { ipOf } from "./address.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Connection, type Transport } from "./connection.ts";
 import { Deadlines } from "./deadlines.ts";
+import { Descriptors } from "./descriptors.ts";
 import { OptionError, ParleyError, replies } from "./errors.ts";
 import { emit, type EventListeners } from "./events.ts";
 import type { Handler, ServerStats } from "./handler.ts";
@@ -108,6 +110,8 @@ export interface Surroundings {
   counters?: Counters;
   /** Who gets a place. */
   places?: Places;
+  /** How many connections there are descriptors for. */
+  descriptors?: Descriptors;
   /** When the whole server started, in milliseconds since 1970. */
   startedAt?: number;
   /** How long the whole server has been up already, in milliseconds. */
@@ -249,6 +253,7 @@ class Server extends Numbers implements ParleyServer {
   readonly #refusing = new Set<Session>();
   readonly #counters: Counters;
   readonly #places: Places;
+  readonly #descriptors: Descriptors;
   #forced = 0;
   /** Takes back the end of the time before the drain; set while it runs. */
   #cancelPreDrain: (() => void) | undefined;
@@ -275,6 +280,7 @@ class Server extends Numbers implements ParleyServer {
         config.maxConnections,
         config.maxConnectionsPerIp,
       ),
+      descriptors = new Descriptors(clock),
       startedAt = Date.now(),
       uptime = 0,
     }: Surroundings,
@@ -284,6 +290,7 @@ class Server extends Numbers implements ParleyServer {
     this.#config = config;
     this.#counters = counters;
     this.#places = places;
+    this.#descriptors = descriptors;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;
@@ -412,6 +419,12 @@ class Server extends Numbers implements ParleyServer {
     let queued = this.#config.tcpBacklog;
     while (!this.#closed) {
       let transport;
+      if (this.#descriptors.full) {
+        // Who is queued gets no descriptor before the end.
+        if (this.#stopping) return void this.#closeListener();
+        await this.#sleep(BACKOFF_LAST);
+        continue;
+      }
       try {
         transport = await this.#listener.accept();
       } catch (error) {
@@ -422,8 +435,11 @@ class Server extends Numbers implements ParleyServer {
           this.#closeListener();
           return { error };
         }
-        const retryIn = fault === "resources" ? backoff : 0;
-        this.#acceptError(error, retryIn, false);
+        const retryIn = fault === "peer" ? 0 : backoff;
+        const limit = fault === "descriptors"
+          ? this.#descriptors.met()
+          : undefined;
+        this.#acceptError(error, retryIn, false, limit);
         if (retryIn > 0) {
           // No time is left to wait for resources.
           if (this.#stopping) return void this.#closeListener();
@@ -448,19 +464,26 @@ class Server extends Numbers implements ParleyServer {
     }
   }
 
-  #acceptError(error: unknown, retryIn: number, fatal: boolean): void {
+  #acceptError(
+    error: unknown,
+    retryIn: number,
+    fatal: boolean,
+    limit?: number,
+  ): void {
     if (this.#events.accept_error === undefined) return;
     emit(this.#events.accept_error, {
       type: "accept_error",
       error,
       retryIn,
       fatal,
+      limit,
     });
   }
 
   #welcome(transport: Transport): void {
     const { maxConnections, maxFrame } = this.#config;
     const connection = new Connection(transport, maxFrame, this.#counters);
+    this.#descriptors.opened();
     if (!this.#places.take()) {
       return this.#refuse(connection, {
         reason: "busy",
@@ -479,7 +502,10 @@ class Server extends Numbers implements ParleyServer {
   /** Turns a connection away that has not become a session. */
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
-    if (this.#refusing.size >= MAX_REFUSING) return connection.close();
+    if (this.#refusing.size >= MAX_REFUSING) {
+      this.#descriptors.closed();
+      return connection.close();
+    }
     const session = new Session(0, connection, this.#context);
     this.#refusing.add(session);
     session.refuse(refusal);
@@ -547,6 +573,8 @@ class Server extends Numbers implements ParleyServer {
   }
 
   #ended(session: Session, end: SessionEnd): void {
+    this.#descriptors.closed();
+    this.#wake?.();
     if (this.#refusing.delete(session)) return this.#checkEmpty();
     const { id, opened, connection: { remoteAddr, received, sent } } = session;
     this.#sessions.delete(session);
@@ -632,24 +660,4 @@ class Server extends Numbers implements ParleyServer {
     this.#wake = undefined;
     cancel();
   }
-}
-
-/**
- * Whose fault it is that `accept` failed: the peer's (it reset while it was
- * queued), that of a lack of resources (descriptors, memory; it passes), or
- * the listener's.
- */
-function faultOf(error: unknown): "peer" | "resources" | "listener" {
-  if (
-    error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.ConnectionReset
-  ) return "peer";
-  if (
-    error instanceof Deno.errors.BadResource ||
-    error instanceof Deno.errors.Interrupted
-  ) return "listener";
-  // EMFILE, ENFILE, ENOBUFS and ENOMEM come as plain errors, and whatever else
-  // the system may say is tried again too: giving up would be worse.
-  return "resources";
 }

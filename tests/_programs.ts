@@ -27,6 +27,14 @@ export interface Surroundings {
   stdin?: string | Uint8Array<ArrayBuffer>;
 }
 
+/** Where a program runs. */
+export interface Place {
+  /** The folder of the sources and the executables, with a slash. */
+  root?: string;
+  /** How many descriptors it may have; as many as the tests without it. */
+  descriptors?: number;
+}
+
 /** How a program ended. */
 export interface Result {
   code: number;
@@ -203,9 +211,16 @@ export class Running implements AsyncDisposable {
     program: Program,
     args: readonly string[],
     env: Record<string, string> = {},
-    root = ROOT,
+    { root = ROOT, descriptors }: Place = {},
   ) {
-    const [command, ...flags] = commandLine(way, program, root);
+    const limited = descriptors === undefined
+      ? []
+      // The shell lowers its own limit, then becomes the program.
+      : ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh"];
+    const [command, ...flags] = [
+      ...limited,
+      ...commandLine(way, program, root),
+    ];
     this.#child = new Deno.Command(command, {
       args: [...flags, ...args],
       cwd: root,
@@ -268,13 +283,13 @@ export class RunningServer extends Running {
     way: Way,
     flags: readonly string[] = [],
     env: Record<string, string> = {},
-    root = ROOT,
+    place: Place = {},
   ): Promise<RunningServer> {
     const server = new RunningServer(way, "server", flags, {
       PARLEY_HOSTNAME: "127.0.0.1",
       PARLEY_PORT: "0",
       ...env,
-    }, root);
+    }, place);
     try {
       server.listening = await server.stdout.next();
       const [, hostname, port] =

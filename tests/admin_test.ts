@@ -490,7 +490,7 @@ Deno.test("the port's end cuts connections that are idle, slow or silent", async
 
 Deno.test("the port's end waits for an answer under way, but not for long", async () => {
   const clock = new FakeClock();
-  const admin = start({ port: 0 }, clock);
+  const admin = start({ port: 0 }, { clock });
   const asked = Promise.withResolvers<void>();
   const never = new Promise<never>(() => {});
   const connectionList = () => {

@@ -169,7 +169,7 @@ async function tryAll(way: Way, root: string, threads: number): Promise<void> {
     way,
     ["--handler=echo", `--threads=${threads}`, "--max-frame=64KiB"],
     { JSR_URL: `http://127.0.0.1:${port}/` },
-    root,
+    { root },
   );
   // Each has a connection of its own, so that all threads have some.
   const ask = async (code: string) => {

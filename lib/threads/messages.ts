@@ -5,6 +5,7 @@
  * @module
  */
 
+import { type DescriptorCells, descriptorCells } from "../descriptors.ts";
 import type { SentError } from "../errors.ts";
 import { METRIC_CELLS } from "../metrics.ts";
 import type { ServerEvent } from "../events.ts";
@@ -71,6 +72,8 @@ export interface Shared {
   readonly taken: Int32Array;
   /** The last connection's number. */
   readonly lastId: BigInt64Array;
+  /** How many connections there are descriptors for. */
+  readonly descriptors: DescriptorCells;
 }
 
 /**
@@ -91,5 +94,6 @@ export function share(threads: number): Shared {
     lastId: new BigInt64Array(
       new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT),
     ),
+    descriptors: descriptorCells(threads),
   };
 }

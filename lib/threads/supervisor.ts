@@ -8,6 +8,7 @@
  */
 
 import { type Clock, systemClock } from "../clock.ts";
+import { Descriptors } from "../descriptors.ts";
 import { OptionError, ParleyError, received } from "../errors.ts";
 import { emit, type EventListeners, type ServerEvent } from "../events.ts";
 import { listen } from "../listen.ts";
@@ -175,6 +176,7 @@ class Supervisor extends Numbers implements ThreadedServer {
   readonly #clock: Clock;
   readonly #shared: Shared;
   readonly #perIp: AddressCounts;
+  readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
@@ -202,6 +204,7 @@ class Supervisor extends Numbers implements ThreadedServer {
     this.#clock = clock;
     this.threads = threads;
     this.#shared = shared;
+    this.#descriptors = new Descriptors(clock, shared.descriptors);
     this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
   }
 
@@ -441,6 +444,7 @@ class Supervisor extends Numbers implements ThreadedServer {
     this.#bury(thread);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
+    Atomics.store(this.#shared.descriptors.open, index, 0);
     thread.bound.reject(error);
     if (this.#stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
@@ -461,7 +465,13 @@ class Supervisor extends Numbers implements ThreadedServer {
       this.#forced += connections;
       return this.#checkFinished();
     }
+    this.#replace(index, retryIn);
+  }
+
+  #replace(index: number, retryIn: number): void {
     const cancel = this.#clock.after(retryIn, () => {
+      // A worker takes seven descriptors, without which the runtime panics.
+      if (this.#descriptors.crowded) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       this.#spawn(index, this.addr.port);
     });

@@ -5,6 +5,8 @@
  */
 
 import { closeBackDoors } from "../back_doors.ts";
+import { systemClock } from "../clock.ts";
+import { Descriptors } from "../descriptors.ts";
 import { sendable } from "../errors.ts";
 import type { EventListeners, ServerEvent } from "../events.ts";
 import type { ErrorHandler, Handler } from "../handler.ts";
@@ -77,6 +79,11 @@ export function serveThread<State = Record<string, unknown>>(
             {
               counters: new Counters(shared.cells[index], shared.cells),
               places,
+              descriptors: new Descriptors(
+                systemClock,
+                shared.descriptors,
+                index,
+              ),
               startedAt,
               uptime,
             },
