@@ -17,6 +17,7 @@
 
 import { fileURLToPath } from "node:url";
 
+import map from "../deno.json" with { type: "json" };
 import older from "./denort.json" with { type: "json" };
 
 /** The programs, each with the fewest permissions that it can work with. */
@@ -43,6 +44,19 @@ const WORKERS: Readonly<Record<string, readonly string[]>> = {
 
 /** A server asks nobody: what is not allowed above fails at once. */
 const COMMON_FLAGS = ["--no-prompt"];
+
+/**
+ * What the programs import, and no other file: a runtime reads a file that is
+ * imported from the disk, whether the program may read it or not.
+ */
+const IMPORTS = {
+  imports: {
+    ...map.imports,
+    // As seen from the work folder.
+    "../../": "../../",
+    "file:///": "not-in-the-executable:///",
+  },
+};
 
 /** What the programs are built on. */
 interface Runtime {
@@ -73,6 +87,10 @@ const VERSION_LIMIT_MS = 10_000;
 async function main(): Promise<void> {
   await removeWork();
   await Deno.mkdir(WORK, { recursive: true });
+  await Deno.writeTextFile(
+    new URL("imports.json", WORK),
+    JSON.stringify(IMPORTS),
+  );
   try {
     const runtime = await chooseRuntime();
     for (const program of Object.keys(PROGRAMS)) {
@@ -176,15 +194,17 @@ async function answers(url: string, signal: AbortSignal): Promise<boolean> {
 async function olderRuntime(): Promise<Runtime> {
   const deno = await pinned("deno");
   const denort = await pinned("denort");
-  // The running Deno fetches what the programs import, checks it against
-  // deno.lock and checks the types: the older Deno then needs no network, and
+  // The running Deno fetches what the programs import, checks it against their
+  // lock files and checks the types: the older Deno then needs no network, and
   // does not judge the code by the types of its own time.
-  const sources = Object.keys(PROGRAMS).map((program) => `${program}.ts`);
-  await run(
-    `check ${sources.join(" and ")}`,
-    Deno.execPath(),
-    ["check", "--quiet", ...sources, ...Object.values(WORKERS).flat()],
-  );
+  for (const [program, workers] of Object.entries(WORKERS)) {
+    const sources = [`${program}.ts`, ...workers];
+    await run(
+      `check ${sources.join(" and ")}`,
+      Deno.execPath(),
+      ["check", "--quiet", ...lockOf(program), ...sources],
+    );
+  }
   return {
     name: `denort ${older.version}`,
     deno,
@@ -255,16 +275,23 @@ async function verify(
   }
 }
 
+/**
+ * The flags for a program's lock file. Deno fetches every package of a lock
+ * file, and puts it into the executable, where it is read at each start: so each
+ * program has a lock file with no package but its own. `deno install
+ * --lock=tools/server.lock --entrypoint server.ts` writes one.
+ */
+function lockOf(program: string): string[] {
+  return [`--lock=tools/${program}.lock`, "--frozen"];
+}
+
 /** Compiles `program` into the work folder. */
 async function build(program: string, runtime: Runtime): Promise<void> {
   const args = [
     "compile",
     "--quiet",
-    // Every package of the lock file ends up in the executable, and is read at
-    // each start: so each has a lock file with no package but its own. `deno
-    // install --lock=tools/server.lock --entrypoint server.ts` writes one.
-    `--lock=tools/${program}.lock`,
-    "--frozen",
+    ...lockOf(program),
+    `--import-map=${fileURLToPath(new URL("imports.json", WORK))}`,
     ...runtime.flags,
     ...COMMON_FLAGS,
     ...PROGRAMS[program],

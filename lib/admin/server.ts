@@ -24,16 +24,13 @@ import {
 } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
-import {
-  bindUnix,
-  isListenPath,
-  LISTEN_PATH_FORM,
-  type SocketFile,
-} from "../net/unix.ts";
+import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/source.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
+import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";
+import { AdminPort } from "./port.ts";
 import { connectionTable, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */
@@ -91,32 +88,8 @@ export interface AdminServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/**
- * How long the port's end waits for answers that are on their way, in
- * milliseconds: that of `POST /drain` is one whenever no client is connected.
- */
-const LAST_ANSWERS = 100;
-
 /** The permissions of a Unix socket's file: operators are of one user. */
 const UNIX_MODE = 0o600;
-
-/** All answers have these: nothing is kept, guessed, framed or loaded. */
-const SECURITY_HEADERS = {
-  "cache-control": "no-store",
-  "x-content-type-options": "nosniff",
-  "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'self'; " +
-    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; " +
-    "form-action 'none'; frame-ancestors 'none'",
-};
-
-/** An answer, before it becomes HTTP's. */
-interface Answer {
-  readonly status?: number;
-  readonly type?: string;
-  readonly body: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
 
 /**
  * Serves the admin port of a server. It keeps no process alive.
@@ -153,15 +126,27 @@ export function serveAdmin(
   return admin;
 }
 
+/** What a program or a test may bring along. */
+export interface Surroundings {
+  /** The source of time. */
+  clock?: Clock;
+  /**
+   * Closes something where the process has no descriptor left.
+   *
+   * @returns Whether there was anything to close.
+   */
+  makeRoom?: () => boolean;
+}
+
 /**
- * What `serveAdmin` does, without a server yet, and with time as an argument.
+ * What `serveAdmin` does, without a server yet.
  *
  * @param options As for `serveAdmin`.
- * @param clock The source of time.
+ * @param surroundings The clock to use, and how room is made.
  */
 export function startAdmin(
   options: AdminOptions,
-  clock: Clock = systemClock,
+  surroundings: Surroundings = {},
 ): AdminServer {
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   if (path !== undefined) {
@@ -176,7 +161,10 @@ export function startAdmin(
     // The value stays out of it: it may be most of a secret.
     throw new OptionError("token", undefined, TOKEN_FORM);
   }
-  return new Admin({ handler: "custom", ...options, hostname, port }, clock);
+  return new Admin(
+    { handler: "custom", ...options, hostname, port },
+    surroundings,
+  );
 }
 
 /** The options, checked and complete. */
@@ -190,34 +178,26 @@ class Admin implements AdminServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
   readonly #options: CheckedOptions;
-  readonly #clock: Clock;
-  readonly #http: Deno.HttpServer;
-  /** The Unix socket's, if it is one. */
-  readonly #file: SocketFile | undefined;
-  readonly #abort = new AbortController();
-  /** The answers that are not out. */
-  readonly #answering = new Set<Promise<void>>();
+  readonly #port: AdminPort;
   #source: AdminSource | undefined;
-  #closing = false;
 
-  constructor(options: CheckedOptions, clock: Clock) {
+  constructor(
+    options: CheckedOptions,
+    { clock = systemClock, makeRoom = () => false }: Surroundings,
+  ) {
     this.#options = options;
-    this.#clock = clock;
     const { hostname, port, path } = options;
-    if (path === undefined) {
-      this.#http = this.#listen({ hostname, port });
-    } else {
-      const { bound, file } = bindUnix(
-        { path, mode: UNIX_MODE },
-        (path) => this.#listen({ path }),
-        () => this.#abort.abort(),
-      );
-      this.#http = bound;
-      this.#file = file;
-    }
-    this.#http.unref();
-    this.addr = this.#file?.addr ?? this.#http.addr;
-    this.finished = this.#http.finished;
+    const listener = path === undefined
+      ? Deno.listen({ hostname, port })
+      : listenUnix({ path, mode: UNIX_MODE });
+    this.addr = listener.addr;
+    this.#port = new AdminPort({
+      listener,
+      clock,
+      makeRoom,
+      answer: (request) => this.#answer(request),
+    });
+    this.finished = this.#port.finished;
   }
 
   attach(source: AdminSource): void {
@@ -227,57 +207,12 @@ class Admin implements AdminServer {
   }
 
   close(): Promise<void> {
-    if (!this.#closing) {
-      this.#closing = true;
-      this.#file?.remove();
-      // Its end is waited for, by a process that may have nothing else to do.
-      this.#http.ref();
-      this.#end();
-    }
+    this.#port.close();
     return this.finished;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #listen(
-    place: { hostname: string; port: number } | { path: string },
-  ): Deno.HttpServer<Deno.Addr> {
-    return Deno.serve(
-      {
-        ...place,
-        signal: this.#abort.signal,
-        // Deno prints the address otherwise.
-        onListen() {},
-        // A failure of this port is none of the program's, and not for the peer.
-        onError: () => responseOf({ status: 500, body: "internal error\n" }),
-      },
-      (request: Request, info: Deno.ServeHandlerInfo) =>
-        this.#serve(request, info),
-    );
-  }
-
-  /** Deno's own graceful end cannot be cut short once it has begun. */
-  async #end(): Promise<void> {
-    if (this.#answering.size > 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const cancel = this.#clock.after(LAST_ANSWERS, resolve);
-      await Promise.race([Promise.all(this.#answering), promise]);
-      cancel();
-    }
-    this.#abort.abort();
-  }
-
-  async #serve(
-    request: Request,
-    { completed }: Deno.ServeHandlerInfo,
-  ): Promise<Response> {
-    // It rejects where the client has left before its answer.
-    const done = completed.catch(() => {});
-    this.#answering.add(done);
-    done.then(() => this.#answering.delete(done));
-    return responseOf(await this.#answer(request));
   }
 
   async #answer(request: Request): Promise<Answer> {
@@ -294,7 +229,10 @@ class Admin implements AdminServer {
         }));
     }
     // No web page reaches a Unix socket, whatever it has its name resolved to.
-    if (this.#file === undefined && !namesUs(request, this.#options.hostname)) {
+    if (
+      this.#options.path === undefined &&
+      !namesUs(request, this.#options.hostname)
+    ) {
       return {
         status: 421,
         body: "use an IP address or localhost in place of the host's name\n",
@@ -380,13 +318,4 @@ function notReady(): Answer {
 
 function json(value: unknown): Answer {
   return { type: "application/json", body: JSON.stringify(value) };
-}
-
-function responseOf(
-  { status = 200, type = "text/plain; charset=utf-8", body, headers }: Answer,
-): Response {
-  return new Response(body, {
-    status,
-    headers: { ...SECURITY_HEADERS, "content-type": type, ...headers },
-  });
 }

@@ -200,6 +200,11 @@ export interface AcceptErrorEvent {
   retryIn: number;
   /** Whether the listener itself is gone. */
   fatal: boolean;
+  /**
+   * Where the process has no descriptor left: how many connections are open at
+   * the most from now on, until it is tried again a minute later.
+   */
+  limit?: number;
 }
 
 /**

@@ -162,7 +162,7 @@ export function listenUnix(place: UnixPlace): UnixListener {
  * @returns What `bind` has returned, and the socket's file.
  * @throws {Error} As for {@linkcode listenUnix}.
  */
-export function bindUnix<Bound>(
+function bindUnix<Bound>(
   { path, mode }: UnixPlace,
   bind: (path: string) => Bound,
   close: (bound: Bound) => void,

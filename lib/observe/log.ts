@@ -192,6 +192,7 @@ export function logListeners(
         level,
         message: event.fatal ? "listener failed" : "cannot accept",
         fields: () => ({
+          connections_limit: event.limit,
           retry_in_ms: event.fatal ? undefined : event.retryIn,
           ...errorFields(event.error, debug),
         }),

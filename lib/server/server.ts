@@ -22,7 +22,9 @@ import {
   type SessionContext,
   type SessionEnd,
 } from "./connection/session.ts";
+import { faultOf } from "../net/accept_fault.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
+import { Descriptors } from "./descriptors.ts";
 import type { Handler } from "./handler.ts";
 import {
   resolveServeOptions,
@@ -110,6 +112,8 @@ export interface Surroundings {
   counters?: Counters;
   /** Who gets a place. */
   places?: Places;
+  /** How many connections there are descriptors for. */
+  descriptors?: Descriptors;
   /** When the whole server started, in milliseconds since 1970. */
   startedAt?: number;
   /** How long the whole server has been up already, in milliseconds. */
@@ -252,6 +256,7 @@ class Server extends ServerStatsBase implements ParleyServer {
   readonly #refusing = new Set<Session>();
   readonly #counters: Counters;
   readonly #places: Places;
+  readonly #descriptors: Descriptors;
   #forced = 0;
   /** Takes back the end of the time before the drain; set while it runs. */
   #cancelPreDrain: (() => void) | undefined;
@@ -278,6 +283,7 @@ class Server extends ServerStatsBase implements ParleyServer {
         config.maxConnections,
         config.maxConnectionsPerIp,
       ),
+      descriptors = new Descriptors(clock),
       startedAt = Date.now(),
       uptime = 0,
     }: Surroundings,
@@ -287,6 +293,7 @@ class Server extends ServerStatsBase implements ParleyServer {
     this.#config = config;
     this.#counters = counters;
     this.#places = places;
+    this.#descriptors = descriptors;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;
@@ -426,6 +433,12 @@ class Server extends ServerStatsBase implements ParleyServer {
     let queued = this.#config.tcpBacklog;
     while (!this.#closed) {
       let transport;
+      if (this.#descriptors.full) {
+        // Who is queued gets no descriptor before the end.
+        if (this.#stopping) return void this.#closeListener();
+        await this.#sleep(BACKOFF_LAST);
+        continue;
+      }
       try {
         transport = await this.#listener.accept();
       } catch (error) {
@@ -436,8 +449,11 @@ class Server extends ServerStatsBase implements ParleyServer {
           this.#closeListener();
           return { error };
         }
-        const retryIn = fault === "resources" ? backoff : 0;
-        this.#acceptError(error, retryIn, false);
+        const retryIn = fault === "peer" ? 0 : backoff;
+        const limit = fault === "descriptors"
+          ? this.#descriptors.met()
+          : undefined;
+        this.#acceptError(error, retryIn, false, limit);
         if (retryIn > 0) {
           // No time is left to wait for resources.
           if (this.#stopping) return void this.#closeListener();
@@ -462,19 +478,26 @@ class Server extends ServerStatsBase implements ParleyServer {
     }
   }
 
-  #acceptError(error: unknown, retryIn: number, fatal: boolean): void {
+  #acceptError(
+    error: unknown,
+    retryIn: number,
+    fatal: boolean,
+    limit?: number,
+  ): void {
     if (this.#events.accept_error === undefined) return;
     emit(this.#events.accept_error, {
       type: "accept_error",
       error,
       retryIn,
       fatal,
+      limit,
     });
   }
 
   #welcome(transport: Transport): void {
     const { maxConnections, maxFrame } = this.#config;
     const connection = new Connection(transport, maxFrame, this.#counters);
+    this.#descriptors.opened();
     if (this.#memory.over) {
       const text = replies.overload;
       return this.#refuse(connection, { reason: "overload", text });
@@ -498,7 +521,10 @@ class Server extends ServerStatsBase implements ParleyServer {
   /** Turns a connection away that has not become a session. */
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
-    if (this.#refusing.size >= MAX_REFUSING) return connection.close();
+    if (this.#refusing.size >= MAX_REFUSING) {
+      this.#descriptors.closed();
+      return connection.close();
+    }
     const session = new Session(0, connection, this.#context);
     this.#refusing.add(session);
     session.run(refusal);
@@ -572,6 +598,8 @@ class Server extends ServerStatsBase implements ParleyServer {
   }
 
   #ended(session: Session, end: SessionEnd): void {
+    this.#descriptors.closed();
+    this.#wake?.();
     if (this.#refusing.delete(session)) return this.#checkEmpty();
     const { id, opened, connection: { remoteAddr, received, sent } } = session;
     this.#sessions.delete(session);
@@ -660,24 +688,4 @@ class Server extends ServerStatsBase implements ParleyServer {
     this.#wake = undefined;
     cancel();
   }
-}
-
-/**
- * Whose fault it is that `accept` failed: the peer's (it reset while it was
- * queued), that of a lack of resources (descriptors, memory; it passes), or
- * the listener's.
- */
-function faultOf(error: unknown): "peer" | "resources" | "listener" {
-  if (
-    error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.ConnectionReset
-  ) return "peer";
-  if (
-    error instanceof Deno.errors.BadResource ||
-    error instanceof Deno.errors.Interrupted
-  ) return "listener";
-  // EMFILE, ENFILE, ENOBUFS and ENOMEM come as plain errors, and whatever else
-  // the system may say is tried again too: giving up would be worse.
-  return "resources";
 }

@@ -7,6 +7,10 @@
 
 import type { ServerEvent } from "../events/events.ts";
 import { METRIC_CELLS } from "../events/metrics.ts";
+import {
+  type DescriptorCells,
+  descriptorCells,
+} from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import type { ServeOptions } from "../server/options.ts";
 import type { TlsKeyPair } from "../tls/pem.ts";
@@ -52,7 +56,7 @@ export interface ThreadStart {
 /** What the supervisor calls in a thread. */
 export type ThreadProcedures = {
   /** Resolves once it is bound. */
-  start(start: ThreadStart): Promise<Deno.NetAddr>;
+  start(start: ThreadStart): Deno.NetAddr;
   connections(): Promise<ConnectionInfo[]>;
   disconnect(id: number): Promise<boolean>;
   reloadTls(pair: TlsKeyPair): void;
@@ -78,6 +82,8 @@ export interface Shared {
   readonly taken: Int32Array;
   /** The last connection's number. */
   readonly lastId: BigInt64Array;
+  /** How many connections there are descriptors for. */
+  readonly descriptors: DescriptorCells;
 }
 
 /**
@@ -98,5 +104,6 @@ export function share(threads: number): Shared {
     lastId: new BigInt64Array(
       new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT),
     ),
+    descriptors: descriptorCells(threads),
   };
 }

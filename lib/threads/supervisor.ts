@@ -16,6 +16,7 @@ import {
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
+import { Descriptors } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import {
   resolveServeOptions,
@@ -50,8 +51,8 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
   /** What the workers may do; by default what the program may. */
   permissions?: Deno.PermissionOptions;
   /**
-   * Whether a worker gives the permission to use the network back once it is
-   * bound.
+   * Whether a worker, once it is bound, gives back the permission to use the
+   * network, the storages of the web, and the means to start other workers.
    *
    * @default {false}
    */
@@ -106,6 +107,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly #clock: Clock;
   readonly #shared: Shared;
   readonly #perIp: AddressCounts;
+  readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
@@ -132,6 +134,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#clock = clock;
     this.threads = threads;
     this.#shared = shared;
+    this.#descriptors = new Descriptors(clock, shared.descriptors);
     this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
   }
 
@@ -320,6 +323,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#bury(thread, error);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
+    Atomics.store(this.#shared.descriptors.open, index, 0);
     if (this.#stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
     const retryIn = this.#stage === "draining"
@@ -336,7 +340,13 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       this.#forced += connections;
       return this.#checkFinished();
     }
+    this.#replace(index, retryIn);
+  }
+
+  #replace(index: number, retryIn: number): void {
     const cancel = this.#clock.after(retryIn, () => {
+      // A worker takes seven descriptors, without which the runtime panics.
+      if (this.#descriptors.crowded) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       // Where it fails, that is the loss of another thread.
       this.#spawn(index, this.addr.port).catch(() => {});

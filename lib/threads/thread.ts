@@ -4,6 +4,9 @@
  * @module
  */
 
+import { closeBackDoors } from "../core/back_doors.ts";
+import { systemClock } from "../core/clock.ts";
+import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ErrorHandler, Handler } from "../server/handler.ts";
@@ -49,7 +52,7 @@ export function serveThread<State = Record<string, unknown>>(
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,
     {
-      async start(order) {
+      start(order) {
         const { index, shared, startedAt, uptime } = order;
         const limits = resolveServeOptions(order.options);
         let forced = 0;
@@ -66,14 +69,22 @@ export function serveThread<State = Record<string, unknown>>(
           {
             counters: new Counters(shared.cells[index], shared.cells),
             places: new SharedPlaces(limits, index, shared, supervisor),
+            descriptors: new Descriptors(
+              systemClock,
+              shared.descriptors,
+              index,
+            ),
             startedAt,
             uptime,
           },
         );
         // A listener that failed is the loss of this thread.
         started.finished.then(() => supervisor.tell("finished", forced));
-        // What is bound needs no permission any more.
-        if (order.confine) await Deno.permissions.revoke({ name: "net" });
+        if (order.confine) {
+          // What is bound needs no permission any more.
+          Deno.permissions.revokeSync({ name: "net" });
+          closeBackDoors();
+        }
         return started.addr as Deno.NetAddr;
       },
       connections: async () => await server?.connectionList() ?? [],

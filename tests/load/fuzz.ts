@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 /**
  * `deno task fuzz [runs]`: byte sequences against the codecs, made by
  * fast-check, which shrinks what breaks one and prints the seed to repeat it.
@@ -10,7 +13,7 @@
  */
 
 import { assert, assertEquals } from "../support/std.ts";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.3.0";
 
 import { FrameError } from "../../lib/core/errors.ts";
 import {

@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 /// <reference lib="dom" />
 // The live page: what it works out of the server's answers, and, in a browser,
 // what it shows of them and does.
@@ -10,8 +13,8 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "../support/std.ts";
-import fc from "fast-check";
-import type { Browser, Page } from "playwright-core";
+import fc from "npm:fast-check@4.3.0";
+import type { Browser, Page } from "npm:playwright-core@1.65.1";
 
 import { assets } from "../../lib/admin/page.ts";
 import {

@@ -141,3 +141,79 @@ Deno.test("accept survives a socket that refuses its options", async () => {
   listener.next(conn);
   assertEquals(await peer.ask("x\n", "x\n"), "x\n");
 });
+
+/** What `accept` throws where the process has no descriptor left. */
+function emfile(): Error {
+  const error = new Error("Too many open files (os error 24)");
+  return Object.assign(error, { code: "EMFILE" });
+}
+
+Deno.test("accept stops below the limit of descriptors, once it has met that", async () => {
+  const listener = new FakeListener();
+  const clock = new FakeClock();
+  await using running = serveTest(echo, { idleTimeout: 0 }, {
+    listen: () => listener,
+    clock,
+  });
+  const peers: Peer[] = [];
+  /** Has one more be accepted. */
+  const join = async () => {
+    const [conn, peer] = await pair();
+    peers.push(peer);
+    listener.next(conn);
+    await settle();
+  };
+  const leave = async () => {
+    const left = running.events.of("connection_close").length;
+    peers.shift()![Symbol.dispose]();
+    await running.events.next("connection_close", left + 1);
+    await settle();
+  };
+  const open = () => running.server.connections;
+  for (let i = 0; i < 16; i++) await join();
+  listener.next(emfile());
+  await settle();
+  const [{ limit, retryIn, fatal }] = running.events.of("accept_error");
+  assertEquals([limit, retryIn, fatal], [14, 50, false]);
+
+  // Those who come now wait, and are not even tried for.
+  for (let i = 0; i < 3; i++) await join();
+  clock.advance(5000);
+  await settle();
+  assertEquals([open(), running.events.of("accept_error").length], [16, 1]);
+  await leave();
+  await leave();
+  assertEquals(open(), 14);
+  // For each who leaves, one is accepted.
+  for (let i = 0; i < 3; i++) {
+    await leave();
+    assertEquals(open(), 14);
+  }
+  assertEquals(await peers.at(-1)!.ask("x\n", "x\n"), "x\n");
+
+  // A minute later it is tried again.
+  await join();
+  assertEquals(open(), 14);
+  clock.advance(60_000);
+  await settle();
+  assertEquals(open(), 15);
+  for (const peer of peers) peer[Symbol.dispose]();
+});
+
+Deno.test("shutdown waits for nobody whom there is no descriptor for", async () => {
+  const listener = new FakeListener();
+  const clock = new FakeClock();
+  await using running = serveTest(echo, {}, { listen: () => listener, clock });
+  const [conn, peer] = await pair();
+  using _ = peer;
+  listener.next(conn);
+  await settle();
+  listener.next(emfile());
+  await settle();
+  clock.advance(50);
+  await settle();
+  running.server.shutdown();
+  await settle();
+  // No time has passed: those who are queued would have had some.
+  assertEquals(listener.closed, true);
+});

@@ -493,7 +493,7 @@ Deno.test("the port's end cuts connections that are idle, slow or silent", async
 
 Deno.test("the port's end waits for an answer under way, but not for long", async () => {
   const clock = new FakeClock();
-  const admin = startAdmin({ port: 0 }, clock);
+  const admin = startAdmin({ port: 0 }, { clock });
   const asked = Promise.withResolvers<void>();
   const never = new Promise<never>(() => {});
   const connectionList = () => {

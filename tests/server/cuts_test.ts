@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix no-control-regex -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 /**
  * What a client gets does not depend on how its bytes are cut on their way: in
  * one read, or in two at any place.
@@ -5,10 +8,8 @@
  * @module
  */
 
-// deno-lint-ignore-file no-control-regex -- What begins like TLS has controls.
-
 import { assertEquals, assertMatch } from "../support/std.ts";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.3.0";
 
 import {
   type FramingName,

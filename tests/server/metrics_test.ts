@@ -1,7 +1,16 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 // What is counted: the cells by themselves, and what sessions of each kind
 // leave in them.
 
-import { array, assert as check, float, integer, property } from "fast-check";
+import {
+  array,
+  assert as check,
+  float,
+  integer,
+  property,
+} from "npm:fast-check@4.3.0";
 
 import {
   closeReasons,

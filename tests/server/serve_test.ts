@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 import {
   assert,
   assertEquals,
@@ -5,7 +8,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "../support/std.ts";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.3.0";
 
 import {
   connect,

@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 /// <reference lib="dom" />
 /**
  * What the tests of the live page share: a browser, and clients that keep a
@@ -6,7 +9,11 @@
  * @module
  */
 
-import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import type {
+  Browser,
+  BrowserContextOptions,
+  Page,
+} from "npm:playwright-core@1.65.1";
 
 import type { Stats } from "../../lib/admin/stats.ts";
 import { Peer } from "./fixtures.ts";

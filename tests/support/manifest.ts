@@ -1,3 +1,6 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 /**
  * Says what is wrong with a Kubernetes manifest, by Kubernetes' own schemas.
  *
@@ -14,11 +17,13 @@ interface Validate {
 const SCHEMAS: Readonly<Record<string, () => Promise<{ validate: Validate }>>> =
   {
     "apps/v1 Deployment": () =>
-      import("kubernetes-models/_schemas/IoK8sApiAppsV1Deployment"),
+      import("npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiAppsV1Deployment"),
     "policy/v1 PodDisruptionBudget": () =>
-      import("kubernetes-models/_schemas/IoK8sApiPolicyV1PodDisruptionBudget"),
+      import(
+        "npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiPolicyV1PodDisruptionBudget"
+      ),
     "v1 Service": () =>
-      import("kubernetes-models/_schemas/IoK8sApiCoreV1Service"),
+      import("npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiCoreV1Service"),
   };
 
 /**

@@ -24,6 +24,14 @@ export interface Surroundings {
   stdin?: string | Uint8Array<ArrayBuffer>;
 }
 
+/** Where a program runs. */
+export interface Place {
+  /** The folder of the sources and the executables, with a slash. */
+  root?: string;
+  /** How many descriptors it may have; as many as the tests without it. */
+  descriptors?: number;
+}
+
 /** How a program ended. */
 export interface Result {
   code: number;
@@ -31,7 +39,8 @@ export interface Result {
   stderr: string;
 }
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** The root folder, with a slash at its end. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Programs need all of these; where one is missing, no tool is looked for. */
 const ALLOWED = (["run", "read", "write", "env"] as const).every((name) =>
@@ -98,10 +107,20 @@ export function namespaceTools(...tools: string[]): string[] {
   return root ? tools : [...tools, "being root"];
 }
 
-/** The command line that runs a program. */
-export function commandLine(way: Way, program: Program): string[] {
-  if (way === "executable") return [ROOT + program];
-  const [, ...flags] = config.tasks[program].split(" ");
+/**
+ * The command line that runs a program.
+ *
+ * @param root The folder of the sources and the executables, with a slash.
+ */
+export function commandLine(
+  way: Way,
+  program: Program,
+  root = ROOT,
+): string[] {
+  if (way === "executable") return [root + program];
+  // What comes before the last command fills the cache, as the tests have.
+  const command = config.tasks[program].split(" && ").at(-1)!;
+  const [, ...flags] = command.split(" ");
   return [Deno.execPath(), ...flags];
 }
 
@@ -199,11 +218,19 @@ export class Running implements AsyncDisposable {
     program: Program,
     args: readonly string[],
     env: Record<string, string> = {},
+    { root = ROOT, descriptors }: Place = {},
   ) {
-    const [command, ...flags] = commandLine(way, program);
+    const limited = descriptors === undefined
+      ? []
+      // The shell lowers its own limit, then becomes the program.
+      : ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh"];
+    const [command, ...flags] = [
+      ...limited,
+      ...commandLine(way, program, root),
+    ];
     this.#child = new Deno.Command(command, {
       args: [...flags, ...args],
-      cwd: ROOT,
+      cwd: root,
       clearEnv: true,
       env: { ...cleanEnv(), ...env },
       stdin: "null",
@@ -263,12 +290,13 @@ export class RunningServer extends Running {
     way: Way,
     flags: readonly string[] = [],
     env: Record<string, string> = {},
+    place: Place = {},
   ): Promise<RunningServer> {
     const server = new RunningServer(way, "server", flags, {
       PARLEY_HOSTNAME: "127.0.0.1",
       PARLEY_PORT: "0",
       ...env,
-    });
+    }, place);
     try {
       server.listening = await server.stdout.next();
       const [, hostname, port] =

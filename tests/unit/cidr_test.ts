@@ -1,5 +1,8 @@
+// deno-lint-ignore-file no-import-prefix -- what deno.json imports is fetched
+// for every program, and only tests need this.
+
 import { assertEquals, assertThrows } from "../support/std.ts";
-import fc from "fast-check";
+import fc from "npm:fast-check@4.3.0";
 
 import {
   canonicalIPv6,

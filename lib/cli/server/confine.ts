@@ -4,6 +4,8 @@
  * @module
  */
 
+import { closeBackDoors } from "../../core/back_doors.ts";
+
 /** What a worker may do beside what it is told to: nothing. */
 export const noPermissions = {
   env: false,
@@ -27,8 +29,12 @@ export const noPermissions = {
  * @param threads How many threads serve.
  */
 export function confine(threads: number): void {
-  const needless = threads === 1
-    ? ["env", "write", "net", "read"] as const
-    : ["env", "write"] as const;
-  for (const name of needless) Deno.permissions.revokeSync({ name });
+  const serves = threads === 1;
+  for (
+    const name of Object.keys(noPermissions) as (keyof typeof noPermissions)[]
+  ) {
+    if (!serves && (name === "net" || name === "read")) continue;
+    Deno.permissions.revokeSync({ name });
+  }
+  if (serves) closeBackDoors();
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AdminServer, serveAdmin } from "../../admin/server.ts";
+import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr, formatHostPort } from "../../core/address.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import { handlers } from "../../handlers/mod.ts";
@@ -26,6 +26,7 @@ import { openFiles, type ServerFiles } from "./files.ts";
 import { checkTogether, serveOptionsOf, serverFlags } from "./flags.ts";
 import { type Log, openLog } from "./logging.ts";
 import { reloadOnHangup, Stop } from "./signals.ts";
+import { openSpares } from "./spare_files.ts";
 import type { HeldSignals } from "./held_signals.ts";
 
 const HELP = `Usage: server [flags]
@@ -36,6 +37,13 @@ ${flagHelp(serverFlags)}
 
 SIGINT and SIGTERM drain and end the server; a second one ends it at once.
 SIGHUP has it read the certificate again.`;
+
+/**
+ * How many descriptors the admin port has in reserve: one for each of its
+ * connections, so that those who ask how the server is get an answer while
+ * clients have taken all others.
+ */
+const SPARES = 16;
 
 /** A server, on one thread or on several. */
 type Server = Omit<ParleyServer, "ref" | "unref">;
@@ -167,7 +175,10 @@ function serveAdminAt(
 ): AdminServer {
   const token = flags["admin-token"] || undefined;
   try {
-    return serveAdmin({ ...place, token, handler: flags.handler });
+    return startAdmin(
+      { ...place, token, handler: flags.handler },
+      { makeRoom: openSpares(SPARES) },
+    );
   } catch (error) {
     failAdmin(place, error);
   }

@@ -1,0 +1,184 @@
+/**
+ * HTTP/1.1 (RFC 9112), as much as the admin port speaks of it: one request on a
+ * connection, its head alone, and an answer whose length is known.
+ *
+ * `Deno.serve` takes a port, not a connection. It accepts whoever comes, for as
+ * long as they like, and ends for good the first time the process has no
+ * descriptor left.
+ *
+ * @module
+ */
+
+import type { Transport } from "../net/connection.ts";
+
+/** An answer, before it becomes HTTP's. */
+export interface Answer {
+  /** The status code; 200 if it is left out. */
+  readonly status?: number;
+  /** The `Content-Type`; plain text if it is left out. */
+  readonly type?: string;
+  /** What it says. */
+  readonly body: string;
+  /** More headers, their names in lower case. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A request that cannot be read. */
+export class RequestError extends Error {
+  /** The status code to answer with. */
+  readonly status: number;
+
+  /**
+   * @param status The status code to answer with.
+   * @param message What is wrong.
+   */
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/**
+ * The longest head of a request in bytes, with which most servers are content
+ * (Node, 16 KiB; Apache, 8 KiB a line).
+ */
+const MAX_HEAD = 16 * 1024;
+
+/** The names of the statuses in use (RFC 9110, section 15). */
+const REASONS: Readonly<Record<number, string>> = {
+  200: "OK",
+  202: "Accepted",
+  400: "Bad Request",
+  401: "Unauthorized",
+  403: "Forbidden",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  421: "Misdirected Request",
+  431: "Request Header Fields Too Large",
+  500: "Internal Server Error",
+  503: "Service Unavailable",
+};
+
+/** All answers have these: nothing is kept, guessed, framed or loaded. */
+const COMMON_HEADERS = {
+  "cache-control": "no-store",
+  connection: "close",
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; " +
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; " +
+    "form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+};
+
+/** A token (RFC 9110, section 5.6.2): a method, the name of a field. */
+const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
+const REQUEST_LINE = new RegExp(`^(${TOKEN}) (\\S+) HTTP/1\\.\\d$`);
+const FIELD = new RegExp(`^(${TOKEN}):[ \\t]*(.*?)[ \\t]*$`);
+
+/** A name or an address, and a port: what cannot pass for a path. */
+const HOST = /^[\w.~%:[\]-]*$/;
+
+const decoder = new TextDecoder("latin1");
+const encoder = new TextEncoder();
+
+/**
+ * Reads the head of a request.
+ *
+ * The wait ends with the head, with the peer's end, or with an error of the
+ * connection (throws), its closing among them.
+ *
+ * @param conn The connection.
+ * @returns The request; nothing where the peer has ended before.
+ * @throws {RequestError} It is no request, or one that is too long.
+ */
+export async function readRequest(
+  conn: Transport,
+): Promise<Request | undefined> {
+  const bytes = new Uint8Array(MAX_HEAD);
+  for (let length = 0; length < MAX_HEAD;) {
+    const n = await conn.read(bytes.subarray(length));
+    if (n === null) return undefined;
+    length += n;
+    const text = decoder.decode(bytes.subarray(0, length));
+    // A TLS client would wait for an answer to its first bytes.
+    if (!/^[A-Za-z]/.test(text)) refuse("request line");
+    const end = /\r?\n\r?\n/.exec(text)?.index;
+    if (end !== undefined) return parseRequest(text.slice(0, end));
+  }
+  throw new RequestError(431, `the head is over ${MAX_HEAD} bytes`);
+}
+
+/**
+ * Makes a request of a head.
+ *
+ * @param head The lines, without the empty one at the end.
+ * @throws {RequestError} It is none.
+ */
+export function parseRequest(head: string): Request {
+  const [first, ...lines] = head.split(/\r?\n/);
+  const [, method, target] = REQUEST_LINE.exec(first) ?? refuse("request line");
+  const headers = new Headers();
+  for (const line of lines) {
+    const [, name, value] = FIELD.exec(line) ?? refuse("header");
+    try {
+      headers.append(name, value);
+    } catch {
+      refuse("header");
+    }
+  }
+  // Without one, as HTTP/1.0 may be, it names us by an address: it is no page's.
+  const host = headers.get("host") || "127.0.0.1";
+  if (!HOST.test(host)) refuse("host");
+  // A target that begins with a slash is a path, also with two of them.
+  const url = URL.parse(
+    target.startsWith("/") ? `http://${host}${target}` : target,
+  );
+  if (url?.protocol !== "http:") refuse("target");
+  try {
+    return new Request(url, { method, headers });
+  } catch {
+    // There are methods that no request may have: CONNECT and TRACE.
+    throw new RequestError(405, "method not allowed");
+  }
+}
+
+function refuse(what: string): never {
+  throw new RequestError(400, `bad ${what}`);
+}
+
+/**
+ * Sends an answer, and says that it is the last.
+ *
+ * @param conn The connection.
+ * @param answer The answer.
+ * @param withBody Whether the body goes with it; HEAD wants the head alone.
+ */
+export async function sendAnswer(
+  conn: Transport,
+  { status = 200, type = "text/plain; charset=utf-8", body, headers }: Answer,
+  withBody: boolean,
+): Promise<void> {
+  const content = encoder.encode(body);
+  const fields = Object.entries({
+    ...COMMON_HEADERS,
+    "content-length": content.length,
+    "content-type": type,
+    date: new Date().toUTCString(),
+    ...headers,
+  });
+  const head = encoder.encode(
+    [
+      `HTTP/1.1 ${status} ${REASONS[status] ?? ""}`,
+      ...fields.map(([name, value]) => `${name}: ${value}`),
+      "",
+      "",
+    ].join("\r\n"),
+  );
+  const bytes = new Uint8Array(head.length + (withBody ? content.length : 0));
+  bytes.set(head);
+  if (withBody) bytes.set(content, head.length);
+  for (let done = 0; done < bytes.length;) {
+    done += await conn.write(bytes.subarray(done));
+  }
+  await conn.closeWrite();
+}

@@ -1,0 +1,172 @@
+/**
+ * The admin port's listener and its connections: few at a time, with a request
+ * each. It needs no permission once it is bound, and it survives a process
+ * without descriptors.
+ *
+ * @module
+ */
+
+import { faultOf } from "../net/accept_fault.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Transport } from "../net/connection.ts";
+import type { Acceptor } from "../net/listen.ts";
+import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
+
+/**
+ * The most connections at once: a browser's six, and probes. The next one is
+ * accepted all the same, and the oldest closed for it, so that whoever opens
+ * connections and says nothing keeps nobody out.
+ */
+const MAX_CONNECTIONS = 16;
+
+/** How long to wait before accepting again after a failure, in milliseconds. */
+const RETRY = 50;
+
+/**
+ * How long the port's end waits for answers that are on their way, in
+ * milliseconds: that of `POST /drain` is one whenever no client is connected.
+ */
+const LAST_ANSWERS = 100;
+
+/** What the port needs of its surroundings. */
+export interface PortOptions {
+  /** Where connections come from, bound. */
+  readonly listener: Acceptor;
+  /** The source of time. */
+  readonly clock: Clock;
+  /** Answers a request. */
+  readonly answer: (request: Request) => Promise<Answer>;
+  /**
+   * Closes something where the process has no descriptor left.
+   *
+   * @returns Whether there was anything to close.
+   */
+  readonly makeRoom: () => boolean;
+}
+
+/** See the module's text. It keeps no process alive. */
+export class AdminPort {
+  /** Resolves once the listener and every connection is closed. */
+  readonly finished: Promise<void>;
+  readonly #options: PortOptions;
+  /** The connections, the oldest first. */
+  readonly #open = new Set<Transport>();
+  /** The answers that are not out. */
+  readonly #answering = new Set<Promise<void>>();
+  readonly #ended = Promise.withResolvers<void>();
+  #closing = false;
+  /** Ends the wait between two tries to accept. */
+  #wake: (() => void) | undefined;
+
+  /** @param options What it needs. */
+  constructor(options: PortOptions) {
+    this.#options = options;
+    this.finished = this.#ended.promise;
+    options.listener.unref?.();
+    this.#accept();
+  }
+
+  /** Accepts no more, and ends soon. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#options.listener.close();
+    this.#wake?.();
+    if (this.#answering.size > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const cancel = this.#options.clock.after(LAST_ANSWERS, resolve);
+      await Promise.race([Promise.all(this.#answering), promise]);
+      cancel();
+    }
+    for (const conn of this.#open) close(conn);
+    this.#ended.resolve();
+  }
+
+  async #accept(): Promise<void> {
+    while (!this.#closing) {
+      try {
+        const conn = await this.#options.listener.accept();
+        if (this.#open.size >= MAX_CONNECTIONS) this.#closeOldest();
+        this.#serve(conn);
+      } catch (error) {
+        const fault = faultOf(error);
+        if (fault === "peer" || this.#closing) continue;
+        if (fault === "listener") return void this.close();
+        if (fault === "descriptors" && this.#options.makeRoom()) continue;
+        // What is closed is free once its pending read has been told.
+        if (this.#closeOldest()) await turn();
+        else await this.#sleep(RETRY);
+      }
+    }
+  }
+
+  #closeOldest(): boolean {
+    const [oldest] = this.#open;
+    if (oldest === undefined) return false;
+    this.#open.delete(oldest);
+    close(oldest);
+    return true;
+  }
+
+  async #serve(conn: Transport): Promise<void> {
+    (conn as Partial<Deno.TcpConn>).unref?.();
+    this.#open.add(conn);
+    try {
+      await this.#exchange(conn);
+      // A peer that has sent more than we have read would lose the answer if we
+      // closed now.
+      const bytes = new Uint8Array(1024);
+      while (await conn.read(bytes) !== null);
+    } catch {
+      // The peer is gone, or its connection was closed here.
+    }
+    this.#open.delete(conn);
+    close(conn);
+  }
+
+  async #exchange(conn: Transport): Promise<void> {
+    let answer: Promise<Answer>;
+    let withBody = true;
+    try {
+      const request = await readRequest(conn);
+      if (request === undefined) return;
+      withBody = request.method !== "HEAD";
+      answer = this.#options.answer(request)
+        // A failure of this port is none of the program's, and not for the peer.
+        .catch(() => ({ status: 500, body: "internal error\n" }));
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      const { status, message } = error;
+      answer = Promise.resolve({ status, body: `${message}\n` });
+    }
+    const sent = answer.then((answer) => sendAnswer(conn, answer, withBody));
+    // It rejects where the client has left before its answer.
+    const done = sent.catch(() => {});
+    this.#answering.add(done);
+    done.then(() => this.#answering.delete(done));
+    await sent;
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.after(ms, resolve);
+    this.#wake = resolve;
+    await promise;
+    this.#wake = undefined;
+    cancel();
+  }
+}
+
+/** Waits for a turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Closes a connection that may be closed already. */
+function close(conn: Transport): void {
+  try {
+    conn.close();
+  } catch {
+    // It was.
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * How many connections a server may hold where the system's limit of
+ * descriptors (`ulimit -n`) is below `maxConnections`.
+ *
+ * A program is not told that limit, it meets it. So it is learned then, from
+ * the most connections that were ever open at once, and the server stays a bit
+ * below: what is free stays free, for the admin port and for new threads.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+
+/** How many descriptors are to be free below the limit. */
+const ROOM = 16;
+
+/**
+ * How long a limit is believed in, in milliseconds. What else the process has
+ * open may have been closed by then.
+ */
+const BELIEVED = 60_000;
+
+/** The counts of a whole server, in memory that its threads may share. */
+export interface DescriptorCells {
+  /** How many connections each thread has open. */
+  readonly open: Int32Array;
+  /** {@linkcode PEAK}, {@linkcode LIMIT} and {@linkcode TIMES}. */
+  readonly known: Int32Array;
+}
+
+/** In `known`: the most that were ever open at once. */
+const PEAK = 0;
+/** In `known`: the most that may be open; 0 before a limit was met. */
+const LIMIT = 1;
+/** In `known`: how often a limit was met. */
+const TIMES = 2;
+
+/**
+ * Makes the counts of a server.
+ *
+ * @param threads How many threads it has.
+ */
+export function descriptorCells(threads: number): DescriptorCells {
+  const make = (length: number) =>
+    new Int32Array(
+      new SharedArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT),
+    );
+  return { open: make(threads), known: make(3) };
+}
+
+/** What one thread counts, and sees of the others' counts. */
+export class Descriptors {
+  readonly #clock: Clock;
+  readonly #open: Int32Array;
+  readonly #known: Int32Array;
+  readonly #index: number;
+  /** How often a limit had been met when this thread last looked. */
+  #times = 0;
+  /** Until when that limit is believed in. */
+  #until = -Infinity;
+
+  /**
+   * @param clock The source of time.
+   * @param cells The counts of the whole server.
+   * @param index The thread's number, from 0.
+   */
+  constructor(
+    clock: Clock,
+    { open, known } = descriptorCells(1),
+    index = 0,
+  ) {
+    this.#clock = clock;
+    this.#open = open;
+    this.#known = known;
+    this.#index = index;
+  }
+
+  /** Counts a connection that was accepted. */
+  opened(): void {
+    Atomics.add(this.#open, this.#index, 1);
+    const sum = this.#sum();
+    if (sum > Atomics.load(this.#known, PEAK)) {
+      Atomics.store(this.#known, PEAK, sum);
+    }
+  }
+
+  /** Counts one that has ended. */
+  closed(): void {
+    Atomics.sub(this.#open, this.#index, 1);
+  }
+
+  /**
+   * Says that the limit was met.
+   *
+   * @returns The most connections that are to be open from now on.
+   */
+  met(): number {
+    const peak = Atomics.load(this.#known, PEAK);
+    // Few connections are not what the descriptors went to.
+    const limit = Math.max(1, peak - Math.min(ROOM, peak >> 3));
+    Atomics.store(this.#known, LIMIT, limit);
+    Atomics.add(this.#known, TIMES, 1);
+    return limit;
+  }
+
+  /** Whether as many connections are open as may be. */
+  get full(): boolean {
+    return this.#left() <= 0;
+  }
+
+  /** Whether more are open, as they are when the limit has just been met. */
+  get crowded(): boolean {
+    return this.#left() < 0;
+  }
+
+  /** How many more may be open. */
+  #left(): number {
+    const times = Atomics.load(this.#known, TIMES);
+    if (times === 0) return Infinity;
+    const now = this.#clock.now();
+    if (times !== this.#times) {
+      this.#times = times;
+      this.#until = now + BELIEVED;
+    }
+    if (now >= this.#until) return Infinity;
+    return Atomics.load(this.#known, LIMIT) - this.#sum();
+  }
+
+  #sum(): number {
+    let sum = 0;
+    for (let i = 0; i < this.#open.length; i++) {
+      sum += Atomics.load(this.#open, i);
+    }
+    return sum;
+  }
+}
