@@ -67,11 +67,8 @@ export type {
   RequestInfo,
 } from "./server/handler.ts";
 export type { ProxyMode, ServeOptions } from "./server/options.ts";
-export {
-  type ParleyServer,
-  serve,
-  type ServerLimits,
-} from "./server/server.ts";
+export type { ParleyServer, ServerLimits } from "./server/parley_server.ts";
+export { serve } from "./server/serve.ts";
 export {
   serveThread,
   type ServeThreadOptions,

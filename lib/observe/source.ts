@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ParleyServer } from "../server/server.ts";
+import type { ParleyServer } from "../server/parley_server.ts";
 
 /** A running server, as far as its operator is concerned. */
 export type AdminSource = Pick<

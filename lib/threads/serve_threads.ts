@@ -4,6 +4,7 @@
  * @module
  */
 
+import { shutdownAt } from "../server/serve.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
@@ -78,14 +79,6 @@ export async function startThreads(
   }
   const server = new Supervisor(options, config, threads, clock);
   await server.start();
-  const { signal } = options;
-  if (signal?.aborted) server.shutdown();
-  else if (signal !== undefined) {
-    const shutdown = () => void server.shutdown();
-    signal.addEventListener("abort", shutdown, { once: true });
-    server.finished.finally(() =>
-      signal.removeEventListener("abort", shutdown)
-    );
-  }
+  shutdownAt(options.signal, server);
   return server;
 }

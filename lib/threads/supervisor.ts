@@ -28,7 +28,7 @@ import {
   limitsOf,
   type ParleyServer,
   type ServerLimits,
-} from "../server/server.ts";
+} from "../server/parley_server.ts";
 import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
 import {
   share,

@@ -11,7 +11,8 @@ import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ErrorHandler, Handler } from "../server/handler.ts";
 import { resolveServeOptions } from "../server/options.ts";
-import { type ParleyServer, startServer } from "../server/server.ts";
+import type { ParleyServer } from "../server/parley_server.ts";
+import { startServer } from "../server/serve.ts";
 import type {
   SupervisorProcedures,
   ThreadEvent,

@@ -18,7 +18,7 @@ import {
   serve,
 } from "../../lib/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import { startServer } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/serve.ts";
 import {
   assertEquals,
   TextLineStream,

@@ -11,7 +11,7 @@ import { createConnection } from "node:net";
 
 import { type Clock, systemClock } from "../../lib/core/clock.ts";
 import { commands, connect } from "../../lib/mod.ts";
-import { startServer } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/serve.ts";
 import { Peer, random } from "../support/fixtures.ts";
 
 /** How long traffic runs between two pauses, in milliseconds. */

@@ -8,7 +8,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 
 import { connect, echo, OptionError } from "../../lib/mod.ts";
-import { startServer } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/serve.ts";
 import type { TlsKeyPair } from "../../lib/tls/pem.ts";
 import {
   ED25519,

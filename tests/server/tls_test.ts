@@ -18,7 +18,7 @@ import {
   TimeoutError,
   TlsError,
 } from "../../lib/mod.ts";
-import { startServer } from "../../lib/server/server.ts";
+import { startServer } from "../../lib/server/serve.ts";
 import {
   ENCRYPTED_KEY,
   ONE,

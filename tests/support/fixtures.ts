@@ -21,11 +21,9 @@ import { type FramingName, framings } from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
-import {
-  type ParleyServer,
-  startServer,
-  type Surroundings,
-} from "../../lib/server/server.ts";
+import type { ParleyServer } from "../../lib/server/parley_server.ts";
+import { startServer } from "../../lib/server/serve.ts";
+import type { Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

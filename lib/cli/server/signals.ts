@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ParleyServer } from "../../server/server.ts";
+import type { ParleyServer } from "../../server/parley_server.ts";
 import { show } from "../streams/standard_streams.ts";
 import type { ServerFiles } from "./files.ts";
 import type { HeldSignals } from "./held_signals.ts";

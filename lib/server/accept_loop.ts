@@ -1,0 +1,172 @@
+/**
+ * Accepts connections. An iterator over the listener would end with the first
+ * peer that resets while it is queued; so this is a loop that knows whose fault a
+ * failure is.
+ *
+ * @module
+ */
+
+import type { Clock } from "../core/clock.ts";
+import { emit, type EventListeners } from "../events/events.ts";
+import { faultOf } from "../net/accept_fault.ts";
+import type { Transport } from "../net/connection.ts";
+import type { Acceptor } from "../net/listen.ts";
+import type { Descriptors } from "./descriptors.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/**
+ * How long to wait before accepting again after a failure, in milliseconds:
+ * doubled from the first to the last with each failure in a row. At the
+ * descriptor limit `accept` fails at once for as long as the limit is met.
+ */
+const BACKOFF_FIRST = 50;
+const BACKOFF_LAST = 1000;
+
+/**
+ * How long a stopping server waits for the next of those who are queued at its
+ * listener, in milliseconds. They are there already, so it is no wait at all.
+ */
+const LAST_CALL = 10;
+
+/** How long it goes on accepting at the most, should clients keep coming. */
+const QUEUE_LIMIT = 250;
+
+/** Queued connections settle at once: after so many, others have their turn. */
+const ACCEPTS_PER_TURN = 32;
+
+/** What an accept loop works with. */
+export interface AcceptParts {
+  readonly listener: Acceptor;
+  /** What the kernel can hold in its queue, and may be left there. */
+  readonly backlog: number;
+  readonly clock: Clock;
+  readonly descriptors: Descriptors;
+  readonly events: EventListeners;
+  readonly scheduler: Scheduler;
+  /** Takes a connection; it may throw where the peer is gone by now. */
+  readonly welcome: (transport: Transport) => void;
+}
+
+/** See the module's text. */
+export class AcceptLoop {
+  readonly #parts: AcceptParts;
+  #stopping = false;
+  /** When a stopping server accepts no more, whoever is queued. */
+  #closeBy = Infinity;
+  #closed = false;
+  #cancelClose: (() => void) | undefined;
+  /** Ends the wait between two tries. */
+  #wake: (() => void) | undefined;
+
+  /** @param parts What it works with. */
+  constructor(parts: AcceptParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Accepts until the listener is closed.
+   *
+   * @returns What broke the listener, unless `stop` closed it.
+   */
+  async run(): Promise<{ error: unknown } | undefined> {
+    const { listener, clock, descriptors, scheduler } = this.#parts;
+    let { backlog } = this.#parts;
+    let backoff = BACKOFF_FIRST;
+    let accepted = 0;
+    while (!this.#closed) {
+      let transport;
+      if (descriptors.full) {
+        // Those that are queued get no descriptor before the end.
+        if (this.#stopping) return void this.#close();
+        await this.#sleep(BACKOFF_LAST);
+        continue;
+      }
+      try {
+        transport = await listener.accept();
+      } catch (error) {
+        if (this.#closed) return;
+        const fault = faultOf(error);
+        if (fault === "listener") {
+          this.#failed(error, 0, true);
+          this.#close();
+          return { error };
+        }
+        const retryIn = fault === "peer" ? 0 : backoff;
+        const limit = fault === "descriptors" ? descriptors.met() : undefined;
+        this.#failed(error, retryIn, false, limit);
+        if (retryIn > 0) {
+          // No time is left to wait for resources.
+          if (this.#stopping) return void this.#close();
+          await this.#sleep(retryIn);
+          backoff = Math.min(backoff * 2, BACKOFF_LAST);
+        }
+        continue;
+      }
+      backoff = BACKOFF_FIRST;
+      if (this.#stopping) {
+        if (--backlog > 0 && clock.now() < this.#closeBy) this.#closeSoon();
+        else this.#close();
+      }
+      try {
+        this.#parts.welcome(transport);
+      } catch (error) {
+        // A socket that is gone by now may refuse its options.
+        this.#failed(error, 0, false);
+        transport.close();
+      }
+      if (++accepted % ACCEPTS_PER_TURN === 0) await scheduler.turn();
+    }
+  }
+
+  /** Accepts those that are queued, and then closes the listener. */
+  stop(): void {
+    this.#stopping = true;
+    this.#closeBy = this.#parts.clock.now() + QUEUE_LIMIT;
+    this.#closeSoon();
+    this.retry();
+  }
+
+  /** Tries again now: something has become free. */
+  retry(): void {
+    this.#wake?.();
+  }
+
+  #failed(
+    error: unknown,
+    retryIn: number,
+    fatal: boolean,
+    limit?: number,
+  ): void {
+    const { accept_error } = this.#parts.events;
+    if (accept_error === undefined) return;
+    const type = "accept_error";
+    emit(accept_error, { type, error, retryIn, fatal, limit });
+  }
+
+  /** Closing the listener on those that are queued would reset them. */
+  #closeSoon(): void {
+    this.#cancelClose?.();
+    this.#cancelClose = this.#parts.clock.after(LAST_CALL, () => this.#close());
+  }
+
+  #close(): void {
+    this.#closed = true;
+    this.#cancelClose?.();
+    try {
+      this.#parts.listener.close();
+    } catch (error) {
+      // A listener that failed may be closed already.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+    this.retry();
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = this.#parts.clock.after(ms, resolve);
+    this.#wake = resolve;
+    await promise;
+    this.#wake = undefined;
+    cancel();
+  }
+}

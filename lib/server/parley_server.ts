@@ -1,0 +1,90 @@
+/**
+ * A running server, as its owner sees it.
+ *
+ * @module
+ */
+
+import type { Metrics } from "../events/metrics.ts";
+import type { ServerStats } from "../events/server_stats.ts";
+import type { TlsKeyPair } from "../tls/pem.ts";
+import type { ConnectionInfo } from "./connection_info.ts";
+import type { ServeConfig } from "./options.ts";
+
+/** A running server. */
+export interface ParleyServer extends ServerStats, AsyncDisposable {
+  /** The bound address, with the real port where 0 was asked for. */
+  readonly addr: Deno.Addr;
+  /**
+   * Resolves when the server has ended: the listener is closed, and so is
+   * every connection. Rejects when the listener failed; the connections were
+   * drained first.
+   */
+  readonly finished: Promise<void>;
+  /** The framing's name. */
+  readonly framing: string;
+  /** The limits that hold; 0 is none. */
+  readonly limits: ServerLimits;
+  /** How many threads serve. */
+  readonly threads: number;
+  /** How many threads have died and were replaced. */
+  readonly threadsLost: number;
+  /** Whether it accepts connections and is to go on with that. */
+  readonly ready: boolean;
+  /** Whether it is to end, from the first moment of a shutdown on. */
+  readonly draining: boolean;
+  /** All its numbers, at this moment. */
+  metrics(): Metrics;
+  /** The connections that are open. */
+  connectionList(): Promise<ConnectionInfo[]>;
+  /**
+   * Closes a connection now, whatever it is owed.
+   *
+   * @param id The connection's number.
+   * @returns Whether there was one of that number.
+   */
+  disconnect(id: number): Promise<boolean>;
+  /**
+   * Ends the server in stages: goes on for `preDrainDelay`, no longer `ready`;
+   * stops accepting, lets every request that has arrived have its reply, closes
+   * the idle connections, and forces the rest at the drain timeout.
+   *
+   * @returns Resolves with `finished`.
+   */
+  shutdown(): Promise<void>;
+  /**
+   * Shows another certificate from the next handshake on. Connections that are
+   * open go on, nobody is refused, and what cannot be used changes nothing.
+   *
+   * @param pair The new certificate and key.
+   * @throws {OptionError} One of them cannot be used.
+   * @throws {ParleyError} The server was started without TLS.
+   */
+  reloadTls(pair: TlsKeyPair): void;
+  /** Keeps the process alive while the server listens; so it is at first. */
+  ref(): void;
+  /** Lets the process end though the server listens. */
+  unref(): void;
+}
+
+/** The limits of a server that its operator looks at. */
+export interface ServerLimits {
+  /** The most connections open at once, 0 for no limit. */
+  readonly connections: number;
+  /** The most connections open at once from one address, 0 for no limit. */
+  readonly connectionsPerIp: number;
+  /** The maximum payload of a request in bytes. */
+  readonly maxFrame: number;
+}
+
+/**
+ * Those of a configuration that an operator looks at.
+ *
+ * @param config The options, checked.
+ */
+export function limitsOf(config: ServeConfig): ServerLimits {
+  return {
+    connections: config.maxConnections,
+    connectionsPerIp: config.maxConnectionsPerIp,
+    maxFrame: config.maxFrame,
+  };
+}
