@@ -21,6 +21,7 @@ import {
   checkHostname,
   checkNumber,
   refuseBesidePath,
+  refuseUnknown,
 } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
@@ -149,6 +150,13 @@ export function startAdmin(
   surroundings: Surroundings = {},
 ): AdminServer {
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
+  refuseUnknown(options, {
+    hostname: 0,
+    port: 0,
+    path: 0,
+    token: 0,
+    handler: 0,
+  });
   if (path !== undefined) {
     if (!isListenPath(path)) {
       throw new OptionError("path", path, LISTEN_PATH_FORM);

@@ -8,6 +8,7 @@ import {
   checkHostname,
   checkNumber,
   refuseBesidePath,
+  refuseUnknown,
 } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import { type FramingName, framingOf } from "../framing/mod.ts";
@@ -94,6 +95,12 @@ export const connectDefaults = Object.freeze(
   } satisfies ConnectOptions,
 );
 
+/** Every option, and what an address of the runtime has beside. */
+const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
+  ...{ transport: 0, hostname: 0, port: 0, path: 0, framing: 0, maxFrame: 0 },
+  ...{ timeout: 0, keepAfterTimeout: 0, tls: 0, signal: 0 },
+};
+
 /**
  * Connects to a server.
  *
@@ -128,6 +135,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     keepAfterTimeout,
     signal,
   } = options;
+  refuseUnknown(options, OPTIONS);
   checkHostname(hostname);
   checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);

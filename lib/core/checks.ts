@@ -78,3 +78,21 @@ export function refuseBesidePath<Name extends string>(
     throw new OptionError(name, options[name], "no such option beside path");
   }
 }
+
+/**
+ * Refuses options whose names nobody knows: they would be ignored in silence.
+ *
+ * @param options What was given.
+ * @param known Every name there is.
+ * @throws {OptionError} One of them has another name.
+ */
+export function refuseUnknown<Options extends object>(
+  options: Options,
+  known: Readonly<Record<keyof Options, 0>>,
+): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (Object.hasOwn(known, name)) continue;
+    const names = Object.keys(known).join(", ");
+    throw new OptionError(name, value, `no such option, but one of ${names}`);
+  }
+}

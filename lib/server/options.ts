@@ -11,6 +11,7 @@ import {
   checkNumber,
   type ranges,
   refuseBesidePath,
+  refuseUnknown,
 } from "../core/checks.ts";
 import {
   CIDR_FORM,
@@ -251,16 +252,30 @@ export const defaults = Object.freeze(
   } satisfies ServeOptions,
 );
 
+/** Every option. */
+const OPTIONS: Readonly<Record<keyof ServeOptions, 0>> = {
+  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
+  ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
+  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxMemory: 0 },
+  ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
+  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
+  ...{ drainTimeout: 0, preDrainDelay: 0 },
+  ...{ onListen: 0, onError: 0, events: 0 },
+};
+
 /**
  * Checks the options and fills in the defaults.
  *
  * @param options What the caller gave.
+ * @param more Options that somebody else looks at.
  * @returns The configuration, frozen.
  * @throws {OptionError} A value is not allowed.
  */
 export function resolveServeOptions<State>(
   options: ServeOptions<State>,
+  more: Readonly<Record<string, 0>> = {},
 ): ServeConfig {
+  refuseUnknown(options, { ...OPTIONS, ...more });
   return Object.freeze({
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing: framingOf(options.framing ?? defaults.framing),

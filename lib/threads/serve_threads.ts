@@ -49,6 +49,11 @@ export function serveThreads(
   return startThreads(options, systemClock);
 }
 
+/** Those of its options that `serve` does not have. */
+const THREAD_OPTIONS: Readonly<Record<string, 0>> = {
+  ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
+};
+
 /**
  * What `serveThreads` does, with a clock that a test may bring.
  *
@@ -71,7 +76,7 @@ export async function startThreads(
   if (options.path !== undefined) {
     throw new OptionError("path", options.path, "no path beside threads");
   }
-  const config = resolveServeOptions(options);
+  const config = resolveServeOptions(options, THREAD_OPTIONS);
   if (config.port !== 0) {
     // Listeners that share their port would share it with those of another
     // server too, whose it is already.

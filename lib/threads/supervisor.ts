@@ -18,11 +18,7 @@ import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
-import {
-  resolveServeOptions,
-  type ServeConfig,
-  type ServeOptions,
-} from "../server/options.ts";
+import type { ServeConfig, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   limitsOf,
@@ -103,6 +99,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   addr!: Deno.NetAddr;
 
   #options: ServeThreadsOptions;
+  readonly #drainTimeout: number;
   readonly #events: EventListeners;
   readonly #clock: Clock;
   readonly #shared: Shared;
@@ -130,6 +127,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.framing = config.framing.name;
     this.limits = limitsOf(config);
     this.#options = options;
+    this.#drainTimeout = config.drainTimeout;
     this.#events = options.events ?? {};
     this.#clock = clock;
     this.threads = threads;
@@ -219,7 +217,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const { connections } = this;
     emit(this.#events.drain, { type: "drain", connections });
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
-    const { drainTimeout } = resolveServeOptions(this.#options);
+    const drainTimeout = this.#drainTimeout;
     if (drainTimeout > 0) {
       this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
         for (const thread of this.#threads.values()) {
