@@ -30,8 +30,7 @@ import {
   type ConnectOptions,
 } from "./lib/client/client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
-import { systemReason } from "./lib/core/reason.ts";
-import { messageOf, printableLine } from "./lib/core/text.ts";
+import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 const HELP = `Usage: client [flags] HOST[:PORT] [request]...
@@ -177,11 +176,7 @@ async function measure(
 
 async function readFlags() {
   try {
-    const line = parseFlags(
-      { ...clientFlags, ...benchFlags },
-      Deno.args,
-      (name) => Deno.env.get(name),
-    );
+    const line = parseFlags({ ...clientFlags, ...benchFlags }, Deno.args);
     const { flags, rest } = line;
     if (flags.help) await finish(HELP);
     if (flags.version) await finish(`parley ${VERSION}`);

@@ -105,7 +105,7 @@ if (import.meta.main) {
 }
 
 async function main(): Promise<void> {
-  const { flags } = parseFlags(flagTable, Deno.args, () => undefined);
+  const { flags } = parseFlags(flagTable, Deno.args);
   if (flags.help) {
     const names = (all: readonly Scenario[]) =>
       all.map(({ name }) => name).join(", ");
@@ -273,7 +273,7 @@ function named(
   shown = "all",
 ): ValueFlag<string> {
   const parse = (text: string) => text;
-  return { placeholder, help, default: "", shown, expected, env: false, parse };
+  return { placeholder, help, default: "", shown, expected, parse };
 }
 
 function positive(
@@ -287,7 +287,6 @@ function positive(
     default: undefined,
     shown,
     expected: "a number above 0",
-    env: false,
     parse: (text) => Number(text) > 0 ? Number(text) : undefined,
   };
 }

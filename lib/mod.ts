@@ -69,11 +69,10 @@ export type {
 export type { ProxyMode, ServeOptions } from "./server/options.ts";
 export type { ParleyServer, ServerLimits } from "./server/parley_server.ts";
 export { serve } from "./server/serve.ts";
-export {
-  serveThread,
-  type ServeThreadOptions,
-  serveThreads,
-  type ServeThreadsOptions,
-  type ThreadedServer,
-} from "./threads/mod.ts";
+export { serveThreads } from "./threads/serve_threads.ts";
+export type {
+  ServeThreadsOptions,
+  ThreadedServer,
+} from "./threads/supervisor.ts";
+export { serveThread, type ServeThreadOptions } from "./threads/thread.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { serveThreads } from "../../lib/threads/mod.ts";
+import { serveThreads } from "../../lib/threads/serve_threads.ts";
 
 const server = await serveThreads({
   hostname: "127.0.0.1",

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { serveThread } from "../../lib/threads/mod.ts";
+import { serveThread } from "../../lib/threads/thread.ts";
 
 /** About half a millisecond on the machines of 2026. */
 const ROUNDS = 400_000;

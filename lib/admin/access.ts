@@ -14,24 +14,17 @@ export const TOKEN_FORM =
 /**
  * Whether a text can be a token: the characters that RFC 6750, section 2.1,
  * lets stand behind `Bearer`.
- *
- * @param text What was given.
  */
 export function isToken(text: unknown): text is string {
   return typeof text === "string" && text.length >= SHORTEST_TOKEN &&
     /^[A-Za-z0-9._~+/-]+=*$/.test(text);
 }
 
-const encoder = new TextEncoder();
-
 /**
  * Whether a request has the token. The time that this takes says nothing about
  * how much of a wrong token is right: what is compared are HMACs under a key
  * that nobody knows, and by the runtime. (`timingSafeEqual` is in `node:crypto`
  * too, which takes as long to load as the rest of the program.)
- *
- * @param request The request.
- * @param token The token.
  */
 export async function hasToken(
   request: Request,
@@ -45,6 +38,7 @@ export async function hasToken(
     false,
     ["sign", "verify"],
   );
+  const encoder = new TextEncoder();
   const right = await crypto.subtle.sign("HMAC", key, encoder.encode(token));
   return await crypto.subtle.verify("HMAC", key, right, encoder.encode(given));
 }
@@ -56,9 +50,6 @@ export async function hasToken(
  * A web page of a stranger's can have its own name resolved to 127.0.0.1, and
  * is then of the same origin as this port for the operator's browser (DNS
  * rebinding). All that it cannot change is the name that the browser sends.
- *
- * @param request The request.
- * @param own The name that the port was bound by.
  */
 export function namesUs(request: Request, own: string): boolean {
   const hostname = URL.parse(request.url)?.hostname;

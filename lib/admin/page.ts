@@ -24,29 +24,22 @@ import script from "./page/page.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import table from "./page/table.js" with { type: "text" };
 
-/** A file of the page. */
-export interface Asset {
-  /** Its `Content-Type`. */
-  readonly type: string;
-  /** What is in it. */
-  readonly body: string;
-}
-
 const html = "text/html; charset=utf-8";
 const css = "text/css; charset=utf-8";
 const js = "text/javascript; charset=utf-8";
 const svg = "image/svg+xml";
 
 /** The page's files by the path of their URL; the page itself is `/`. */
-export const assets: ReadonlyMap<string, Asset> = new Map([
-  ["/", { type: html, body: page }],
-  ["/assets/actions.js", { type: js, body: actions }],
-  ["/assets/charts.js", { type: js, body: charts }],
-  ["/assets/icon.svg", { type: svg, body: icon }],
-  ["/assets/numbers.js", { type: js, body: numbers }],
-  ["/assets/page.css", { type: css, body: style }],
-  ["/assets/page.js", { type: js, body: script }],
-  ["/assets/table.js", { type: js, body: table }],
-  ["/assets/uplot.css", { type: css, body: uplotStyle }],
-  ["/assets/uplot.js", { type: js, body: uplot }],
-]);
+export const assets: ReadonlyMap<string, { type: string; body: string }> =
+  new Map([
+    ["/", { type: html, body: page }],
+    ["/assets/actions.js", { type: js, body: actions }],
+    ["/assets/charts.js", { type: js, body: charts }],
+    ["/assets/icon.svg", { type: svg, body: icon }],
+    ["/assets/numbers.js", { type: js, body: numbers }],
+    ["/assets/page.css", { type: css, body: style }],
+    ["/assets/page.js", { type: js, body: script }],
+    ["/assets/table.js", { type: js, body: table }],
+    ["/assets/uplot.css", { type: css, body: uplotStyle }],
+    ["/assets/uplot.js", { type: js, body: uplot }],
+  ]);

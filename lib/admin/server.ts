@@ -140,10 +140,7 @@ export interface Surroundings {
 }
 
 /**
- * What `serveAdmin` does, without a server yet.
- *
- * @param options As for `serveAdmin`.
- * @param surroundings The clock to use, and how room is made.
+ * What `serveAdmin` does, without a server yet, and with time as an argument.
  */
 export function startAdmin(
   options: AdminOptions,
@@ -176,11 +173,9 @@ export function startAdmin(
 }
 
 /** The options, checked and complete. */
-interface CheckedOptions extends AdminOptions {
-  readonly hostname: string;
-  readonly port: number;
-  readonly handler: string;
-}
+type CheckedOptions =
+  & AdminOptions
+  & Required<Pick<AdminOptions, "hostname" | "port" | "handler">>;
 
 class Admin implements AdminServer {
   readonly addr: Deno.Addr;

@@ -43,12 +43,6 @@ export interface ConnectionTable {
   readonly rows: readonly (number | string)[][];
 }
 
-/**
- * Gathers `/stats.json`.
- *
- * @param source The server.
- * @param facts What the server itself does not know.
- */
 export function statsOf(
   source: AdminSource,
   { handler, actions }: Pick<Stats, "handler" | "actions">,
@@ -76,24 +70,13 @@ export function statsOf(
   };
 }
 
-/**
- * Gathers `/connections.json`.
- *
- * @param connections The open connections.
- */
 export function connectionTable(
   connections: readonly ConnectionInfo[],
 ): ConnectionTable {
   return {
     columns: [
-      "id",
-      "peer",
-      "age",
-      "state",
-      "requests",
-      "received",
-      "sent",
-      "idle",
+      ...["id", "peer", "age", "state"],
+      ...["requests", "received", "sent", "idle"],
     ],
     rows: connections.map((one) => [
       one.id,

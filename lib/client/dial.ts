@@ -9,7 +9,7 @@ import { lookup } from "node:dns/promises";
 
 import { formatHostPort } from "../core/address.ts";
 import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
-import { systemReason } from "../core/reason.ts";
+import { systemReason } from "../core/text.ts";
 import type { Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
 import { checkCertificates } from "../tls/pem.ts";
@@ -30,22 +30,9 @@ export interface TlsConnectOptions {
   serverName?: string;
 }
 
-/** Where to connect to, and for how long to try. */
-export interface Target {
-  readonly hostname: string;
-  readonly port: number;
-  /** In milliseconds; 0 means for ever. */
-  readonly timeout: number;
-  readonly signal: AbortSignal | undefined;
-  /** Undefined for plain TCP. */
-  readonly tls: TlsConnectOptions | undefined;
-}
-
 /**
- * Checks the `tls` option.
+ * Checks the `tls` option. For plain TCP nothing comes back.
  *
- * @param tls What was given.
- * @returns The options of TLS; or nothing, for plain TCP.
  * @throws {OptionError} It has a value that is not allowed.
  */
 export function tlsOptions(
@@ -71,13 +58,19 @@ export function tlsOptions(
 /**
  * Connects. A name's addresses are all tried, see `happy_eyeballs.ts`.
  *
- * @param target Where to.
- * @returns The connection, with TLS agreed on if that is asked for.
  * @throws {ConnectError} There is none to be had; `cause` says why.
  * @throws {TimeoutError} It took too long.
  */
 export async function dial(
-  { hostname, port, timeout, signal, tls }: Target,
+  { hostname, port, timeout, signal, tls }: {
+    hostname: string;
+    port: number;
+    /** In milliseconds; 0 means for ever. */
+    timeout: number;
+    signal: AbortSignal | undefined;
+    /** Undefined for plain TCP. */
+    tls: TlsConnectOptions | undefined;
+  },
 ): Promise<Transport> {
   const place = formatHostPort(hostname, port);
   const late = new AbortController();
@@ -150,11 +143,9 @@ function connectTo(
 }
 
 /**
- * Connects to a Unix socket.
+ * Connects to a Unix socket. It takes no time, so the signal is looked at only
+ * before.
  *
- * @param path Where it is.
- * @param signal Aborted already, there is no connection; it takes no time.
- * @returns The connection.
  * @throws {ConnectError} There is none to be had; `cause` says why.
  */
 export async function dialUnixSocket(
@@ -208,11 +199,7 @@ async function shakeHands(
   }
 }
 
-/**
- * Says in a few words what is wrong with a connection.
- *
- * @param error What the runtime threw.
- */
+/** Says in a few words what is wrong with a connection. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) {
     return "connection refused";
@@ -239,7 +226,6 @@ export function reasonOf(error: unknown): string {
     : message;
 }
 
-/** What is wrong with a certificate, by the name that rustls has for it. */
 const faults: Readonly<Record<string, string>> = {
   UnknownIssuer: "no trusted authority vouches for it",
   CaUsedAsEndEntity: "it is an authority's, not a server's",

@@ -6,8 +6,6 @@
  * its end. The frame alone could be a handler's reply, so one that reads like a
  * refusal is held back until something else tells: further bytes make it a
  * reply, the end makes it a refusal. Any other frame is delivered at once.
- *
- * @module
  */
 
 import type { Clock } from "../core/clock.ts";
@@ -28,7 +26,7 @@ const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
 
 const decoder = new TextDecoder();
 
-/** See the module's text. */
+/** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   readonly #deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
   readonly #clock: Clock;
@@ -37,11 +35,6 @@ export class FirstFrame {
   #asked = false;
   #cancel: (() => void) | undefined;
 
-  /**
-   * @param deliver Called with every frame that is no refusal, in order, and
-   * whether a request was waiting for it.
-   * @param clock The source of time.
-   */
   constructor(
     deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void,
     clock: Clock,
@@ -57,11 +50,8 @@ export class FirstFrame {
 
   /**
    * Takes a frame. Call {@linkcode release} before, as soon as there are bytes
-   * of it.
-   *
-   * @param frame Its payload.
-   * @param asked Whether a request waits that it may be the reply to. One that
-   * comes unasked is no reply, and held for as long as it takes.
+   * of it. One for which no request waits (`asked`) is no reply, and held for as
+   * long as it takes.
    */
   take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const isFirst = this.#isNext;

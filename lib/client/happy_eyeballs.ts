@@ -6,8 +6,6 @@
  *
  * The runtimes differ in this (2.7.14 tries the first address only), and none
  * says what was wrong with each address.
- *
- * @module
  */
 
 import { isIP } from "node:net";
@@ -19,9 +17,8 @@ import { type Clock, systemClock } from "../core/clock.ts";
  * milliseconds: the Connection Attempt Delay that RFC 8305, section 8
  * recommends.
  */
-export const ATTEMPT_DELAY = 250;
+const ATTEMPT_DELAY = 250;
 
-/** What the attempts are made with. */
 export interface Attempts<Conn extends { close(): void }> {
   /** Finds the addresses of a name, at least one, the preferred ones first. */
   lookup(hostname: string): Promise<readonly string[]>;
@@ -30,26 +27,20 @@ export interface Attempts<Conn extends { close(): void }> {
    * made all the same must be returned: it is closed here.
    */
   connect(address: string, signal: AbortSignal): Promise<Conn>;
-  /** Ends the lookup and all attempts. */
   readonly signal: AbortSignal;
-  /** The source of time. */
   readonly clock?: Clock;
 }
 
-/** An attempt that failed. */
-export interface FailedAttempt {
-  /** Where to. */
+interface FailedAttempt {
   readonly address: string;
-  /** What `connect` threw. */
   readonly error: unknown;
 }
 
 /** None of several addresses could be connected to. */
 export class AttemptsError extends AggregateError {
-  /** All attempts, in the order in which they failed. */
+  /** In the order in which they failed. */
   readonly attempts: readonly FailedAttempt[];
 
-  /** @param attempts All attempts. */
   constructor(attempts: readonly FailedAttempt[]) {
     super(attempts.map(({ error }) => error), "All addresses failed");
     this.name = "AttemptsError";
@@ -58,12 +49,9 @@ export class AttemptsError extends AggregateError {
 }
 
 /**
- * Connects to the first address of a host that lets us.
+ * Connects to the first address of a host that lets us. All other attempts are
+ * ended, and their connections closed.
  *
- * @param hostname A name; or an address, which is not looked up.
- * @param attempts What the attempts are made with.
- * @returns The connection. All other attempts are ended, and their connections
- * closed.
  * @throws {AttemptsError} All of several addresses failed.
  * @throws {unknown} What the lookup, or the attempt at an only address, threw;
  * or the signal's reason.
@@ -126,9 +114,8 @@ export async function connectToAny<Conn extends { close(): void }>(
 
 /**
  * Orders addresses for the attempts, each of them once: the families in turn,
- * beginning with that of the first address (RFC 8305, section 4).
- *
- * @param addresses IP addresses, the preferred ones first (RFC 6724).
+ * beginning with that of the first address (RFC 8305, section 4). `addresses` has
+ * the preferred ones first (RFC 6724).
  */
 export function interleave(addresses: readonly string[]): string[] {
   const all = [...new Set(addresses)];

@@ -79,7 +79,6 @@ export interface Client extends AsyncDisposable {
   close(): void;
 }
 
-/** A request that waits for its reply. */
 interface Pending extends Outgoing {
   readonly deadline: number;
   readonly resolve: (reply: Uint8Array<ArrayBuffer>) => void;
@@ -100,7 +99,6 @@ const encoder = new TextEncoder();
 export class PipelinedClient implements Client, Expirable {
   readonly remoteAddr: Deno.Addr;
   readonly localAddr: Deno.Addr;
-  readonly closed: Promise<Error | undefined>;
   deadline = Infinity;
 
   readonly #connection: Connection;
@@ -111,7 +109,6 @@ export class PipelinedClient implements Client, Expirable {
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
   readonly #writer: RequestWriter<Pending>;
-  /** Requests without a reply, in the order of the replies. */
   readonly #pending = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
   /** A frame that came without being asked for: the server's last words. */
@@ -119,13 +116,8 @@ export class PipelinedClient implements Client, Expirable {
   #cancelReadOut: (() => void) | undefined;
   /** Why there is no connection any more. */
   #end: Error | undefined;
-  readonly #ended: (error: Error | undefined) => void;
+  readonly #ended = Promise.withResolvers<Error | undefined>();
 
-  /**
-   * @param transport The connection.
-   * @param options The codecs, one for each direction; and as for `connect`.
-   * @param clock The source of time.
-   */
   constructor(
     transport: Transport,
     { encoder, decoder, maxFrame, timeout, keepAfterTimeout = false }: {
@@ -156,10 +148,11 @@ export class PipelinedClient implements Client, Expirable {
     );
     this.#deadlines = new Deadlines(timeout || Infinity, clock);
     this.#deadlines.add(this);
-    const { promise, resolve } = Promise.withResolvers<Error | undefined>();
-    this.closed = promise;
-    this.#ended = resolve;
     this.#receive();
+  }
+
+  get closed(): Promise<Error | undefined> {
+    return this.#ended.promise;
   }
 
   get pending(): number {
@@ -234,7 +227,6 @@ export class PipelinedClient implements Client, Expirable {
     if (pairingLost && !this.#keepAfterTimeout) this.#lose(error);
   }
 
-  /** Settles a request that nobody waits for any longer. */
   #giveUp(pending: Pending, error: unknown): void {
     if (pending.settled) return;
     pending.settled = true;
@@ -345,6 +337,6 @@ export class PipelinedClient implements Client, Expirable {
     }
     this.#pending.clear();
     this.#writer.end();
-    this.#ended(end instanceof ClientClosedError ? undefined : end);
+    this.#ended.resolve(end instanceof ClientClosedError ? undefined : end);
   }
 }

@@ -1,8 +1,6 @@
 /**
  * How a client's requests get onto its connection: those of one turn of the
  * event loop in one write, and a large one by itself.
- *
- * @module
  */
 
 import { Queue } from "../core/queue.ts";
@@ -10,14 +8,13 @@ import type { Codec } from "../framing/mod.ts";
 import type { Connection } from "../net/connection.ts";
 import { Outbox } from "../net/outbox.ts";
 
-/** What is to be sent. */
 export interface Outgoing {
   readonly payload: Uint8Array;
   /** Whether any of it may be on its way. */
   sent: boolean;
 }
 
-/** See the module's text. */
+/** `onError` is called once, when a write has failed: there is no other. */
 export class RequestWriter<Request extends Outgoing> {
   readonly #connection: Connection;
   readonly #codec: Codec;
@@ -27,11 +24,6 @@ export class RequestWriter<Request extends Outgoing> {
   /** A write is under way, or has failed. */
   #writing = false;
 
-  /**
-   * @param connection The connection.
-   * @param codec The framing; `check` says which payloads can be added.
-   * @param onError Called once, when a write has failed. There is no other.
-   */
   constructor(
     connection: Connection,
     codec: Codec,

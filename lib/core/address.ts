@@ -40,8 +40,6 @@ export function formatHostPort(hostname: string, port: number): string {
  * What of an address limits and lists go by: the IP address without the port.
  * A listener on `::` shows IPv4 clients as `::ffff:10.1.2.3`; they count by
  * their IPv4 address, whatever way they come in.
- *
- * @param addr Any address.
  */
 export function ipOf(addr: Deno.Addr): string {
   if (!("hostname" in addr)) return formatAddr(addr);

@@ -31,13 +31,7 @@ export const ranges = Object.freeze({
   threads: [1, 256],
 });
 
-/**
- * Checks a whole number against the range of its option.
- *
- * @param option The option.
- * @param value What was given.
- * @throws {OptionError} It is not a whole number in the range.
- */
+/** @throws {OptionError} It is not a whole number in the option's range. */
 export function checkNumber(
   option: keyof typeof ranges,
   value: number,
@@ -51,12 +45,7 @@ export function checkNumber(
   );
 }
 
-/**
- * Checks the address to listen on, or to connect to.
- *
- * @param hostname What was given.
- * @throws {OptionError} It is no text, or empty.
- */
+/** @throws {OptionError} It is no text, or empty. */
 export function checkHostname(hostname: unknown): string {
   if (typeof hostname === "string" && hostname !== "") return hostname;
   throw new OptionError("hostname", hostname, "an address or a host name");
@@ -65,8 +54,6 @@ export function checkHostname(hostname: unknown): string {
 /**
  * Refuses options that mean nothing beside the path of a Unix socket.
  *
- * @param options What was given.
- * @param names The names of such options.
  * @throws {OptionError} One of them is given.
  */
 export function refuseBesidePath<Name extends string>(

@@ -37,7 +37,6 @@ export class Deadlines {
   /**
    * @param shortest The shortest timeout in use, in milliseconds; the interval
    * is an eighth of it, from 5 ms to 1 s.
-   * @param clock The source of time.
    */
   constructor(shortest: number, clock: Clock = systemClock) {
     this.#clock = clock;
@@ -54,7 +53,6 @@ export class Deadlines {
     return timeout > 0 ? this.#now + this.#interval + timeout : Infinity;
   }
 
-  /** Watches an item until it is deleted. */
   add(item: Expirable): void {
     this.#watched.add(item);
     if (this.#cancel === undefined) {

@@ -127,11 +127,6 @@ export class TlsError extends ParleyError {}
  * connection must be ended: whose it is cannot be known (section 2.1).
  */
 export class ProxyHeaderError extends ParleyError {
-  /**
-   * Makes the error for one header.
-   *
-   * @param detail What is wrong with it.
-   */
   constructor(detail: string) {
     super(`Cannot read PROXY header: ${detail}`);
   }

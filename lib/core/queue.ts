@@ -1,30 +1,20 @@
-/**
- * A queue that stays quick however long it gets.
- *
- * @module
- */
-
 /** First in, first out, in constant time however long it gets. */
 export class Queue<Item> implements Iterable<Item> {
   #items: (Item | undefined)[] = [];
   #first = 0;
 
-  /** How many items wait. */
   get length(): number {
     return this.#items.length - this.#first;
   }
 
-  /** The first item, if there is one. */
   get first(): Item | undefined {
     return this.#items[this.#first];
   }
 
-  /** Adds an item at the end. */
   push(item: Item): void {
     this.#items.push(item);
   }
 
-  /** Takes the first item out, if there is one. */
   shift(): Item | undefined {
     if (this.#first === this.#items.length) return undefined;
     const item = this.#items[this.#first];
@@ -43,7 +33,6 @@ export class Queue<Item> implements Iterable<Item> {
     if (at !== -1) this.#items.splice(at, 1);
   }
 
-  /** Forgets all items. */
   clear(): void {
     this.#items = [];
     this.#first = 0;

@@ -19,11 +19,7 @@ const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu;
 // A byte order mark is a part of the text: the peer sent it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/**
- * Decodes a payload for showing it. What is not UTF-8 becomes U+FFFD.
- *
- * @param payload The bytes.
- */
+/** Decodes a payload for showing it. What is not UTF-8 becomes U+FFFD. */
 export function decodeText(payload: Uint8Array): string {
   return decoder.decode(payload);
 }
@@ -31,15 +27,6 @@ export function decodeText(payload: Uint8Array): string {
 /**
  * Makes text safe for a terminal: nothing in it moves the cursor but tabs and
  * line breaks, and nothing is hidden or shown in another order.
- *
- * @param text Anything.
- *
- * @example
- * ```ts
- * import { printable } from "./text.ts";
- *
- * printable("a\tb\n\x1b[31m\u202e"); // a, tab, b, LF, \x1b[31m\u202e
- * ```
  */
 export function printable(text: string): string {
   return text.replace(
@@ -48,18 +35,7 @@ export function printable(text: string): string {
   );
 }
 
-/**
- * Makes text safe for a terminal, as one line.
- *
- * @param text Anything.
- *
- * @example
- * ```ts
- * import { printableLine } from "./text.ts";
- *
- * printableLine("a\nb\r"); // a\nb\x0d
- * ```
- */
+/** Makes text safe for a terminal, as one line. */
 export function printableLine(text: string): string {
   return printable(text).replaceAll("\n", "\\n");
 }
@@ -68,15 +44,7 @@ export function printableLine(text: string): string {
  * Puts a value into a message: JSON's quotes, control characters escaped, and
  * cut at 64 characters so that hostile input cannot flood a terminal or a log.
  *
- * @param value Anything.
  * @returns The value in quotes, or `undefined` and the like as they are.
- *
- * @example
- * ```ts
- * import { quote } from "./text.ts";
- *
- * quote("a\tb"); // "a\\tb" in double quotes
- * ```
  */
 export function quote(value: unknown): string {
   if (typeof value !== "string") {
@@ -89,15 +57,6 @@ export function quote(value: unknown): string {
 /**
  * Puts a value into JSON that is one line and safe for a terminal, whatever the
  * strings in it hold. They decode to what they were.
- *
- * @param value Anything that JSON can hold.
- *
- * @example
- * ```ts
- * import { toLine } from "./text.ts";
- *
- * toLine({ peer: "a\nb\x9b" }); // {"peer":"a\\nb\\u009b"}
- * ```
  */
 export function toLine(value: unknown): string {
   // Outside of strings JSON has none of these. Beyond U+FFFF, a character has
@@ -117,21 +76,23 @@ function codeOf(c: string, digits: number): string {
   return c.codePointAt(0)!.toString(16).padStart(digits, "0");
 }
 
-/**
- * Writes a number in hexadecimal, such as `0x0a`.
- *
- * @param value A whole number from 0.
- * @param digits How many digits it has at least.
- */
+/** Writes a number in hexadecimal, such as `0x0a`, with at least `digits`. */
 export function hex(value: number, digits = 2): string {
   return "0x" + value.toString(16).padStart(digits, "0");
 }
 
-/**
- * What an error says, or any other value that was thrown.
- *
- * @param error What was thrown.
- */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Takes the number and the capital off the text of a system error: `No space
+ * left on device (os error 28)` becomes `no space left on device`.
+ */
+export function systemReason(error: unknown): string {
+  const message = messageOf(error);
+  const [, text] = /^(.*) \(os error \d+\)$/s.exec(message) ?? [];
+  return text === undefined
+    ? message
+    : text.slice(0, 1).toLowerCase() + text.slice(1);
 }

@@ -12,7 +12,6 @@ export const VERSION: string = config.version;
 /**
  * What this runtime cannot do that Parley relies on.
  *
- * @param version The runtime's version, such as `2.9.6`.
  * @returns One line, or `undefined` where there is nothing to say.
  */
 export function runtimeWarning(version: string): string | undefined {

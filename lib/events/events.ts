@@ -23,35 +23,23 @@
  * | `closed` | `disconnect()` was asked to, for an operator |
  * | `error` | anything else; the event holds the error |
  */
-export type CloseReason =
-  | "peer_closed"
-  | "handler_closed"
-  | "idle_timeout"
-  | "request_timeout"
-  | "write_timeout"
-  | "frame_error"
-  | "shutdown"
-  | "forced"
-  | "peer_reset"
-  | "overload"
-  | "closed"
-  | "error";
+export type CloseReason = typeof closeReasons[number];
 
 /** Every {@linkcode CloseReason}. */
-export const closeReasons: readonly CloseReason[] = namesOf<CloseReason>({
-  peer_closed: 0,
-  handler_closed: 0,
-  idle_timeout: 0,
-  request_timeout: 0,
-  write_timeout: 0,
-  frame_error: 0,
-  shutdown: 0,
-  forced: 0,
-  peer_reset: 0,
-  overload: 0,
-  closed: 0,
-  error: 0,
-});
+export const closeReasons = [
+  "peer_closed",
+  "handler_closed",
+  "idle_timeout",
+  "request_timeout",
+  "write_timeout",
+  "frame_error",
+  "shutdown",
+  "forced",
+  "peer_reset",
+  "overload",
+  "closed",
+  "error",
+] as const;
 
 /** The server is bound and accepts connections. */
 export interface ListeningEvent {
@@ -114,23 +102,17 @@ export interface ConnectionCloseEvent {
  * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
  * | `tls_error` | the TLS handshake failed, or took too long |
  */
-export type RejectReason =
-  | "busy"
-  | "overload"
-  | "busy_ip"
-  | "denied"
-  | "proxy_error"
-  | "tls_error";
+export type RejectReason = typeof rejectReasons[number];
 
 /** Every {@linkcode RejectReason}. */
-export const rejectReasons: readonly RejectReason[] = namesOf<RejectReason>({
-  busy: 0,
-  overload: 0,
-  busy_ip: 0,
-  denied: 0,
-  proxy_error: 0,
-  tls_error: 0,
-});
+export const rejectReasons = [
+  "busy",
+  "overload",
+  "busy_ip",
+  "denied",
+  "proxy_error",
+  "tls_error",
+] as const;
 
 /** A connection was turned away before it had a place. */
 export interface ConnectionRejectedEvent {
@@ -154,12 +136,10 @@ export interface ConnectionRejectedEvent {
  * | `timeout` | the handler gave no reply within `requestTimeout` |
  * | `abandoned` | the connection ended while the handler was at it |
  */
-export type RequestStatus = "ok" | "error" | "timeout" | "abandoned";
+export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */
-export const requestStatuses: readonly RequestStatus[] = namesOf<
-  RequestStatus
->({ ok: 0, error: 0, timeout: 0, abandoned: 0 });
+export const requestStatuses = ["ok", "error", "timeout", "abandoned"] as const;
 
 /** A request was answered, or its handler failed. */
 export interface RequestEvent {
@@ -287,12 +267,7 @@ export type EventListeners = {
   ) => void;
 };
 
-/**
- * Calls a listener so that its failure never reaches the core.
- *
- * @param listener The listener, or nothing.
- * @param event The event.
- */
+/** Calls a listener so that its failure never reaches the core. */
 export function emit<E extends ServerEvent>(
   listener: ((event: E) => void) | undefined,
   event: E,
@@ -302,9 +277,4 @@ export function emit<E extends ServerEvent>(
   } catch (error) {
     reportError(error);
   }
-}
-
-/** The keys of a record that must have every name of a union. */
-function namesOf<Name extends string>(names: Record<Name, 0>): Name[] {
-  return Object.keys(names) as Name[];
 }

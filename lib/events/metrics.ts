@@ -42,15 +42,14 @@ const STATUS = 8;
 const CLOSED = STATUS + requestStatuses.length;
 const REJECTED = CLOSED + closeReasons.length;
 const DURATION = REJECTED + rejectReasons.length;
-const CELLS = DURATION + durationBounds.length + 1;
+
+/** How many cells a thread's numbers take. */
+export const METRIC_CELLS = DURATION + durationBounds.length + 1;
 
 /** Where a status stands, without a search for each batch. */
 const statusCells = Object.fromEntries(
   requestStatuses.map((status, i) => [status, STATUS + i]),
 ) as Record<RequestStatus, number>;
-
-/** How many cells a thread's numbers take. */
-export const METRIC_CELLS = CELLS;
 
 /** A histogram of durations. */
 export interface Histogram {
@@ -103,67 +102,47 @@ export class Counters {
   onHeld: () => void = () => {};
   readonly #all: readonly Float64Array[];
 
-  /**
-   * @param cells Where to count.
-   * @param all The cells of all threads, these among them.
-   */
+  /** @param all The cells of all threads, these among them. */
   constructor(
-    cells: Float64Array = new Float64Array(CELLS),
+    cells: Float64Array = new Float64Array(METRIC_CELLS),
     all: readonly Float64Array[] = [cells],
   ) {
     this.cells = cells;
     this.#all = all;
   }
 
-  /** A connection has got its place. */
   opened(): void {
     this.cells[ACTIVE]++;
     this.cells[ACCEPTED]++;
   }
 
-  /** A connection that had a place has ended. */
   closed(reason: CloseReason): void {
     this.cells[ACTIVE]--;
     this.cells[CLOSED + closeReasons.indexOf(reason)]++;
   }
 
-  /** A connection was turned away. */
   rejected(reason: RejectReason): void {
     this.cells[REJECTED + rejectReasons.indexOf(reason)]++;
   }
 
-  /** A request is handed to the handler. */
   requested(): void {
     this.cells[REQUESTS]++;
   }
 
-  /**
-   * Requests are done with.
-   *
-   * @param status How they went.
-   * @param count How many.
-   */
   finished(status: RequestStatus, count: number): void {
     this.cells[statusCells[status]] += count;
   }
 
-  /**
-   * Requests took this long.
-   *
-   * @param ms Milliseconds each.
-   * @param count How many.
-   */
+  /** So many requests took `ms` each. */
   took(ms: number, count: number): void {
     this.cells[DURATION + bucketOf(ms)] += count;
     this.cells[DURATION_SUM] += ms * count;
   }
 
-  /** Bytes came in. */
   received(bytes: number): void {
     this.cells[RECEIVED] += bytes;
   }
 
-  /** The kernel has taken bytes. */
   sent(bytes: number): void {
     this.cells[SENT] += bytes;
   }
@@ -173,62 +152,54 @@ export class Counters {
     this.cells[OPENING] += count;
   }
 
-  /** Memory is held, or no longer. */
   hold(bytes: number): void {
     const held = this.cells[HELD] += bytes;
     if (held > this.alarm) this.onHeld();
   }
 
-  /** The memory held here, in bytes. */
+  /** The memory held by this thread alone, in bytes. */
   get heldHere(): number {
     return this.cells[HELD];
   }
 
-  /** How many threads there are. */
   get threads(): number {
     return this.#all.length;
   }
 
-  /** The memory held, over all threads, in bytes. */
+  // From here on, over all threads.
+
   get held(): number {
     return this.#sum(HELD);
   }
 
-  /** The connections open now, over all threads. */
   get active(): number {
     return this.#sum(ACTIVE);
   }
 
-  /** The connections that were given a place, over all threads. */
   get accepted(): number {
     return this.#sum(ACCEPTED);
   }
 
-  /** The connections turned away, over all threads. */
   get refused(): number {
     let sum = 0;
     for (let i = REJECTED; i < DURATION; i++) sum += this.#sum(i);
     return sum;
   }
 
-  /** The requests handed to handlers, over all threads. */
   get requests(): number {
     return this.#sum(REQUESTS);
   }
 
-  /** Bytes received, over all threads. */
   get bytesReceived(): number {
     return this.#sum(RECEIVED);
   }
 
-  /** Bytes sent, over all threads. */
   get bytesSent(): number {
     return this.#sum(SENT);
   }
 
-  /** All numbers, over all threads. */
   read(): Metrics {
-    const sums = Float64Array.from({ length: CELLS }, (_, i) => this.#sum(i));
+    const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
     const requests = named(requestStatuses, sums, STATUS);
     const done = Object.values(requests).reduce((a, b) => a + b, 0);
     const counts = Array.from(sums.subarray(DURATION));
@@ -263,7 +234,6 @@ export class Counters {
  * Settles the numbers of a thread that is gone: what was open there has ended,
  * and what was under way will get no reply.
  *
- * @param cells The thread's cells.
  * @returns How many connections and requests were lost.
  */
 export function settleLost(

@@ -39,8 +39,6 @@ export abstract class ServerStatsBase implements ServerStats {
   readonly #started: number;
 
   /**
-   * @param counters Where it is counted.
-   * @param clock The source of time.
    * @param startedAt When it started, in milliseconds since 1970.
    * @param uptime How long it runs already, in milliseconds.
    */
@@ -84,7 +82,6 @@ export abstract class ServerStatsBase implements ServerStats {
     return this.#counters.bytesSent;
   }
 
-  /** See `ParleyServer`. */
   metrics(): Metrics {
     return this.#counters.read();
   }

@@ -19,7 +19,6 @@ export interface Codec {
    * the buffer was moved or grown in between: only the distance from `start`
    * is remembered, so bytes looked at once are not looked at again.
    *
-   * @param bytes The buffer.
    * @param start Where the frame starts in it.
    * @param end Where the received bytes end.
    * @returns Where the next frame starts, with `payloadStart` and
@@ -29,21 +28,13 @@ export interface Codec {
    */
   decode(bytes: Uint8Array, start: number, end: number): number;
 
-  /**
-   * Says whether a payload can be sent in this framing.
-   *
-   * @param payload The payload.
-   * @throws {EncodeError} It cannot.
-   */
+  /** @throws {EncodeError} The payload cannot be sent in this framing. */
   check(payload: Uint8Array): void;
 
   /**
    * Writes what stands before a payload, at most
    * {@linkcode MAX_OVERHEAD} bytes.
    *
-   * @param out The buffer.
-   * @param at Where to write.
-   * @param length The payload's length in bytes.
    * @returns Where the payload starts.
    */
   writeHeader(out: Uint8Array, at: number, length: number): number;
@@ -52,8 +43,6 @@ export interface Codec {
    * Writes what stands behind a payload. With `line` it is the ending of the
    * frame decoded last, so that a peer is answered in its own way.
    *
-   * @param out The buffer.
-   * @param at Where to write.
    * @returns Where the next frame starts.
    */
   writeTrailer(out: Uint8Array, at: number): number;
@@ -63,20 +52,11 @@ export interface Codec {
 export interface Framing {
   /** The name, as `--framing` and `WHOAMI` have it. */
   readonly name: string;
-  /**
-   * Makes the codec of one connection.
-   *
-   * @param maxFrame The maximum payload in bytes.
-   */
+  /** Makes the codec of one connection, for payloads of `maxFrame` bytes. */
   codec(maxFrame: number): Codec;
 }
 
-/**
- * How many bytes a framing adds to a payload.
- *
- * @param framing The framing.
- * @param length The payload's length in bytes.
- */
+/** How many bytes a framing adds to a payload. */
 export function overheadOf(framing: Framing, length: number): number {
   const codec = framing.codec(length);
   const out = new Uint8Array(MAX_OVERHEAD);

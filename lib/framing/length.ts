@@ -11,7 +11,6 @@ import type { Codec } from "./codec.ts";
 const HEADER = 4;
 const MAX_U32 = 2 ** 32 - 1;
 
-/** The `length` framing; see {@linkcode Codec}. */
 export class LengthCodec implements Codec {
   payloadStart = 0;
   payloadEnd = 0;
@@ -19,12 +18,10 @@ export class LengthCodec implements Codec {
   /** The length of the frame under way; -1 until its header is whole. */
   #length = -1;
 
-  /** @param maxFrame The maximum payload in bytes. */
   constructor(maxFrame: number) {
     this.#max = maxFrame;
   }
 
-  /** See {@linkcode Codec.decode}. */
   decode(bytes: Uint8Array, start: number, end: number): number {
     let length = this.#length;
     if (length === -1) {
@@ -49,7 +46,6 @@ export class LengthCodec implements Codec {
     return next;
   }
 
-  /** See {@linkcode Codec.check}. */
   check(payload: Uint8Array): void {
     if (payload.length > MAX_U32) {
       throw new EncodeError(
@@ -58,7 +54,6 @@ export class LengthCodec implements Codec {
     }
   }
 
-  /** See {@linkcode Codec.writeHeader}. */
   writeHeader(out: Uint8Array, at: number, length: number): number {
     out[at] = length >>> 24;
     out[at + 1] = length >>> 16;
@@ -67,7 +62,6 @@ export class LengthCodec implements Codec {
     return at + HEADER;
   }
 
-  /** See {@linkcode Codec.writeTrailer}; a length prefix has none. */
   writeTrailer(_out: Uint8Array, at: number): number {
     return at;
   }

@@ -26,7 +26,6 @@ const OWN = 1536;
 const NO_BYTES = new Uint8Array();
 const NO_WORDS = new Int32Array();
 
-/** The `line` framing; see {@linkcode Codec}. */
 export class LineCodec implements Codec {
   payloadStart = 0;
   payloadEnd = 0;
@@ -42,12 +41,10 @@ export class LineCodec implements Codec {
   #bytes: Uint8Array = NO_BYTES;
   #words: Int32Array = NO_WORDS;
 
-  /** @param maxFrame The maximum payload in bytes. */
   constructor(maxFrame: number) {
     this.#max = maxFrame;
   }
 
-  /** See {@linkcode Codec.decode}. */
   decode(bytes: Uint8Array, start: number, end: number): number {
     if (bytes !== this.#bytes) {
       this.#bytes = bytes;
@@ -78,7 +75,6 @@ export class LineCodec implements Codec {
     return lf + 1;
   }
 
-  /** See {@linkcode Codec.check}. */
   check(payload: Uint8Array): void {
     if (findLf(payload, 0, payload.length) !== -1) {
       throw new EncodeError("Cannot send a line that contains LF");
@@ -88,12 +84,10 @@ export class LineCodec implements Codec {
     }
   }
 
-  /** See {@linkcode Codec.writeHeader}; a line has none. */
   writeHeader(_out: Uint8Array, at: number, _length: number): number {
     return at;
   }
 
-  /** See {@linkcode Codec.writeTrailer}. */
   writeTrailer(out: Uint8Array, at: number): number {
     if (this.#crlf) out[at++] = CR;
     out[at++] = LF;

@@ -26,7 +26,6 @@ export { MAX_OVERHEAD } from "./codec.ts";
 /** The name of a framing that ships. */
 export type FramingName = "line" | "length" | "netstring";
 
-/** The framings that ship, by name. */
 export const framings: Readonly<Record<FramingName, Framing>> = {
   line: { name: "line", codec: (maxFrame) => new LineCodec(maxFrame) },
   length: { name: "length", codec: (maxFrame) => new LengthCodec(maxFrame) },
@@ -44,7 +43,6 @@ export const framingNames: readonly FramingName[] = Object.keys(
 /**
  * Finds a framing by its name.
  *
- * @param name The name.
  * @throws {OptionError} There is none of that name.
  */
 export function framingOf(name: string): Framing {

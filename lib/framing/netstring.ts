@@ -19,7 +19,6 @@ const COMMA = 44;
 const MAX_DIGITS = 10;
 const MAX_LENGTH = 10 ** MAX_DIGITS - 1;
 
-/** The `netstring` framing; see {@linkcode Codec}. */
 export class NetstringCodec implements Codec {
   payloadStart = 0;
   payloadEnd = 0;
@@ -31,12 +30,10 @@ export class NetstringCodec implements Codec {
   /** Whether the header is complete. */
   #colon = false;
 
-  /** @param maxFrame The maximum payload in bytes. */
   constructor(maxFrame: number) {
     this.#max = maxFrame;
   }
 
-  /** See {@linkcode Codec.decode}. */
   decode(bytes: Uint8Array, start: number, end: number): number {
     if (!this.#colon && !this.#header(bytes, start, end)) return 0;
     const payloadStart = start + this.#digits + 1;
@@ -96,7 +93,6 @@ export class NetstringCodec implements Codec {
     return false;
   }
 
-  /** See {@linkcode Codec.check}. */
   check(payload: Uint8Array): void {
     if (payload.length > MAX_LENGTH) {
       throw new EncodeError(
@@ -105,7 +101,6 @@ export class NetstringCodec implements Codec {
     }
   }
 
-  /** See {@linkcode Codec.writeHeader}. */
   writeHeader(out: Uint8Array, at: number, length: number): number {
     const digits = String(length);
     for (let i = 0; i < digits.length; i++) out[at++] = digits.charCodeAt(i);
@@ -113,7 +108,6 @@ export class NetstringCodec implements Codec {
     return at;
   }
 
-  /** See {@linkcode Codec.writeTrailer}. */
   writeTrailer(out: Uint8Array, at: number): number {
     out[at] = COMMA;
     return at + 1;

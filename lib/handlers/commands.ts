@@ -17,17 +17,15 @@ import { quote } from "../core/text.ts";
 import type { Reply, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
-/** One command. */
-export interface Command {
+interface Command {
   /** What stands behind the name, such as `ms text`; empty for nothing. */
   readonly args: string;
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
   /**
-   * Answers the command.
+   * Answers the command. `text` is what stands behind the name and one space,
+   * as it came.
    *
-   * @param text What stands behind the name and one space, as it came.
-   * @param info The connection.
    * @throws {UsageError} The arguments are not right.
    */
   run(text: Uint8Array, info: RequestInfo): Reply | Promise<Reply>;

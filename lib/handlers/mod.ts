@@ -1,8 +1,4 @@
-/**
- * The handlers that ship, by name.
- *
- * @module
- */
+/** The handlers that ship, by name. */
 
 import type { Handler } from "../server/handler.ts";
 import { commands } from "./commands.ts";

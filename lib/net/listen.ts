@@ -9,9 +9,7 @@ import { listenUnix, type UnixPlace } from "./unix.ts";
 
 /** What Parley needs of a listener; `Deno.Listener` has it. */
 export interface Acceptor {
-  /** The bound address. */
   readonly addr: Deno.Addr;
-  /** The next connection. */
   accept(): Promise<Transport>;
   /** Closes the listener; a pending `accept` rejects. */
   close(): void;
@@ -21,7 +19,6 @@ export interface Acceptor {
   unref?(): void;
 }
 
-/** Where to listen. */
 export interface ListenPlace {
   readonly hostname: string;
   readonly port: number;
@@ -32,9 +29,6 @@ export interface ListenPlace {
 }
 
 /**
- * Binds a listener.
- *
- * @param place Where, checked.
  * @throws {Deno.errors.AddrInUse} The port or the path is taken.
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
  * @throws {Deno.errors.NotFound} There is no folder for the path.

@@ -18,11 +18,9 @@ import { dirname, join } from "node:path";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "./connection.ts";
 
-/** Where a server listens, and who may connect. */
+/** Where a server listens, and the permissions of the socket's file. */
 export interface UnixPlace {
-  /** The socket's path. */
   readonly path: string;
-  /** The permissions of its file. */
   readonly mode: number;
 }
 
@@ -53,19 +51,12 @@ export const LISTEN_PATH_FORM = `${SOCKET_PATH_FORM}, of which at most ` +
 /**
  * Whether a client may connect to a path. Linux's abstract sockets, whose
  * names begin with a NUL, have no file and so no permissions: they are out.
- *
- * @param path What was given.
  */
 export function isSocketPath(path: unknown): path is string {
   return typeof path === "string" && path !== "" && !path.includes("\0") &&
     byteLength(path) <= MAX_PATH;
 }
 
-/**
- * Whether a server may listen at a path.
- *
- * @param path What was given.
- */
 export function isListenPath(path: unknown): path is string {
   return isSocketPath(path) &&
     byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
@@ -73,11 +64,9 @@ export function isListenPath(path: unknown): path is string {
 
 /** The file of a socket that this program has bound. */
 export class SocketFile {
-  /** Where it is. */
   readonly addr: Deno.UnixAddr;
   readonly #id: FileId;
 
-  /** @param path Where it is. */
   constructor(path: string) {
     this.addr = unixAddr(path);
     this.#id = fileId(path);
@@ -97,69 +86,39 @@ export class SocketFile {
   }
 }
 
-/** A listener at a path; it has what `Deno.Listener` has. */
-export class UnixListener {
-  /** The socket's path. */
-  readonly addr: Deno.UnixAddr;
-  readonly #listener: Deno.UnixListener;
-  readonly #file: SocketFile;
-
-  /**
-   * @param listener The listener, wherever it was bound.
-   * @param file Its file.
-   */
-  constructor(listener: Deno.UnixListener, file: SocketFile) {
-    this.#listener = listener;
-    this.addr = file.addr;
-    this.#file = file;
-  }
-
-  /** The next connection. */
-  async accept(): Promise<Transport> {
-    const conn = await this.#listener.accept();
-    return named(conn, this.addr, unixAddr(conn.remoteAddr.path));
-  }
-
-  /** Removes the file, if it is still this listener's, and closes. */
-  close(): void {
-    this.#file.remove();
-    this.#listener.close();
-  }
-
-  /** Keeps the process alive, as it does from the start. */
-  ref(): void {
-    this.#listener.ref();
-  }
-
-  /** Lets the process end though the listener is open. */
-  unref(): void {
-    this.#listener.unref();
-  }
-}
-
 /**
- * Listens at a path.
+ * Listens at a path; the listener has what `Deno.Listener` has, and removes its
+ * file when it closes.
  *
  * @throws {Deno.errors.AddrInUse} There is a socket at the path.
  * @throws {OptionError} There is something else at the path.
  * @throws {Deno.errors.NotFound} There is no such folder.
  */
-export function listenUnix(place: UnixPlace): UnixListener {
+export function listenUnix(place: UnixPlace) {
   const { bound, file } = bindUnix(
     place,
     (path) => Deno.listen({ transport: "unix", path }),
     (listener) => listener.close(),
   );
-  return new UnixListener(bound, file);
+  return {
+    addr: file.addr,
+    async accept(): Promise<Transport> {
+      const conn = await bound.accept();
+      return named(conn, file.addr, unixAddr(conn.remoteAddr.path));
+    },
+    close(): void {
+      file.remove();
+      bound.close();
+    },
+    ref: () => bound.ref(),
+    unref: () => bound.unref(),
+  };
 }
 
 /**
- * Binds whatever listens by itself, and puts its socket in place.
+ * Binds whatever listens by itself, and puts its socket in place: `bind` binds
+ * a path at once, and `close` undoes that where the socket gets no place.
  *
- * @param place Where its file is to be, and with which permissions.
- * @param bind Binds the path that it is given, at once.
- * @param close Undoes that, where the socket does not get its place.
- * @returns What `bind` has returned, and the socket's file.
  * @throws {Error} As for {@linkcode listenUnix}.
  */
 function bindUnix<Bound>(
@@ -192,8 +151,6 @@ function bindUnix<Bound>(
 /**
  * Connects to a path. It needs no limit of time: the kernel connects or
  * refuses at once.
- *
- * @param path The socket's path.
  */
 export async function dialUnix(path: string): Promise<Transport> {
   const conn = await Deno.connect({ transport: "unix", path });
@@ -233,13 +190,7 @@ export async function removeStaleSocket(path: string): Promise<boolean> {
   return removeFile(path, found);
 }
 
-/**
- * Removes a file if it is still the one that is meant.
- *
- * @param path Where it was.
- * @param file The one that is meant.
- * @returns Whether it was removed.
- */
+/** Removes a file if it is still the one that is meant; whether it was. */
 export function removeFile(path: string, file: FileId): boolean {
   try {
     const { dev, ino, mtime } = fileId(path);
@@ -254,17 +205,11 @@ export function removeFile(path: string, file: FileId): boolean {
   }
 }
 
-/**
- * What tells the file at a path from others.
- *
- * @param path Its path.
- */
 export function fileId(path: string): FileId {
   const { dev, ino, mtime } = Deno.lstatSync(path);
   return { dev, ino, mtime: mtime?.getTime() };
 }
 
-/** The socket file at a path, if there is one. */
 function socketAt(path: string): FileId | undefined {
   try {
     return Deno.lstatSync(path).isSocket ? fileId(path) : undefined;

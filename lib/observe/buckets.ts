@@ -24,12 +24,7 @@ export interface Bucket {
   readonly count: number;
 }
 
-/**
- * Counts a histogram's values up to each bound of {@linkcode coarseBounds}.
- *
- * @param histogram The fine histogram.
- * @returns A bucket for each bound, and one for all values.
- */
+/** A bucket for each of {@linkcode coarseBounds}, and one for all values. */
 export function cumulativeBuckets(
   { bounds, counts, count }: Histogram,
 ): Bucket[] {
@@ -38,13 +33,9 @@ export function cumulativeBuckets(
   for (const [i, ms] of bounds.entries()) {
     sum += counts[i];
     if (coarseBounds.includes(ms)) {
-      buckets.push({ le: String(inSeconds(ms)), count: sum });
+      // In seconds, without the dust of a binary division.
+      buckets.push({ le: `${Number((ms / 1000).toPrecision(6))}`, count: sum });
     }
   }
   return [...buckets, { le: "+Inf", count }];
-}
-
-/** Milliseconds as seconds, without the dust of a binary division. */
-function inSeconds(ms: number): number {
-  return Number((ms / 1000).toPrecision(6));
 }

@@ -41,7 +41,6 @@ export interface LogOptions {
   connections: () => number;
   /** When a drain is forced, in milliseconds; 0 for never. */
   drainTimeout: number;
-  /** The source of time. */
   clock?: Clock;
 }
 
@@ -93,26 +92,7 @@ interface Entry {
  *
  * Errors may be of any kind, also such as came from another thread.
  *
- * @param logger Where the records go.
- * @param options What is needed beside the events.
  * @returns To be given to `serve`. The `finished` one ends all timers.
- *
- * @example
- * ```ts
- * import { getLogger } from "@logtape/logtape";
- * import { logListeners } from "./log.ts";
- * import { echo, type ParleyServer, serve } from "../mod.ts";
- *
- * const server: ParleyServer = serve({
- *   hostname: "127.0.0.1",
- *   port: 0,
- *   events: logListeners(getLogger("parley"), {
- *     connections: () => server.connections,
- *     drainTimeout: 10_000,
- *   }),
- * }, echo);
- * await server.shutdown();
- * ```
  */
 export function logListeners(
   logger: Logger,

@@ -38,9 +38,6 @@ export async function loadTelemetry(): Promise<
  * turns these names into those of the admin port, the durations left out: the
  * API has no histogram that is read instead of being recorded into, so its
  * buckets are a counter with the attribute `le`.
- *
- * @param meter Makes the instruments.
- * @param source The server.
  */
 function observe(meter: Meter, source: AdminSource): void {
   const counter = (name: string, unit: string) =>

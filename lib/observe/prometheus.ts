@@ -15,6 +15,10 @@ export const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 /** A sample: what follows the metric's name, and the value. */
 type Sample = readonly [suffix: string, value: number];
 
+const gauge = metricOf("gauge");
+const counter = metricOf("counter");
+const histogram = metricOf("histogram");
+
 /**
  * Writes a server's numbers as Prometheus reads them. Label values are names
  * that Parley itself gives, never an address or a text of a peer's.
@@ -33,65 +37,53 @@ type Sample = readonly [suffix: string, value: number];
  */
 export function prometheusText(server: AdminSource): string {
   const numbers = server.metrics();
-  const { requests, durations } = numbers;
+  const { durations } = numbers;
   return [
-    metric("parley_build_info", "gauge", "Versions of Parley and its runtime", [
-      [
-        labels({ version: VERSION, runtime: Deno.version.deno }),
-        1,
-      ],
+    gauge("parley_build_info", "Versions of Parley and its runtime", [
+      [labels({ version: VERSION, runtime: Deno.version.deno }), 1],
     ]),
-    metric(
+    gauge(
       "parley_ready",
-      "gauge",
       "1 while connections are accepted and no shutdown has begun",
-      value(server.ready ? 1 : 0),
+      server.ready ? 1 : 0,
     ),
-    metric(
+    gauge(
       "parley_connections_active",
-      "gauge",
       "Connections that are open",
-      value(numbers.active),
+      numbers.active,
     ),
-    metric(
+    gauge(
       "parley_connections_limit",
-      "gauge",
       "Most connections open at once, 0 for no limit",
-      value(server.limits.connections),
+      server.limits.connections,
     ),
-    metric(
+    counter(
       "parley_connections_accepted_total",
-      "counter",
       "Connections that were given a place",
-      value(numbers.accepted),
+      numbers.accepted,
     ),
-    metric(
+    counter(
       "parley_connections_closed_total",
-      "counter",
       "Connections that ended, by reason",
       byName("reason", numbers.closed),
     ),
-    metric(
+    counter(
       "parley_connections_rejected_total",
-      "counter",
       "Connections that were turned away, by reason",
       byName("reason", numbers.rejected),
     ),
-    metric(
+    counter(
       "parley_requests_total",
-      "counter",
       "Requests that are done with, by how they went",
-      byName("status", requests),
+      byName("status", numbers.requests),
     ),
-    metric(
+    gauge(
       "parley_requests_in_flight",
-      "gauge",
       "Requests whose replies are not out",
-      value(numbers.inFlight),
+      numbers.inFlight,
     ),
-    metric(
+    histogram(
       "parley_request_duration_seconds",
-      "histogram",
       "From a request's turn until its batch of replies goes out",
       [
         ...cumulativeBuckets(durations).map(({ le, count }): Sample => [
@@ -102,57 +94,46 @@ export function prometheusText(server: AdminSource): string {
         ["_count", durations.count],
       ],
     ),
-    metric(
+    counter(
       "parley_received_bytes_total",
-      "counter",
       "Bytes received from clients",
-      value(numbers.received),
+      numbers.received,
     ),
-    metric(
+    counter(
       "parley_sent_bytes_total",
-      "counter",
       "Bytes that the kernel has taken for clients",
-      value(numbers.sent),
+      numbers.sent,
     ),
-    metric(
+    gauge(
       "parley_threads",
-      "gauge",
       "Threads that serve",
-      value(server.threads),
+      server.threads,
     ),
-    metric(
+    counter(
       "parley_threads_lost_total",
-      "counter",
       "Threads that died",
-      value(server.threadsLost),
+      server.threadsLost,
     ),
-    metric(
+    gauge(
       "process_start_time_seconds",
-      "gauge",
       "When the server started, in seconds since 1970",
-      value(server.startedAt / 1000),
+      server.startedAt / 1000,
     ),
-    metric(
+    gauge(
       "process_resident_memory_bytes",
-      "gauge",
       "Memory of the process that is in RAM",
-      value(Deno.memoryUsage().rss),
+      Deno.memoryUsage().rss,
     ),
   ].join("");
 }
 
-function metric(
-  name: string,
-  type: "counter" | "gauge" | "histogram",
-  help: string,
-  samples: readonly Sample[],
-): string {
-  return `# HELP ${name} ${help}.\n# TYPE ${name} ${type}\n` +
-    samples.map(([suffix, value]) => `${name}${suffix} ${value}\n`).join("");
-}
-
-function value(value: number): Sample[] {
-  return [["", value]];
+/** What writes a metric of that type; most have one sample without a label. */
+function metricOf(type: "counter" | "gauge" | "histogram") {
+  return (name: string, help: string, of: number | readonly Sample[]) => {
+    const samples = typeof of === "number" ? [["", of]] : of;
+    return `# HELP ${name} ${help}.\n# TYPE ${name} ${type}\n` +
+      samples.map(([suffix, value]) => `${name}${suffix} ${value}\n`).join("");
+  };
 }
 
 function byName(

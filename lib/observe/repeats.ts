@@ -29,10 +29,7 @@ export class Repeats<Item> {
   readonly #clock: Clock;
   readonly #kinds = new Map<string, Gathered<Item>>();
 
-  /**
-   * @param report Called with the last item, and for how many it stands.
-   * @param clock The source of time.
-   */
+  /** @param report Called with the last item, and for how many it stands. */
   constructor(
     report: (last: Item, count: number) => void,
     clock: Clock = systemClock,

@@ -38,7 +38,6 @@ export const threadEvents: readonly ThreadEvent[] = [
   "accept_error",
 ];
 
-/** What a thread is started with. */
 export interface ThreadStart {
   readonly options: ThreadOptions;
   /** The events that somebody listens to. */
@@ -78,32 +77,20 @@ export type SupervisorProcedures = {
 export interface Shared {
   /** The numbers of each thread; see `METRIC_CELLS`. */
   readonly cells: readonly Float64Array[];
-  /** How many places each thread has taken. */
   readonly taken: Int32Array;
-  /** The last connection's number. */
   readonly lastId: BigInt64Array;
   /** How many connections there are descriptors for. */
   readonly descriptors: DescriptorCells;
 }
 
-/**
- * Makes the memory for a number of threads.
- *
- * @param threads How many.
- */
 export function share(threads: number): Shared {
-  const bytes = METRIC_CELLS * Float64Array.BYTES_PER_ELEMENT;
   return {
     cells: Array.from(
       { length: threads },
-      () => new Float64Array(new SharedArrayBuffer(bytes)),
+      () => new Float64Array(new SharedArrayBuffer(METRIC_CELLS * 8)),
     ),
-    taken: new Int32Array(
-      new SharedArrayBuffer(threads * Int32Array.BYTES_PER_ELEMENT),
-    ),
-    lastId: new BigInt64Array(
-      new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT),
-    ),
+    taken: new Int32Array(new SharedArrayBuffer(threads * 4)),
+    lastId: new BigInt64Array(new SharedArrayBuffer(8)),
     descriptors: descriptorCells(threads),
   };
 }

@@ -22,7 +22,6 @@ export type SentError =
   }
   | { readonly value: unknown };
 
-/** The classes that both sides have. */
 const classes: Readonly<Record<string, ErrorConstructor>> = Object.fromEntries(
   [
     ...[Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError],
@@ -38,7 +37,6 @@ const MOST_CAUSES = 8;
  * own fields those are kept that hold text, a number or a boolean. A value that
  * cannot be sent becomes an error that has its text.
  *
- * @param error What was thrown.
  * @param causes How many causes of it are sent, too.
  */
 export function serializeError(
@@ -59,8 +57,6 @@ export function serializeError(
 /**
  * Makes again what was thrown: an error of the same class where this side has
  * it, and of the same name in any case.
- *
- * @param sent What came from the other thread.
  */
 export function deserializeError(sent: SentError): unknown {
   if ("value" in sent) return sent.value;

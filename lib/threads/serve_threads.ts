@@ -54,12 +54,7 @@ const THREAD_OPTIONS: Readonly<Record<string, 0>> = {
   ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
 };
 
-/**
- * What `serveThreads` does, with a clock that a test may bring.
- *
- * @param options As for `serveThreads`.
- * @param clock The source of time on this side.
- */
+/** What `serveThreads` does, with a clock that a test may bring. */
 export async function startThreads(
   options: ServeThreadsOptions,
   clock: Clock,

@@ -4,36 +4,25 @@
  * @module
  */
 
+import type { ServeConfig } from "../server/options.ts";
 import type { Places } from "../server/places.ts";
 import type { Shared, SupervisorProcedures } from "./messages.ts";
 import type { WorkerCalls } from "./worker_calls.ts";
 
-/** See the module's text. */
 export class SharedPlaces implements Places {
-  readonly #most: number;
-  readonly #mostPerIp: number;
+  readonly #limits: ServeConfig;
   readonly #index: number;
   readonly #shared: Shared;
   readonly #supervisor: WorkerCalls<SupervisorProcedures>;
 
-  /**
-   * @param limits The most connections at once, and the most from one address;
-   * 0 for no limit.
-   * @param index This thread's place in the shared memory.
-   * @param shared The shared memory.
-   * @param supervisor The main thread, which counts by address for all.
-   */
+  /** @param index This thread's place in the shared memory. */
   constructor(
-    { maxConnections, maxConnectionsPerIp }: {
-      maxConnections: number;
-      maxConnectionsPerIp: number;
-    },
+    limits: ServeConfig,
     index: number,
     shared: Shared,
     supervisor: WorkerCalls<SupervisorProcedures>,
   ) {
-    this.#most = maxConnections;
-    this.#mostPerIp = maxConnectionsPerIp;
+    this.#limits = limits;
     this.#index = index;
     this.#shared = shared;
     this.#supervisor = supervisor;
@@ -50,10 +39,11 @@ export class SharedPlaces implements Places {
   take(): boolean {
     const { taken } = this.#shared;
     Atomics.add(taken, this.#index, 1);
-    if (this.#most === 0) return true;
+    const { maxConnections } = this.#limits;
+    if (maxConnections === 0) return true;
     let sum = 0;
     for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
-    if (sum <= this.#most) return true;
+    if (sum <= maxConnections) return true;
     this.free();
     return false;
   }
@@ -63,10 +53,13 @@ export class SharedPlaces implements Places {
   }
 
   enter(ip: string): boolean | Promise<boolean> {
-    return this.#mostPerIp === 0 || this.#supervisor.call("enter", ip);
+    return this.#limits.maxConnectionsPerIp === 0 ||
+      this.#supervisor.call("enter", ip);
   }
 
   leave(ip: string): void {
-    if (this.#mostPerIp > 0) this.#supervisor.tell("leave", ip);
+    if (this.#limits.maxConnectionsPerIp > 0) {
+      this.#supervisor.tell("leave", ip);
+    }
   }
 }

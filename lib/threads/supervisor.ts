@@ -81,16 +81,13 @@ const ANSWER_LIMIT = 1000;
 interface Thread {
   readonly index: number;
   readonly worker: Worker;
-  /** When it was started. */
   readonly since: number;
   /** The places by address that it holds. */
   readonly entered: AddressCounts;
   readonly calls: WorkerCalls<ThreadProcedures>;
-  /** Whether it is bound. */
   accepts: boolean;
 }
 
-/** See the module's text. */
 export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
@@ -237,7 +234,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#finished.resolve();
   }
 
-  /** Starts a thread. Resolves once it is bound. */
   async #spawn(index: number, port: number | undefined): Promise<void> {
     const {
       worker: url,
@@ -307,9 +303,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   #passOn(event: ServerEvent, error: SentError | undefined): void {
-    if (error !== undefined) {
-      Object.assign(event, { error: deserializeError(error) });
-    }
+    if (error) Object.assign(event, { error: deserializeError(error) });
     const listener = this.#events[event.type];
     emit(listener as (event: ServerEvent) => void, event);
   }
@@ -327,13 +321,9 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const retryIn = this.#stage === "draining"
       ? undefined
       : this.#backoffOf(thread);
-    emit(this.#events.thread_lost, {
-      type: "thread_lost",
-      error,
-      connections,
-      requests,
-      retryIn,
-    });
+    const type = "thread_lost";
+    const lost = { type, error, connections, requests, retryIn } as const;
+    emit(this.#events.thread_lost, lost);
     if (retryIn === undefined) {
       this.#forced += connections;
       return this.#checkFinished();

@@ -28,11 +28,7 @@ type Message =
   /** How the call of that number has ended. */
   | { answer: number; value: unknown; error?: SentError };
 
-/**
- * One side of the channel.
- *
- * @typeParam Remote The procedures of the other side.
- */
+/** One side of the channel; `Remote` is what the other side lets it call. */
 export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
   readonly #port: Port;
   readonly #local: Procedures;
@@ -41,10 +37,6 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
   /** Why there is no other side any more. */
   #ended: { error: unknown } | undefined;
 
-  /**
-   * @param port Where the other side is.
-   * @param local What it may call.
-   */
   constructor(port: Port, local: Procedures) {
     this.#port = port;
     this.#local = local;

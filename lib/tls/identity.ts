@@ -11,13 +11,9 @@ import type { Transport } from "../net/connection.ts";
 import type { TlsKeyPair } from "./pem.ts";
 import { TlsTransport } from "./transport.ts";
 
-/** What a server shows its peers. */
 export class TlsIdentity {
   #context: SecureContext;
 
-  /**
-   * @param pair Certificate and key, checked.
-   */
   constructor(pair: TlsKeyPair) {
     this.#context = contextOf(pair);
   }
@@ -25,19 +21,12 @@ export class TlsIdentity {
   /**
    * Shows another certificate from now on. Connections that are secured, and
    * handshakes that have begun, keep the one they have.
-   *
-   * @param pair Certificate and key, checked.
    */
   replace(pair: TlsKeyPair): void {
     this.#context = contextOf(pair);
   }
 
-  /**
-   * Puts TLS on top of a connection.
-   *
-   * @param below The connection, plain.
-   * @param received What of the handshake has been read from it already.
-   */
+  /** Puts TLS on top of a connection; see {@linkcode TlsTransport}. */
   secure(below: Transport, received: Uint8Array): TlsTransport {
     return new TlsTransport(below, received, this.#context);
   }

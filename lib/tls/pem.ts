@@ -25,7 +25,6 @@ export interface TlsKeyPair {
 /** A block of PEM (RFC 7468, section 2). */
 interface Block {
   readonly label: string;
-  /** The line that it begins in, from 1. */
   readonly line: number;
   /** What stands between its BEGIN and its END. */
   readonly body: string;
@@ -71,8 +70,6 @@ const KEY_FORM = "one private key in PEM, not encrypted: " +
  * Checks a certificate and its key. Either text may have other things around
  * its blocks, also the other's.
  *
- * @param cert The certificate in PEM.
- * @param key Its private key in PEM.
  * @returns Both of them, and nothing else that was in the texts.
  * @throws {OptionError} One of them cannot be used. The key is not in it.
  */
@@ -94,11 +91,7 @@ export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
 }
 
 /**
- * Checks certificates.
- *
- * @param option The option they are given in.
- * @param pem One or more of them in PEM.
- * @returns All of them, and nothing else that was in the text.
+ * @returns All certificates, and nothing else that was in the text.
  * @throws {OptionError} There is none, or one that cannot be read.
  */
 export function checkCertificates(option: string, pem: unknown): string {
@@ -195,7 +188,6 @@ function findBlocks(pem: unknown, refuse: Refuse): Block[] {
   return blocks;
 }
 
-/** The bytes of a block. */
 function decode(block: Block, refuse: Refuse): Uint8Array {
   const { body } = block;
   // The header of a key with a password, by OpenSSL's older way (RFC 1421).

@@ -5,16 +5,11 @@
  * @module
  */
 
-/** The most that one record carries, in bytes. */
 export const MAX_RECORD = 16 * 1024;
 
-/** Records of a handshake begin with this. */
+// How a record begins: with its type, and the major version that all have.
 export const HANDSHAKE = 0x16;
-
-/** Records of an alert begin with this. */
 const ALERT = 0x15;
-
-/** The major version in every record. */
 const MAJOR = 3;
 
 /**
@@ -26,7 +21,6 @@ export const HANDSHAKE_FAILURE: Uint8Array<ArrayBuffer> = new Uint8Array(
   [ALERT, MAJOR, 3, 0, 2, 2, 40],
 );
 
-/** Received bytes, between `start` and `end`. */
 interface Received {
   readonly bytes: Uint8Array;
   readonly start: number;
@@ -55,7 +49,6 @@ const LF = 10;
  * for them with any others behind, so that it does not depend on how a client's
  * bytes are cut on their way.
  *
- * @param received The first bytes from a client.
  * @returns `undefined` when more bytes are needed to tell.
  */
 export function startsTls(
@@ -75,8 +68,6 @@ export function startsTls(
 /**
  * Whether bytes begin as an alert does, the reply of a server of TLS to a
  * client that does not speak it.
- *
- * @param received The first bytes from a server.
  */
 export function isTlsAlert({ bytes, start, end }: Received): boolean {
   // Whole it has a length of 2, and 1 or 2 for what it means.

@@ -32,7 +32,6 @@ interface Reader {
   readonly reject: (error: unknown) => void;
 }
 
-/** See the module's text. */
 export class TlsTransport implements Transport {
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
@@ -47,7 +46,6 @@ export class TlsTransport implements Transport {
   #handshaking = true;
   /** Received before this was made, and not handed to the engine yet. */
   #unused: Uint8Array;
-  /** Bytes received from below. */
   #received = 0;
   /** Whether the last read took all its space. */
   #filled = false;
@@ -59,15 +57,10 @@ export class TlsTransport implements Transport {
   #interrupt: ((error: unknown) => void) | undefined;
   /** Settles when the last write below has. */
   #written: Promise<void> | undefined;
-  /** Whether the peer has finished. */
   #ended = false;
   #failure: { error: unknown } | undefined;
 
-  /**
-   * @param below The connection, plain.
-   * @param received What of the handshake has been read from it already.
-   * @param secureContext The certificate and its key.
-   */
+  /** @param received What of the handshake has been read from it already. */
   constructor(
     below: Transport,
     received: Uint8Array,
@@ -89,10 +82,11 @@ export class TlsTransport implements Transport {
     this.#wire.on("error", () => {});
     const { TLSSocket } = process.getBuiltinModule("node:tls");
     this.#engine = new TLSSocket(this.#wire, { isServer: true, secureContext });
-    this.#engine.on(
-      "error",
-      (error) => this.#fail(new TlsError(reasonOf(error))),
-    );
+    this.#engine.on("error", ({ message }) => {
+      // The runtime's own words, without OpenSSL's codes behind them.
+      const reason = message.replace(/ \(SSL routines:.*$/s, "");
+      this.#fail(new TlsError(reason));
+    });
     this.#engine.once("end", () => this.#end());
     this.#engine.once("close", () => this.#end());
     this.#engine.once("secure", () => {
@@ -253,11 +247,8 @@ export class TlsTransport implements Transport {
   #end(): void {
     this.#ended = true;
     if (this.#handshaking) {
-      this.#fail(
-        new TlsError(
-          `peer closed after ${this.#received} bytes of a handshake`,
-        ),
-      );
+      const received = `${this.#received} bytes of a handshake`;
+      this.#fail(new TlsError(`peer closed after ${received}`));
     } else this.#deliver();
   }
 
@@ -274,9 +265,4 @@ export class TlsTransport implements Transport {
     this.#deliver();
     this.#engine.destroy();
   }
-}
-
-/** The runtime's own words, without OpenSSL's codes that it puts behind them. */
-function reasonOf({ message }: Error): string {
-  return message.replace(/ \(SSL routines:.*$/s, "");
 }

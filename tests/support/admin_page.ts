@@ -45,7 +45,7 @@ export function keepBusy(
 /** Starts the browser; it finds nothing but the loopback. */
 export async function startBrowser(): Promise<Browser> {
   // Not before a test runs: it reads files and variables as it is loaded.
-  const { chromium } = await import("playwright-core");
+  const { chromium } = await import("npm:playwright-core@1.65.1");
   return await chromium.launch({
     executablePath: "/usr/bin/chromium",
     // As root, which CI may be, there is no sandbox to be had.

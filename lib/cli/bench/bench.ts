@@ -9,8 +9,6 @@
  * none is, it waits, and its latency has the wait in it. So a server that
  * stands still makes all the requests late that were due meanwhile, not only
  * those few that were in flight (no coordinated omission).
- *
- * @module
  */
 
 import type { Client } from "../../client/client.ts";
@@ -24,13 +22,10 @@ import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import { Latencies } from "./latencies.ts";
 import { type Dispatcher, type Lane, LATE, Link } from "./link.ts";
-import { Stopwatch } from "./stopwatch.ts";
 import { Tally } from "./tally.ts";
 
-/** How many connections are opened at the same time. */
 const OPENING = 64;
 
-/** How often a connection is tried again before it is given up. */
 const TRIES = 5;
 
 /** How long it waits before the first of them, in milliseconds. */
@@ -45,11 +40,8 @@ const INTERRUPTED = "Interrupted before the reply";
 /** Why one has none on a connection that is given up, as others were late. */
 const GIVEN_UP = `Given up after ${LATE} timeouts in a row`;
 
-/** What is to be measured. */
 export interface BenchOptions {
-  /** How many connections. */
   connections: number;
-  /** How many requests may be in flight on each. */
   depth: number;
   /** How many requests in all; `Infinity` if `duration` ends the run. */
   requests: number;
@@ -57,58 +49,47 @@ export interface BenchOptions {
   duration: number;
   /** Requests that are due each second; without it, a closed loop. */
   rate: number | undefined;
-  /** The request. */
   payload: Uint8Array;
   /** Connects; aborted if the run ends meanwhile. */
   connect: (signal: AbortSignal) => Promise<Client>;
-  /** The source of time. */
   clock: Clock;
-  /** Ends the run at once. */
   signal: AbortSignal;
   /** Told four times a second how far the run is. */
   onProgress?: (result: BenchResult) => void;
 }
 
-/** Why a run ended. */
 export type BenchEnd = "complete" | "interrupted" | "no_connection";
 
 /** What was measured; or, while it goes on, what has been so far. */
-export interface BenchResult {
+export class BenchResult {
   /**
    * Milliseconds since the first request, less those without any connection;
    * in the end, to the last reply.
    */
-  elapsed: number;
+  elapsed = 0;
   /** Requests handed to a connection; in the end, `done` and `failed`. */
-  sent: number;
-  /** Requests that have a reply. */
-  done: number;
-  /** Requests that got none. */
-  failed: number;
+  sent = 0;
+  done = 0;
+  failed = 0;
   /** Requests of an open loop that were due, and no connection was free. */
-  unsent: number;
+  unsent = 0;
   /** Bytes that the system took of all requests, the framing's included. */
-  takenBytes: number;
-  /** Bytes of all replies' payloads. */
-  receivedBytes: number;
+  takenBytes = 0;
+  receivedBytes = 0;
   /** Of each request that has a reply. */
-  readonly latencies: Latencies;
-  /** Why requests got no reply. */
-  readonly errors: Tally;
-  /** The replies that are errors. */
-  readonly errReplies: Tally;
+  readonly latencies = new Latencies();
+  readonly errors = new Tally();
+  readonly errReplies = new Tally();
   /** Connections that ended during the run. */
-  lost: number;
+  lost = 0;
   /** How many of them the server turned away. */
-  refused: number;
-  /** How many were opened again. */
-  reopened: number;
+  refused = 0;
+  reopened = 0;
   /** How many were given up: not opened again, or without any reply. */
-  givenUp: number;
+  givenUp = 0;
   /** Why connections were turned away, or could not be opened again. */
-  readonly connectErrors: Tally;
-  /** Why the run ended. */
-  end: BenchEnd;
+  readonly connectErrors = new Tally();
+  end: BenchEnd = "complete";
 }
 
 /**
@@ -117,11 +98,9 @@ export interface BenchResult {
  * All connections are opened before the first request. One that is lost is
  * opened again after a wait that grows; after five times without a reply it is
  * given up, as is one whose requests take too long five times over. The run
- * ends with the last one.
+ * ends with the last one. Every request that was sent is either done or failed
+ * in the result, also those that were in flight when it was interrupted.
  *
- * @param options What is to be measured.
- * @returns What was measured. Every request that was sent is either done or
- * failed in it, those among them that were in flight when it was interrupted.
  * @throws {ConnectError} A connection cannot be opened to begin with; as for
  * `connect`.
  * @throws {EncodeError} The framing cannot carry the request.
@@ -161,43 +140,24 @@ function closeAll(clients: readonly Client[]): void {
   for (const client of clients) client.close();
 }
 
-/** One measurement, from its first request on. */
 class Run implements Dispatcher {
   /** Resolves with the result once nothing is in flight any more. */
-  readonly finished: Promise<BenchResult>;
+  get finished(): Promise<BenchResult> {
+    return this.#ending.promise;
+  }
   readonly #options: BenchOptions;
   readonly #links: Link[];
-  readonly #result: BenchResult = {
-    elapsed: 0,
-    sent: 0,
-    done: 0,
-    failed: 0,
-    unsent: 0,
-    takenBytes: 0,
-    receivedBytes: 0,
-    latencies: new Latencies(),
-    errors: new Tally(),
-    errReplies: new Tally(),
-    lost: 0,
-    refused: 0,
-    reopened: 0,
-    givenUp: 0,
-    connectErrors: new Tally(),
-    end: "complete",
-  };
+  readonly #result = new BenchResult();
   readonly #started: number;
   /** It stands still while no connection is open. */
   readonly #served: Stopwatch;
-  /** How many connections are open. */
   #open: number;
   /** Milliseconds from one request that is due to the next; 0 if all are. */
   readonly #interval: number;
   /** Lanes of an open loop that wait for a request to be due. */
   readonly #free: Lane[] = [];
-  /** Aborted when nothing more is sent. */
   readonly #over = new AbortController();
-  readonly #resolve: (result: BenchResult) => void;
-  readonly #reject: (error: unknown) => void;
+  readonly #ending = Promise.withResolvers<BenchResult>();
   #cancelDue: (() => void) | undefined;
   #cancelProgress: (() => void) | undefined;
   #failure: unknown;
@@ -205,10 +165,6 @@ class Run implements Dispatcher {
   constructor(options: BenchOptions, clients: Client[]) {
     this.#options = options;
     const { clock, rate, duration, depth, signal } = options;
-    const { promise, resolve, reject } = Promise.withResolvers<BenchResult>();
-    this.finished = promise;
-    this.#resolve = resolve;
-    this.#reject = reject;
     this.#interval = rate === undefined ? 0 : 1000 / rate;
     this.#links = clients.map((client) => new Link(this, client, depth));
     this.#open = clients.length;
@@ -242,7 +198,6 @@ class Run implements Dispatcher {
     return client;
   }
 
-  /** Whether nothing more is sent. */
   get #isOver(): boolean {
     return this.#over.signal.aborted;
   }
@@ -388,7 +343,35 @@ class Run implements Dispatcher {
     this.#cancelProgress?.();
     this.#options.signal.removeEventListener("abort", this.#interrupt);
     for (const link of this.#links) link.close();
-    if (this.#failure === undefined) this.#resolve(result);
-    else this.#reject(this.#failure);
+    if (this.#failure === undefined) this.#ending.resolve(result);
+    else this.#ending.reject(this.#failure);
+  }
+}
+
+/** Time that passes only while something goes on; it does from the start. */
+class Stopwatch {
+  readonly #clock: Clock;
+  /** When it would have started without its pauses. */
+  #started: number;
+  #pausedAt: number | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#started = clock.now();
+  }
+
+  /** For how long it has run, in milliseconds. */
+  get elapsed(): number {
+    return (this.#pausedAt ?? this.#clock.now()) - this.#started;
+  }
+
+  pause(): void {
+    this.#pausedAt ??= this.#clock.now();
+  }
+
+  resume(): void {
+    if (this.#pausedAt === undefined) return;
+    this.#started += this.#clock.now() - this.#pausedAt;
+    this.#pausedAt = undefined;
   }
 }

@@ -1,8 +1,6 @@
 /**
  * Latencies, counted as they come: memory stays the same however many they are,
  * and a percentile is right to a thousandth of itself.
- *
- * @module
  */
 
 import { Float64Histogram } from "hdr-histogram-js";
@@ -13,38 +11,27 @@ const STEPS_PER_MS = 1000;
 /** What is above counts as this: some 24 days, which no timeout exceeds. */
 const MOST_STEPS = 2 ** 31 * STEPS_PER_MS;
 
-/** Three digits of each value are kept. */
 const DIGITS = 3;
 
 /** Where bars begin within a decade. */
 const BAR_STEPS = [1, 1.5, 2, 3, 5, 7];
 
-/** How many latencies lie between two bounds. */
-export interface Bar {
-  /** The lower bound in milliseconds, which belongs to the bar below. */
-  readonly above: number;
-  /** The upper bound in milliseconds. */
-  readonly upTo: number;
-  /** How many there are. */
-  readonly count: number;
+interface Bar {
+  /** It belongs to the bar below. */
+  above: number;
+  upTo: number;
+  count: number;
 }
 
-/** See the module's text. */
 export class Latencies {
   /** The shortest, in milliseconds; `Infinity` if there is none. */
   min = Infinity;
   /** The longest, in milliseconds; 0 if there is none. */
   max = 0;
-  /** How many there are. */
   count = 0;
   #sum = 0;
   readonly #histogram = new Float64Histogram(1, MOST_STEPS, DIGITS);
 
-  /**
-   * Counts one.
-   *
-   * @param ms Milliseconds, 0 or more.
-   */
   add(ms: number): void {
     this.count++;
     this.#sum += ms;
@@ -60,11 +47,9 @@ export class Latencies {
   }
 
   /**
-   * The latency that so many per cent do not exceed.
-   *
-   * @param percent From 0 to 100, such as 99.9.
-   * @returns Milliseconds, rounded up to three digits at least, and never
-   * outside of what came; `NaN` if there is none.
+   * The latency that so many per cent do not exceed, in milliseconds: rounded up
+   * to three digits at least, and never outside of what came; `NaN` if there is
+   * none.
    */
   percentile(percent: number): number {
     if (this.count === 0) return NaN;
@@ -77,7 +62,7 @@ export class Latencies {
    * decades, from the bar of the shortest to that of the longest.
    */
   bars(): Bar[] {
-    const bars: { above: number; upTo: number; count: number }[] = [];
+    const bars: Bar[] = [];
     let bound = 0;
     for (let i = 0; i < this.#histogram.countsArrayLength; i++) {
       const count = this.#histogram.getCountAtIndex(i);

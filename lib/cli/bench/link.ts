@@ -1,8 +1,4 @@
-/**
- * The connections of a measurement, and the places for requests on them.
- *
- * @module
- */
+/** The connections of a measurement, and the places for requests on them. */
 
 import type { Client } from "../../client/client.ts";
 import { TimeoutError } from "../../core/errors.ts";
@@ -16,46 +12,31 @@ export interface Dispatcher {
   connect(): Promise<Client>;
   /** Sends the next request on a lane that is free, as soon as it is due. */
   next(lane: Lane): void;
-  /** A request has its reply. */
   replied(reply: Uint8Array, due: number): void;
-  /** A request gets no reply. */
   failed(error: unknown): void;
   /** A connection has ended or is closed; the system took so many bytes. */
   parted(sentBytes: number): void;
   /** It has ended, and not by us. */
   lost(link: Link, error: Error): void;
-  /** It is there again. */
   reopened(): void;
-  /** It could not be opened again. */
   unopened(link: Link, error: unknown): void;
-  /** It is not used any more. */
   givenUp(): void;
 }
 
-/** One of the connections, over all of its lives. */
 export class Link {
   /** The one that is open; undefined while there is none. */
   client: Client | undefined;
-  /** As many as requests may be in flight. */
   readonly lanes: readonly Lane[];
-  /** How often it was opened again since its last reply. */
   tries = 0;
-  /** How many requests took too long since its last reply. */
   #late = 0;
   readonly #run: Dispatcher;
 
-  /**
-   * @param run The run that it belongs to.
-   * @param client The connection to begin with.
-   * @param depth How many requests may be in flight on it.
-   */
   constructor(run: Dispatcher, client: Client, depth: number) {
     this.#run = run;
     this.lanes = Array.from({ length: depth }, () => new Lane(run, this));
     this.#use(client);
   }
 
-  /** Opens it again, if that is to be had. */
   async reopen(): Promise<void> {
     try {
       this.#use(await this.#run.connect());
@@ -69,7 +50,6 @@ export class Link {
     }
   }
 
-  /** A request has its reply. */
   replied(): void {
     this.tries = 0;
     this.#late = 0;
@@ -106,30 +86,19 @@ export class Link {
   }
 }
 
-/** A place on a connection for one request in flight. */
 export class Lane {
   /** Whether it waits for its connection to be there again. */
   parked = false;
   readonly #run: Dispatcher;
   readonly #link: Link;
-  /** When its request was due. */
   #due = 0;
 
-  /**
-   * @param run The run that it belongs to.
-   * @param link Its connection.
-   */
   constructor(run: Dispatcher, link: Link) {
     this.#run = run;
     this.#link = link;
   }
 
-  /**
-   * Sends a request.
-   *
-   * @param payload The request.
-   * @param due When it was due, from which its latency counts.
-   */
+  /** Sends a request. Its latency counts from when it was due. */
   send(payload: Uint8Array, due: number): void {
     this.#due = due;
     this.#link.client!.request(payload).then(this.#replied, this.#failed);

@@ -1,14 +1,11 @@
 /**
  * `client --bench` from its flags to its report. `client.ts` loads it only for
  * that, since the histogram takes longer to load than a request to answer.
- *
- * @module
  */
 
-import type { Client } from "../../client/client.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { ClientLine } from "../client/flags.ts";
-import { type BenchResult, runBench } from "./bench.ts";
+import { type BenchOptions, type BenchResult, runBench } from "./bench.ts";
 import { preciseClock } from "./precise_clock.ts";
 import {
   type BenchSubject,
@@ -22,32 +19,21 @@ import {
 /** Begins the line anew and empties it. */
 const CLEAR = "\r\x1b[K";
 
-/** What surrounds a measurement. */
-export interface BenchModeOptions {
-  /** The command line. */
+interface BenchModeOptions
+  extends Pick<BenchOptions, "payload" | "connect" | "signal"> {
   line: ClientLine;
-  /** The server, as the report calls it. */
   target: string;
-  /** The request. */
-  payload: Uint8Array;
-  /** Connects; aborted if the run ends meanwhile. */
-  connect: (signal: AbortSignal) => Promise<Client>;
-  /** Ends the run at once, with a report. */
-  signal: AbortSignal;
   /** Shows how far it is; without it nothing does. */
   show?: (text: string) => void;
-  /** Prints the report. */
   print: (report: string) => Promise<void>;
-  /** The source of time. */
   clock?: Clock;
 }
 
 /**
- * Measures a server and prints the report.
+ * Measures a server and prints the report. The exit code is 0 for done; 1 if a
+ * request failed or was never sent, a connection was refused, or with `-e` a
+ * reply was an error; 130 for interrupted.
  *
- * @param options What surrounds it.
- * @returns The exit code: 0 done, 1 a request failed or was never sent, a
- * connection was refused, or with `-e` a reply was an error, 130 interrupted.
  * @throws As {@linkcode runBench} and `print` do.
  */
 export async function benchMode(options: BenchModeOptions): Promise<number> {

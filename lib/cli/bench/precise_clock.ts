@@ -1,8 +1,4 @@
-/**
- * A clock for requests that are due at a certain moment.
- *
- * @module
- */
+/** A clock for requests that are due at a certain moment. */
 
 import { clearImmediate, setImmediate } from "node:timers";
 

@@ -1,23 +1,19 @@
 /**
  * What a measurement says: to people, as JSON, and as CSV. All three are made
  * of one summary, so that they say the same.
- *
- * @module
  */
 
 import { toLine } from "../../core/text.ts";
 import { overheadOf } from "../../framing/codec.ts";
 import { type FramingName, framings } from "../../framing/mod.ts";
-import type { BenchEnd, BenchResult } from "./bench.ts";
+import type { BenchResult } from "./bench.ts";
 import type { TextCount } from "./tally.ts";
 
-/** How wide the longest bar is, in characters. */
 const BAR_WIDTH = 40;
 
 /** How many texts of errors the report for people shows of each kind. */
 const SHOWN_TEXTS = 10;
 
-/** The percentiles, by the names they have in the report. */
 const percentiles = {
   p50: 50,
   p90: 90,
@@ -26,82 +22,53 @@ const percentiles = {
   "p99.9": 99.9,
 } as const;
 
-/** What was asked for. */
+type LatencySummary = Record<
+  "min" | "avg" | keyof typeof percentiles | "max",
+  number
+>;
+
 export interface BenchSubject {
   /** The server's address and port, or the path of its socket. */
   target: string;
-  /** The framing's name. */
   framing: FramingName;
-  /** Whether it is by TLS. */
   tls: boolean;
-  /** How many connections. */
   connections: number;
-  /** How many requests in flight on each. */
   depth: number;
   /** Requests due each second; null in a closed loop. */
   rate: number | null;
-  /** Bytes of a request's payload. */
   request_bytes: number;
 }
-
-/** Latencies in seconds. */
-export type LatencySummary = Readonly<
-  Record<"min" | "avg" | keyof typeof percentiles | "max", number>
->;
 
 /**
  * A measurement in numbers: the object that `--json` prints. Times are in
  * seconds, sizes in bytes of payload.
  */
-export interface BenchSummary extends BenchSubject {
+export interface BenchSummary
+  extends
+    BenchSubject,
+    Pick<BenchResult, "sent" | "done" | "failed" | "unsent" | "end"> {
   /** From the first request to the last reply, with a connection open. */
   duration_seconds: number;
-  /** Requests sent: those done and those failed. */
-  sent: number;
-  /** Requests that have their reply, an `ERR` reply among them. */
-  done: number;
-  /** Requests that got no reply. */
-  failed: number;
-  /** Requests of an open loop that were due, and no connection was free. */
-  unsent: number;
   /** Of those done. */
   requests_per_second: number;
   /** Of all requests, as far as the system took them. */
   sent_bytes: number;
-  /** Of all replies. */
   received_bytes: number;
-  /** Sent and received. */
   bytes_per_second: number;
   /** Of those done; null if there are none. */
   latency_seconds: LatencySummary | null;
   /** How many latencies are above a bound, and not above the next. */
   histogram: { above_seconds: number; upto_seconds: number; count: number }[];
-  /** Why requests failed, the most frequent first. */
   errors: TextCount[];
-  /** How many replies start with `ERR`. */
   err_replies: number;
-  /** What they say, the most frequent first. */
   err_reply_texts: TextCount[];
-  /** Connections that ended during the run. */
   connections_lost: number;
-  /** How many of them the server turned away. */
   connections_refused: number;
-  /** How many of them were opened again. */
   connections_reopened: number;
-  /** How many of them could not be, after several tries. */
   connections_given_up: number;
-  /** Why they were refused or not opened, the most frequent first. */
   connect_errors: TextCount[];
-  /** Whether all was done, or what ended it before. */
-  end: BenchEnd;
 }
 
-/**
- * Works out the numbers.
- *
- * @param subject What was asked for.
- * @param result What was measured.
- */
 export function summarize(
   subject: BenchSubject,
   result: BenchResult,
@@ -152,27 +119,20 @@ export function summarize(
   };
 }
 
-/**
- * The report as one line of JSON, the object {@linkcode BenchSummary}.
- *
- * @param summary The numbers.
- */
-export function toJson(summary: BenchSummary): string {
-  return toLine(summary);
-}
+/** The report as one line of JSON, the object {@linkcode BenchSummary}. */
+export const toJson: (summary: BenchSummary) => string = toLine;
 
 /**
  * The report as two lines of CSV, names and values: each number and word of the
  * JSON under its name, `latency_seconds` with `_` and the name within it. What
  * is a list there is left out; what is null is empty.
- *
- * @param summary The numbers.
  */
 export function toCsv(summary: BenchSummary): string {
   const { latency_seconds: latency, ...others } = summary;
   const fields: [string, unknown][] = Object.entries(others)
     .filter(([, value]) => !Array.isArray(value));
-  for (const name of ["min", "avg", ...percentileNames(), "max"] as const) {
+  const names = Object.keys(percentiles) as (keyof typeof percentiles)[];
+  for (const name of ["min", "avg", ...names, "max"] as const) {
     fields.push([`latency_seconds_${name}`, latency?.[name]]);
   }
   return [
@@ -181,11 +141,6 @@ export function toCsv(summary: BenchSummary): string {
   ].join("\n");
 }
 
-/**
- * The report for people, several lines.
- *
- * @param summary The numbers.
- */
 export function toText(summary: BenchSummary): string {
   return [
     header(summary),
@@ -200,11 +155,7 @@ export function toText(summary: BenchSummary): string {
     .join("\n\n");
 }
 
-/**
- * How far it is, for one line of a terminal.
- *
- * @param result What has been measured so far.
- */
+/** How far it is, for one line of a terminal. */
 export function toProgress(result: BenchResult): string {
   const { elapsed, done, failed, latencies } = result;
   const seconds = inSeconds(elapsed);
@@ -302,10 +253,6 @@ function connectionLines(summary: BenchSummary): string[] {
     `${summary.connections_reopened} opened again, ${givenUp} given up`,
     ...textLines("", summary.connect_errors).slice(1),
   ];
-}
-
-function percentileNames(): (keyof typeof percentiles)[] {
-  return Object.keys(percentiles) as (keyof typeof percentiles)[];
 }
 
 /** A peer's text as one line that moves no cursor and floods no terminal. */

@@ -1,30 +1,20 @@
-/**
- * How often each text came.
- *
- * @module
- */
+/** How often each text came. */
 
 /** More texts than these are a peer's that says something else each time. */
 const MOST_TEXTS = 100;
 
-/** Stands for all texts that came after those. */
 const OTHERS = "(others)";
 
-/** A text, and how often it came. */
 export interface TextCount {
-  /** The text. */
   readonly text: string;
-  /** How often it came. */
   readonly count: number;
 }
 
 /** Counts texts; the first hundred by themselves, and all others together. */
 export class Tally {
-  /** How many came in all. */
   total = 0;
   readonly #counts = new Map<string, number>();
 
-  /** Counts a text. */
   add(text: string): void {
     this.total++;
     const known = this.#counts.has(text) || this.#counts.size < MOST_TEXTS;

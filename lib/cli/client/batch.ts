@@ -5,8 +5,6 @@
  * Memory stays bounded, however much comes in: a window limits the requests in
  * flight, by number and by bytes; a full window stops the reading of input,
  * and a reader of our output that takes its time stops the sending.
- *
- * @module
  */
 
 import type { Client } from "../../client/client.ts";
@@ -15,7 +13,6 @@ import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { isReaderGone, writeAll } from "../streams/standard_streams.ts";
 
-/** How many requests may be in flight. */
 const WINDOW = 1024;
 
 /** How many bytes of requests may be in flight, unless a single one is more. */
@@ -24,28 +21,15 @@ const WINDOW_BYTES = 1024 * 1024;
 /** From here on, output waits for its reader. */
 const OUTPUT_BYTES = 256 * 1024;
 
-/** Options of {@linkcode runBatch}. */
-export interface BatchOptions {
-  /** Prints an object per reply instead of the reply. */
-  json: boolean;
-  /** Whether the output is a terminal, which replies must not drive. */
-  terminal: boolean;
-}
-
-/** How a batch went. */
-export interface BatchResult {
-  /** Requests that have their reply. */
-  replied: number;
+export class BatchResult {
+  replied = 0;
   /** Requests that were handed to the connection. */
-  requested: number;
-  /** How many replies start with `ERR `. */
-  errors: number;
+  requested = 0;
+  errors = 0;
   /** Whether all requests there are were handed to the connection. */
-  inputEnded: boolean;
-  /** What ended it before its input did. */
+  inputEnded = false;
   failure: unknown;
-  /** Whether nobody reads our output any more. */
-  outputClosed: boolean;
+  outputClosed = false;
   /** Why the output cannot be written, if it is not that. */
   outputFailure: unknown;
 }
@@ -60,30 +44,22 @@ const encoder = new TextEncoder();
 const LF = 10;
 
 /**
- * Sends requests and prints their replies, each with an LF behind it.
- *
- * @param client The connection.
- * @param requests The requests' payloads.
- * @param output Where the replies go.
- * @param options How they are printed.
- * @returns How it went. Replies come in order, so a batch that fails has the
- * replies to requests 1 to `replied`, and none to `replied + 1` to `requested`.
+ * Sends requests and prints their replies, each with an LF behind it. Replies
+ * come in order, so a batch that fails has the replies to requests 1 to
+ * `replied`, and none to `replied + 1` to `requested`.
  */
 export async function runBatch(
   client: Client,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal }: BatchOptions,
+  { json, terminal }: {
+    /** Prints an object per reply instead of the reply. */
+    json: boolean;
+    /** Whether the output is a terminal, which replies must not drive. */
+    terminal: boolean;
+  },
 ): Promise<BatchResult> {
-  const result: BatchResult = {
-    replied: 0,
-    requested: 0,
-    errors: 0,
-    inputEnded: false,
-    failure: undefined,
-    outputClosed: false,
-    outputFailure: undefined,
-  };
+  const result = new BatchResult();
   const print = new Printer(output);
   const inFlight = requests.pipeThrough(
     new TransformStream<Uint8Array, InFlight>(
@@ -133,7 +109,6 @@ export async function runBatch(
 
 /** Writes as soon as it can, and what comes meanwhile in one write after it. */
 class Printer {
-  /** Why the output cannot be written, if it cannot. */
   failure: unknown;
   readonly #output: Output;
   #waiting: Uint8Array[] = [];
@@ -161,7 +136,6 @@ class Printer {
       : undefined;
   }
 
-  /** Waits until all is written. */
   async end(): Promise<void> {
     await this.#writing;
   }

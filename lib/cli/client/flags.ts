@@ -1,21 +1,20 @@
-/**
- * The flags of `client`.
- *
- * @module
- */
+/** The flags of `client`. */
 
 import { connectDefaults } from "../../client/client.ts";
 import { type FramingName, framingNames } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
+  dashed,
   type FlagTable,
+  onlyOneOf,
   UsageError,
 } from "../flags/flags.ts";
 import {
   choiceFlag,
   countFlag,
   durationFlag,
+  fileFlag,
   pathFlag,
   sizeFlag,
   spanFlag,
@@ -41,37 +40,29 @@ const MOST_RATE = 1_000_000;
 export const clientFlags = {
   unix: pathFlag(SOCKET_PATH_FORM, isSocketPath, {
     help: "Unix socket of the server, in place of HOST and PORT",
-    env: false,
   }),
   framing: choiceFlag<FramingName>(framingNames, {
     help: "how requests and replies are told apart, the server's own",
     default: connectDefaults.framing,
-    env: false,
   }),
   timeout: durationFlag("timeout", {
     help: "how long connecting, and each reply, may take",
     default: connectDefaults.timeout,
     shown: "30s",
-    env: false,
   }),
   "max-frame": sizeFlag("maxFrame", {
     help: "maximum payload of a reply, and of a line of input",
     default: connectDefaults.maxFrame,
     shown: "16MiB",
-    env: false,
   }),
   tls: { help: "speak TLS, and check the server's certificate" },
-  "tls-ca": textFlag("FILE", "the file of a certificate in PEM", {
+  "tls-ca": fileFlag("the file of a certificate in PEM", {
     help: "trust this authority too",
-    default: "",
-    shown: "none",
-    env: false,
   }),
   "tls-server-name": textFlag("NAME", "a name or an address", {
     help: "whom the server's certificate must be for",
     default: "",
     shown: "HOST",
-    env: false,
   }),
   json: {
     help: "print an object per reply: request, reply, ms; or with --bench one",
@@ -83,52 +74,41 @@ export const clientFlags = {
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
 
-/** The flags that go with `--bench` only, in the order of the help. */
 export const benchFlags = {
   c: countFlag(1, MOST_CONNECTIONS, {
     help: "connections",
     default: 50,
-    env: false,
   }),
   n: countFlag(1, MOST_REQUESTS, {
     help: "requests in all",
     default: 100_000,
-    env: false,
   }),
   duration: {
-    ...spanFlag({
-      help: "go on for a time, in place of -n",
-      env: false,
-    }),
+    ...spanFlag({ help: "go on for a time, in place of -n" }),
     short: "z",
   },
   P: countFlag(1, MOST_DEPTH, {
     help: "requests in flight on each connection",
     default: 1,
-    env: false,
   }),
   d: sizeFlag("maxFrame", {
     help: "bytes of a request, PING and letters, if none is given",
     default: PAYLOAD,
-    env: false,
   }),
   rate: countFlag(1, MOST_RATE, {
     help: "requests due each second, at even intervals, whatever is in flight",
     default: undefined,
     shown: "as fast as replies come",
-    env: false,
   }),
   csv: { help: "print a line of names and a line of values" },
   q: { help: "show no progress at a terminal" },
 } as const satisfies FlagTable;
 
-/** A command line of `client`, read. */
 export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
 
 /**
  * Checks that the flags of a command line go together.
  *
- * @param line The command line.
  * @throws {UsageError} Two of them do not, or one lacks another.
  */
 export function checkClientFlags({ flags, given }: ClientLine): void {
@@ -141,7 +121,7 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
   if (!flags.bench) {
     for (const name of Object.keys(benchFlags) as (keyof typeof benchFlags)[]) {
       const source = given.get(name) ??
-        (flags[name] === true && switchOf(name));
+        (flags[name] === true && dashed(name));
       if (source) throw new UsageError(`${source} is given without --bench`);
     }
     return;
@@ -157,8 +137,6 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
  * bytes as `-d` says of `PING` and letters behind it. Fewer than four bytes are
  * the beginning of that word, which the handler `echo` alone has a reply to.
  *
- * @param line The command line.
- * @param requests The requests on it.
  * @throws {UsageError} There are several, or one and `-d`.
  */
 export function benchRequest(
@@ -178,14 +156,4 @@ export function benchRequest(
   }
   if (given.has("d")) onlyOneOf("-d", "a request");
   return new TextEncoder().encode(request);
-}
-
-function onlyOneOf(one: string, other: string): never {
-  throw new UsageError(
-    `${one} and ${other} are given, expected only one of them`,
-  );
-}
-
-function switchOf(name: string): string {
-  return name.length === 1 ? `-${name}` : `--${name}`;
 }

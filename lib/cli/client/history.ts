@@ -1,16 +1,13 @@
 /**
  * The prompt's history: a line a request, kept between runs in a file that
  * only its owner can read.
- *
- * @module
  */
 
 import { toText } from "../../core/std.ts";
+import { writeAllSync } from "../streams/standard_streams.ts";
 
-/** How many lines are kept. */
 const KEPT = 1000;
 
-/** An open history. */
 export class History implements Disposable {
   /** The lines, the newest first, as a line editor wants them. */
   readonly lines: string[];
@@ -30,11 +27,9 @@ export class History implements Disposable {
 
   /**
    * Opens a history, made if it is not there. It stays open, so that no
-   * permission is needed from then on.
+   * permission is needed from then on. `onFailure` is called once, when a line
+   * cannot be written; no line is written from then on.
    *
-   * @param path The file.
-   * @param onFailure Called once, when a line cannot be written. No line is
-   * written from then on.
    * @throws {Deno.errors.NotCapable} It may not be read or written.
    */
   static async open(
@@ -59,7 +54,7 @@ export class History implements Disposable {
       if (all.length > 2 * KEPT) {
         // Over what is there, which takes no room that a full disk lacks.
         await file.seek(0, Deno.SeekMode.Start);
-        writeAll(file, lines.map((line) => `${line}\n`).join(""));
+        writeAllSync(file, lines.map((line) => `${line}\n`).join(""));
         await file.truncate(await file.seek(0, Deno.SeekMode.Current));
       }
       return new History(file, lines.reverse(), onFailure);
@@ -69,11 +64,7 @@ export class History implements Disposable {
     }
   }
 
-  /**
-   * Adds a line, unless it repeats the one before.
-   *
-   * @param line The line.
-   */
+  /** Adds a line, unless it repeats the one before. */
   add(line: string): void {
     if (line.trim() === "" || line === this.lines[0]) return;
     this.lines.unshift(line);
@@ -82,14 +73,13 @@ export class History implements Disposable {
     try {
       // Another client may have added to the file since.
       this.#file.seekSync(0, Deno.SeekMode.End);
-      writeAll(this.#file, `${line}\n`);
+      writeAllSync(this.#file, `${line}\n`);
     } catch (error) {
       this[Symbol.dispose]();
       this.#onFailure(error);
     }
   }
 
-  /** Closes the file: lines are no longer written. */
   [Symbol.dispose](): void {
     this.#file?.close();
     this.#file = undefined;
@@ -106,11 +96,4 @@ function keptOpen(file: Deno.FsFile): ReadableStream<Uint8Array> {
       else controller.enqueue(chunk.subarray(0, n));
     },
   });
-}
-
-function writeAll(file: Deno.FsFile, text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) {
-    done += file.writeSync(bytes.subarray(done));
-  }
 }

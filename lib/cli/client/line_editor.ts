@@ -1,8 +1,6 @@
 /**
  * The line that is typed at a terminal: its keys, and how it is shown. It
  * knows nothing of requests.
- *
- * @module
  */
 
 import process from "node:process";
@@ -18,16 +16,6 @@ import {
 import { printable } from "../../core/text.ts";
 
 const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
-
-/** Options of {@linkcode LineEditor}. */
-export interface LineEditorOptions {
-  /** What stands before the line while it is asked for. */
-  prompt: string;
-  /** Lines of earlier runs, the newest first. */
-  history: readonly string[];
-  /** Called for Ctrl-C. */
-  onInterrupt: () => void;
-}
 
 /**
  * Asks for lines, one at a time. While none is asked for, typing goes on: what
@@ -46,12 +34,13 @@ export class LineEditor implements Disposable {
   #answer: ((line: string | undefined) => void) | undefined;
   #closed = false;
 
-  /**
-   * Takes the terminal, until it is disposed of or the input ends.
-   *
-   * @param options What surrounds it.
-   */
-  constructor({ prompt, history, onInterrupt }: LineEditorOptions) {
+  /** Takes the terminal, until it is disposed of or the input ends. */
+  constructor({ prompt, history, onInterrupt }: {
+    prompt: string;
+    /** Lines of earlier runs, the newest first. */
+    history: readonly string[];
+    onInterrupt: () => void;
+  }) {
     this.#prompt = prompt;
     this.#readline = createInterface({
       input: process.stdin,
@@ -75,9 +64,8 @@ export class LineEditor implements Disposable {
   }
 
   /**
-   * Asks for a line. One that was typed ahead is taken at once.
-   *
-   * @returns The line, or nothing at the end of the input (Ctrl-D).
+   * Asks for a line; nothing comes at the end of the input (Ctrl-D). One that
+   * was typed ahead is taken at once.
    */
   next(): Promise<string | undefined> {
     const line = this.#ahead.shift();
@@ -93,18 +81,13 @@ export class LineEditor implements Disposable {
     return new Promise((resolve) => this.#answer = resolve);
   }
 
-  /**
-   * Prints a text above the line that is being typed.
-   *
-   * @param text One line or several, without the last LF.
-   */
+  /** Prints a text above the line that is being typed. */
   say(text: string): void {
     if (!this.#closed) this.#erase();
     process.stdout.write(`${text}\n`);
     this.#draw();
   }
 
-  /** Gives the terminal back. */
   [Symbol.dispose](): void {
     this.#readline.close();
   }

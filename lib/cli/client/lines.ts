@@ -1,34 +1,19 @@
-/**
- * Input as requests: one a line.
- *
- * @module
- */
+/** Input as requests: one a line. */
 
 import { DelimiterStream } from "../../core/std.ts";
 
 const LF = 10;
 const CR = 13;
 
-/** A stream of lines. */
-export interface Lines {
-  /** The lines, without their endings. */
-  readonly lines: ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** Why they ended before the input did, if they did. */
-  readonly failure: () => string | undefined;
-}
-
 /**
  * Cuts a stream of bytes into lines. LF ends a line, a CR before it is
- * dropped; the last one may lack its LF.
- *
- * @param input The bytes.
- * @param max The longest line in bytes. The lines end in front of a longer
- * one, and no more of it is ever held.
+ * dropped; the last one may lack its LF. The lines end in front of one that is
+ * longer than `max` bytes, no more of which is ever held; `failure` says so then.
  */
 export function splitLines(
   input: ReadableStream<Uint8Array>,
   max: number,
-): Lines {
+) {
   let failure: string | undefined;
   const lines = input
     .pipeThrough(lengthGuard(max, (number) => {

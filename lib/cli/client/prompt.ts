@@ -1,8 +1,6 @@
 /**
  * The client at a terminal: requests as they are typed, their replies, and a
  * word as soon as the connection is lost.
- *
- * @module
  */
 
 import type { Client } from "../../client/client.ts";
@@ -20,29 +18,21 @@ import {
 import type { History } from "./history.ts";
 import { LineEditor } from "./line_editor.ts";
 
-/** Options of {@linkcode runPrompt}. */
-export interface PromptOptions {
-  /** The server, as the prompt shows it. */
-  place: string;
-  /** Connects anew. */
-  reconnect: () => Promise<Client>;
-  /** Where lines are kept, if they are. */
-  history?: History;
-  /** Called for Ctrl-C. */
-  onInterrupt: () => void;
-}
-
 /**
  * Reads requests from the terminal and shows their replies, until `exit`,
  * `quit` or the end of input. Each request is sent once the one before it has
  * its reply; the last reply is waited for.
- *
- * @param client The connection to begin with.
- * @param options The surroundings.
  */
 export async function runPrompt(
   client: Client,
-  { place, reconnect, history, onInterrupt }: PromptOptions,
+  { place, reconnect, history, onInterrupt }: {
+    /** The server, as the prompt shows it. */
+    place: string;
+    reconnect: () => Promise<Client>;
+    history?: History;
+    /** Called for Ctrl-C. */
+    onInterrupt: () => void;
+  },
 ): Promise<void> {
   using editor = new LineEditor({
     prompt: `${place}> `,

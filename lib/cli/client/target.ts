@@ -1,21 +1,16 @@
-/**
- * Whom the client is to talk to, as people write it.
- *
- * @module
- */
+/** Whom the client is to talk to, as people write it. */
 
 import { isIPv6 } from "node:net";
 
-import { connectDefaults, type ConnectOptions } from "../../client/client.ts";
+import { connectDefaults } from "../../client/client.ts";
 import { quote } from "../../core/text.ts";
 import { UsageError } from "../flags/flags.ts";
 
 /** A name or an IPv4 address; names are the resolver's to judge. */
 const HOST = /^[^\s:/[\]]+$/;
 
-/** A server, and what is left of the command line: the requests. */
-export interface Target extends Required<Pick<ConnectOptions, "hostname">> {
-  /** The server's port. */
+interface Target {
+  readonly hostname: string;
   readonly port: number;
   /** The requests to send, one an argument. */
   readonly requests: readonly string[];
@@ -28,16 +23,7 @@ export interface Target extends Required<Pick<ConnectOptions, "hostname">> {
  * A second argument of digits only is a port, unless the first has one: such a
  * request goes behind `host:port`.
  *
- * @param args What is no flag on the command line.
  * @throws {UsageError} There is no host, or a port that is none.
- *
- * @example
- * ```ts
- * import { parseTarget } from "./target.ts";
- *
- * parseTarget(["[::1]:7000", "PING"]);
- * // { hostname: "::1", port: 7000, requests: ["PING"] }
- * ```
  */
 export function parseTarget(args: readonly string[]): Target {
   const [place, ...rest] = args;

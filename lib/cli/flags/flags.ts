@@ -1,8 +1,6 @@
 /**
  * Command-line flags from a table, each with its default, its twin in the
  * environment, and one clear line for a bad value.
- *
- * @module
  */
 
 // @ts-types="./parse_args.d.ts"
@@ -19,16 +17,12 @@ export class UsageError extends Error {
 export interface ValueFlag<Value> {
   /** What stands for the value in the help. */
   readonly placeholder: string;
-  /** What it is for. */
   readonly help: string;
-  /** The value if it is not given. */
   readonly default: Value;
   /** How the help shows the default. */
   readonly shown: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
-  /** Whether the environment may set it, as `PARLEY_` and its name. */
-  readonly env: boolean;
   /** Whether no message may show its value. */
   readonly secret?: boolean;
   /** A letter that it may be given by as well. */
@@ -38,28 +32,29 @@ export interface ValueFlag<Value> {
 }
 
 /** A flag that is there or not. */
-export interface SwitchFlag {
-  /** What it is for. */
+interface SwitchFlag {
   readonly help: string;
   /** Tells it from a flag with a value. */
   readonly placeholder?: undefined;
 }
 
-/** All flags of a program, by name. */
+export function onlyOneOf(one: string, other: string): never {
+  throw new UsageError(
+    `${one} and ${other} are given, expected only one of them`,
+  );
+}
+
 export type FlagTable = Readonly<
   Record<string, ValueFlag<unknown> | SwitchFlag>
 >;
 
-/** The values of a table's flags. */
 export type FlagValues<Table extends FlagTable> = {
   readonly [Name in keyof Table]: Table[Name] extends ValueFlag<infer Value>
     ? Value
     : boolean;
 };
 
-/** A command line, read. */
 export interface CommandLine<Table extends FlagTable> {
-  /** Each flag's value. */
   readonly flags: FlagValues<Table>;
   /**
    * Where each value that is no default comes from, by the flag's name: such as
@@ -71,19 +66,15 @@ export interface CommandLine<Table extends FlagTable> {
 }
 
 /**
- * Reads a command line. A flag beats its twin in the environment; of a flag
- * that is given twice, the last counts.
+ * Reads a command line. A flag beats its twin in the environment, where `env`
+ * reads that; of a flag that is given twice, the last counts.
  *
- * @param table The program's flags.
- * @param args The command line.
- * @param env Reads a variable of the environment.
- * @returns The values, and what is no flag.
  * @throws {UsageError} A flag is unknown, or a value is not allowed.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
   args: readonly string[],
-  env: (name: string) => string | undefined,
+  env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
   const names = Object.keys(table);
   const { joined, written } = joinValues(table, args);
@@ -100,14 +91,23 @@ export function parseFlags<Table extends FlagTable>(
   const values: Record<string, unknown> = {};
   const given = new Map<string, string>();
   for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) values[name] = parsed[name] === true;
-    // Whoever asks for help may need it for the value that is wrong.
-    else if (parsed.help === true || parsed.version === true) {
-      values[name] = flag.default;
-    } else {
-      const source = written.get(name) ?? dashed(name);
-      values[name] = valueOf(name, flag, source, parsed[name], env, given);
+    if (flag.placeholder === undefined) {
+      values[name] = parsed[name] === true;
+      continue;
     }
+    values[name] = flag.default;
+    // Whoever asks for help may need it for the value that is wrong.
+    if (parsed.help === true || parsed.version === true) continue;
+    let source = written.get(name) ?? dashed(name);
+    let text = parsed[name] as string | undefined;
+    if (text === undefined && env !== undefined) {
+      source = envName(name);
+      // An empty variable is how many shells and unit files unset one.
+      text = env(source) || undefined;
+    }
+    if (text === undefined) continue;
+    given.set(name, source);
+    values[name] = valueOf(flag, source, text);
   }
   return {
     flags: values as FlagValues<Table>,
@@ -199,42 +199,18 @@ function splitFlag(
   return { as, value };
 }
 
-function valueOf<Value>(
-  name: string,
-  flag: ValueFlag<Value>,
-  as: string,
-  given: unknown,
-  env: (name: string) => string | undefined,
-  sources: Map<string, string>,
-): Value {
-  let source = as;
-  let text = given as string | undefined;
-  if (text === undefined && flag.env) {
-    source = envName(name);
-    text = env(source);
-    // An empty variable is how many shells and unit files unset one.
-    if (text === "") text = undefined;
-  }
-  if (text === undefined) return flag.default;
-  sources.set(name, source);
+function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
   const value = flag.parse(text);
-  if (value === undefined) {
-    const shown = flag.secret ? "not allowed" : quote(text);
-    throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
-  }
-  return value;
+  if (value !== undefined) return value;
+  const shown = flag.secret ? "not allowed" : quote(text);
+  throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
-/**
- * The help text of a table.
- *
- * @param table The program's flags.
- * @returns Lines in columns, with no line end behind the last.
- */
-export function flagHelp(table: FlagTable): string {
+/** The help text of a table; `twins` names those in the environment too. */
+export function flagHelp(table: FlagTable, twins = false): string {
   const rows = Object.entries(table).map(([name, flag]) => {
     if (flag.placeholder === undefined) return [dashed(name), flag.help];
-    const twin = flag.env ? `, ${envName(name)}` : "";
+    const twin = twins ? `, ${envName(name)}` : "";
     const letter = flag.short === undefined ? "" : `-${flag.short}, `;
     return [
       `${letter}${dashed(name)} ${flag.placeholder}`,
@@ -246,16 +222,12 @@ export function flagHelp(table: FlagTable): string {
     .join("\n");
 }
 
-/**
- * The name of a flag's twin in the environment.
- *
- * @param name Such as `max-frame`.
- * @returns Such as `PARLEY_MAX_FRAME`.
- */
+/** The name of a flag's twin in the environment, such as `PARLEY_MAX_FRAME`. */
 export function envName(name: string): string {
   return "PARLEY_" + name.toUpperCase().replaceAll("-", "_");
 }
 
-function dashed(name: string): string {
+/** A flag's name as it is written. */
+export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;
 }

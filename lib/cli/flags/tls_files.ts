@@ -1,8 +1,4 @@
-/**
- * Certificates and keys from the files that flags name.
- *
- * @module
- */
+/** Certificates and keys from the files that flags name. */
 
 import { OptionError, ParleyError } from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";
@@ -12,15 +8,12 @@ import {
   type TlsKeyPair,
 } from "../../tls/pem.ts";
 
-/** Reads a file as text; `Deno.readTextFile` does. */
-export type ReadText = (path: string) => Promise<string>;
+/** Such as `Deno.readTextFile`. */
+type ReadText = (path: string) => Promise<string>;
 
 /**
  * Reads and checks the files of `--tls-cert` and `--tls-key`.
  *
- * @param files Their paths.
- * @param read Reads one of them.
- * @returns What is in them.
  * @throws {ParleyError} One cannot be read or used; the message names it.
  */
 export async function readKeyPair(
@@ -33,19 +26,14 @@ export async function readKeyPair(
     return checkKeyPair(cert, key);
   } catch (error) {
     if (!(error instanceof OptionError)) throw error;
-    const isCert = error.option === "cert";
-    throw isCert
-      ? notUsable("--tls-cert", files.cert, error)
-      : notUsable("--tls-key", files.key, error);
+    const name = error.option === "cert" ? "cert" : "key";
+    throw notUsable(`--tls-${name}`, files[name], error);
   }
 }
 
 /**
  * Reads and checks the file of `--tls-ca`.
  *
- * @param file Its path.
- * @param read Reads it.
- * @returns What is in it.
  * @throws {ParleyError} It cannot be read or used; the message names it.
  */
 export async function readCertificates(

@@ -1,8 +1,4 @@
-/**
- * The kinds of values that flags take.
- *
- * @module
- */
+/** The kinds of values that flags take. */
 
 import { isIPv6 } from "node:net";
 
@@ -22,24 +18,25 @@ import type { ValueFlag } from "./flags.ts";
 /** A file's permissions as `chmod` takes them, such as 0660. */
 const MODE = /^0?[0-7]{3}$/;
 
+type Range = keyof typeof ranges;
+
 /** What all kinds have in common. */
 interface Common<Value> {
-  /** What the flag is for. */
   help: string;
-  /** The value if the flag is not given. */
   default: Value;
   /** How the help shows the default, if not as it is. */
   shown?: string;
-  /** Whether the environment may set it; it may unless this is false. */
-  env?: boolean;
 }
 
-/**
- * A flag that takes any text but none.
- *
- * @param placeholder What stands for the value in the help.
- * @param expected What is allowed, as a noun phrase.
- */
+/** What those have that nothing stands for where they are not given. */
+type Unset = Pick<Common<unknown>, "help">;
+
+/** A flag that takes the path of a file, or is not used. */
+export function fileFlag(expected: string, common: Unset): ValueFlag<string> {
+  return textFlag("FILE", expected, { ...common, default: "", shown: "none" });
+}
+
+/** A flag that takes any text but none. */
 export function textFlag(
   placeholder: string,
   expected: string,
@@ -48,30 +45,13 @@ export function textFlag(
   return flag(placeholder, expected, common, (text) => text || undefined);
 }
 
-/**
- * A flag that takes a whole number.
- *
- * @param range The option whose range it has.
- */
-export function numberFlag(
-  range: keyof typeof ranges,
-  common: Common<number>,
-): ValueFlag<number> {
+/** A flag that takes a whole number in the range of an option. */
+export function numberFlag(range: Range, common: Common<number>) {
   const [least, most] = ranges[range];
-  return flag(
-    "N",
-    `a whole number from ${least} to ${most}`,
-    common,
-    (text) => inRange(range, /^\d+$/.test(text) ? Number(text) : undefined),
-  );
+  return countFlag(least, most, common);
 }
 
-/**
- * A flag that takes a whole number in a range that is no option's.
- *
- * @param least The least that is allowed.
- * @param most The most that is allowed.
- */
+/** A flag that takes a whole number in a range that is no option's. */
 export function countFlag<Default extends number | undefined>(
   least: number,
   most: number,
@@ -81,10 +61,7 @@ export function countFlag<Default extends number | undefined>(
     "N",
     `a whole number from ${least} to ${most}`,
     common,
-    (text) => {
-      const value = /^\d+$/.test(text) ? Number(text) : -1;
-      return value >= least && value <= most ? value : undefined;
-    },
+    (text) => within(least, most, wholeNumber(text)),
   );
 }
 
@@ -98,19 +75,11 @@ export function threadsFlag(common: Common<number>): ValueFlag<number> {
     (text) =>
       text === "auto"
         ? Math.min(navigator.hardwareConcurrency, most)
-        : inRange("threads", /^\d+$/.test(text) ? Number(text) : undefined),
+        : within(least, most, wholeNumber(text)),
   );
 }
 
-/**
- * A flag that takes a size in bytes.
- *
- * @param range The option whose range it has.
- */
-export function sizeFlag(
-  range: keyof typeof ranges,
-  common: Common<number>,
-): ValueFlag<number> {
+export function sizeFlag(range: Range, common: Common<number>) {
   const [least, most] = ranges[range];
   return flag(
     "SIZE",
@@ -120,15 +89,8 @@ export function sizeFlag(
   );
 }
 
-/**
- * A flag that takes a duration; 0 turns its limit off.
- *
- * @param range The option whose range it has.
- */
-export function durationFlag(
-  range: keyof typeof ranges,
-  common: Common<number>,
-): ValueFlag<number> {
+/** A flag that takes a duration; 0 turns its limit off. */
+export function durationFlag(range: Range, common: Common<number>) {
   return flag(
     "TIME",
     `${DURATION_FORM}, or 0 for no limit`,
@@ -138,9 +100,7 @@ export function durationFlag(
 }
 
 /** A flag that takes how long something goes on, or is not used. */
-export function spanFlag(
-  common: Omit<Common<undefined>, "default" | "shown">,
-): ValueFlag<number | undefined> {
+export function spanFlag(common: Unset): ValueFlag<number | undefined> {
   return flag<number | undefined>(
     "TIME",
     `${DURATION_FORM}, and more than 0`,
@@ -149,11 +109,6 @@ export function spanFlag(
   );
 }
 
-/**
- * A flag that takes one of a few words.
- *
- * @param words What is allowed.
- */
 export function choiceFlag<Word extends string>(
   words: readonly Word[],
   common: Common<Word>,
@@ -166,26 +121,20 @@ export function choiceFlag<Word extends string>(
   );
 }
 
-/**
- * A flag that takes the path of a Unix socket, or is not used.
- *
- * @param expected What is allowed, as a noun phrase.
- * @param isPath Whether a path is.
- */
+/** A flag that takes the path of a Unix socket, or is not used. */
 export function pathFlag(
   expected: string,
   isPath: (path: string) => boolean,
-  common: Omit<Common<string>, "default">,
+  common: Unset,
 ): ValueFlag<string> {
   return flag(
     "PATH",
     expected,
-    { shown: "none", ...common, default: "" },
+    { ...common, default: "", shown: "none" },
     (text) => isPath(text) ? text : undefined,
   );
 }
 
-/** A flag that takes the permissions of a file, in octal. */
 export function modeFlag(common: Common<number>): ValueFlag<number> {
   return flag(
     "MODE",
@@ -218,16 +167,10 @@ export function cidrsFlag(
 /** What comes before a Unix socket's path where an address may be, too. */
 const UNIX = "unix:";
 
-/** An address or a Unix socket to listen on. */
 export type Place =
   | { readonly hostname: string; readonly port: number }
   | { readonly path: string };
 
-/**
- * Formats a place as the flag takes it.
- *
- * @param place The place.
- */
 export function formatPlace(place: Place): string {
   return "path" in place
     ? `${UNIX}${place.path}`
@@ -235,9 +178,7 @@ export function formatPlace(place: Place): string {
 }
 
 /** A flag that takes an address or a Unix socket to listen on, or is off. */
-export function placeFlag(
-  common: Omit<Common<undefined>, "default" | "shown">,
-): ValueFlag<Place | undefined> {
+export function placeFlag(common: Unset): ValueFlag<Place | undefined> {
   return flag(
     "HOST:PORT|unix:PATH",
     "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
@@ -258,10 +199,7 @@ export function placeFlag(
   );
 }
 
-/** A flag that takes a secret token, or nothing. */
-export function tokenFlag(
-  common: Omit<Common<string>, "default" | "shown">,
-): ValueFlag<string> {
+export function tokenFlag(common: Unset): ValueFlag<string> {
   const value = flag(
     "TOKEN",
     TOKEN_FORM,
@@ -274,18 +212,30 @@ export function tokenFlag(
 function flag<Value>(
   placeholder: string,
   expected: string,
-  { help, default: value, shown = String(value), env = true }: Common<Value>,
+  { help, default: value, shown = String(value) }: Common<Value>,
   parse: (text: string) => Value | undefined,
 ): ValueFlag<Value> {
-  return { placeholder, expected, help, default: value, shown, env, parse };
+  return { placeholder, expected, help, default: value, shown, parse };
 }
 
 function inRange(
-  range: keyof typeof ranges,
+  range: Range,
   value: number | undefined,
 ): number | undefined {
   const [least, most] = ranges[range];
+  return within(least, most, value);
+}
+
+function within(
+  least: number,
+  most: number,
+  value: number | undefined,
+): number | undefined {
   return value !== undefined && value >= least && value <= most
     ? value
     : undefined;
+}
+
+function wholeNumber(text: string): number | undefined {
+  return /^\d+$/.test(text) ? Number(text) : undefined;
 }

@@ -1,45 +1,24 @@
-/**
- * Why a program cannot listen, in words that say which flag mends it.
- *
- * @module
- */
+/** Why a program cannot listen, in words that say which flag mends it. */
 
 import { OptionError } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 
-/** The flags that say where to listen. */
-export interface BindFlags {
-  /** The one with the address. */
-  readonly host: string;
-  /** The one with the port. */
-  readonly port: string;
-  /** Who says where to listen: the subject and its verb. */
-  readonly both: string;
-}
-
-/** The flags of the public port. */
-export const publicFlags: BindFlags = {
+/** The flags that say where to listen; `both` is a subject and its verb. */
+const publicFlags = {
   host: "--hostname",
   port: "--port",
   both: "--hostname and --port say",
 };
 
-/** The flag of the admin port. */
-export const adminFlags: BindFlags = {
+export const adminFlags: typeof publicFlags = {
   host: "--admin",
   port: "--admin",
   both: "--admin says",
 };
 
-/**
- * Says why an address and a port cannot be bound.
- *
- * @param error What the runtime threw.
- * @param flags The flags that say where to listen.
- */
 export function whyNotBound(
   error: unknown,
-  { host, port, both }: BindFlags = publicFlags,
+  { host, port, both } = publicFlags,
 ): string {
   if (error instanceof Deno.errors.AddrInUse) {
     return `the port is in use (${port} takes another, 0 picks a free one)`;
@@ -53,12 +32,6 @@ export function whyNotBound(
   return `${messageOf(error)} (${both} where to listen)`;
 }
 
-/**
- * Says why a Unix socket cannot be bound.
- *
- * @param error What the runtime threw.
- * @param flag The flag that says where to listen.
- */
 export function whyNotUnix(
   error: unknown,
   flag: "--unix" | "--admin" = "--unix",

@@ -1,8 +1,4 @@
-/**
- * What `server` gives up once it is bound, so that no handler has it.
- *
- * @module
- */
+/** What `server` gives up once it is bound, so that no handler has it. */
 
 import { closeBackDoors } from "../../core/back_doors.ts";
 
@@ -25,8 +21,6 @@ export const noPermissions = {
  *
  * It is synchronous, for a request may be handled in the next turn of the event
  * loop.
- *
- * @param threads How many threads serve.
  */
 export function confine(threads: number): void {
   const serves = threads === 1;

@@ -1,12 +1,9 @@
-/**
- * The flags of `server`.
- *
- * @module
- */
+/** The flags of `server`. */
 
 import { type FramingName, framingNames } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
+import { type LogLevel, logLevels } from "../../observe/log.ts";
 import {
   defaults,
   type ProxyMode,
@@ -17,12 +14,14 @@ import {
   type CommandLine,
   type FlagTable,
   type FlagValues,
+  onlyOneOf,
   UsageError,
 } from "../flags/flags.ts";
 import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
+  fileFlag,
   modeFlag,
   numberFlag,
   pathFlag,
@@ -32,19 +31,11 @@ import {
   threadsFlag,
   tokenFlag,
 } from "../flags/values.ts";
-import {
-  type LogFormat,
-  logFormats,
-  type LogLevel,
-  logLevels,
-} from "./logging.ts";
+import { type LogFormat, logFormats } from "./logging.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
-/** What `--tls-cert` takes. */
 const CERT_FILE = "the file of a certificate in PEM";
-
-/** What `--tls-key` takes. */
 const KEY_FILE = "the file of the certificate's private key in PEM";
 
 /** The flags of `server`, in the order that its help has them. */
@@ -101,15 +92,11 @@ export const serverFlags = {
     help: "peers whose PROXY header is believed",
     shown: "nobody",
   }),
-  "tls-cert": textFlag("FILE", CERT_FILE, {
+  "tls-cert": fileFlag(CERT_FILE, {
     help: "certificate in PEM: speak TLS, read again on SIGHUP",
-    default: "",
-    shown: "none",
   }),
-  "tls-key": textFlag("FILE", KEY_FILE, {
+  "tls-key": fileFlag(KEY_FILE, {
     help: "private key of the certificate in PEM",
-    default: "",
-    shown: "none",
   }),
   "idle-timeout": durationFlag("idleTimeout", {
     help: "how long a connection may be without a whole request",
@@ -180,7 +167,6 @@ const tcpOnly = [
 /**
  * Checks what no flag can tell by itself.
  *
- * @param line The command line, read.
  * @throws {UsageError} Flags do not go together, or one lacks another.
  */
 export function checkTogether(
@@ -192,21 +178,11 @@ export function checkTogether(
     );
   }
   const unix = given.get("unix");
-  if (unix === undefined && given.has("unix-mode")) {
-    throw new UsageError(
-      `${given.get("unix-mode")} is given, expected --unix beside it`,
-    );
-  }
-  if (flags.admin === undefined && given.has("admin-token")) {
-    throw new UsageError(
-      `${given.get("admin-token")} is given, expected --admin beside it`,
-    );
-  }
+  if (unix === undefined) needs("--unix", given.get("unix-mode"));
+  if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
   const other = tcpOnly.find((name) => given.has(name));
   if (unix !== undefined && other !== undefined) {
-    throw new UsageError(
-      `${unix} and ${given.get(other)} are given, expected only one of them`,
-    );
+    onlyOneOf(unix, given.get(other)!);
   }
   if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
     throw new UsageError(
@@ -223,11 +199,14 @@ export function checkTogether(
   }
 }
 
+function needs(missing: string, source: string | undefined): void {
+  if (source === undefined) return;
+  throw new UsageError(`${source} is given, expected ${missing} beside it`);
+}
+
 /**
  * The options of `serve` that flags stand for. What takes reading a file or a
  * listener is not among them.
- *
- * @param flags The flags, checked.
  */
 export function serveOptionsOf(
   flags: FlagValues<typeof serverFlags>,

@@ -1,21 +1,17 @@
 /**
  * Signals from the first moment on: what comes before the program can act on it
  * is held until then.
- *
- * @module
  */
 
-/** What a server acts on. */
-export type ServerSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
+type ServerSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
 
 /** Windows sends a program no other than this. */
 const SIGNALS: readonly ServerSignal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGHUP", "SIGINT", "SIGTERM"];
 
-/** See the module's text. Making one is what holds them. */
+/** Making one is what holds them. */
 export class HeldSignals {
-  /** How many of each have come. */
   readonly #held = new Map<ServerSignal, number>();
   readonly #listeners = new Map<ServerSignal, () => void>();
 
@@ -29,12 +25,7 @@ export class HeldSignals {
     }
   }
 
-  /**
-   * Acts on a signal from now on, and on those that were held.
-   *
-   * @param signal Which.
-   * @param listener Called once for each.
-   */
+  /** Acts on a signal from now on, and on those that were held. */
   on(signal: ServerSignal, listener: () => void): void {
     this.#listeners.set(signal, listener);
     for (let held = this.#held.get(signal) ?? 0; held > 0; held--) listener();

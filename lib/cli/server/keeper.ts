@@ -6,23 +6,14 @@
  *
  * It is a worker since a Deno process cannot narrow a permission, but start a
  * worker with a narrower one.
- *
- * @module
  */
 
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
+import { noPermissions } from "./confine.ts";
 import type { KeeperProcedures } from "./keeper_worker.ts";
-
-/** What the keeper may touch. */
-export interface KeeperOptions {
-  /** The files that it may read. */
-  read: readonly string[];
-  /** The paths of the Unix sockets that it may remove. */
-  sockets?: readonly string[];
-}
 
 /**
  * How long the keeper may take for what it is asked, in milliseconds: a file may
@@ -30,58 +21,26 @@ export interface KeeperOptions {
  */
 const LIMIT = 5000;
 
-/** See the module's text. Disposing ends the worker. */
-export interface Keeper extends Disposable {
-  /**
-   * Reads a file of `read`, as it is by now.
-   *
-   * @param path One of the paths, as it was given.
-   * @throws {TimeoutError} It takes too long. Others can be read meanwhile.
-   */
-  readText(path: string): Promise<string>;
-  /**
-   * Removes the file of a socket, if it is still the one that is meant.
-   *
-   * @param path One of `sockets`, as it was given.
-   * @param file The file of the socket, of {@linkcode fileId}.
-   */
-  removeSocket(path: string, file: FileId): Promise<void>;
-}
-
 /**
  * Starts a keeper. It needs the permissions that it is to have, and those to
- * read its own module: open it before they are given up.
- *
- * @param options What it may touch.
- * @param clock The source of time.
- * @returns The keeper, at work.
- *
- * @example
- * ```ts
- * import { openKeeper } from "./keeper.ts";
- *
- * const path = await Deno.makeTempFile();
- * using keeper = await openKeeper({ read: [path] });
- * console.log(await keeper.readText(path));
- * ```
+ * read its own module: open it before they are given up. Disposing ends the
+ * worker.
  */
 export async function openKeeper(
-  { read, sockets = [] }: KeeperOptions,
+  { read, sockets = [] }: {
+    read: readonly string[];
+    sockets?: readonly string[];
+  },
   clock: Clock = systemClock,
-): Promise<Keeper> {
+) {
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
     name: "keeper",
     deno: {
       permissions: {
+        ...noPermissions,
         read: [...read, ...sockets],
         write: [...sockets],
-        env: false,
-        ffi: false,
-        import: false,
-        net: false,
-        run: false,
-        sys: false,
       },
     },
   });
@@ -93,18 +52,24 @@ export async function openKeeper(
   };
   await calls.call("ready");
   return {
-    readText: (path) => inTime(clock, calls.call("readText", path, LIMIT)),
-    async removeSocket(path, file) {
+    /**
+     * Reads a file of `read`, as it is by now.
+     *
+     * @throws {TimeoutError} It takes too long. Others can be read meanwhile.
+     */
+    readText: (path: string): Promise<string> =>
+      inTime(clock, calls.call("readText", path, LIMIT)),
+    /** Removes the file of a socket, if it is still the one that is meant. */
+    async removeSocket(path: string, file: FileId): Promise<void> {
       await inTime(clock, calls.call("removeFile", path, file));
     },
-    [Symbol.dispose]() {
+    [Symbol.dispose](): void {
       worker.terminate();
       calls.end(new Error("The keeper has ended"));
     },
   };
 }
 
-/** Waits for an answer, but not for longer than the limit. */
 async function inTime<T>(clock: Clock, answer: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const late = () => reject(new TimeoutError(`no answer within ${LIMIT} ms`));

@@ -1,8 +1,6 @@
 /**
  * The worker behind {@linkcode openKeeper}. It obeys its one caller; what it
  * may touch at all is up to the permissions that it was started with.
- *
- * @module
  */
 
 /// <reference no-default-lib="true" />
@@ -14,10 +12,8 @@ import { setTimeout } from "node:timers/promises";
 import { removeFile } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
 
-/** How long to wait before a pipe is read again, in milliseconds. */
 const PAUSE = 20;
 
-/** What it does. */
 const procedures = {
   /** Answered once it is there. */
   ready() {},
@@ -25,7 +21,6 @@ const procedures = {
   removeFile,
 };
 
-/** What its caller may call. */
 export type KeeperProcedures = typeof procedures;
 
 new WorkerCalls(self, procedures);

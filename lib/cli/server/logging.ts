@@ -1,15 +1,10 @@
-/**
- * The log as the programs write it: a line a record, as JSON or for people.
- *
- * @module
- */
+/** The log as the programs write it: a line a record, as JSON or for people. */
 
 import {
   configureSync,
   getAnsiColorFormatter,
   getLogger,
   getTextFormatter,
-  type Logger,
   type LogLevel as TapeLevel,
   type LogRecord,
   type TextFormatter,
@@ -17,47 +12,24 @@ import {
 
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { toLine } from "../../core/text.ts";
-import { type LogLevel, logLevels } from "../../observe/log.ts";
+import type { LogLevel } from "../../observe/log.ts";
 import { LineWriter, type Output } from "../streams/line_writer.ts";
-
-export { type LogLevel, logLevels };
 
 /** How the log may look; `auto` goes by whether it is a terminal. */
 export const logFormats = ["auto", "json", "pretty"] as const;
 
-/** One of {@linkcode logFormats}. */
 export type LogFormat = typeof logFormats[number];
 
-/** Where the log goes. */
-export interface LogOutput extends Output {
-  /** Whether people look at it. */
-  isTerminal(): boolean;
-}
-
-/** Options of {@linkcode openLog}. */
 export interface LogSettings {
-  /** How it looks. */
   format: LogFormat;
-  /** The least level that is written. */
   level: LogLevel;
-  /** Whether people want no colour. */
   noColor: boolean;
 }
 
-/** A log that is written. */
-export interface Log {
-  /** Takes the records. */
-  readonly logger: Logger;
-  /**
-   * Resolves when everything is written, or after a second: whoever does not
-   * take the log must not hold up the program's end.
-   */
-  flush(): Promise<void>;
-}
+export type Log = ReturnType<typeof openLog>;
 
 const CATEGORY = "parley";
 
-/** How long the end of the program waits for the log, in milliseconds. */
 const FLUSH_LIMIT = 1000;
 
 const levelNames: Readonly<Record<TapeLevel, LogLevel>> = {
@@ -74,16 +46,12 @@ const levelNames: Readonly<Record<TapeLevel, LogLevel>> = {
  *
  * LogTape's own stream sink is not used: one failed write ends it for good, and
  * its buffered mode keeps a timer running and drops the oldest lines.
- *
- * @param output Where it goes.
- * @param settings How it looks, and what is in it.
- * @param clock The source of time.
  */
 export function openLog(
-  output: LogOutput,
+  output: Output & { isTerminal(): boolean },
   { format, level, noColor }: LogSettings,
   clock: Clock = systemClock,
-): Log {
+) {
   const pretty = format === "pretty" ||
     (format === "auto" && output.isTerminal());
   const toText = pretty ? prettyFormatter(!noColor) : jsonFormatter;
@@ -111,7 +79,11 @@ export function openLog(
   });
   return {
     logger: getLogger(CATEGORY),
-    async flush() {
+    /**
+     * Resolves when everything is written, or after a second: whoever does not
+     * take the log must not hold up the program's end.
+     */
+    async flush(): Promise<void> {
       const late = Promise.withResolvers<void>();
       const cancel = clock.after(FLUSH_LIMIT, late.resolve);
       await Promise.race([lines.flush(), late.promise]);
@@ -133,8 +105,6 @@ export function jsonFormatter(record: LogRecord): string {
 /**
  * Makes what turns a record into a line for people: the local time, the level,
  * the message, and the fields as `name=value`.
- *
- * @param color Whether it is coloured.
  */
 export function prettyFormatter(color: boolean): TextFormatter {
   const make = color ? getAnsiColorFormatter : getTextFormatter;

@@ -1,8 +1,4 @@
-/**
- * The program `server`: flags in, signals in, exit code out.
- *
- * @module
- */
+/** The program `server`: flags in, signals in, exit code out. */
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr, formatHostPort } from "../../core/address.ts";
@@ -13,7 +9,7 @@ import { logListeners } from "../../observe/log.ts";
 import { loadTelemetry } from "../../observe/otel.ts";
 import type { ParleyServer } from "../../server/parley_server.ts";
 import { serve } from "../../server/serve.ts";
-import { serveThreads } from "../../threads/mod.ts";
+import { serveThreads } from "../../threads/serve_threads.ts";
 import { flagHelp, parseFlags, UsageError } from "../flags/flags.ts";
 import { formatPlace, type Place } from "../flags/values.ts";
 import {
@@ -34,7 +30,7 @@ const HELP = `Usage: server [flags]
 
 Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
 
-${flagHelp(serverFlags)}
+${flagHelp(serverFlags, true)}
 
 SIGINT and SIGTERM drain and end the server; a second one ends it at once.
 SIGHUP has it read the certificate again.`;
@@ -49,11 +45,6 @@ const SPARES = 16;
 /** A server, on one thread or on several. */
 type Server = Omit<ParleyServer, "ref" | "unref">;
 
-/**
- * Runs the server to its end, which is that of the process.
- *
- * @param signals Those that it acts on.
- */
 export async function main(signals: HeldSignals): Promise<void> {
   // At its descriptor limit the runtime cannot load what it needs to print its
   // first stack trace, and panics; so the first one is made here.
@@ -146,9 +137,10 @@ export async function main(signals: HeldSignals): Promise<void> {
       : `http://${formatAddr(addr)}`;
     listening += `admin on ${place}\n`;
   }
+  const cleanUp = () => removeSockets(sockets, files, log);
   // Not awaited: a reader who does not take it must not hold up a shutdown.
   print(`${listening}ready to accept connections`).catch(async (error) => {
-    await removeSockets(sockets, files, log);
+    await cleanUp();
     await log.flush();
     fail(error.message, 1);
   });
@@ -159,12 +151,11 @@ export async function main(signals: HeldSignals): Promise<void> {
     handler: flags.handler,
     threads: flags.threads,
   });
-  const cleanUp = () => removeSockets(sockets, files, log);
   stop.serve(() => void server.shutdown(), cleanUp);
   reloadOnHangup(signals, server, files, log, cleanUp);
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
-  await removeSockets(sockets, files, log);
+  await cleanUp();
   await admin?.finished;
   await log.flush();
   Deno.exit(code);

@@ -1,8 +1,4 @@
-/**
- * What the program `server` does at signals.
- *
- * @module
- */
+/** What the program `server` does at signals. */
 
 import type { ParleyServer } from "../../server/parley_server.ts";
 import { show } from "../streams/standard_streams.ts";
@@ -18,7 +14,6 @@ const SAME_KEYSTROKE = 250;
 
 /** What SIGINT and SIGTERM do: the first ends in good order, the next at once. */
 export class Stop {
-  /** When the first came. */
   #since: number | undefined;
   #end = (): void => {
     // Nobody has connected yet, and nothing is left behind.
@@ -47,10 +42,8 @@ export class Stop {
   }
 
   /**
-   * The server is there.
-   *
-   * @param end Ends it in good order.
-   * @param cleanUp What is left to do where it ends at once.
+   * The server is there: `end` ends it in good order, and `cleanUp` is what is
+   * left to do where it ends at once.
    */
   serve(end: () => void, cleanUp: () => Promise<void>): void {
     this.#end = end;
@@ -59,7 +52,6 @@ export class Stop {
   }
 }
 
-/** Reads the certificate anew on SIGHUP, as daemons do. */
 export function reloadOnHangup(
   signals: HeldSignals,
   server: Pick<ParleyServer, "reloadTls">,

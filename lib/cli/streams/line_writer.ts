@@ -1,11 +1,9 @@
 /**
  * Lines to somewhere that may be slow, full or gone: whoever writes them never
  * waits, and never fails.
- *
- * @module
  */
 
-/** Where the lines go, such as `Deno.stderr`. */
+/** Such as `Deno.stderr`. */
 export interface Output {
   /** Writes some of the bytes, at least one, and says how many. */
   write(bytes: Uint8Array): Promise<number>;
@@ -33,20 +31,12 @@ export class LineWriter {
   #torn = false;
   #writing: Promise<void> | undefined;
 
-  /**
-   * @param output Where the lines go.
-   * @param notice Makes the line that says how many were lost.
-   */
   constructor(output: Output, notice: (lost: number) => string) {
     this.#output = output;
     this.#notice = notice;
   }
 
-  /**
-   * Takes a line.
-   *
-   * @param line With its LF, and no other.
-   */
+  /** Takes a line: with its LF, and no other. */
   add(line: string): void {
     if (this.#size + line.length > MAX_WAITING) {
       this.#lost++;

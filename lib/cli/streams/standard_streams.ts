@@ -6,11 +6,9 @@
  * Output that was closed before the start (`>&-`), or is open for reading only,
  * cannot be told from `/dev/null`: the runtime opens that in place of the first,
  * and reports no error (EBADF) of the second.
- *
- * @module
  */
 
-import { systemReason } from "../../core/reason.ts";
+import { systemReason } from "../../core/text.ts";
 import type { Output } from "./line_writer.ts";
 
 const encoder = new TextEncoder();
@@ -21,8 +19,6 @@ const encoder = new TextEncoder();
  * `@std/streams` has only what goes through a `WritableStream`, and on Deno
  * 2.7.14 the first write to `Deno.stdout.writable` resolves even if it fails.
  *
- * @param output Where to.
- * @param bytes Must not change until this is done.
  * @throws {Error} The system's own, from the first write that fails.
  */
 export async function writeAll(
@@ -37,8 +33,6 @@ export async function writeAll(
 /**
  * Whether a write failed because nobody reads the output any more. Then nothing
  * that anybody wants is lost.
- *
- * @param error What the write threw.
  */
 export function isReaderGone(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe ||
@@ -49,7 +43,6 @@ export function isReaderGone(error: unknown): boolean {
  * Prints a text and an LF on standard output. It is done as well if nobody
  * reads that any more.
  *
- * @param text The text.
  * @throws {Error} Some of it could not be written; the message says why.
  */
 export async function print(text: string): Promise<void> {
@@ -64,18 +57,24 @@ export async function print(text: string): Promise<void> {
   }
 }
 
+/** Writes all of a text, however much is taken at a time. */
+export function writeAllSync(
+  output: { writeSync(bytes: Uint8Array): number },
+  text: string,
+): void {
+  const bytes = encoder.encode(text);
+  for (let done = 0; done < bytes.length;) {
+    done += output.writeSync(bytes.subarray(done));
+  }
+}
+
 /**
  * Shows a text on standard error, as far as that is possible: where it is not,
  * there is no other place to say so, and the exit code still tells.
- *
- * @param text The text, with its LF if it is a line.
  */
 export function show(text: string): void {
-  const bytes = encoder.encode(text);
   try {
-    for (let done = 0; done < bytes.length;) {
-      done += Deno.stderr.writeSync(bytes.subarray(done));
-    }
+    writeAllSync(Deno.stderr, text);
   } catch {
     // See above.
   }

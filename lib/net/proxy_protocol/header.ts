@@ -24,7 +24,6 @@ export interface ProxyHeader {
   destination?: Deno.NetAddr;
 }
 
-/** Makes an address of its parts. */
 export function addr(hostname: string, port: number): Deno.NetAddr {
   return { transport: "tcp", hostname, port };
 }

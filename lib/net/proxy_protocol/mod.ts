@@ -46,38 +46,11 @@ export const MAX_PROXY_HEADER: number = V2_FIXED + 0xffff;
  * at most 107 of version 1. However the bytes are cut, the outcome is the
  * same, and hopeless ones are refused without waiting for the rest.
  *
- * @param bytes The buffer.
  * @param start Where the connection's first byte is in it.
  * @param end Where the received bytes end.
- * @param accept The versions that are accepted.
  * @returns The header; or `undefined` when more bytes are needed, at most
  * {@linkcode MAX_PROXY_HEADER} in all.
  * @throws {ProxyHeaderError} The bytes are no such header.
- *
- * @example
- * ```ts
- * import { parseProxyHeader } from "./mod.ts";
- *
- * const bytes = new TextEncoder().encode(
- *   "PROXY TCP4 192.0.2.7 192.0.2.1 56324 8080\r\nhello\n",
- * );
- * const header = parseProxyHeader(bytes, 0, bytes.length, "any");
- * header?.source?.hostname; // 192.0.2.7
- * bytes.subarray(header?.length); // hello
- * ```
- *
- * @example
- * ```ts
- * import { ProxyHeaderError } from "../../core/errors.ts";
- * import { parseProxyHeader } from "./mod.ts";
- *
- * try {
- *   parseProxyHeader(new TextEncoder().encode("GET / HTTP/1.1"), 0, 14, "v1");
- * } catch (error) {
- *   if (!(error instanceof ProxyHeaderError)) throw error;
- *   error.message; // Cannot read PROXY header: expected …, got 0x47 at byte 1
- * }
- * ```
  */
 export function parseProxyHeader(
   bytes: Uint8Array,

@@ -19,7 +19,6 @@ const V1_TCP6 = "PROXY TCP6 ";
 export const V1_UNKNOWN = "PROXY UNKNOWN";
 const V1_STARTS = [V1_TCP4, V1_TCP6, V1_UNKNOWN];
 
-/** See {@linkcode parseProxyHeader}. */
 export function parseV1(
   bytes: Uint8Array,
   start: number,

@@ -7,7 +7,6 @@
 import { canonicalIPv6 } from "../../core/cidr.ts";
 import { ProxyHeaderError } from "../../core/errors.ts";
 import { hex } from "../../core/text.ts";
-import { crc32c } from "./crc32c.ts";
 import { addr, type ProxyHeader, startOf } from "./header.ts";
 
 /** How every version 2 header starts (2.2). */
@@ -39,7 +38,14 @@ const ADDRESS_BYTES: ReadonlyMap<number, number> = new Map([
 const TLV_FIXED = 3;
 const TLV_CRC32C = 3;
 
-/** See {@linkcode parseProxyHeader}. */
+/** The checksum of each byte value: the reflected polynomial of RFC 4960, B. */
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, value) => {
+  for (let bit = 0; bit < 8; bit++) {
+    value = value & 1 ? (value >>> 1) ^ 0x82f63b78 : value >>> 1;
+  }
+  return value;
+});
+
 export function parseV2(
   bytes: Uint8Array,
   start: number,
@@ -130,7 +136,7 @@ function checkTlvs(header: Uint8Array, from: number, local: boolean): void {
   }
 }
 
-/** Section 2.2.3. */
+/** Checks the CRC32C of a header (2.2.3). */
 function checkSum(header: Uint8Array, at: number, length: number): void {
   if (length !== 4) {
     throw new ProxyHeaderError(`CRC32C has ${length} bytes, expected 4`);
@@ -141,6 +147,16 @@ function checkSum(header: Uint8Array, at: number, length: number): void {
   throw new ProxyHeaderError(
     `CRC32C is ${hex(sent, 8)}, expected ${hex(computed, 8)}`,
   );
+}
+
+/** The checksum of a header, with the four bytes of the checksum as zeros. */
+function crc32c(header: Uint8Array, field: number): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < header.length; i++) {
+    const byte = i >= field && i < field + 4 ? 0 : header[i];
+    crc = CRC_TABLE[(crc ^ byte) & 0xff] ^ (crc >>> 8);
+  }
+  return ~crc >>> 0;
 }
 
 /** Addresses of `size` bytes each, then ports (2.2). */
