@@ -29,12 +29,14 @@ export interface Stats {
   readonly limits: AdminSource["limits"];
   readonly connections: Pick<
     Metrics,
-    "active" | "accepted" | "closed" | "rejected"
+    "active" | "opening" | "accepted" | "closed" | "rejected"
   >;
   readonly requests: Metrics["requests"] & Pick<Metrics, "inFlight">;
   /** In milliseconds. */
   readonly durations: Metrics["durations"];
   readonly bytes: Pick<Metrics, "received" | "sent">;
+  /** In bytes. */
+  readonly memory: Pick<Metrics, "held">;
 }
 
 /** What `/connections.json` says: a row has the columns' order. */
@@ -47,13 +49,13 @@ export function statsOf(
   source: AdminSource,
   { handler, actions }: Pick<Stats, "handler" | "actions">,
 ): Stats {
-  const { active, accepted, closed, rejected, ...metrics } = source.metrics();
-  const now = Date.now();
+  const { active, opening, accepted, closed, rejected, ...metrics } = source
+    .metrics();
   return {
     version: VERSION,
-    now,
+    now: Date.now(),
     startedAt: source.startedAt,
-    uptimeSeconds: (now - source.startedAt) / 1000,
+    uptimeSeconds: source.uptime / 1000,
     address: formatAddr(source.addr),
     framing: source.framing,
     handler,
@@ -63,10 +65,11 @@ export function statsOf(
     draining: source.draining,
     actions,
     limits: source.limits,
-    connections: { active, accepted, closed, rejected },
+    connections: { active, opening, accepted, closed, rejected },
     requests: { ...metrics.requests, inFlight: metrics.inFlight },
     durations: metrics.durations,
     bytes: { received: metrics.received, sent: metrics.sent },
+    memory: { held: metrics.held },
   };
 }
 

@@ -19,7 +19,7 @@ import {
 import { Queue } from "../core/queue.ts";
 import { quote } from "../core/text.ts";
 import type { Codec } from "../framing/mod.ts";
-import { Connection, type Transport } from "../net/connection.ts";
+import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import { reasonOf } from "./dial.ts";
 import { FirstFrame } from "./first_frame.ts";
@@ -301,8 +301,7 @@ export class PipelinedClient implements Client, Expirable {
     const { inbox } = this.#connection;
     const how = error === undefined
       ? `Connection closed by ${place}`
-      : error instanceof Deno.errors.ConnectionReset ||
-          error instanceof Deno.errors.BrokenPipe
+      : isGone(error)
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = inbox;

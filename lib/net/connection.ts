@@ -248,3 +248,12 @@ export class Connection implements Holder {
     return this.#closed;
   }
 }
+
+/** Whether an error of a read or write says that the peer is gone. */
+export function isGone(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.TimedOut;
+}

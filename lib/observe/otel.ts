@@ -48,6 +48,9 @@ function observe(meter: Meter, source: AdminSource): void {
     ready: gauge("ready", ""),
     active: gauge("connections.active", "{connection}"),
     limit: gauge("connections.limit", "{connection}"),
+    opening: gauge("connections.opening", "{connection}"),
+    held: gauge("memory.held", "By"),
+    memory: gauge("memory.limit", "By"),
     accepted: counter("connections.accepted", "{connection}"),
     closed: counter("connections.closed", "{connection}"),
     rejected: counter("connections.rejected", "{connection}"),
@@ -74,6 +77,9 @@ function observe(meter: Meter, source: AdminSource): void {
     result.observe(all.ready, source.ready ? 1 : 0);
     result.observe(all.active, numbers.active);
     result.observe(all.limit, source.limits.connections);
+    result.observe(all.opening, numbers.opening);
+    result.observe(all.held, numbers.held);
+    result.observe(all.memory, source.limits.memory);
     result.observe(all.accepted, numbers.accepted);
     byName(all.closed, "reason", numbers.closed);
     byName(all.rejected, "reason", numbers.rejected);

@@ -57,6 +57,21 @@ export function prometheusText(server: AdminSource): string {
       "Most connections open at once, 0 for no limit",
       server.limits.connections,
     ),
+    gauge(
+      "parley_connections_opening",
+      "Connections whose header, TLS or place is awaited",
+      numbers.opening,
+    ),
+    gauge(
+      "parley_memory_held_bytes",
+      "Memory with bytes not handled and replies not taken",
+      numbers.held,
+    ),
+    gauge(
+      "parley_memory_limit_bytes",
+      "Most memory held, 0 for no limit",
+      server.limits.memory,
+    ),
     counter(
       "parley_connections_accepted_total",
       "Connections that were given a place",

@@ -20,6 +20,7 @@ export type AdminSource = Pick<
   | "ready"
   | "shutdown"
   | "startedAt"
+  | "uptime"
   | "threads"
   | "threadsLost"
 >;

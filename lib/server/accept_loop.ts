@@ -71,6 +71,9 @@ export class AcceptLoop {
   async run(): Promise<{ error: unknown } | undefined> {
     const { listener, clock, descriptors, scheduler } = this.#parts;
     let { backlog } = this.#parts;
+    // At the descriptor limit the runtime cannot load what the stack trace of an
+    // error needs for each file in it, and panics: so that is loaded here.
+    void new Error().stack;
     let backoff = BACKOFF_FIRST;
     let accepted = 0;
     while (!this.#closed) {

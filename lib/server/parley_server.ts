@@ -72,6 +72,8 @@ export interface ServerLimits {
   readonly connections: number;
   /** The most connections open at once from one address, 0 for no limit. */
   readonly connectionsPerIp: number;
+  /** The most memory that connections hold, in bytes, 0 for no limit. */
+  readonly memory: number;
   /** The maximum payload of a request in bytes. */
   readonly maxFrame: number;
 }
@@ -85,6 +87,7 @@ export function limitsOf(config: ServeConfig): ServerLimits {
   return {
     connections: config.maxConnections,
     connectionsPerIp: config.maxConnectionsPerIp,
+    memory: config.maxMemory,
     maxFrame: config.maxFrame,
   };
 }

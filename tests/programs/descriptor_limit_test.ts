@@ -133,7 +133,7 @@ testWithTools(
         hostname: "127.0.0.1",
         port: 0,
         threads: 2,
-        worker: new URL(${at("tests/threads_worker.ts")}),
+        worker: new URL(${at("tests/server/threads_worker.ts")}),
         events: { thread_lost: () => console.log("lost") },
       });
       console.log(server.addr.port);

@@ -230,7 +230,7 @@ async function exists(path: string): Promise<boolean> {
 
 /** Copies what the server is made of, and gives it the handler. */
 async function copySources(to: string): Promise<void> {
-  const files = ["deno.json", "imports.json", "server.ts", "client.ts"];
+  const files = ["deno.json", "server.ts", "client.ts"];
   const command = ["cp", "-r", ...files, "lib", "tools", to];
   const { code, stderr } = await runCommand(command);
   assertEquals(code, 0, stderr);

@@ -82,6 +82,11 @@ export const serverFlags = {
     help: "most connections open at once from one address, 0 for no limit",
     default: defaults.maxConnectionsPerIp,
   }),
+  "max-memory": sizeFlag("maxMemory", {
+    help: "most memory held by all connections, 0 for no limit",
+    default: defaults.maxMemory,
+    shown: "256MiB",
+  }),
   allow: cidrsFlag({ help: "who may connect", shown: "everybody" }),
   deny: cidrsFlag({ help: "who may not connect", shown: "nobody" }),
   "proxy-protocol": choiceFlag<ProxyMode>(proxyModes, {
@@ -229,6 +234,7 @@ export function serveOptionsOf(
     maxFrame: flags["max-frame"],
     maxReply: flags["max-reply"],
     maxConnections: flags["max-connections"],
+    maxMemory: flags["max-memory"],
     idleTimeout: flags["idle-timeout"],
     requestTimeout: flags["request-timeout"],
     writeTimeout: flags["write-timeout"],

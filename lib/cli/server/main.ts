@@ -46,9 +46,6 @@ const SPARES = 16;
 type Server = Omit<ParleyServer, "ref" | "unref">;
 
 export async function main(signals: HeldSignals): Promise<void> {
-  // At its descriptor limit the runtime cannot load what it needs to print its
-  // first stack trace, and panics; so the first one is made here.
-  void new Error().stack;
   surviveFileSizeLimit();
   const { flags } = await readFlags();
   const stop = new Stop(signals);
@@ -58,7 +55,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     noColor: Deno.noColor,
   });
   const logEvents = logListeners(log.logger, {
-    connections: () => server.connections,
+    connections: () => server.connections + server.metrics().opening,
     drainTimeout: flags["drain-timeout"],
   });
   const exportNumbers = await loadTelemetry();

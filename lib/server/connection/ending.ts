@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Connection } from "../../net/connection.ts";
+import { type Connection, isGone } from "../../net/connection.ts";
 import type { CloseReason, RejectReason } from "../../events/events.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Stage } from "./stage.ts";
@@ -75,13 +75,4 @@ export async function farewell(
   stage.enter("lingering");
   await connection.closeWrite();
   await connection.discard(scheduler);
-}
-
-/** Whether an error of a read or write says that the peer is gone. */
-function isGone(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.BrokenPipe ||
-    error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.TimedOut;
 }
