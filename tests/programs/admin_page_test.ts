@@ -103,6 +103,7 @@ function crowded(server: ParleyServer, many: number): AdminSource {
     ready: true,
     draining: false,
     startedAt: server.startedAt,
+    uptime: 1000,
     threads: server.threads,
     threadsLost: 0,
     metrics: () => server.metrics(),

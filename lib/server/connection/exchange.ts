@@ -175,7 +175,6 @@ export class Exchange implements Task, Caller {
     try {
       this.#connection.read(inbox.space()).then(this.#onRead, this.#onError);
     } catch (error) {
-      // A transport may throw where others give a promise that rejects.
       this.#onError(error);
     }
   }
@@ -191,8 +190,7 @@ export class Exchange implements Task, Caller {
     try {
       this.#writer.begin().then(this.#onWritten, this.#onError);
     } catch (error) {
-      // The scheduler calls us in a loop: an exception here would lose the
-      // writes of the others.
+      // An exception here would lose the writes of others in the batch.
       this.#onError(error);
     }
   }
@@ -219,6 +217,8 @@ export class Exchange implements Task, Caller {
     // It goes out now; how long the peer takes for it is not the handler's.
     this.meter.batch(this.#context.clock.now());
     if (this.#over) return undefined;
+    // The kernel copies megabytes at once: others may have waited long enough.
+    this.#context.scheduler.isLateNow();
     return this.#writer.send(payload, pieces);
   }
 
