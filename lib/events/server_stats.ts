@@ -31,7 +31,7 @@ export interface ServerStats {
 }
 
 /** What servers with one thread and with several have in common. */
-export abstract class ServerStatsBase implements ServerStats {
+export class ServerStatsBase implements ServerStats {
   readonly startedAt: number;
   readonly #counters: Counters;
   readonly #clock: Clock;

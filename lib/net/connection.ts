@@ -83,8 +83,9 @@ export class Connection implements Holder {
     this.#transport = transport;
     this.#counters = counters;
     this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD, this);
-    this.localAddr = transport.localAddr;
-    this.remoteAddr = transport.remoteAddr;
+    // A handler is given them, and the limits go by them.
+    this.localAddr = Object.freeze(transport.localAddr);
+    this.remoteAddr = Object.freeze(transport.remoteAddr);
     // Nagle holds a reply back until the last one is acknowledged. A batch is
     // one write here, so there is nothing for it to join.
     transport.setNoDelay?.(true);

@@ -130,7 +130,7 @@ export class Admission {
     const entered = this.#places.enter(ip);
     if (typeof entered === "boolean") return this.#entered(session, entered);
     return entered.then((entered) => {
-      if (!session.over) return this.#entered(session, entered);
+      if (this.all.has(session)) return this.#entered(session, entered);
       if (entered) this.#places.leave(ip);
     });
   }

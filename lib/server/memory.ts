@@ -113,6 +113,8 @@ export class MemoryBound {
   #look(): void {
     const { held, heldHere, threads } = this.#counters;
     this.#near = held > NEAR * this.#limit;
+    // What other threads take shows only to one that looks.
+    if (this.#near || threads > 1) this.#watch();
     if (this.#must) {
       if (!this.over) this.#scheduler.turn().then(() => this.#makeRoom());
       this.over = true;
@@ -124,7 +126,6 @@ export class MemoryBound {
     // part of the way to the next mark.
     this.#counters.alarm = heldHere +
       Math.max((next - held) / threads, LEAST_SHARE);
-    if (this.#near) this.#watch();
   }
 
   #watch(): void {

@@ -44,10 +44,10 @@ export interface Task {
 }
 
 /** What a connection may use in one turn, in bytes. 128 KiB doubled the waits. */
-const BUDGET = 32 * 1024;
+export const BUDGET = 32 * 1024;
 
 /** What a request costs beside its bytes: an empty line is work, too. */
-const REQUEST_COST = 128;
+export const REQUEST_COST = 128;
 
 /**
  * How much of the budget is used between two looks at the clock: about twenty

@@ -128,7 +128,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
         scheduler,
         memory,
         counters,
-        stats: this,
+        // A handler is given these numbers, and no server that it could end.
+        stats: new ServerStatsBase(counters, clock, startedAt, uptime),
         tls: this.#tls,
       },
       sessions,

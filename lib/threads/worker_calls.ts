@@ -83,6 +83,8 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
   #heard(message: Message): void {
     if ("call" in message) {
       const { call, name, args } = message;
+      // All code of a thread has its way back: this side must not fail by it.
+      if (!Object.hasOwn(this.#local, name)) return;
       if (call > 0) this.#answer(call, name, args);
       else this.#local[name](...args);
       return;

@@ -176,7 +176,7 @@ export class MemoryTransport implements Transport {
     if (this.#fault !== undefined) reject(this.#tellFault());
     else if (this.#gone || this.finished) {
       reject(new Deno.errors.BrokenPipe("Broken pipe"));
-    } else if (copy.some((byte, i) => byte !== bytes[i])) {
+    } else if (!isSame(copy, bytes)) {
       reject(new Error("The bytes of a pending write have changed"));
     } else if (n > 0 || copy.length === 0) {
       this.#taken = joined(this.#taken, copy.subarray(0, n));
@@ -211,11 +211,14 @@ export class MemoryListener implements Acceptor {
    * Connects.
    *
    * @param hostname The client's address.
-   * @returns What the server gets, for the test to play the peer of.
+   * @param transport What the server gets.
+   * @returns The same, for the test to play the peer of.
    */
-  connect(hostname?: string): MemoryTransport {
+  connect(
+    hostname?: string,
+    transport: MemoryTransport = new MemoryTransport(hostname),
+  ): MemoryTransport {
     if (this.#closed) throw new Deno.errors.ConnectionRefused("It is closed");
-    const transport = new MemoryTransport(hostname);
     if (this.#accept === undefined) this.#queued.push(transport);
     else this.#accept.resolve(transport);
     this.#accept = undefined;
@@ -237,6 +240,15 @@ export class MemoryListener implements Acceptor {
     this.#accept?.reject(badResource());
     this.#accept = undefined;
   }
+}
+
+/** Whether two have the same bytes; a loop, for many large ones are compared. */
+export function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] !== b[i]) return false;
+  }
+  return true;
 }
 
 function netAddr(hostname: string, port: number): Deno.NetAddr {

@@ -77,3 +77,24 @@ Deno.test("WorkerCalls ends what waits once the other side is gone", async () =>
   await assertRejects(() => waiting, Error, "it died");
   await assertRejects(() => calls.call("sum", 1, 2), Error, "it died");
 });
+
+Deno.test("WorkerCalls ignores a call of what is no procedure", async () => {
+  const [here, there] = portPair();
+  const failed = Promise.withResolvers<unknown>();
+  const onError = (event: ErrorEvent) => {
+    event.preventDefault();
+    failed.resolve(event.error);
+  };
+  addEventListener("error", onError);
+  try {
+    new WorkerCalls(there, procedures);
+    const calls = new WorkerCalls<typeof procedures>(here, {});
+    for (const name of ["toString", "none"]) {
+      here.postMessage({ call: 0, name, args: [] });
+    }
+    const sum = calls.call("sum", 1, 2);
+    assertEquals(await Promise.race([sum, failed.promise]), 3);
+  } finally {
+    removeEventListener("error", onError);
+  }
+});

@@ -48,6 +48,7 @@ export class Call {
   readonly #stage: Stage;
   readonly #caller: Caller;
   #interrupt: ((error: unknown) => void) | undefined;
+  #atWork = false;
 
   /**
    * @param connection Read from while a handler takes its time.
@@ -60,9 +61,9 @@ export class Call {
     this.#caller = caller;
   }
 
-  /** Whether a handler is waited for. */
-  get waiting(): boolean {
-    return this.#interrupt !== undefined;
+  /** Whether a handler has not replied yet, waited for or not. */
+  get atWork(): boolean {
+    return this.#atWork;
   }
 
   /**
@@ -73,16 +74,16 @@ export class Call {
    * @param pending What the handler gave.
    */
   async wait(pending: Promise<Reply>): Promise<Reply> {
-    let settled = false;
+    this.#atWork = true;
     const reply = new Promise<Reply>((resolve, reject) => {
       this.#interrupt = reject;
-      pending.finally(() => settled = true).then(resolve, reject);
+      pending.finally(() => this.#atWork = false).then(resolve, reject);
     });
     // It may be rejected while the flush below is awaited instead.
     reply.catch(() => {});
     try {
-      for (let i = 0; i < MICROTASKS && !settled; i++) await undefined;
-      if (!settled) {
+      for (let i = 0; i < MICROTASKS && this.#atWork; i++) await undefined;
+      if (this.#atWork) {
         const flushing = this.#caller.flush();
         if (flushing !== undefined) await flushing;
         this.#stage.handle();
@@ -113,7 +114,7 @@ export class Call {
       (n) => {
         connection.took(n);
         this.#caller.readAhead();
-        if (this.waiting) this.#readAhead();
+        if (this.#interrupt !== undefined) this.#readAhead();
       },
       (error) => {
         this.#caller.lost(error);

@@ -157,7 +157,7 @@ export class Exchange implements Task, Caller {
     this.#lastCall?.cancel();
     this.meter.end(this.#context.clock.now());
     const { closed, inbox, reading } = this.#connection;
-    if (!closed && reading === undefined && !this.#handling.waiting) {
+    if (!closed && reading === undefined && !this.#handling.atWork) {
       inbox.release();
       this.#writer.clear();
     }
@@ -168,7 +168,8 @@ export class Exchange implements Task, Caller {
   startRead(): void {
     if (this.#over) return;
     const { held, inbox } = this.#connection;
-    if (!this.#context.memory.allows(held + inbox.growth)) {
+    const { growth } = inbox;
+    if (growth > 0 && !this.#context.memory.allows(held + growth)) {
       this.#waitsForMemory = true;
       return this.#stage.pause();
     }
@@ -263,7 +264,6 @@ export class Exchange implements Task, Caller {
 
   /** Nothing is owed: waits for more, in its turn. */
   #rest(): void {
-    // Requests without a reply are in no batch that was written.
     if (this.meter.open) this.meter.batch(this.#context.clock.now());
     this.#writer.clear();
     if (this.#over) return;

@@ -29,6 +29,7 @@ export class Handling {
   readonly #meter: Meter;
   readonly #caller: Caller;
   readonly #wishes = new Wishes();
+  readonly #id: number;
   readonly #info: Info;
   #call: Call | undefined;
   #timedOut = false;
@@ -51,6 +52,7 @@ export class Handling {
     this.#codec = codec;
     this.#meter = meter;
     this.#caller = caller;
+    this.#id = parts.id;
     this.#info = new Info(parts, this.#wishes);
   }
 
@@ -60,9 +62,9 @@ export class Handling {
     return this.#timedOut ? "request_timeout" : undefined;
   }
 
-  /** Whether a handler is at work that did not reply at once. */
-  get waiting(): boolean {
-    return this.#call?.waiting ?? false;
+  /** Whether a handler may still read its request. */
+  get atWork(): boolean {
+    return this.#call?.atWork ?? false;
   }
 
   /** The handler that is waited for has had its time. */
@@ -164,8 +166,7 @@ export class Handling {
   #report(error: unknown): void {
     const { handler_error } = this.#context.events;
     if (handler_error === undefined) return;
-    const { id } = this.#info;
-    emit(handler_error, { type: "handler_error", id, error });
+    emit(handler_error, { type: "handler_error", id: this.#id, error });
   }
 
   /** The bytes of a reply; throws if they cannot be sent. */

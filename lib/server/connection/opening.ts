@@ -67,9 +67,10 @@ async function greet(
     const { bytes, start, end } = inbox;
     const header = parseProxyHeader(bytes, start, end, version);
     if (header !== undefined) {
-      inbox.start += header.length;
-      connection.remoteAddr = header.source ?? connection.remoteAddr;
-      connection.localAddr = header.destination ?? connection.localAddr;
+      const { source, destination, length } = header;
+      inbox.start += length;
+      connection.remoteAddr = Object.freeze(source ?? connection.remoteAddr);
+      connection.localAddr = Object.freeze(destination ?? connection.localAddr);
       return;
     }
     if (connection.eof) {

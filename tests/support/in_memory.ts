@@ -1,0 +1,126 @@
+/**
+ * A server without sockets and without time: its clients are in memory, its
+ * clock moves only when a test says so.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers";
+
+import { assertEquals } from "./std.ts";
+
+import type { Handler } from "../../lib/server/handler.ts";
+import type { ServeOptions } from "../../lib/server/options.ts";
+import type { ParleyServer } from "../../lib/server/parley_server.ts";
+import { startServer } from "../../lib/server/serve.ts";
+import type { Surroundings } from "../../lib/server/server.ts";
+
+import { Events, FakeClock } from "./fixtures.ts";
+import { MemoryListener, type MemoryTransport } from "./memory_transport.ts";
+
+/** One turn of the event loop; all microtasks are done before and after. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Several of them: enough for what takes a few turns and waits for nobody. */
+export async function turns(count = 10): Promise<void> {
+  for (let i = 0; i < count; i++) await turn();
+}
+
+/** Moves a clock on in small steps, with a turn of the event loop after each. */
+export async function pass(
+  clock: FakeClock,
+  ms: number,
+  step = 50,
+): Promise<void> {
+  for (let left = ms; left > 0; left -= step) {
+    clock.advance(Math.min(step, left));
+    await turn();
+  }
+}
+
+/** A server in memory, under test. */
+export class InMemory implements AsyncDisposable {
+  readonly listener = new MemoryListener();
+  readonly clock = new FakeClock();
+  readonly events = new Events();
+  readonly server: ParleyServer;
+
+  constructor(
+    handler: Handler,
+    options: ServeOptions = {},
+    surroundings: Surroundings = {},
+  ) {
+    this.server = startServer(
+      { drainTimeout: 2000, events: this.events.listeners, ...options },
+      handler,
+      { listen: () => this.listener, clock: this.clock, ...surroundings },
+    );
+  }
+
+  /** Connects, and waits until the server has taken the connection. */
+  async connect(hostname?: string): Promise<MemoryTransport> {
+    const transport = this.listener.connect(hostname);
+    await turn();
+    return transport;
+  }
+
+  /** Connects several. */
+  async connectAll(count: number): Promise<MemoryTransport[]> {
+    const all = Array.from({ length: count }, () => this.listener.connect());
+    await turns(4);
+    return all;
+  }
+
+  /** Moves the clock on; see {@linkcode pass}. */
+  async pass(ms: number, step?: number): Promise<void> {
+    await pass(this.clock, ms, step);
+  }
+
+  /** What the connections are doing, in their order. */
+  async states(): Promise<string[]> {
+    return (await this.server.connectionList()).map(({ state }) => state);
+  }
+
+  /** Drains the server, and moves the clock on until it has ended. */
+  async finish(): Promise<void> {
+    let ended = false;
+    const finished = this.server.shutdown().finally(() => ended = true);
+    while (!ended) await this.pass(10, 10);
+    await finished;
+  }
+
+  /** Drains it, and sees that nothing is left of any connection. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.finish();
+    await this.assertNothingLeft();
+  }
+
+  /** All connections have ended: each number says so, and no timer is set. */
+  async assertNothingLeft(): Promise<void> {
+    const { active, opening, held, inFlight, requests } = this.server.metrics();
+    assertEquals({ active, opening, held, inFlight }, {
+      active: 0,
+      opening: 0,
+      held: 0,
+      inFlight: 0,
+    });
+    assertEquals(
+      Object.values(requests).reduce((a, b) => a + b),
+      this.server.requests,
+      "each request is finished once",
+    );
+    assertEquals(
+      idsOf(this.events.of("connection_close")),
+      idsOf(this.events.of("connection_open")),
+      "each connection that was opened is closed once",
+    );
+    assertEquals(await this.server.connectionList(), []);
+    assertEquals(this.clock.timers, 0, "no timer is left");
+  }
+}
+
+function idsOf(events: { id: number }[]): number[] {
+  return events.map(({ id }) => id).sort((a, b) => a - b);
+}
