@@ -40,7 +40,7 @@ export class Load implements AsyncDisposable {
 
   /** @param place Where clients connect. */
   constructor(place: { hostname: string; port: number }) {
-    this.#place = place;
+    this.#place = { hostname: place.hostname, port: place.port };
   }
 
   /** Workers that connect, make ten requests, close, and begin again. */
