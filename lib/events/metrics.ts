@@ -251,8 +251,6 @@ export function settleLost(
 /**
  * Reads a quantile off a histogram.
  *
- * @param histogram The histogram.
- * @param quantile From 0 to 1, such as 0.99.
  * @returns The bound, in milliseconds, of the bucket that it falls into;
  * `Infinity` above the last, `undefined` where there are no values.
  */

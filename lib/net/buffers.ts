@@ -43,11 +43,7 @@ const KEPT = 32 * 1024 * 1024;
 
 /** Who answers for lent memory. */
 export interface Holder {
-  /**
-   * Memory was lent, or given back.
-   *
-   * @param bytes How much; below 0 where it was given back.
-   */
+  /** Memory was lent, or given back: then `bytes` is below 0. */
   hold(bytes: number): void;
 }
 
@@ -55,11 +51,7 @@ export interface Holder {
 const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
 let kept = 0;
 
-/**
- * Lends a buffer, its content left over from an earlier use.
- *
- * @param length How many bytes it holds, from a small choice of lengths.
- */
+/** Lends a buffer, its content left over from an earlier use. */
 export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
   const bytes = idle.get(length)?.pop();
   if (bytes === undefined) return new Uint8Array(length);
@@ -67,11 +59,7 @@ export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/**
- * Takes a lent buffer back. Nobody may read or write it any more.
- *
- * @param bytes What {@linkcode lend} gave.
- */
+/** Takes a lent buffer back. Nobody may read or write it any more. */
 export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
   const { length } = bytes;
   if (kept + length > KEPT) return;
@@ -103,10 +91,6 @@ export class ReceiveBuffer {
   readonly #limit: number;
   readonly #holder: Holder | undefined;
 
-  /**
-   * @param limit The most bytes one frame takes, overhead included.
-   * @param holder Told of all memory beyond the small buffer.
-   */
   constructor(limit: number, holder?: Holder) {
     this.bytes = this.#small;
     this.#limit = limit;

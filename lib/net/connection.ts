@@ -74,11 +74,6 @@ export class Connection implements Holder {
   /** What the write under way was given. */
   #sending: Uint8Array | undefined;
 
-  /**
-   * @param transport The connection.
-   * @param maxFrame The maximum payload to receive, in bytes.
-   * @param counters Where else to count the bytes.
-   */
   constructor(transport: Transport, maxFrame: number, counters?: ByteCounter) {
     this.#transport = transport;
     this.#counters = counters;
@@ -93,9 +88,6 @@ export class Connection implements Holder {
 
   /**
    * Puts a layer on top of the transport, from here on the one that is used.
-   *
-   * @param over Makes the layer. It is given what has been received and not
-   * used, for those bytes are below it.
    */
   layer<Layer extends Transport>(
     over: (below: Transport, received: Uint8Array<ArrayBuffer>) => Layer,
@@ -116,9 +108,7 @@ export class Connection implements Holder {
    *
    * The wait ends with bytes, with the peer's end, with the peer's reset
    * (throws), or with `close()` (throws). At most one read may be pending.
-   *
-   * @param space Where to: `inbox.space()`, or `inbox.tail()` while views of
-   * the inbox are in use.
+   * Into `inbox.space()`, or `inbox.tail()` while views of the inbox are in use.
    */
   read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
     this.#room = space.length;
@@ -128,20 +118,13 @@ export class Connection implements Holder {
   /**
    * Takes what a read has brought into the inbox. It is apart from the read,
    * for a wrapper around each would cost a promise for each.
-   *
-   * @param n What the read gave; null sets `eof`.
    */
   took(n: number | null): void {
     this.#heard(n);
     if (n !== null) this.inbox.end += n;
   }
 
-  /**
-   * Reads and forgets until the peer has finished, or `close()` (throws).
-   *
-   * @param turns Lets others have the event loop: a peer that floods would
-   * keep it for as long as this goes on.
-   */
+  /** Reads and forgets until the peer has finished, or `close()` (throws). */
   async discard(turns: { turn(): Promise<void> }): Promise<void> {
     // Its bytes were handed to `took` by then: that was registered first.
     await this.reading;
@@ -166,9 +149,7 @@ export class Connection implements Holder {
 
   /**
    * Writes all bytes, however many the kernel takes at a time.
-   *
-   * @param bytes Must not change until this is done.
-   * @param writer Told whenever the kernel has taken some but not all.
+   * They must not change until this is done.
    */
   async write(bytes: Uint8Array, writer?: Writer): Promise<void> {
     await this.wrote(await this.send(bytes), writer);
@@ -177,8 +158,7 @@ export class Connection implements Holder {
   /**
    * Writes once. Hand what it gives to {@linkcode wrote}: whoever has no use for
    * a promise around both saves one.
-   *
-   * @param bytes Must not change until all are written.
+   * They must not change until all are written.
    */
   send(bytes: Uint8Array): Promise<number> {
     this.#sending = bytes;
@@ -188,8 +168,6 @@ export class Connection implements Holder {
   /**
    * Takes what a write has done, and writes the rest if there is one.
    *
-   * @param n What the write gave.
-   * @param writer Told whenever the kernel has taken some but not all.
    * @returns What to wait for, if anything is left to write.
    */
   wrote(n: number, writer?: Writer): Promise<void> | undefined {

@@ -32,8 +32,6 @@ export class Outbox {
   /**
    * Adds a frame, copying its payload.
    *
-   * @param codec The framing.
-   * @param payload What the codec's `check` let pass.
    * @returns Whether there was room. If not, send what waits; a payload that
    * has no room even then goes out by itself, between `addStart` and
    * `addTrailer`.

@@ -37,13 +37,6 @@ export class Admission {
   readonly #descriptors: Descriptors;
   readonly #onEnded: () => void;
 
-  /**
-   * @param shared What all connections share.
-   * @param sessions Where they are kept.
-   * @param places The limits that count connections.
-   * @param descriptors The system's limit.
-   * @param onEnded Called after each has ended.
-   */
   constructor(
     shared: SharedContext,
     sessions: Set<Session>,

@@ -35,11 +35,7 @@ const LIMIT = 1;
 /** In `known`: how often a limit was met. */
 const TIMES = 2;
 
-/**
- * Makes the counts of a server.
- *
- * @param threads How many threads it has.
- */
+/** Makes the counts of a server. */
 export function descriptorCells(threads: number): DescriptorCells {
   const make = (length: number) =>
     new Int32Array(
@@ -59,11 +55,6 @@ export class Descriptors {
   /** Until when that limit is believed in. */
   #until = -Infinity;
 
-  /**
-   * @param clock The source of time.
-   * @param cells The counts of the whole server.
-   * @param index The thread's number, from 0.
-   */
   constructor(
     clock: Clock,
     { open, known } = descriptorCells(1),

@@ -3,10 +3,10 @@
  * are not handled, and replies that are not taken. It works in three steps:
  *
  * 1. Near the bound, those that hold more than their share get no more: one
- *    that waits for the rest of its frame is paused, and ends after a while.
+ * that waits for the rest of its frame is paused, and ends after a while.
  * 2. Over it, no request is handled and newcomers are refused,
  * 3. and in the next turn of the event loop those that hold most are closed,
- *    until it holds again.
+ * until it holds again.
  *
  * The threads of a server have one bound; each acts on its own connections, and
  * over the bound those do that hold their share of it or more.
@@ -59,13 +59,6 @@ export class MemoryBound {
   readonly #sessions: ReadonlySet<Holding>;
   #cancel: (() => void) | undefined;
 
-  /**
-   * @param limit The bound in bytes; 0 for none.
-   * @param counters Know what is held, by this thread and by all.
-   * @param clock The source of time.
-   * @param scheduler Tells of the next turn.
-   * @param sessions The connections of this thread.
-   */
   constructor(
     limit: number,
     counters: Counters,
@@ -82,11 +75,7 @@ export class MemoryBound {
     this.#look();
   }
 
-  /**
-   * Whether a connection may hold so much.
-   *
-   * @param bytes What it would hold.
-   */
+  /** Whether a connection may hold so much. */
   allows(bytes: number): boolean {
     return !this.#near || bytes <= this.#share;
   }

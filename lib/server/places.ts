@@ -13,17 +13,9 @@ export interface Places {
   take(): boolean;
   /** Gives a place back. */
   free(): void;
-  /**
-   * Takes one of an address's places, if there is one.
-   *
-   * @param ip The address.
-   */
+  /** Takes one of an address's places, if there is one. */
   enter(ip: string): boolean | Promise<boolean>;
-  /**
-   * Gives one of an address's places back.
-   *
-   * @param ip The address.
-   */
+  /** Gives one of an address's places back. */
   leave(ip: string): void;
 }
 
@@ -34,10 +26,6 @@ export class LocalPlaces implements Places {
   #ids = 0;
   #taken = 0;
 
-  /**
-   * @param most The most connections at once, 0 for no limit.
-   * @param mostPerIp The most from one address, 0 for no limit.
-   */
   constructor(most: number, mostPerIp: number) {
     this.#most = most;
     this.#perIp = new AddressCounts(mostPerIp);
@@ -76,11 +64,7 @@ export class AddressCounts {
     this.#most = most;
   }
 
-  /**
-   * Takes one of an address's places, if there is one.
-   *
-   * @param ip The address.
-   */
+  /** Takes one of an address's places, if there is one. */
   enter(ip: string): boolean {
     if (this.#most === 0) return true;
     const open = this.#open.get(ip) ?? 0;
@@ -89,12 +73,7 @@ export class AddressCounts {
     return true;
   }
 
-  /**
-   * Gives places of an address back.
-   *
-   * @param ip The address.
-   * @param count How many.
-   */
+  /** Gives places of an address back. */
   leave(ip: string, count = 1): void {
     if (this.#most === 0) return;
     const open = (this.#open.get(ip) ?? 0) - count;

@@ -28,8 +28,6 @@ export const replies = {
   /**
    * For a handler that fails. What it threw goes to the events only; that its
    * reply is too large, the peer may know, who can ask for less.
-   *
-   * @param error What was thrown.
    */
   failed: (error: unknown): string =>
     error instanceof ReplyTooLargeError
@@ -37,11 +35,7 @@ export const replies = {
       : "ERR internal error",
 };
 
-/**
- * Whether a reply is an error's: it starts with `ERR `.
- *
- * @param reply The reply's payload.
- */
+/** Whether a reply is an error's: it starts with `ERR `. */
 export function isErrReply(reply: Uint8Array): boolean {
   return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
     reply[2] === 0x52 && reply[3] === 0x20;

@@ -4,18 +4,18 @@
  * (`docs/performance.md`, "Fairness"):
  *
  * - **A budget for each connection and turn.** A read or write that can complete
- *   at once settles in microtasks, so a peer that keeps its connection full
- *   would never give the event loop back. Each request costs its bytes and
- *   {@linkcode REQUEST_COST}; past {@linkcode BUDGET} the connection goes on in
- *   the next turn of the event loop. The same holds once all of them together
- *   have worked for {@linkcode SLICE} without a turn.
+ * at once settles in microtasks, so a peer that keeps its connection full
+ * would never give the event loop back. Each request costs its bytes and
+ * {@linkcode REQUEST_COST}; past {@linkcode BUDGET} the connection goes on in
+ * the next turn of the event loop. The same holds once all of them together
+ * have worked for {@linkcode SLICE} without a turn.
  * - **Paced reads.** The runtime finishes at most 128 socket operations in one
- *   poll, so those that are read from again at once would be served again
- *   first. While the batches come full, connections that were answered are
- *   parked; they are read from again once those that wait were served.
+ * poll, so those that are read from again at once would be served again
+ * first. While the batches come full, connections that were answered are
+ * parked; they are read from again once those that wait were served.
  * - **Batched writes.** Replies of one batch of reads are written together at
- *   its end: written between the handlers, each write would find the
- *   processor's caches cold. They share their looks at the clock as well.
+ * its end: written between the handlers, each write would find the
+ * processor's caches cold. They share their looks at the clock as well.
  *
  * A batch is what the runtime hands over in one poll. A turn is one round of
  * the event loop, in which timers, signals and the other sockets get theirs.
@@ -31,11 +31,7 @@ import { Queue } from "../core/queue.ts";
 
 /** A connection, as the scheduler calls it. */
 export interface Task {
-  /**
-   * Writes the replies, at the end of a batch. Must not throw.
-   *
-   * @param now The time, by the clock.
-   */
+  /** Writes the replies, at the end of a batch. Must not throw. */
   writeReplies(now: number): void;
   /** Goes on after {@linkcode Scheduler.later}. Must not throw. */
   resume(): void;
@@ -141,8 +137,6 @@ export class Scheduler {
 
   /**
    * Has replies written at the end of the batch, or before if there are many.
-   *
-   * @param task Whose.
    */
   writeSoon(task: Task): void {
     this.#waiting[this.#waitingCount++] = task;
@@ -150,21 +144,13 @@ export class Scheduler {
     else this.#notice();
   }
 
-  /**
-   * Has a connection read: at once, or behind those that wait to be served.
-   *
-   * @param task Which.
-   */
+  /** Has a connection read: at once, or behind those that wait to be served. */
   read(task: Task): void {
     if (this.#crowded) this.#parked.push(task);
     else task.startRead();
   }
 
-  /**
-   * Has a connection go on in the next turn of the event loop.
-   *
-   * @param task Which.
-   */
+  /** Has a connection go on in the next turn of the event loop. */
   later(task: Task): void {
     this.#later.push(task);
     this.#arm();
@@ -273,11 +259,7 @@ export class Budget {
   #used = 0;
   #look = LOOK;
 
-  /**
-   * Counts a request, or bytes that were looked at in vain.
-   *
-   * @param bytes How many.
-   */
+  /** Counts a request, or bytes that were looked at in vain. */
   spend(bytes: number): void {
     this.#used += bytes + REQUEST_COST;
   }
@@ -287,11 +269,7 @@ export class Budget {
     return this.#used > BUDGET;
   }
 
-  /**
-   * Whether it is used up, or all together have worked for too long.
-   *
-   * @param scheduler Looks at the clock, now and then.
-   */
+  /** Whether it is used up, or all together have worked for too long. */
   isSpentNow(scheduler: Scheduler): boolean {
     if (this.#used <= this.#look) return false;
     this.#look = this.#used + LOOK;

@@ -69,12 +69,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
   /** Resolves when the last connection has ended. */
   readonly #empty = Promise.withResolvers<void>();
 
-  /**
-   * @param config The options, checked.
-   * @param handler Answers one request.
-   * @param options What of them is no data.
-   * @param surroundings What a test may replace.
-   */
   constructor(
     config: ServeConfig,
     handler: Handler,

@@ -26,8 +26,6 @@ export interface Caller {
   /**
    * Puts a reply behind those that wait.
    *
-   * @param payload The reply, if there is one.
-   * @param pieces The most bytes in one write; 0 for no limit.
    * @returns What to wait for where there is no room for it.
    */
   put(
@@ -50,11 +48,6 @@ export class Call {
   #interrupt: ((error: unknown) => void) | undefined;
   #atWork = false;
 
-  /**
-   * @param connection Read from while a handler takes its time.
-   * @param stage Enters `handling`.
-   * @param caller The exchange.
-   */
   constructor(connection: Connection, stage: Stage, caller: Caller) {
     this.#connection = connection;
     this.#stage = stage;
@@ -70,8 +63,6 @@ export class Call {
    * Waits for a handler. The wait ends with its reply or its error (throws), at
    * the request timeout (throws {@linkcode RequestTimeout}), when the peer is
    * gone (throws), or by `interrupt` (throws).
-   *
-   * @param pending What the handler gave.
    */
   async wait(pending: Promise<Reply>): Promise<Reply> {
     this.#atWork = true;
@@ -95,11 +86,7 @@ export class Call {
     }
   }
 
-  /**
-   * Ends the wait, if there is one.
-   *
-   * @param error What it ends with.
-   */
+  /** Ends the wait, if there is one. */
   interrupt(error: unknown): void {
     this.#interrupt?.(error);
   }

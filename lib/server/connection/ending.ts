@@ -35,23 +35,14 @@ export class Ending {
     return this.#error;
   }
 
-  /**
-   * Names the end; a name given earlier stands.
-   *
-   * @param reason The name.
-   * @param error The error behind it.
-   */
+  /** Names the end; a name given earlier stands. */
   name(reason: CloseReason, error?: unknown): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#error = error;
   }
 
-  /**
-   * Names the end after what a read or write has thrown.
-   *
-   * @param error What was thrown.
-   */
+  /** Names the end after what a read or write has thrown. */
   lost(error: unknown): void {
     this.name(isGone(error) ? "peer_reset" : "error", error);
   }
@@ -60,10 +51,6 @@ export class Ending {
 /**
  * Closes our side and waits for the peer to close its own, dropping what it
  * still sends. It may take as long as the phase `lingering` lasts.
- *
- * @param connection All that it is owed has been written.
- * @param stage Enters `lingering`.
- * @param scheduler Gives the others their turns while the peer floods.
  */
 export async function farewell(
   connection: Connection,

@@ -34,12 +34,6 @@ export class Handling {
   #call: Call | undefined;
   #timedOut = false;
 
-  /**
-   * @param parts The connection and what goes with it.
-   * @param codec Says what can be sent.
-   * @param meter Counts the requests.
-   * @param caller The exchange.
-   */
   constructor(
     parts: SessionParts,
     codec: Codec,
@@ -81,7 +75,6 @@ export class Handling {
   /**
    * Has one request handled. Asynchronous only where the handler is.
    *
-   * @param request A view; valid until the reply has been given.
    * @returns What to wait for before the next one, if anything.
    */
   handle(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {

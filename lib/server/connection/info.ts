@@ -48,10 +48,6 @@ export class Info implements RequestInfo {
   readonly #wishes: Wishes;
   #state: Record<string, unknown> | undefined;
 
-  /**
-   * @param parts The connection, and what goes with it.
-   * @param wishes Where to leave what the handler asks for.
-   */
   constructor(
     { id, connection, context: { config, stats } }: SessionParts,
     wishes: Wishes,

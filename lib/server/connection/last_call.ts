@@ -25,12 +25,6 @@ export class LastCall {
   readonly #until: number;
   #cancel: (() => void) | undefined;
 
-  /**
-   * @param clock The source of time.
-   * @param connection The connection.
-   * @param ended Called at the end of each wait: whether nothing came, and
-   * nothing more is to be waited for.
-   */
   constructor(
     clock: Clock,
     connection: Connection,

@@ -28,12 +28,6 @@ export class Meter {
   readonly #counters: Counters;
   readonly #events: EventListeners;
 
-  /**
-   * @param id The connection's number.
-   * @param counters Where to count.
-   * @param events Whom to tell.
-   * @param now The time, by the clock.
-   */
   constructor(
     id: number,
     counters: Counters,
@@ -69,11 +63,7 @@ export class Meter {
     return this.#answered > 0;
   }
 
-  /**
-   * Finishes those that were answered at once, as their batch goes out.
-   *
-   * @param now The time, by the clock.
-   */
+  /** Finishes those that were answered at once, as their batch goes out. */
   batch(now: number): void {
     const count = this.#answered;
     if (count === 0) return;
@@ -88,13 +78,7 @@ export class Meter {
     }
   }
 
-  /**
-   * Finishes one that was waited for.
-   *
-   * @param status How it went.
-   * @param length The length of its payload in bytes.
-   * @param now The time, by the clock.
-   */
+  /** Finishes one that was waited for. */
   late(
     status: Exclude<RequestStatus, "abandoned">,
     length: number,
@@ -109,11 +93,7 @@ export class Meter {
     this.#report(status, duration, length);
   }
 
-  /**
-   * The connection has ended: finishes what is left.
-   *
-   * @param now The time, by the clock.
-   */
+  /** The connection has ended: finishes what is left. */
   end(now: number): void {
     this.batch(now);
     if (this.#pending) this.#counters.finished("abandoned", 1);

@@ -25,12 +25,6 @@ export class ReplyWriter implements Writer {
   readonly #outbox: Outbox;
   #writes = 0;
 
-  /**
-   * @param connection Where to.
-   * @param codec The framing.
-   * @param stage Enters `writing` with each write.
-   * @param scheduler Gives others their turns during a large reply.
-   */
   constructor(
     connection: Connection,
     codec: Codec,
@@ -52,7 +46,6 @@ export class ReplyWriter implements Writer {
   /**
    * Puts a reply behind those that wait, if there is room.
    *
-   * @param payload What the codec's `check` let pass.
    * @returns Whether there was; if not, use {@linkcode send}.
    */
   add(payload: Uint8Array): boolean {
@@ -79,12 +72,7 @@ export class ReplyWriter implements Writer {
     this.#outbox.clear();
   }
 
-  /**
-   * Writes a reply for which there is no room, behind those that wait.
-   *
-   * @param payload What the codec's `check` let pass.
-   * @param pieces The most bytes in one write; 0 for no limit.
-   */
+  /** Writes a reply for which there is no room, behind those that wait. */
   async send(payload: Uint8Array, pieces: number): Promise<void> {
     if (this.length > 0) await this.flush();
     if (pieces > 0) return await this.#sendPieces(payload, pieces);
@@ -97,11 +85,7 @@ export class ReplyWriter implements Writer {
     this.#outbox.addTrailer(this.#codec);
   }
 
-  /**
-   * Writes a text of the server's own behind what waits.
-   *
-   * @param text Such as `ERR busy: …`.
-   */
+  /** Writes a text of the server's own behind what waits. */
   async say(text: string): Promise<void> {
     await this.send(encoder.encode(text), 0);
     if (this.length > 0) await this.flush();

@@ -74,11 +74,6 @@ export class Session implements SessionParts {
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
 
-  /**
-   * @param id The connection's number.
-   * @param connection The connection.
-   * @param context What all sessions share.
-   */
   constructor(id: number, connection: Connection, context: SessionContext) {
     const { clock, config, deadlines } = context;
     this.id = id;
@@ -88,11 +83,7 @@ export class Session implements SessionParts {
     this.stage = new Stage(deadlines, config, this);
   }
 
-  /**
-   * Serves the connection until it ends. Never rejects.
-   *
-   * @param refusal Why it gets no place, where that is known already.
-   */
+  /** Serves the connection until it ends. Never rejects. */
   async run(refusal?: Refusal): Promise<void> {
     try {
       await this.#life(refusal);
@@ -140,11 +131,7 @@ export class Session implements SessionParts {
     this.#lastCall.begin();
   }
 
-  /**
-   * Ends now, whatever is owed.
-   *
-   * @param reason How the session ends; an earlier reason stands.
-   */
+  /** Ends now, whatever is owed. */
   abort(reason: CloseReason): void {
     this.ending.name(reason);
     this.connection.close();
@@ -156,8 +143,6 @@ export class Session implements SessionParts {
   /**
    * Memory is short: if it holds more than its share and waits for the rest of
    * a frame, it is paused.
-   *
-   * @param share In bytes.
    */
   squeeze(share: number): void {
     if (this.connection.held > share) this.#exchange?.pause();

@@ -27,12 +27,12 @@ export type Phase = Exclude<ConnectionState, "idle">;
  * How long a phase may take whatever the options say, in milliseconds.
  *
  * - `greeting`: the PROXY protocol's specification asks for 3 s at least, which
- *   is one lost segment sent again.
+ * is one lost segment sent again.
  * - `handshaking`: TLS takes one or two round trips.
  * - `admitting`: the main thread answers within milliseconds unless it hangs.
  * - `paused`: a peer that has room for a frame's rest needs no longer to send it.
  * - `lingering`: closing at once would reset a peer that still sends, and the
- *   reset could overtake our last reply.
+ * reset could overtake our last reply.
  */
 export const PHASE_LIMITS = {
   greeting: 5000,
@@ -52,11 +52,6 @@ export class Stage implements Expirable {
   readonly #config: ServeConfig;
   readonly #expired: { expire(phase: Phase): void };
 
-  /**
-   * @param deadlines Watches the deadline, until `leave`.
-   * @param config The timeouts.
-   * @param expired Told when the deadline has passed.
-   */
   constructor(
     deadlines: Deadlines,
     config: ServeConfig,
@@ -79,12 +74,7 @@ export class Stage implements Expirable {
     this.deadline = this.#deadlines.in(PHASE_LIMITS[phase]);
   }
 
-  /**
-   * Waits for a request.
-   *
-   * @param anew Whether the idle timeout starts again. Only a whole request
-   * does that: a peer that dribbles bytes gains no time.
-   */
+  /** Waits for a request. */
   read(anew: boolean): void {
     // Nor does it get out of a pause.
     if (!anew && this.#phase === "paused") return;
