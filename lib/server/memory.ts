@@ -89,7 +89,8 @@ export class MemoryBound {
   /** What each connection may hold near the bound, in bytes. */
   get #share(): number {
     const { size } = this.#sessions;
-    return Math.max(LEAST_SHARE, NEAR * this.#limit / Math.max(size, 1));
+    const parts = Math.max(size, 1) * this.#counters.threads;
+    return Math.max(LEAST_SHARE, NEAR * this.#limit / parts);
   }
 
   /** Whether this thread is to make room: it holds its share or more. */
@@ -139,7 +140,8 @@ export class MemoryBound {
         const { held } = session.connection;
         if (held > (most?.connection.held ?? 0)) most = session;
       }
-      if (most === undefined) break;
+      // Those that are refused hold it, and are gone soon.
+      if (most === undefined) return this.#watch();
       most.abort("overload");
       this.#closed = true;
     }

@@ -12,21 +12,25 @@ interface Graph {
   npmPackages: Record<string, { dependencies: string[] }>;
 }
 
-Deno.test("deno task fetches no package that only tests need", async () => {
-  // It fetches the packages of the lock file that deno.json names, and those of
-  // its imports, whichever task is asked for.
-  assertEquals(config.lock, false);
-  const locks = await Promise.all(
-    ["server", "client"].map((name) =>
-      Deno.readTextFile(`${ROOT}tools/${name}.lock`)
-    ),
-  );
-  const needed = locks.flatMap((lock) => Object.keys(JSON.parse(lock).npm));
-  for (const specifier of Object.values(config.imports)) {
-    const [, name] = /^npm:(@?[^@]+@[^/]+)/.exec(specifier) ?? [];
-    assert(needed.includes(name), `${specifier} is in no lock file`);
-  }
-});
+testWithTools(
+  "deno task fetches no package that only tests need",
+  [],
+  async () => {
+    // It fetches the packages of the lock file that deno.json names, and those of
+    // its imports, whichever task is asked for.
+    assertEquals(config.lock, false);
+    const locks = await Promise.all(
+      ["server", "client"].map((name) =>
+        Deno.readTextFile(`${ROOT}tools/${name}.lock`)
+      ),
+    );
+    const needed = locks.flatMap((lock) => Object.keys(JSON.parse(lock).npm));
+    for (const specifier of Object.values(config.imports)) {
+      const [, name] = /^npm:(@?[^@]+@[^/]+)/.exec(specifier) ?? [];
+      assert(needed.includes(name), `${specifier} is in no lock file`);
+    }
+  },
+);
 
 for (const program of ["server", "client"] as const) {
   const lock = `tools/${program}.lock`;

@@ -28,18 +28,6 @@ export async function turns(count = 10): Promise<void> {
   for (let i = 0; i < count; i++) await turn();
 }
 
-/** Moves a clock on in small steps, with a turn of the event loop after each. */
-export async function pass(
-  clock: FakeClock,
-  ms: number,
-  step = 50,
-): Promise<void> {
-  for (let left = ms; left > 0; left -= step) {
-    clock.advance(Math.min(step, left));
-    await turn();
-  }
-}
-
 /** A server in memory, under test. */
 export class InMemory implements AsyncDisposable {
   readonly listener = new MemoryListener();
@@ -73,9 +61,12 @@ export class InMemory implements AsyncDisposable {
     return all;
   }
 
-  /** Moves the clock on; see {@linkcode pass}. */
-  async pass(ms: number, step?: number): Promise<void> {
-    await pass(this.clock, ms, step);
+  /** Moves the clock on in small steps, with a turn of the event loop after each. */
+  async pass(ms: number, step = 50): Promise<void> {
+    for (let left = ms; left > 0; left -= step) {
+      this.clock.advance(Math.min(step, left));
+      await turn();
+    }
   }
 
   /** What the connections are doing, in their order. */

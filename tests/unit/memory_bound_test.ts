@@ -134,25 +134,31 @@ for (
   });
 }
 
-for (const [length, most] of [[60_000, 4], [900_000, 8]] as const) {
-  Deno.test(`frames of ${length} bytes in a stream come in large reads`, async () => {
-    let reads = 0;
-    class Counted extends MemoryTransport {
-      override read(bytes: Uint8Array): Promise<number | null> {
-        reads++;
-        return super.read(bytes);
+for (const [length, most] of [[60_000, 2], [900_000, 5]] as const) {
+  for (const how of ["in a stream", "one by one"]) {
+    Deno.test(`frames of ${length} bytes ${how} come in large reads`, async () => {
+      let reads = 0;
+      class Counted extends MemoryTransport {
+        override read(bytes: Uint8Array): Promise<number | null> {
+          reads++;
+          return super.read(bytes);
+        }
       }
-    }
-    await using running = new InMemory(() => "", { maxFrame: 1_000_000 });
-    const transport = new Counted();
-    running.listener.connect(undefined, transport);
-    const frame = "x".repeat(length - 1) + "\n";
-    for (let i = 0; i < 10; i++) transport.push(frame);
-    transport.end();
-    await transport.until(({ closed }) => closed);
-    assertEquals(transport.text, "\n".repeat(10));
-    assert(reads <= 10 * most, `${reads} reads`);
-  });
+      await using running = new InMemory(() => "", { maxFrame: 1_000_000 });
+      const transport = new Counted();
+      running.listener.connect(undefined, transport);
+      for (let i = 1; i <= 10; i++) {
+        transport.push("x".repeat(length - 1) + "\n");
+        if (how === "in a stream") continue;
+        await transport.until(({ taken }) => taken.length === i);
+      }
+      transport.end();
+      await transport.until(({ closed }) => closed);
+      assertEquals(transport.text, "\n".repeat(10));
+      // The first has to find out how large they are.
+      assert(reads <= 10 * most + 4, `${reads} reads`);
+    });
+  }
 }
 
 Deno.test("ReceiveBuffer tells what it holds, and before what it will", () => {
@@ -241,8 +247,10 @@ Deno.test("half a frame near the bound goes on once there is memory again", asyn
   idle[0].take(0);
   idle[0].push("g\n");
   await turns(3);
-  // It wants more than its share.
+  // It wants more than its share, and does not get it.
+  const { held } = running.server.metrics();
   await half(other, 100);
+  assertEquals(running.server.metrics().held, held);
   await running.pass(4000);
   assertEquals(
     [await stateOf(running, 11), await stateOf(running, 12)],
@@ -377,6 +385,26 @@ Deno.test("without a bound nobody is paused or refused", async () => {
   endAll(newcomer, ...idle);
 });
 
+Deno.test("what those hold who are refused stops nobody who is served", async () => {
+  await using running = new InMemory((request) => request, {
+    maxMemory: 100_000,
+    maxConnections: 1,
+  });
+  const served = await running.connect();
+  for (let i = 0; i < 40; i++) {
+    // They do not read why.
+    const refused = new MemoryTransport();
+    refused.take(0);
+    running.listener.connect(undefined, refused);
+  }
+  await turns(5);
+  assert(running.server.metrics().held > 100_000);
+  served.push("request\n");
+  await turns(5);
+  assertEquals(served.text, "request\n");
+  served.end();
+});
+
 /** Two threads of one server, each with its own connections and clock. */
 async function threads(
   play: (one: InMemory, other: InMemory) => Promise<void>,
@@ -421,6 +449,26 @@ Deno.test("threads share one bound: each pauses its own near it", async () => {
     await turns(3);
     assertEquals(mine[0].taken.length, 30_001);
     endAll(...mine);
+  });
+});
+
+Deno.test("threads share one bound: a share is a part of all that there is", async () => {
+  await threads(async (one, other) => {
+    const [mine, theirs] = [await one.connect(), await other.connect()];
+    await half(theirs, 100_000);
+    await half(mine, 60_000);
+    await passBoth([one, other], 500);
+    // Together they would be over the bound.
+    await half(mine, 10_000);
+    await passBoth([one, other], 500);
+    assertEquals([endings(one), endings(other)], [{}, {}]);
+    assertEquals(await stateOf(one, 1), "paused");
+    theirs.push("\n");
+    await passBoth([one, other], 500);
+    mine.push("\n");
+    await turns(3);
+    assertEquals(mine.taken.length, 70_001);
+    endAll(mine, theirs);
   });
 });
 

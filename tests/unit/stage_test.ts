@@ -279,6 +279,30 @@ Deno.test("a write ends by the write timeout, progress starts it again", async (
   assertEquals(transport.text, "abcd");
 });
 
+for (const first of ["a", "G"]) {
+  Deno.test(`requests that take many turns are no silence, after ${first}`, async () => {
+    await using running = new InMemory(
+      (request) => request[0] === 71 ? "G".repeat(100_000) : request,
+      { ...timeouts, writeTimeout: 1000 },
+    );
+    const transport = await running.connect();
+    // The first makes room for many behind it. About 250 are handled in a
+    // turn, and turns may be slow.
+    const count = 50_000;
+    transport.push(first.repeat(9000) + "\n" + "\n".repeat(count));
+    for (let i = 0; i < 250 && running.server.requests <= count; i++) {
+      await running.pass(50, 50);
+      assertEquals(running.events.reasons, []);
+    }
+    await turns(3);
+    assertEquals(
+      transport.taken.length,
+      (first === "a" ? 9001 : 100_001) + count,
+    );
+    transport.end();
+  });
+}
+
 Deno.test("a peer that does not close after us is closed, its end named before", async () => {
   const { running, transport } = await served();
   await using _ = running;

@@ -24,7 +24,7 @@ import type { Codec } from "../../framing/codec.ts";
 import { CHUNK } from "../../net/buffers.ts";
 import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
-import { Budget, type Task } from "../scheduler.ts";
+import { Budget, type Task, WAIT_COST } from "../scheduler.ts";
 import type { Caller } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import type { Ending } from "./ending.ts";
@@ -275,6 +275,8 @@ export class Exchange implements Task, Caller {
 
   /** Goes on in the next turn. Replies that wait go out with those to come. */
   #yield(): void {
+    // It is served, and only waits for its turn.
+    if (this.owing) this.#stage.read(true);
     this.#budget.renew();
     this.#context.scheduler.later(this);
   }
@@ -347,12 +349,8 @@ export class Exchange implements Task, Caller {
       if (next === 0) {
         budget.spend(Math.min(inbox.length, CHUNK));
         // A peer that has finished will not complete this frame.
-        if (eof) {
-          this.#frameError = new FrameError(
-            "malformed",
-            `stream ended after ${inbox.length} bytes of a frame`,
-          );
-        }
+        const detail = `stream ended after ${inbox.length} bytes of a frame`;
+        if (eof) this.#frameError = new FrameError("malformed", detail);
         return;
       }
       budget.spend(next - inbox.start);
@@ -363,7 +361,9 @@ export class Exchange implements Task, Caller {
       const waiting = this.#handling.handle(
         new Uint8Array(buffer, payloadStart, codec.payloadEnd - payloadStart),
       );
-      if (waiting !== undefined) return waiting;
+      if (waiting === undefined) continue;
+      budget.spend(WAIT_COST);
+      return waiting;
     }
   }
 
