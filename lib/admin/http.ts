@@ -2,8 +2,8 @@
  * HTTP/1.1 (RFC 9112), as much as the admin port speaks of it: one request on a
  * connection, its head alone, and an answer whose length is known.
  *
- * `Deno.serve` takes a port, not a connection. It accepts whoever comes, for as
- * long as they like, and ends for good the first time the process has no
+ * `Deno.serve` takes a port, not a connection. It accepts any number of
+ * clients for any time, and ends for good the first time the process has no
  * descriptor left.
  *
  * @module

@@ -25,7 +25,7 @@ export const CHUNK: number = 64 * 1024 + 64;
 
 /**
  * The steps on the way there: a peer that has sent 600 bytes of a frame holds
- * what it has sent and no more than four times that.
+ * 2 KiB, and not a chunk.
  */
 const STEPS = [2048, 8192, CHUNK] as const;
 

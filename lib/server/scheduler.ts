@@ -40,9 +40,9 @@ export interface Task {
 }
 
 /**
- * What a connection may use in one turn, in bytes. While turns follow each other,
- * the runtime looks at its sockets after 61 of them only (`event_interval` of
- * tokio), so a newcomer waits for that many.
+ * What a connection may use in one turn, in bytes. A newcomer was seen to wait
+ * for dozens of turns, so a turn must be short. It fits a runtime that looks at
+ * its sockets after 61 of them (the default of tokio's `event_interval`).
  */
 export const BUDGET = 60 * 1024;
 
