@@ -13,9 +13,9 @@ import { type Clock, systemClock } from "./clock.ts";
 
 /** Something that may take only so long. */
 export interface Expirable {
-  /** When it expires, in the time of {@linkcode Deadlines.in}. */
-  deadline: number;
-  /** Called once `deadline` has passed; it must set a new one or be deleted. */
+  /** When it expires, in the time of {@linkcode Deadlines.now}. */
+  readonly deadline: number;
+  /** Called once `deadline` has passed; it must be a new one then, or deleted. */
   expire(): void;
 }
 
@@ -43,14 +43,19 @@ export class Deadlines {
     this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
   }
 
+  /** The time, in milliseconds, that counts for something that starts now. */
+  get now(): number {
+    // The time of the last tick may be an interval old: that much is added.
+    return this.#now + this.#interval;
+  }
+
   /**
    * The deadline for something that starts now.
    *
    * @param timeout In milliseconds; 0 means never.
    */
   in(timeout: number): number {
-    // The time of the last tick may be an interval old: that much is added.
-    return timeout > 0 ? this.#now + this.#interval + timeout : Infinity;
+    return timeout > 0 ? this.now + timeout : Infinity;
   }
 
   add(item: Expirable): void {

@@ -44,10 +44,11 @@ export const PHASE_LIMITS = {
 
 /** See the module's text. */
 export class Stage implements Expirable {
-  deadline = Infinity;
   #phase: Phase = "admitting";
-  /** When the wait for a whole request ends; other phases leave it alone. */
-  #idleDeadline = Infinity;
+  /** When the phase began, or made progress; infinite where nothing limits it. */
+  #since = Infinity;
+  /** When the wait for a whole request began; other phases leave it alone. */
+  #idleSince = Infinity;
   readonly #deadlines: Deadlines;
   readonly #config: ServeConfig;
   readonly #expired: { expire(phase: Phase): void };
@@ -68,53 +69,60 @@ export class Stage implements Expirable {
     return this.#phase;
   }
 
+  /** See {@linkcode Expirable}; worked out when it is asked for, which is rare. */
+  get deadline(): number {
+    const { idleTimeout, requestTimeout, writeTimeout } = this.#config;
+    const idle = after(this.#idleSince, idleTimeout);
+    switch (this.#phase) {
+      case "reading":
+        return idle;
+      case "handling":
+        return after(this.#since, requestTimeout);
+      case "writing":
+        return after(this.#since, writeTimeout);
+      case "paused":
+        return Math.min(idle, this.#since + PHASE_LIMITS.paused);
+      default:
+        return this.#since + PHASE_LIMITS[this.#phase];
+    }
+  }
+
   /** A phase whose limit is fixed. */
   enter(phase: Exclude<keyof typeof PHASE_LIMITS, "paused">): void {
-    this.#phase = phase;
-    this.deadline = this.#deadlines.in(PHASE_LIMITS[phase]);
+    this.#begin(phase);
   }
 
   /** Waits for a request. */
   read(anew: boolean): void {
+    if (anew) this.#idleSince = this.#deadlines.now;
     // Nor does it get out of a pause.
-    if (!anew && this.#phase === "paused") return;
-    if (anew) {
-      this.#idleDeadline = this.#deadlines.in(this.#config.idleTimeout);
-    }
+    else if (this.#phase === "paused") return;
     this.#phase = "reading";
-    this.deadline = this.#idleDeadline;
   }
 
   /** Waits for memory to read on to. */
   pause(): void {
-    if (this.#phase !== "reading") return;
-    this.#phase = "paused";
-    const limit = this.#deadlines.in(PHASE_LIMITS.paused);
-    this.deadline = Math.min(this.#idleDeadline, limit);
+    if (this.#phase === "reading") this.#begin("paused");
   }
 
   /** There is memory again. */
   unpause(): void {
-    if (this.#phase !== "paused") return;
-    this.#phase = "reading";
-    this.deadline = this.#idleDeadline;
+    if (this.#phase === "paused") this.#phase = "reading";
   }
 
   /** A handler is at work that did not reply at once. */
   handle(): void {
-    this.#phase = "handling";
-    this.deadline = this.#deadlines.in(this.#config.requestTimeout);
+    this.#begin("handling");
   }
 
   /** Bytes are given to the kernel. */
   write(): void {
-    this.#phase = "writing";
-    this.progress();
+    this.#begin("writing");
   }
 
   /** The peer takes something, however slowly: the write timeout starts again. */
   progress(): void {
-    this.deadline = this.#deadlines.in(this.#config.writeTimeout);
+    this.#since = this.#deadlines.now;
   }
 
   /** The connection has ended. */
@@ -124,7 +132,17 @@ export class Stage implements Expirable {
 
   /** See {@linkcode Expirable}. */
   expire(): void {
-    this.deadline = Infinity;
+    this.#since = this.#idleSince = Infinity;
     this.#expired.expire(this.#phase);
   }
+
+  #begin(phase: Phase): void {
+    this.#phase = phase;
+    this.#since = this.#deadlines.now;
+  }
+}
+
+/** A deadline; a timeout of 0 means never. */
+function after(since: number, timeout: number): number {
+  return timeout > 0 ? since + timeout : Infinity;
 }
