@@ -51,20 +51,8 @@ export class LineCodec implements Codec {
       this.#words = wordsOf(bytes);
     }
     const lf = findLf(bytes, start + this.#scanned, end, this.#words);
-    if (bytes.length > OWN && (lf === -1 || lf + 1 === end)) {
-      this.#bytes = NO_BYTES;
-      this.#words = NO_WORDS;
-    }
-    if (lf === -1) {
-      const length = end - start;
-      this.#scanned = length;
-      // One byte over may still be the CR of an ending that is under way.
-      if (
-        length > this.#max + 1 ||
-        (length === this.#max + 1 && bytes[end - 1] !== CR)
-      ) this.#refuse();
-      return 0;
-    }
+    if (lf === -1) return this.#awaitRest(bytes, start, end);
+    if (lf + 1 === end && bytes.length > OWN) this.#forget();
     const crlf = lf > start && bytes[lf - 1] === CR;
     const payloadEnd = crlf ? lf - 1 : lf;
     if (payloadEnd - start > this.#max) this.#refuse();
@@ -73,6 +61,24 @@ export class LineCodec implements Codec {
     this.payloadStart = start;
     this.payloadEnd = payloadEnd;
     return lf + 1;
+  }
+
+  /** The line's end is not here yet. */
+  #awaitRest(bytes: Uint8Array, start: number, end: number): 0 {
+    if (bytes.length > OWN) this.#forget();
+    const length = end - start;
+    this.#scanned = length;
+    // One byte over may still be the CR of an ending that is under way.
+    if (
+      length > this.#max + 1 ||
+      (length === this.#max + 1 && bytes[end - 1] !== CR)
+    ) this.#refuse();
+    return 0;
+  }
+
+  #forget(): void {
+    this.#bytes = NO_BYTES;
+    this.#words = NO_WORDS;
   }
 
   check(payload: Uint8Array): void {

@@ -38,6 +38,9 @@ export const LEAST_LENT: number = STEPS[0];
  */
 const GROWTH = 4;
 
+/** What a batch of short replies fits into, in bytes. */
+export const SHORT = 4096;
+
 /** The most bytes of idle buffers kept for reuse; the rest is garbage. */
 const KEPT = 32 * 1024 * 1024;
 
@@ -49,11 +52,14 @@ export interface Holder {
 
 /** Idle buffers, by their length. */
 const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
+/** Those that batches of short replies use, without a search. */
+const short: Uint8Array<ArrayBuffer>[] = [];
+idle.set(SHORT, short);
 let kept = 0;
 
 /** Lends a buffer, its content left over from an earlier use. */
 export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
-  const bytes = idle.get(length)?.pop();
+  const bytes = (length === SHORT ? short : idle.get(length))?.pop();
   if (bytes === undefined) return new Uint8Array(length);
   kept -= length;
   return bytes;
@@ -64,7 +70,7 @@ export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
   const { length } = bytes;
   if (kept + length > KEPT) return;
   kept += length;
-  const others = idle.get(length);
+  const others = length === SHORT ? short : idle.get(length);
   if (others === undefined) idle.set(length, [bytes]);
   else others.push(bytes);
 }

@@ -8,10 +8,7 @@
  */
 
 import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
-import { CHUNK, giveBack, type Holder, lend } from "./buffers.ts";
-
-/** What a batch of short replies fits into, in bytes. */
-const SHORT = 4096;
+import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
 /** See the module's text. */
 export class Outbox {
