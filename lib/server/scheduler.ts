@@ -39,12 +39,8 @@ export interface Task {
   startRead(): void;
 }
 
-/**
- * What a connection may use in one turn, in bytes. A newcomer was seen to wait
- * for dozens of turns, so a turn must be short. It fits a runtime that looks at
- * its sockets after 61 of them (the default of tokio's `event_interval`).
- */
-export const BUDGET = 60 * 1024;
+/** What a connection may use in one turn, in bytes. */
+export const BUDGET = 256 * 1024;
 
 /** What a request costs beside its bytes: an empty line is work, too. */
 export const REQUEST_COST = 128;
@@ -52,14 +48,20 @@ export const REQUEST_COST = 128;
 /** What one costs in addition that was waited for, or has failed. */
 export const WAIT_COST = 4096;
 
-/**
- * How much of the budget is used between two looks at the clock: about twenty
- * short requests, so that handlers that compute are noticed in time.
- */
-const LOOK = 4096;
+/** The most of the budget that is used between two looks at the clock. */
+export const LOOK = 16 * 1024;
 
 /** How long all may work without a turn of the event loop, in milliseconds. */
 const SLICE = 2;
+
+/**
+ * How long those that go on do so without a rest, in milliseconds. While the event loop has work, the runtime was seen to look at its
+ * sockets in one of dozens of turns only, and a newcomer takes two such looks.
+ */
+const STRETCH = 8;
+
+/** An event loop with nothing to do for so long has rested, in milliseconds. */
+const IDLE = 20;
 
 /** Batches that wait for their end at the most: the first reply must not wait for the last. */
 const MOST_WAITING = 16;
@@ -88,6 +90,8 @@ export class Scheduler {
   #counted = 0;
   /** How long batches have worked since the last turn, in milliseconds. */
   #worked = 0;
+  /** When the last rest ended. */
+  #rested = 0;
   /** Whether that is too long: what comes now waits for the next turn. */
   #late = false;
   /** Whether the next turn will be noticed. */
@@ -107,6 +111,10 @@ export class Scheduler {
   #due = false;
   readonly #onEnd = () => this.#endBatch();
   readonly #onTurn = () => this.#turn();
+  readonly #onRested = () => {
+    this.#rested = this.#clock.now();
+    this.#turn();
+  };
 
   /** @param clock The source of time. */
   constructor(clock: Clock) {
@@ -172,7 +180,9 @@ export class Scheduler {
   }
 
   #begin(): void {
-    this.#began = this.#counted = this.#clock.now();
+    const now = this.#clock.now();
+    if (!this.#armed && now - this.#counted > IDLE) this.#rested = now;
+    this.#began = this.#counted = now;
     this.#notice();
   }
 
@@ -233,7 +243,13 @@ export class Scheduler {
   #arm(): void {
     if (this.#armed) return;
     this.#armed = true;
-    setImmediate(this.#onTurn);
+    if (this.#counted - this.#rested < STRETCH) {
+      return void setImmediate(this.#onTurn);
+    }
+    // Whoever else is ready goes on meanwhile.
+    this.#clock.after(1, this.#onRested);
+    this.#late = false;
+    this.#worked = 0;
   }
 
   #turn(): void {
@@ -258,34 +274,5 @@ export class Scheduler {
       this.#quiet = 0;
     } else if (++this.#quiet >= PATIENCE) return this.#readParked();
     this.#arm();
-  }
-}
-
-/** What one connection has used of its turn. */
-export class Budget {
-  #used = 0;
-  #look = LOOK;
-
-  /** Counts a request, or bytes that were looked at in vain. */
-  spend(bytes: number): void {
-    this.#used += bytes + REQUEST_COST;
-  }
-
-  /** Whether it is used up. */
-  get spent(): boolean {
-    return this.#used > BUDGET;
-  }
-
-  /** Whether it is used up, or all together have worked for too long. */
-  isSpentNow(scheduler: Scheduler): boolean {
-    if (this.#used <= this.#look) return false;
-    this.#look = this.#used + LOOK;
-    return this.spent || scheduler.isLateNow();
-  }
-
-  /** The next turn has come. */
-  renew(): void {
-    this.#used = 0;
-    this.#look = LOOK;
   }
 }

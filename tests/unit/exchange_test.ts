@@ -429,13 +429,13 @@ class Play {
     this.#running.server.shutdown();
   }
 
-  /** No time passes meanwhile, so whoever hangs is found by what follows. */
+  /** Less time passes than any timeout, so whoever hangs is found by what follows. */
   async #until(isDone: (peer: PeerModel) => boolean): Promise<void> {
     for (let left = 200; left > 0; left--) {
       if (this.#atWork.length === 0 && this.#peers.every(isDone)) return;
       scribble();
       while (this.#atWork.length > 0) this.#answer(0);
-      await turn();
+      await this.#running.pass(1, 1);
     }
   }
 
@@ -570,7 +570,7 @@ class Play {
       peer.ended || peer.disturbed || peer.whole === this.#callsOf(peer)
     );
     // The last reply may be under way.
-    await turns(4);
+    await this.#running.pass(4, 1);
     for (const peer of this.#peers) {
       if (!peer.ended && !peer.disturbed) peer.checkQuiet(this.#callsOf(peer));
       peer.end();

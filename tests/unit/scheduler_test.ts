@@ -9,6 +9,7 @@ import type { Handler } from "../../lib/server/handler.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import {
   BUDGET,
+  LOOK,
   REQUEST_COST,
   Scheduler,
   type Task,
@@ -138,6 +139,29 @@ Deno.test("Scheduler tells who comes late, until the next turn", async () => {
   assertEquals(log, ["resume 0", "resume 1", "resume 2"]);
   await turns(2);
   assertEquals(immediates(), 0);
+});
+
+Deno.test("Scheduler lets the event loop rest once turns have followed each other for 8 ms", async () => {
+  const { clock, scheduler, log, task } = logged();
+  // The event loop was idle before, which is rest enough.
+  clock.jump(1000);
+  scheduler.completed();
+  const busy: Task = task("busy", () => {
+    clock.jump(1);
+    scheduler.later(busy);
+  });
+  scheduler.later(busy);
+  await turns(20);
+  // The clock is looked at as a turn begins, so the ninth has begun by then.
+  assertEquals([log.splice(0).length, immediates()], [9, 0]);
+
+  // Whoever else is ready in the rest is not late.
+  scheduler.completed();
+  assertEquals(scheduler.late, false);
+  clock.advance(1);
+  await turns(20);
+  // One more, for the rest ends with a turn.
+  assertEquals([log.length, immediates()], [10, 0]);
 });
 
 Deno.test("Scheduler.read() parks while batches are full, and reads in order", async () => {
@@ -279,14 +303,14 @@ for (const [what, flood] of Object.entries(floods)) {
     running.listener.connect(undefined, flooding);
     const one = line.length + REQUEST_COST;
     // One request that begins in time, and a fraction until the next look.
-    const limit = BUDGET + 4096 + one;
+    const limit = BUDGET + LOOK + one;
     for (let i = 0; i < 20; i++) {
       const { sent, reads } = flooding;
       spent = 0;
       await turn();
       assert(spent <= limit, `${spent} used in a turn`);
       assert(
-        flooding.sent - sent <= 3 * CHUNK || flooding.reads - reads <= 2,
+        flooding.sent - sent <= BUDGET + CHUNK || flooding.reads - reads <= 8,
         `${flooding.sent - sent} bytes read in a turn`,
       );
       assert(spent > 0 || flooding.sent > sent, "it is stuck");
@@ -341,7 +365,7 @@ Deno.test("handlers that compute leave turns to others", async () => {
   }
   for (let i = 0; i < 200 && running.events.reasons.length < 5; i++) {
     called = 0;
-    await turn();
+    await running.pass(1, 1);
     perTurn.push(called);
   }
   assertEquals(running.events.reasons.length, 5);

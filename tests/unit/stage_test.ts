@@ -286,7 +286,7 @@ for (const first of ["a", "G"]) {
       { ...timeouts, writeTimeout: 1000 },
     );
     const transport = await running.connect();
-    // The first makes room for many behind it. About 250 are handled in a
+    // The first makes room for many behind it. About 2,000 are handled in a
     // turn, and turns may be slow.
     const count = 50_000;
     transport.push(first.repeat(9000) + "\n" + "\n".repeat(count));

@@ -23,6 +23,8 @@ const MICROTASKS = 8;
 export interface Caller {
   /** No reply is any use any more. */
   readonly over: boolean;
+  /** A request has come in whole, and its reply is not out yet. */
+  owing: boolean;
   /**
    * Puts a reply behind those that wait.
    *

@@ -18,13 +18,10 @@
  */
 
 import type { Connection } from "../../net/connection.ts";
-import { FrameError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import type { Codec } from "../../framing/codec.ts";
-import { CHUNK } from "../../net/buffers.ts";
-import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
-import { Budget, type Task, WAIT_COST } from "../scheduler.ts";
+import type { Task } from "../scheduler.ts";
 import type { Caller } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import type { Ending } from "./ending.ts";
@@ -52,7 +49,6 @@ export class Exchange implements Task, Caller {
   readonly #codec: Codec;
   readonly #writer: ReplyWriter;
   readonly #handling: Handling;
-  readonly #budget = new Budget();
   readonly #finish: () => void;
   readonly #fail: (error: unknown) => void;
   #lastCall: LastCall | undefined;
@@ -62,7 +58,6 @@ export class Exchange implements Task, Caller {
   #waitsForMemory = false;
   /** No request is handled any more. */
   #over = false;
-  #frameError: FrameError | undefined;
 
   // Made once for each connection, and not once for each request.
   readonly #onRead = (n: number | null) => {
@@ -215,6 +210,11 @@ export class Exchange implements Task, Caller {
     // A handler that had its own connection closed may still have replied.
     if (payload === undefined || this.#over) return undefined;
     if (pieces === 0 && this.#writer.add(payload)) return undefined;
+    return this.#send(payload, pieces);
+  }
+
+  /** Has a reply written that there is no room for. */
+  #send(payload: Uint8Array, pieces: number): Promise<void> | undefined {
     // It goes out now; how long the peer takes for it is not the handler's.
     this.meter.batch(this.#context.clock.now());
     if (this.#over) return undefined;
@@ -241,8 +241,9 @@ export class Exchange implements Task, Caller {
     // The next reply might be the one that there is no memory for.
     this.#unread = memory.over;
     if (memory.over) return this.#yield();
+    const handling = this.#handling;
     try {
-      const waiting = this.#answerSome();
+      const waiting = handling.handleAll();
       if (waiting !== undefined) {
         waiting.then(() => this.#proceed(), this.#onError);
         return;
@@ -251,13 +252,14 @@ export class Exchange implements Task, Caller {
       return this.#onError(error);
     }
     if (this.#over) return this.end();
-    if (this.#frameError !== undefined) {
-      const words = replies.frame(this.#frameError);
-      return void this.#conclude("frame_error", this.#frameError, words);
+    const { closing, frameError, spent } = handling;
+    if (frameError !== undefined) {
+      const words = replies.frame(frameError);
+      return void this.#conclude("frame_error", frameError, words);
     }
-    const { closing } = this.#handling;
     if (closing !== undefined) return void this.#conclude(closing);
-    if (this.#unread && !scheduler.late) return this.#yield();
+    this.#unread = spent;
+    if (spent && !scheduler.late) return this.#yield();
     if (this.#writer.length > 0) scheduler.writeSoon(this);
     else this.#rest();
   }
@@ -269,15 +271,16 @@ export class Exchange implements Task, Caller {
     if (this.#over) return;
     this.#stage.read(this.owing);
     this.owing = false;
-    if (this.#budget.spent || this.#context.scheduler.late) this.#yield();
-    else this.#goOn();
+    if (this.#handling.isOverBudget || this.#context.scheduler.late) {
+      this.#yield();
+    } else this.#goOn();
   }
 
   /** Goes on in the next turn. Replies that wait go out with those to come. */
   #yield(): void {
     // It is served, and only waits for its turn.
     if (this.owing) this.#stage.read(true);
-    this.#budget.renew();
+    this.#handling.renew();
     this.#context.scheduler.later(this);
   }
 
@@ -301,70 +304,6 @@ export class Exchange implements Task, Caller {
     if (this.#over) return;
     this.meter.began = this.#context.scheduler.began;
     this.#proceed();
-  }
-
-  /**
-   * Answers the whole requests in the inbox, in order.
-   *
-   * @returns What to wait for before the next can be answered; or nothing once
-   * all are, the connection is to end, its turn is over (`#unread`), or
-   * `#frameError` says what is wrong with the bytes behind them.
-   */
-  #answerSome(): Promise<void> | undefined {
-    const { scheduler } = this.#context;
-    const budget = this.#budget;
-    const { inbox, eof } = this.#connection;
-    const codec = this.#codec;
-    // A receive buffer has its memory to itself. To ask for that costs a third
-    // of what a view does, so it is asked for once.
-    const { bytes } = inbox;
-    const { buffer } = bytes;
-    if (this.meter.requests === 0) {
-      const tls = startsTls(inbox);
-      // No frame is looked for before this is known.
-      if (tls === undefined && !eof) return;
-      // A TLS client waits for our hello while we wait for a whole frame: refuse
-      // now, or both wait until the idle timeout.
-      if (tls) {
-        const detail = "a TLS handshake, and this port does not speak TLS";
-        this.#frameError = new FrameError("malformed", detail);
-        return;
-      }
-    }
-    while (
-      inbox.length > 0 && !this.#over && this.#handling.closing === undefined
-    ) {
-      if (budget.isSpentNow(scheduler)) {
-        this.#unread = true;
-        return;
-      }
-      let next;
-      try {
-        next = codec.decode(bytes, inbox.start, inbox.end);
-      } catch (error) {
-        if (!(error instanceof FrameError)) throw error;
-        this.#frameError = error;
-        return;
-      }
-      if (next === 0) {
-        budget.spend(Math.min(inbox.length, CHUNK));
-        // A peer that has finished will not complete this frame.
-        const detail = `stream ended after ${inbox.length} bytes of a frame`;
-        if (eof) this.#frameError = new FrameError("malformed", detail);
-        return;
-      }
-      budget.spend(next - inbox.start);
-      inbox.start = next;
-      this.owing = true;
-      // The view stays valid: nothing moves in the inbox until the next read.
-      const { payloadStart } = codec;
-      const waiting = this.#handling.handle(
-        new Uint8Array(buffer, payloadStart, codec.payloadEnd - payloadStart),
-      );
-      if (waiting === undefined) continue;
-      budget.spend(WAIT_COST);
-      return waiting;
-    }
   }
 
   #lastCalled(silent: boolean): void {

@@ -1,6 +1,6 @@
 /**
- * What a handler sees of its connection, and what it may ask of it. The fields
- * that the core goes by are in {@linkcode Wishes}, which no handler can reach.
+ * What a handler sees of its connection, and what it may ask of it. It can reach
+ * nothing that the core goes by.
  *
  * @module
  */
@@ -10,32 +10,14 @@ import type { ServerStats } from "../../events/server_stats.ts";
 import type { RequestInfo } from "../handler.ts";
 import type { SessionParts } from "./context.ts";
 
-/** What a handler has asked for, and the signal of its request. */
-export class Wishes {
-  /** The connection ends after this reply. */
-  close = false;
+/** What a handler may ask of its connection; no handler can reach it. */
+export interface Wishes {
   /** The size of the writes for this reply; 0 for the usual way. */
-  pieces = 0;
-  #controller: AbortController | undefined;
-  #aborted = false;
-
-  /** The signal of the request under way, made when it is first asked for. */
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#aborted) this.#controller.abort();
-    return this.#controller.signal;
-  }
-
-  /** A reply is no use any more. */
-  abort(): void {
-    this.#aborted = true;
-    this.#controller?.abort();
-  }
-
-  /** The request is over; the next one gets a signal of its own. */
-  renew(): void {
-    this.#controller = undefined;
-  }
+  pieces: number;
+  /** The signal of the request under way. */
+  readonly signal: AbortSignal;
+  /** The connection ends after this reply. */
+  close(reason: "handler_closed"): void;
 }
 
 /** See {@linkcode RequestInfo}. */
@@ -81,7 +63,7 @@ export class Info implements RequestInfo {
   }
 
   close(): void {
-    this.#wishes.close = true;
+    this.#wishes.close("handler_closed");
   }
 
   replyInPieces(bytes: number): void {
