@@ -17,6 +17,7 @@ import uplot from "npm:uplot@1.6.32/dist/uPlot.iife.min.js" with {
 
 import actions from "./page/actions.js" with { type: "text" };
 import charts from "./page/charts.js" with { type: "text" };
+import dom from "./page/dom.js" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
 import page from "./page/index.html" with { type: "text" };
 import numbers from "./page/numbers.js" with { type: "text" };
@@ -35,6 +36,7 @@ export const assets: ReadonlyMap<string, { type: string; body: string }> =
     ["/", { type: html, body: page }],
     ["/assets/actions.js", { type: js, body: actions }],
     ["/assets/charts.js", { type: js, body: charts }],
+    ["/assets/dom.js", { type: js, body: dom }],
     ["/assets/icon.svg", { type: svg, body: icon }],
     ["/assets/numbers.js", { type: js, body: numbers }],
     ["/assets/page.css", { type: css, body: style }],

@@ -5,98 +5,75 @@
  * The token stays in its field, and goes nowhere but into the header.
  */
 
-/** The drain button, the token, and the question before each action. */
-export class Actions {
-  #token = /** @type {HTMLInputElement} */ (document.querySelector("#token"));
-  #answer = /** @type {HTMLElement} */ (document.querySelector("#answer"));
-  #dialog = /** @type {HTMLDialogElement} */
-    (document.querySelector("#confirm"));
-  #question = /** @type {HTMLElement} */ (document.querySelector("#question"));
-  #yes = /** @type {HTMLButtonElement} */
-    (this.#dialog.querySelector("[value=yes]"));
+import { find, write } from "./dom.js";
 
-  constructor() {
-    document.querySelector("#drain")?.addEventListener(
-      "click",
-      () => void this.drain(),
-    );
-    // Enter in the field is no answer to a question that nobody has asked.
-    this.#token.form?.addEventListener(
-      "submit",
-      (event) => event.preventDefault(),
-    );
-    for (const button of this.#dialog.querySelectorAll("button")) {
-      button.addEventListener("click", () => this.#dialog.close(button.value));
-    }
+const token = /** @type {HTMLInputElement} */ (find("#token"));
+const answer = find("#answer");
+const dialog = /** @type {HTMLDialogElement} */ (find("#confirm"));
+
+find("#drain").addEventListener("click", () =>
+  void act(
+    "Drain the server? It accepts no more connections, answers what has " +
+      "arrived, and ends.",
+    "Drain",
+    "drain",
+    { 202: "The server drains." },
+  ));
+
+// Enter in the field is no answer to a question that nobody has asked.
+token.form?.addEventListener("submit", (event) => event.preventDefault());
+
+/**
+ * Asks, and then closes one connection.
+ *
+ * @param {number} id
+ * @param {string} peer
+ */
+export async function closeConnection(id, peer) {
+  await act(
+    `Close connection ${id} of ${peer}? It gets no reply that it still waits for.`,
+    "Close",
+    `connections/${id}/close`,
+    {
+      200: `Connection ${id} is closed.`,
+      404: `Connection ${id} had ended before.`,
+    },
+  );
+}
+
+/**
+ * @param {string} question
+ * @param {string} verb
+ * @param {string} path
+ * @param {Record<number, string>} answers By status.
+ */
+async function act(question, verb, path, answers) {
+  if (token.value === "") {
+    write(answer, "Enter the token first.");
+    return token.focus();
   }
+  write(find("#question"), question);
+  write(find("#confirm [value=yes]"), verb);
+  // Escape closes a dialog and leaves its last value.
+  dialog.returnValue = "no";
+  dialog.showModal();
+  await new Promise((closed) =>
+    dialog.addEventListener("close", closed, { once: true })
+  );
+  if (dialog.returnValue === "yes") write(answer, await post(path, answers));
+}
 
-  /** Asks, and then drains the server. */
-  async drain() {
-    await this.#act(
-      "Drain the server? It accepts no more connections, answers what has " +
-        "arrived, and ends.",
-      "Drain",
-      "drain",
-      { 202: "The server drains.", 200: "The server drains." },
-    );
-  }
-
-  /**
-   * Asks, and then closes one connection.
-   *
-   * @param {number} id
-   * @param {string} peer
-   */
-  async close(id, peer) {
-    const closed = `Connection ${id} is closed.`;
-    await this.#act(
-      `Close connection ${id} of ${peer}? It gets no reply that it still waits for.`,
-      "Close",
-      `connections/${id}/close`,
-      { 200: closed, 202: closed, 404: `Connection ${id} had ended before.` },
-    );
-  }
-
-  /**
-   * @param {string} question
-   * @param {string} verb
-   * @param {string} path
-   * @param {Record<number, string>} answers By status.
-   */
-  async #act(question, verb, path, answers) {
-    if (this.#token.value === "") {
-      this.#answer.textContent = "Enter the token first.";
-      return this.#token.focus();
-    }
-    if (!await this.#ask(question, verb)) return;
-    this.#answer.textContent = await this.#post(path, answers);
-  }
-
-  /** @param {string} path @param {Record<number, string>} answers */
-  async #post(path, answers) {
-    try {
-      const { status } = await fetch(path, {
-        method: "POST",
-        headers: { authorization: `Bearer ${this.#token.value}` },
-      });
-      if (status === 401) return "The server refused the token.";
-      return answers[status] ?? `The server answered ${status}.`;
-    } catch {
-      // Whatever failed, from a token that is no header to a lost server.
-      return "The server could not be asked.";
-    }
-  }
-
-  /** @param {string} question @param {string} verb */
-  async #ask(question, verb) {
-    this.#question.textContent = question;
-    this.#yes.textContent = verb;
-    // Escape closes a dialog and leaves its last value.
-    this.#dialog.returnValue = "no";
-    this.#dialog.showModal();
-    await new Promise((closed) =>
-      this.#dialog.addEventListener("close", closed, { once: true })
-    );
-    return this.#dialog.returnValue === "yes";
+/** @param {string} path @param {Record<number, string>} answers */
+async function post(path, answers) {
+  try {
+    const { status } = await fetch(path, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token.value}` },
+    });
+    if (status === 401) return "The server refused the token.";
+    return answers[status] ?? `The server answered ${status}.`;
+  } catch {
+    // Whatever failed, from a token that is no header to a lost server.
+    return "The server could not be asked.";
   }
 }

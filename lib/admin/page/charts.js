@@ -1,21 +1,13 @@
 // @ts-check
 /// <reference lib="dom" />
 /**
- * The charts: five minutes of values, one chart for each figure of the page.
- * A line has the colour of its name in the figure's caption, so the style sheet
- * alone knows the colours.
+ * The charts: five minutes of values, one chart for each kind of them. A line
+ * has the colour of its name in the figure's caption, so the style sheet alone
+ * knows the colours.
  */
 
-import {
-  bytes,
-  clock,
-  count,
-  duration,
-  NONE,
-  rate,
-  short,
-  size,
-} from "./numbers.js";
+import { find, make, write } from "./dom.js";
+import * as numbers from "./numbers.js";
 
 // A classic script, loaded before this module.
 const { uPlot } = /** @type {{ uPlot: typeof import("npm:uplot@1.6.32") }} */
@@ -29,160 +21,151 @@ const GAP = 3;
 
 /**
  * @typedef {object} Kind
- * @property {(value: number) => string} say The value in words.
+ * @property {string} title
+ * @property {Record<string, string>} names What the page calls each series.
+ * @property {(value: number) => string} say A value in words.
  * @property {(value: number) => string} axis The same, for the axis.
- * @property {number[]} [steps] What may lie between two lines of the grid.
- * @property {boolean} [log] Whether values differ by magnitudes.
+ * @property {import("npm:uplot@1.6.32").Scale} [scale] If not one from 0 on.
+ * @property {import("npm:uplot@1.6.32").Axis} [grid] If not uPlot's own.
  */
 
-/** So that a grid of bytes has round numbers. */
-const POWERS_OF_TWO = Array.from({ length: 50 }, (_, i) => 2 ** i);
-
-/** @type {Readonly<Record<string, Kind>>} */
-const KINDS = {
-  connections: { say: count, axis: short },
-  requests: { say: rate, axis: short },
-  bytes: {
-    say: (value) => `${bytes(value)}/s`,
-    axis: size,
-    steps: POWERS_OF_TWO,
+/** @type {readonly Kind[]} */
+const KINDS = [
+  {
+    title: "Connections",
+    names: { active: "open" },
+    say: numbers.count,
+    axis: numbers.short,
   },
-  durations: { say: duration, axis: duration, log: true },
-};
+  {
+    title: "Requests",
+    names: { requests: "per second" },
+    say: numbers.rate,
+    axis: numbers.short,
+  },
+  {
+    title: "Bytes",
+    names: { received: "in", sent: "out" },
+    say: (value) => `${numbers.bytes(value)}/s`,
+    axis: numbers.size,
+    // Round numbers.
+    grid: { incrs: Array.from({ length: 50 }, (_, i) => 2 ** i) },
+  },
+  {
+    title: "Time to reply",
+    names: { p50: "p50", p99: "p99", p999: "p99.9" },
+    say: numbers.duration,
+    axis: numbers.duration,
+    scale: {
+      distr: 3,
+      range: (_, low, high) =>
+        low == null ? [0.01, 1] : uPlot.rangeLog(low, high, 10, true),
+    },
+    grid: {
+      splits: (_, _axis, low, high) => decades(low, high),
+      // All of them have their names.
+      filter: (_, powers) => powers,
+    },
+  },
+];
 
-/** All charts of the page. */
-export class Charts {
-  /** @type {number[]} Seconds since 1970. */
-  #times = [];
-  /** @type {Chart[]} */
-  #charts;
+/** @type {number[]} Seconds since 1970. */
+const times = [];
+/** @type {Record<string, (number | null)[]>} By series, one for each time. */
+const series = {};
+const charts = KINDS.map(chartOf);
 
-  /** @param {ParentNode} page */
-  constructor(page) {
-    /** @type {HTMLElement[]} */
-    const figures = Array.from(page.querySelectorAll("[data-chart]"));
-    this.#charts = figures.map((figure) => new Chart(figure, this.#times));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener(
-      "change",
-      () => this.#charts.forEach((chart) => chart.recolor()),
-    );
-  }
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-  /**
-   * Adds the values of one moment.
-   *
-   * @param {number} time Seconds since 1970.
-   * @param {Readonly<Record<string, number | undefined>>} values By series.
-   */
-  add(time, values) {
-    const last = this.#times.at(-1) ?? time;
-    // A clock set back: the old values are of no time that can be drawn.
-    if (time < last) this.#drop(this.#times.length);
-    if (time - last > GAP) this.#push(last + 1, {});
-    this.#push(time, values);
-    this.#drop(this.#times.findIndex((kept) => kept >= time - KEPT));
-    for (const chart of this.#charts) chart.draw();
-  }
-
-  /** @param {number} time @param {Readonly<Record<string, number | undefined>>} values */
-  #push(time, values) {
-    this.#times.push(time);
-    for (const chart of this.#charts) chart.push(values);
-  }
-
-  /** @param {number} many */
-  #drop(many) {
-    this.#times.splice(0, many);
-    for (const chart of this.#charts) chart.drop(many);
-  }
+/**
+ * Adds the values of one moment to the charts.
+ *
+ * @param {number} time Seconds since 1970.
+ * @param {Readonly<Record<string, number | undefined>>} values By series.
+ */
+export function addToCharts(time, values) {
+  const last = times.at(-1) ?? time;
+  // A clock set back: the old values are of no time that can be drawn.
+  if (time < last) drop(times.length);
+  if (time - last > GAP) push(last + 1, {});
+  push(time, values);
+  drop(times.findIndex((kept) => kept >= time - KEPT));
+  draw();
 }
 
-class Chart {
-  #figure;
-  #times;
-  #kind;
-  /** @type {{ name: string, element: HTMLElement, shown: HTMLElement, values: (number | null)[] }[]} */
-  #series;
-  #plot;
+/** @param {number} time @param {Readonly<Record<string, number | undefined>>} values */
+function push(time, values) {
+  times.push(time);
+  for (const name in series) series[name].push(values[name] ?? null);
+}
 
-  /** @param {HTMLElement} figure @param {number[]} times */
-  constructor(figure, times) {
-    this.#figure = figure;
-    this.#times = times;
-    this.#kind = KINDS[figure.dataset.chart ?? ""];
-    /** @type {HTMLElement[]} */
-    const names = Array.from(figure.querySelectorAll("[data-series]"));
-    this.#series = names.map((element) => ({
-      name: element.dataset.series ?? "",
-      element,
-      shown: /** @type {HTMLElement} */ (element.nextElementSibling),
-      values: [],
-    }));
-    const place = /** @type {HTMLElement} */ (figure.querySelector(".plot"));
-    this.#plot = new uPlot(this.#options(place), this.#data(), place);
-    new ResizeObserver(() => this.#plot.setSize(sizeOf(place))).observe(place);
-  }
+function draw() {
+  for (const chart of charts) chart();
+}
 
-  /** @param {Readonly<Record<string, number | undefined>>} values */
-  push(values) {
-    for (const series of this.#series) {
-      series.values.push(values[series.name] ?? null);
-    }
-  }
+/** @param {number} many */
+function drop(many) {
+  for (const list of [times, ...Object.values(series)]) list.splice(0, many);
+}
 
-  /** @param {number} many */
-  drop(many) {
-    for (const { values } of this.#series) values.splice(0, many);
-  }
-
-  draw() {
-    this.#plot.setData(this.#data());
-    this.#say();
-  }
-
-  recolor() {
-    this.#plot.redraw();
-  }
+/**
+ * Puts a chart on the page.
+ *
+ * @param {Kind} kind
+ * @returns {() => void} Draws its values.
+ */
+function chartOf({ title, names, say, axis, scale, grid }) {
+  const time = make("time", {});
+  const place = make("div", { class: "plot", "aria-hidden": "true" });
+  const lines = Object.entries(names).map(([name, label]) => {
+    const term = make("dt", { "data-series": name }, label);
+    const shown = make("dd", { "data-show": name }, numbers.NONE);
+    const ink = getComputedStyle(term);
+    return { values: series[name] = [], term, shown, ink };
+  });
+  const terms = lines.map(({ term, shown }) => make("div", {}, term, shown));
+  find("#charts").append(make(
+    "figure",
+    { class: "panel" },
+    make(
+      "figcaption",
+      {},
+      make("h2", {}, title),
+      time,
+      make("dl", {}, ...terms),
+    ),
+    place,
+  ));
 
   /** @returns {import("npm:uplot@1.6.32").AlignedData} */
-  #data() {
-    return [
-      this.#times,
-      // A line cannot reach infinity; the words say what it is.
-      ...this.#series.map(({ values }) =>
-        values.map((value) => value === Infinity ? 10_000 : value)
-      ),
-    ];
-  }
-
+  const data = () => [
+    times,
+    // A line cannot reach infinity; the words say what it is.
+    ...lines.map(({ values }) => values.map((v) => v === Infinity ? 1e4 : v)),
+  ];
   /** Says the values below the pointer, or else the last ones. */
-  #say() {
-    const pointed = this.#plot.cursor.idx;
-    const at = pointed ?? this.#times.length - 1;
-    for (const { shown, values } of this.#series) {
-      const value = values[at];
-      const text = value == null ? NONE : this.#kind.say(value);
-      if (shown.textContent !== text) shown.textContent = text;
+  const tell = () => {
+    const at = plot.cursor.idx;
+    for (const { shown, values } of lines) {
+      const value = values.at(at ?? -1);
+      write(shown, value == null ? numbers.NONE : say(value));
     }
-    const time =
-      /** @type {HTMLElement} */ (this.#figure.querySelector("time"));
-    time.textContent = pointed == null ? "" : clock(this.#times[at] * 1000);
-  }
-
-  /** @param {HTMLElement} place @returns {import("npm:uplot@1.6.32").Options} */
-  #options(place) {
-    const { axis, steps, log } = this.#kind;
-    const ink = () => getComputedStyle(place).color;
-    const line = () => getComputedStyle(place).borderColor;
-    const font = `11px ${getComputedStyle(place).fontFamily}`;
-    const look = {
-      font,
-      stroke: ink,
-      grid: { stroke: line, width: 1 },
-      ticks: { show: false },
-    };
-    return {
-      ...sizeOf(place),
+    write(time, at == null ? "" : numbers.clock(times[at] * 1000));
+  };
+  const sizeOfPlace = () => ({
+    width: place.clientWidth,
+    height: place.clientHeight,
+  });
+  const style = getComputedStyle(place);
+  const look = {
+    font: `11px ${style.fontFamily}`,
+    stroke: () => style.color,
+    grid: { stroke: () => style.borderColor, width: 1 },
+    ticks: { show: false },
+  };
+  const plot = new uPlot(
+    {
+      ...sizeOfPlace(),
       padding: [8, 8, 0, 0],
       legend: { show: false },
       cursor: {
@@ -194,22 +177,16 @@ class Chart {
       scales: {
         x: {
           range: () => {
-            const last = this.#times.at(-1) ?? Date.now() / 1000;
+            const last = times.at(-1) ?? Date.now() / 1000;
             return [last - KEPT, last];
           },
         },
-        y: log
-          ? {
-            distr: 3,
-            range: (_, low, high) =>
-              low == null ? [0.01, 1] : uPlot.rangeLog(low, high, 10, true),
-          }
-          : {
-            range: (_, _low, high) => [
-              0,
-              uPlot.rangeNum(0, Math.max(high ?? 0, 4), 0.15, true)[1],
-            ],
-          },
+        y: scale ?? {
+          range: (_, _low, high) => [
+            0,
+            uPlot.rangeNum(0, Math.max(high ?? 0, 4), 0.15, true)[1],
+          ],
+        },
       },
       axes: [
         {
@@ -218,12 +195,12 @@ class Chart {
           gap: 4,
           space: 60,
           incrs: [60, 120, 300],
-          values: (_, times) =>
-            times.map((time) =>
+          values: (_, seconds) =>
+            seconds.map((second) =>
               // There it would meet the lowest name of the other axis.
-              time - (this.#times.at(-1) ?? time) < 20 - KEPT
+              second - (times.at(-1) ?? second) < 20 - KEPT
                 ? ""
-                : clock(time * 1000).slice(0, 5)
+                : numbers.clock(second * 1000).slice(0, 5)
             ),
         },
         {
@@ -232,29 +209,31 @@ class Chart {
           size: 62,
           gap: 6,
           space: 28,
-          ...steps && { incrs: steps },
-          ...log && {
-            splits: (_, _axis, low, high) => decades(low, high),
-            // All of them have their names.
-            filter: (_, powers) => powers,
-          },
+          ...grid,
           values: (_, values) => values.map(axis),
         },
       ],
       series: [
         {},
-        ...this.#series.map(({ element }, i) => ({
-          stroke: () => getComputedStyle(element).color,
-          fill: i === 0 && !log
-            ? () => faint(getComputedStyle(element).color)
+        ...lines.map(({ ink }, i) => ({
+          stroke: () => ink.color,
+          fill: i === 0 && !scale
+            ? () => `color-mix(in srgb, ${ink.color} 12%, transparent)`
             : undefined,
           width: 1.5,
           points: { show: false },
         })),
       ],
-      hooks: { setCursor: [() => this.#say()] },
-    };
-  }
+      hooks: { setCursor: [tell] },
+    },
+    data(),
+    place,
+  );
+  new ResizeObserver(() => plot.setSize(sizeOfPlace())).observe(place);
+  return () => {
+    plot.setData(data());
+    tell();
+  };
 }
 
 /**
@@ -272,14 +251,4 @@ function decades(low, high) {
     powers.push(Number((10 ** power).toPrecision(1)));
   }
   return powers;
-}
-
-/** @param {HTMLElement} place */
-function sizeOf(place) {
-  return { width: place.clientWidth, height: place.clientHeight };
-}
-
-/** @param {string} color As computed: rgb(1, 2, 3). */
-function faint(color) {
-  return color.replace("rgb(", "rgba(").replace(")", ", 0.12)");
 }

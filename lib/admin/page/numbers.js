@@ -47,7 +47,7 @@ export function ratesBetween(before, after) {
  * @returns {number | undefined} `Infinity` above the last bound.
  */
 export function quantile(bounds, counts, part) {
-  const count = counts.reduce((a, b) => a + b, 0);
+  const count = sum(counts);
   if (count <= 0) return undefined;
   let left = Math.max(1, Math.ceil(count * part));
   for (let i = 0; i < bounds.length; i++) {
@@ -63,6 +63,11 @@ export function quantile(bounds, counts, part) {
  */
 export function done({ requests: { ok, error, timeout, abandoned } }) {
   return ok + error + timeout + abandoned;
+}
+
+/** @param {Readonly<Record<string, number>> | readonly number[]} numbers */
+export function sum(numbers) {
+  return Object.values(numbers).reduce((a, b) => a + b, 0);
 }
 
 /**

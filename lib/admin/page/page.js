@@ -4,22 +4,13 @@
  * Asks the server each second while somebody looks, and shows the answers.
  */
 
-import { Actions } from "./actions.js";
-import { Charts } from "./charts.js";
-import {
-  age,
-  busiest,
-  bytes,
-  clock,
-  count,
-  NONE,
-  ratesBetween,
-  size,
-} from "./numbers.js";
+import { closeConnection } from "./actions.js";
+import { addToCharts } from "./charts.js";
+import { find, make, write } from "./dom.js";
+import * as numbers from "./numbers.js";
 import { Table } from "./table.js";
 
 /** @typedef {import("../stats.ts").Stats} Stats */
-/** @typedef {import("../stats.ts").ConnectionTable} Connections */
 
 /** Milliseconds from one question to the next. */
 const PERIOD = 1000;
@@ -34,12 +25,7 @@ const ROWS_PER_SECOND = 2000;
 const NEAR = 0.8;
 const VERY_NEAR = 0.95;
 
-const actions = new Actions();
-const charts = new Charts(document);
-const table = new Table(
-  byId("connections"),
-  (id, peer) => void actions.close(id, peer),
-);
+const table = new Table(closeConnection);
 
 /** @type {Stats | undefined} The answer before. */
 let before;
@@ -68,7 +54,7 @@ async function poll(signal) {
     ]);
     show(stats);
     if (connections !== undefined) {
-      showConnections(connections, stats);
+      showConnections(connections, stats.limits.connectionsPerIp);
       const seconds = Math.ceil(connections.rows.length / ROWS_PER_SECOND);
       // Half a period less, as no timer is exact.
       tableDue = asked + Math.max(1, seconds) * PERIOD - PERIOD / 2;
@@ -90,163 +76,131 @@ async function ask(path, signal) {
     cache: "no-store",
     signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
   });
-  if (!answer.ok) throw new Refusal(answer.status);
+  if (!answer.ok) throw answer;
   return await answer.json();
-}
-
-/** An answer that has no numbers. */
-class Refusal extends Error {
-  /** @param {number} status */
-  constructor(status) {
-    super(`It answers ${status}`);
-    this.status = status;
-  }
 }
 
 /** @param {Stats} stats */
 function show(stats) {
   const { connections, requests, limits } = stats;
   document.body.classList.remove("waiting");
-  showState(
-    stats.draining ? "draining" : stats.ready ? "ready" : "not-ready",
-    stats.draining ? "Draining" : stats.ready ? "Ready" : "Not ready",
-  );
-  byId("updated-at").hidden = false;
-  const updated = /** @type {HTMLTimeElement} */ (byId("updated"));
-  updated.dateTime = new Date(stats.now).toISOString();
-  updated.textContent = clock(stats.now);
+  document.body.classList.toggle("actions", stats.actions);
+  if (stats.draining) showState("draining", "Draining");
+  else if (stats.ready) showState("ready", "Ready");
+  else showState("not-ready", "Not ready");
+  find("#updated-at").hidden = false;
+  const updated = find("#updated");
+  updated.setAttribute("datetime", new Date(stats.now).toISOString());
+  write(updated, numbers.clock(stats.now));
 
-  put("version", stats.version);
-  put("address", stats.address);
-  put("framing", stats.framing);
-  put("handler", stats.handler);
-  put(
-    "threads",
-    stats.threadsLost > 0
-      ? `${stats.threads}, ${stats.threadsLost} lost`
-      : String(stats.threads),
-  );
-  put("uptime", age(stats.uptimeSeconds * 1000));
-
-  charts.add(stats.now / 1000, {
+  const lost = stats.threadsLost > 0 ? `, ${stats.threadsLost} lost` : "";
+  put({
+    version: stats.version,
+    address: stats.address,
+    framing: stats.framing,
+    handler: stats.handler,
+    threads: `${stats.threads}${lost}`,
+    uptime: numbers.age(stats.uptimeSeconds * 1000),
+    "limit-frame": numbers.size(limits.maxFrame),
+    closed: numbers.count(numbers.sum(connections.closed)),
+    rejected: numbers.count(numbers.sum(connections.rejected)),
+  });
+  putLimit("connections", connections.active, limits.connections);
+  addToCharts(stats.now / 1000, {
     active: connections.active,
-    ...before && ratesBetween(before, stats),
+    ...before && numbers.ratesBetween(before, stats),
   });
   before = stats;
 
-  putLimit("connections", connections.active, limits.connections);
-  put("limit-frame", size(limits.maxFrame));
-  putNumbers(byId("totals"), {
-    "connections accepted": count(connections.accepted),
-    "requests ok": count(requests.ok),
-    "requests error": count(requests.error),
-    "requests timeout": count(requests.timeout),
-    "requests abandoned": count(requests.abandoned),
-    "requests in flight": count(requests.inFlight),
-    "bytes in": bytes(stats.bytes.received),
-    "bytes out": bytes(stats.bytes.sent),
+  putNumbers("#totals", {
+    "connections accepted": connections.accepted,
+    "requests ok": requests.ok,
+    "requests error": requests.error,
+    "requests timeout": requests.timeout,
+    "requests abandoned": requests.abandoned,
+    "requests in flight": requests.inFlight,
+    "bytes in": numbers.bytes(stats.bytes.received),
+    "bytes out": numbers.bytes(stats.bytes.sent),
   });
-  put("closed", count(sum(connections.closed)));
-  put("rejected", count(sum(connections.rejected)));
-  putNumbers(byId("closed"), connections.closed);
-  putNumbers(byId("rejected"), connections.rejected);
-  byId("actions").hidden = !stats.actions;
-  document.body.classList.toggle("actions", stats.actions);
+  putNumbers("#closed", connections.closed);
+  putNumbers("#rejected", connections.rejected);
 }
 
-/** @param {Connections} connections @param {Stats} stats */
-function showConnections(connections, { limits }) {
+/**
+ * @param {import("../stats.ts").ConnectionTable} connections
+ * @param {number} limit How many there may be of one address.
+ */
+function showConnections({ columns, rows }, limit) {
+  const connections = rows.map((row) =>
+    Object.fromEntries(row.map((value, i) => [columns[i], value]))
+  );
   table.show(connections);
-  put("listed", count(connections.rows.length));
-  const peer = connections.columns.indexOf("peer");
+  put({ listed: numbers.count(rows.length) });
   putLimit(
     "ip",
-    busiest(connections.rows.map((row) => String(row[peer]))),
-    limits.connectionsPerIp,
+    numbers.busiest(connections.map(({ peer }) => String(peer))),
+    limit,
   );
 }
 
-/** @param {unknown} error */
+/** @param {unknown} error What fetch threw, or an answer without numbers. */
 function showLost(error) {
-  byId("updated-at").hidden = true;
+  find("#updated-at").hidden = true;
+  const status = error instanceof Response ? error.status : undefined;
   // The admin port is there before the server that it is for.
-  if (error instanceof Refusal && error.status === 503) {
-    return showState("not-ready", "Not ready");
-  }
-  const since = before === undefined ? "" : ` since ${clock(before.now)}`;
-  const why = error instanceof Refusal
-    ? `. ${error.message}`
+  if (status === 503) return showState("not-ready", "Not ready");
+  const since = before && ` since ${numbers.clock(before.now)}`;
+  const why = status !== undefined
+    ? `. It answers ${status}`
     : before?.draining
     ? ": it was draining"
     : "";
-  showState("lost", `No contact with the server${since}${why}`);
+  showState("lost", `No contact with the server${since ?? ""}${why}`);
 }
 
 /** @param {string} state @param {string} text */
 function showState(state, text) {
   document.body.dataset.state = state;
   document.title = `Parley: ${text.toLowerCase()}`;
-  // Said aloud when it is set, so only if it is news.
-  const element = byId("state");
-  if (element.textContent !== text) element.textContent = text;
+  write(find("#state"), text);
 }
 
 /** @param {string} name @param {number} value @param {number} limit */
 function putLimit(name, value, limit) {
-  put(
-    `limit-${name}`,
-    limit === 0
-      ? `${count(value)}, no limit`
-      : `${count(value)} of ${count(limit)}`,
-  );
-  const meter = /** @type {HTMLMeterElement} */ (byId(`meter-${name}`));
-  meter.classList.toggle("none", limit === 0);
-  meter.max = limit || 1;
-  meter.optimum = 0;
-  meter.low = limit * NEAR;
-  meter.high = limit * VERY_NEAR;
-  meter.value = limit === 0 ? 0 : value;
-}
-
-/**
- * @param {HTMLElement} list
- * @param {Readonly<Record<string, number | string>>} numbers By name.
- */
-function putNumbers(list, numbers) {
-  const names = Object.keys(numbers);
-  if (list.children.length !== names.length) {
-    list.replaceChildren(...names.map((name) => {
-      const line = document.createElement("div");
-      const term = document.createElement("dt");
-      term.textContent = name;
-      line.append(term, document.createElement("dd"));
-      return line;
-    }));
-  }
-  names.forEach((name, i) => {
-    const value = numbers[name];
-    const text = typeof value === "number" ? count(value) : value;
-    const line = list.children[i];
-    line.classList.toggle("zero", text === "0" || text === "0 B");
-    const shown = /** @type {HTMLElement} */ (line.lastElementChild);
-    if (shown.textContent !== text) shown.textContent = text;
+  const most = limit === 0 ? ", no limit" : ` of ${numbers.count(limit)}`;
+  put({ [`limit-${name}`]: `${numbers.count(value)}${most}` });
+  const meter = /** @type {HTMLMeterElement} */ (find(`#meter-${name}`));
+  meter.hidden = limit === 0;
+  Object.assign(meter, {
+    max: limit,
+    optimum: 0,
+    low: limit * NEAR,
+    high: limit * VERY_NEAR,
+    value,
   });
 }
 
-/** @param {string} name @param {string} text */
-function put(name, text) {
-  const element = document.querySelector(`[data-show="${name}"]`);
-  if (element !== null && element.textContent !== text) {
-    element.textContent = text || NONE;
+/**
+ * @param {string} list
+ * @param {Readonly<Record<string, number | string>>} values By name.
+ */
+function putNumbers(list, values) {
+  const place = find(list);
+  Object.entries(values).forEach(([name, value], i) => {
+    const text = typeof value === "number" ? numbers.count(value) : value;
+    if (place.children.length === i) {
+      place.append(make("div", {}, make("dt", {}), make("dd", {})));
+    }
+    const line = place.children[i];
+    line.classList.toggle("zero", text === "0" || text === "0 B");
+    write(line.children[0], name);
+    write(line.children[1], text);
+  });
+}
+
+/** @param {Readonly<Record<string, string>>} texts By what they show. */
+function put(texts) {
+  for (const [name, text] of Object.entries(texts)) {
+    write(find(`[data-show=${name}]`), text || numbers.NONE);
   }
-}
-
-/** @param {Readonly<Record<string, number>>} numbers */
-function sum(numbers) {
-  return Object.values(numbers).reduce((a, b) => a + b, 0);
-}
-
-/** @param {string} id @returns {HTMLElement} */
-function byId(id) {
-  return /** @type {HTMLElement} */ (document.getElementById(id));
 }

@@ -6,9 +6,10 @@
  * stays with its connection, so that a click meets the one it was meant for.
  */
 
+import { find, make, write } from "./dom.js";
 import { age, bytes, count } from "./numbers.js";
 
-/** @typedef {import("../stats.ts").ConnectionTable["rows"][number]} Row */
+/** @typedef {Record<string, any>} Row A connection, by column. */
 
 /** Rows beyond the edge, so that scrolling meets no empty place. */
 const AROUND = 8;
@@ -25,89 +26,73 @@ const SAY = {
   sent: bytes,
 };
 
+/** @type {Readonly<Record<string, string>>} Columns called otherwise. */
+const TITLES = { received: "in", sent: "out" };
+
 /** The table of open connections. */
 export class Table {
-  #scroller;
-  #body;
-  /** @type {HTMLElement[]} */
-  #heads;
-  #table;
-  #rowHeight;
-  #onClose;
-  /** @type {string[]} As the page shows them. */
-  #shown;
-  /** @type {readonly string[]} As the answer has them. */
-  #columns = [];
+  #scroller = find("#connections");
+  #table = /** @type {HTMLTableElement} */ (find("#connections table"));
+  #rowHeight = parseFloat(
+    getComputedStyle(this.#scroller).getPropertyValue("--row"),
+  );
   /** @type {Row[]} */
   #rows = [];
   /** @type {Map<number, HTMLTableRowElement>} By the connection's number. */
   #elements = new Map();
   #above = spacer();
   #below = spacer();
+  #heads = Object.keys(SAY).map((column) => this.#headOf(column));
   #by = "id";
   #descending = false;
+  #onClose;
 
   /**
-   * @param {HTMLElement} scroller Holds the table.
    * @param {(id: number, peer: string) => void} onClose The close button of a
    * row was pressed.
    */
-  constructor(scroller, onClose) {
-    this.#scroller = scroller;
+  constructor(onClose) {
     this.#onClose = onClose;
-    this.#table = /** @type {HTMLTableElement} */
-      (scroller.querySelector("table"));
-    this.#body = this.#table.tBodies[0];
-    this.#body.append(this.#above, this.#below);
-    this.#rowHeight = parseFloat(
-      getComputedStyle(scroller).getPropertyValue("--row"),
-    );
-    this.#heads = Array.from(this.#table.querySelectorAll("[data-column]"));
-    this.#shown = this.#heads.map((head) => head.dataset.column ?? "");
-    for (const head of this.#heads) {
-      head.addEventListener(
-        "click",
-        () => this.#sortBy(head.dataset.column ?? ""),
-      );
-    }
-    scroller.addEventListener("scroll", () => this.#render(), {
-      passive: true,
-    });
-    new ResizeObserver(() => this.#render()).observe(scroller);
-    this.#sort();
+    this.#table.rows[0].prepend(...this.#heads);
+    this.#table.tBodies[0].append(this.#above, this.#below);
+    const render = () => this.#render();
+    this.#scroller.addEventListener("scroll", render, { passive: true });
+    new ResizeObserver(render).observe(this.#scroller);
+    this.show([]);
   }
 
-  /** @param {import("../stats.ts").ConnectionTable} answer */
-  show({ columns, rows }) {
-    this.#columns = columns;
-    this.#rows = rows.slice();
+  /** @param {Row[]} rows */
+  show(rows) {
+    this.#rows = rows;
     this.#sort();
   }
 
   /** @param {string} column */
-  #sortBy(column) {
-    this.#descending = column === this.#by && !this.#descending;
-    this.#by = column;
-    this.#scroller.scrollTop = 0;
-    this.#sort();
+  #headOf(column) {
+    const title = TITLES[column] ?? column;
+    const button = make("button", { type: "button" }, title);
+    button.addEventListener("click", () => {
+      this.#descending = column === this.#by && !this.#descending;
+      this.#by = column;
+      this.#scroller.scrollTop = 0;
+      this.#sort();
+    });
+    return make(
+      "th",
+      { scope: "col", class: column, "data-column": column },
+      button,
+    );
   }
 
   #sort() {
+    const by = this.#by;
     for (const head of this.#heads) {
-      if (head.dataset.column !== this.#by) head.removeAttribute("aria-sort");
-      else {
-        head.ariaSort = this.#descending ? "descending" : "ascending";
-      }
+      if (head.dataset.column !== by) head.removeAttribute("aria-sort");
+      else head.ariaSort = this.#descending ? "descending" : "ascending";
     }
-    const by = this.#columns.indexOf(this.#by);
-    const id = this.#columns.indexOf("id");
     const sign = this.#descending ? -1 : 1;
     this.#rows.sort((a, b) =>
-      a[by] < b[by]
-        ? -sign
-        : a[by] > b[by]
-        ? sign
-        : Number(a[id]) - Number(b[id])
+      a[by] < b[by] ? -sign : a[by] > b[by] ? sign : a.id - b.id
     );
     this.#render();
   }
@@ -116,7 +101,6 @@ export class Table {
     const { scrollTop, clientHeight } = this.#scroller;
     const height = this.#rowHeight;
     const total = this.#rows.length;
-    this.#scroller.classList.toggle("none", total === 0);
     this.#table.ariaRowCount = String(total + 1);
     // Fewer rows than before may end above what was in sight.
     const top = Math.min(scrollTop, Math.max(0, total * height - clientHeight));
@@ -128,9 +112,8 @@ export class Table {
     setHeight(this.#above, first * height);
     setHeight(this.#below, (total - last) * height);
 
-    const id = this.#columns.indexOf("id");
     const inSight = this.#rows.slice(first, last);
-    const ids = new Set(inSight.map((row) => Number(row[id])));
+    const ids = new Set(inSight.map(({ id }) => id));
     for (const [id, element] of this.#elements) {
       if (ids.has(id)) continue;
       element.remove();
@@ -139,8 +122,7 @@ export class Table {
     /** @type {Element} */
     let before = this.#above;
     inSight.forEach((row, i) => {
-      const element = this.#elementOf(Number(row[id]));
-      this.#fill(element, row);
+      const element = this.#elementOf(row);
       element.ariaRowIndex = String(first + i + 2);
       // An element that is moved loses the focus; most stay where they are.
       if (before.nextElementSibling !== element) before.after(element);
@@ -148,50 +130,43 @@ export class Table {
     });
   }
 
-  /** @param {number} id */
-  #elementOf(id) {
-    let element = this.#elements.get(id);
-    if (element !== undefined) return element;
-    element = document.createElement("tr");
-    for (const column of this.#shown) {
-      element.insertCell().className = column;
-    }
-    const cell = element.insertCell();
-    cell.className = "action";
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = "close";
-    button.setAttribute("aria-label", `close connection ${id}`);
-    const peer = element.cells[this.#shown.indexOf("peer")];
-    button.addEventListener(
-      "click",
-      () => this.#onClose(id, peer.textContent ?? ""),
+  /** @param {Row} row */
+  #elementOf(row) {
+    const element = this.#elements.get(row.id) ?? this.#newElement(row.id);
+    Object.entries(SAY).forEach(([column, say], i) =>
+      write(element.cells[i], say(row[column]))
     );
-    cell.append(button);
-    this.#elements.set(id, element);
+    element.dataset.state = row.state;
+    // What a narrow column cuts off.
+    element.cells[1].title = row.peer;
     return element;
   }
 
-  /** @param {HTMLTableRowElement} element @param {Row} row */
-  #fill(element, row) {
-    this.#shown.forEach((column, i) => {
-      const text = SAY[column](row[this.#columns.indexOf(column)]);
-      const cell = element.cells[i];
-      if (cell.textContent === text) return;
-      cell.textContent = text;
-      if (column === "state") cell.dataset.state = text;
-      // What a narrow column cuts off.
-      if (column === "peer") cell.title = text;
-    });
+  /** @param {number} id */
+  #newElement(id) {
+    const name = `close connection ${id}`;
+    const close = make(
+      "button",
+      { type: "button", "aria-label": name },
+      "close",
+    );
+    const element = make(
+      "tr",
+      {},
+      ...Object.keys(SAY).map((column) => make("td", { class: column })),
+      make("td", { class: "action" }, close),
+    );
+    close.addEventListener(
+      "click",
+      () => this.#onClose(id, element.cells[1].title),
+    );
+    this.#elements.set(id, element);
+    return element;
   }
 }
 
 function spacer() {
-  const row = document.createElement("tr");
-  row.className = "spacer";
-  row.ariaHidden = "true";
-  row.hidden = true;
-  return row;
+  return make("tr", { class: "spacer", "aria-hidden": "true", hidden: "" });
 }
 
 /** @param {HTMLTableRowElement} row @param {number} height */
