@@ -9,7 +9,7 @@
 import type { Meter, Observable } from "@opentelemetry/api";
 
 import { VERSION } from "../core/version.ts";
-import { cumulativeBuckets } from "./buckets.ts";
+import { readNumbers } from "./numbers.ts";
 import type { AdminSource } from "./source.ts";
 
 /**
@@ -40,58 +40,36 @@ export async function loadTelemetry(): Promise<
  * buckets are a counter with the attribute `le`.
  */
 function observe(meter: Meter, source: AdminSource): void {
-  const counter = (name: string, unit: string) =>
-    meter.createObservableCounter(`parley.${name}`, { unit });
-  const gauge = (name: string, unit: string) =>
-    meter.createObservableGauge(`parley.${name}`, { unit });
-  const all = {
-    ready: gauge("ready", ""),
-    active: gauge("connections.active", "{connection}"),
-    limit: gauge("connections.limit", "{connection}"),
-    opening: gauge("connections.opening", "{connection}"),
-    held: gauge("memory.held", "By"),
-    memory: gauge("memory.limit", "By"),
-    accepted: counter("connections.accepted", "{connection}"),
-    closed: counter("connections.closed", "{connection}"),
-    rejected: counter("connections.rejected", "{connection}"),
-    requests: counter("requests", "{request}"),
-    inFlight: gauge("requests.in_flight", "{request}"),
-    durations: counter("request.duration.bucket", "{request}"),
-    durationSum: counter("request.duration.sum", "s"),
-    received: counter("received", "By"),
-    sent: counter("sent", "By"),
-    threads: gauge("threads", "{thread}"),
-    threadsLost: counter("threads.lost", "{thread}"),
-  };
+  const all = new Map<string, Observable>();
+  for (const name of Object.keys(readNumbers(source))) {
+    // The resource says these, or the last bucket.
+    if (/^process_|_info$|_count$/.test(name)) continue;
+    const options = { unit: unitOf(name) };
+    const instrument = /_(total|bucket|sum)$/.test(name)
+      ? meter.createObservableCounter(nameOf(name), options)
+      : meter.createObservableGauge(nameOf(name), options);
+    all.set(name, instrument);
+  }
   meter.addBatchObservableCallback((result) => {
-    const numbers = source.metrics();
-    const byName = (
-      instrument: Observable,
-      attribute: string,
-      values: Readonly<Record<string, number>>,
-    ) => {
-      for (const [name, value] of Object.entries(values)) {
-        result.observe(instrument, value, { [attribute]: name });
+    const numbers = readNumbers(source);
+    for (const [name, instrument] of all) {
+      for (const [value, labels] of numbers[name]) {
+        result.observe(instrument, value, labels);
       }
-    };
-    result.observe(all.ready, source.ready ? 1 : 0);
-    result.observe(all.active, numbers.active);
-    result.observe(all.limit, source.limits.connections);
-    result.observe(all.opening, numbers.opening);
-    result.observe(all.held, numbers.held);
-    result.observe(all.memory, source.limits.memory);
-    result.observe(all.accepted, numbers.accepted);
-    byName(all.closed, "reason", numbers.closed);
-    byName(all.rejected, "reason", numbers.rejected);
-    byName(all.requests, "status", numbers.requests);
-    result.observe(all.inFlight, numbers.inFlight);
-    for (const { le, count } of cumulativeBuckets(numbers.durations)) {
-      result.observe(all.durations, count, { le });
     }
-    result.observe(all.durationSum, numbers.durations.sum / 1000);
-    result.observe(all.received, numbers.received);
-    result.observe(all.sent, numbers.sent);
-    result.observe(all.threads, source.threads);
-    result.observe(all.threadsLost, source.threadsLost);
-  }, Object.values(all));
+  }, [...all.values()]);
+}
+
+/** The name with dots, and without what else says what it is. */
+function nameOf(name: string): string {
+  return name.replace(/_total$/, "").replace(/_bytes$|_seconds/, "")
+    .replaceAll("_", ".").replace("in.flight", "in_flight");
+}
+
+/** The unit, as UCUM writes it: `By`, `s`, or what is counted, in braces. */
+function unitOf(name: string): string {
+  const [, counted] = /^parley_(connection|request|thread)/.exec(name) ?? [];
+  if (name.includes("_bytes")) return "By";
+  if (name.endsWith("_sum")) return "s";
+  return counted === undefined ? "" : `{${counted}}`;
 }

@@ -24,7 +24,7 @@ import {
   quantileOf,
   settleLost,
 } from "../../lib/events/metrics.ts";
-import { coarseBounds, cumulativeBuckets } from "../../lib/observe/buckets.ts";
+import { coarseBounds, cumulativeBuckets } from "../../lib/observe/numbers.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import {
   FakeClock,
