@@ -20,12 +20,10 @@ import type { Logger } from "@logtape/logtape";
 import { formatAddr } from "../core/address.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import type {
-  AcceptErrorEvent,
   CloseReason,
-  ConnectionCloseEvent,
-  ConnectionRejectedEvent,
   EventListeners,
   RejectReason,
+  ServerEvent,
 } from "../events/events.ts";
 import { Repeats } from "./repeats.ts";
 
@@ -51,7 +49,24 @@ const PROGRESS = 1000;
 const MAX_ERROR = 256;
 const MAX_STACK = 4096;
 
-/** Resets matter while a reply is outstanding only; see `closeLevel`. */
+/** What is said of each event, and how much it matters at the most. */
+const messages: Readonly<
+  Record<ServerEvent["type"], readonly [most: LogLevel, message: string]>
+> = {
+  listening: ["info", "listening"],
+  connection_open: ["debug", "connection opened"],
+  connection_close: ["warn", "connection closed"],
+  connection_rejected: ["warn", "connection rejected"],
+  request: ["debug", "request"],
+  handler_error: ["error", "handler failed"],
+  accept_error: ["error", "cannot accept"],
+  pre_drain: ["info", "about to drain"],
+  drain: ["info", "draining"],
+  thread_lost: ["error", "thread lost"],
+  finished: ["info", "finished"],
+};
+
+/** Resets matter while a reply is outstanding only; see `levelOf`. */
 const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
   peer_closed: "debug",
   handler_closed: "debug",
@@ -76,15 +91,6 @@ const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
   tls_error: "info",
 };
 
-type Fields = Record<string, unknown>;
-
-/** A record that is made only if it is written. */
-interface Entry {
-  level: LogLevel;
-  message: string;
-  fields: () => Fields;
-}
-
 /**
  * Makes the listeners that log a server's events. Which of them there are goes
  * by the logger's level now: what it does not take is not listened to, so that
@@ -104,107 +110,37 @@ export function logListeners(
     warn: logger.isEnabledFor("warning"),
     error: logger.isEnabledFor("error"),
   };
-  const { debug, info, warn } = on;
-
-  const repeats = new Repeats<Entry>(
-    ({ level, message, fields }, count) =>
-      logger[level](message, count === 1 ? fields() : { ...fields(), count }),
+  const write = (level: LogLevel, event: ServerEvent, count?: number) =>
+    logger[level](messageOf(event), { ...fieldsOf(event, on.debug), count });
+  const repeats = new Repeats<ServerEvent>(
+    (event, count) =>
+      write(levelOf(event), event, count > 1 ? count : undefined),
     clock,
   );
-  /** Logs the first of a kind; the ones after it alone at debug. */
-  const limited = (kind: string, entry: Entry) => {
-    if (!on[entry.level]) return;
-    if (entry.level === "debug") logger.debug(entry.message, entry.fields());
-    else if (!repeats.add(kind, entry) && debug) {
-      logger.debug(entry.message, entry.fields());
-    }
-  };
   let endProgress: (() => void) | undefined;
-
-  return {
-    listening: info
-      ? ({ addr }) => logger.info("listening", { addr: formatAddr(addr) })
-      : undefined,
-    connection_open: debug
-      ? ({ id, remoteAddr }) =>
-        logger.debug("connection opened", {
-          conn_id: id,
-          remote: formatAddr(remoteAddr),
-        })
-      : undefined,
-    connection_close: warn
-      ? (event) => {
-        const level = closeLevel(event);
-        if (level === "debug" && !debug) return;
-        limited(`connection_close ${event.reason}`, {
-          level,
-          message: "connection closed",
-          fields: () => closeFields(event, debug),
-        });
-      }
-      : undefined,
-    connection_rejected: warn
-      ? (event) =>
-        limited(`connection_rejected ${event.reason}`, {
-          level: rejectLevels[event.reason],
-          message: "connection rejected",
-          fields: () => rejectFields(event, debug),
-        })
-      : undefined,
-    request: debug
-      ? ({ id, status, duration, requestBytes }) =>
-        logger.debug("request", {
-          conn_id: id,
-          status,
-          duration_ms: rounded(duration),
-          request_bytes: requestBytes,
-        })
-      : undefined,
-    handler_error: ({ id, error }) =>
-      limited("handler_error", {
-        level: "error",
-        message: "handler failed",
-        fields: () => ({ conn_id: id, ...errorFields(error, debug) }),
-      }),
-    accept_error: (event) => {
-      const level = acceptLevel(event);
-      limited(`accept_error ${level}`, {
-        level,
-        message: event.fatal ? "listener failed" : "cannot accept",
-        fields: () => ({
-          connections_limit: event.limit,
-          retry_in_ms: event.fatal ? undefined : event.retryIn,
-          ...errorFields(event.error, debug),
-        }),
-      });
-    },
-    pre_drain: info
-      ? ({ connections: open, delay }) =>
-        logger.info("about to drain", { connections: open, delay_ms: delay })
-      : undefined,
-    drain: info
-      ? ({ connections: open }) => {
-        logger.info("draining", { connections: open });
-        endProgress = logProgress(logger, { connections, drainTimeout, clock });
-      }
-      : undefined,
-    thread_lost: ({ error, connections: lost, requests, retryIn }) =>
-      limited("thread_lost", {
-        level: "error",
-        message: "thread lost",
-        fields: () => ({
-          connections: lost,
-          requests,
-          retry_in_ms: retryIn,
-          ...errorFields(error, debug),
-        }),
-      }),
-    finished: ({ forced }) => {
+  const log = (event: ServerEvent) => {
+    if (event.type === "finished") {
       endProgress?.();
       repeats.flush();
-      if (info) logger.info("finished", { forced });
-    },
+    }
+    const level = levelOf(event);
+    if (!on[level]) return;
+    // These may come in floods: each but the first is told at debug.
+    if (level !== "debug" && ("reason" in event || "error" in event)) {
+      const reason = "reason" in event ? event.reason : level;
+      const first = repeats.add(`${event.type} ${reason}`, event);
+      if (!first && on.debug) write("debug", event);
+    } else write(level, event);
+    if (event.type === "drain") {
+      endProgress = logProgress(logger, { connections, drainTimeout, clock });
+    }
   };
+  return Object.fromEntries(
+    Object.entries(messages).map(([type, [most]]) => [
+      type,
+      on[most] || type === "finished" ? log : undefined,
+    ]),
+  );
 }
 
 /** Tells how far a drain is, from now until it is called off. */
@@ -229,39 +165,59 @@ function logProgress(
   return () => cancel();
 }
 
-function closeLevel({ reason, unanswered }: ConnectionCloseEvent): LogLevel {
-  // Many a client, and every health check of a proxy, leaves by a reset.
-  if (reason === "peer_reset" && !unanswered) return "debug";
-  return closeLevels[reason];
+function levelOf(event: ServerEvent): LogLevel {
+  switch (event.type) {
+    case "connection_close":
+      // Many a client, and every health check of a proxy, leaves by a reset.
+      return event.reason === "peer_reset" && !event.unanswered
+        ? "debug"
+        : closeLevels[event.reason];
+    case "connection_rejected":
+      return rejectLevels[event.reason];
+    case "accept_error":
+      if (event.fatal) return "error";
+      // Without a wait it was the peer, which reset while it was queued.
+      return event.retryIn > 0 ? "warn" : "debug";
+    default:
+      return messages[event.type][0];
+  }
 }
 
-function acceptLevel({ fatal, retryIn }: AcceptErrorEvent): LogLevel {
-  if (fatal) return "error";
-  // Without a wait it was the peer, which reset while it was queued.
-  return retryIn > 0 ? "warn" : "debug";
+function messageOf(event: ServerEvent): string {
+  return "fatal" in event && event.fatal
+    ? "listener failed"
+    : messages[event.type][1];
 }
 
-function closeFields(event: ConnectionCloseEvent, stack: boolean): Fields {
+/** What a record has of an event; what is undefined is left out. */
+function fieldsOf(event: ServerEvent, stack: boolean): Fields {
+  // deno-lint-ignore no-explicit-any -- some event or other has it
+  const of: Partial<Record<KeyOf<ServerEvent>, any>> = event;
   return {
-    conn_id: event.id,
-    remote: formatAddr(event.remoteAddr),
-    reason: event.reason,
-    duration_ms: rounded(event.duration),
-    requests: event.requests,
-    received_bytes: event.received,
-    sent_bytes: event.sent,
-    unanswered: event.unanswered || undefined,
-    ...(event.error === undefined ? {} : errorFields(event.error, stack)),
+    addr: of.addr && formatAddr(of.addr),
+    conn_id: of.id,
+    remote: of.remoteAddr && formatAddr(of.remoteAddr),
+    status: of.status,
+    reason: of.reason,
+    duration_ms: of.duration && rounded(of.duration),
+    connections: of.connections,
+    requests: of.requests,
+    received_bytes: of.received,
+    sent_bytes: of.sent,
+    request_bytes: of.requestBytes,
+    unanswered: of.unanswered || undefined,
+    connections_limit: of.limit,
+    delay_ms: of.delay,
+    retry_in_ms: of.fatal ? undefined : of.retryIn,
+    forced: of.forced,
+    // A connection ends without an error, too.
+    ...("error" in of && !("reason" in of && of.error === undefined)) &&
+      errorFields(of.error, stack),
   };
 }
 
-function rejectFields(event: ConnectionRejectedEvent, stack: boolean): Fields {
-  return {
-    remote: formatAddr(event.remoteAddr),
-    reason: event.reason,
-    ...(event.error === undefined ? {} : errorFields(event.error, stack)),
-  };
-}
+type Fields = Record<string, unknown>;
+type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**
  * An error's name and message, cut. What handlers throw may be anything, and

@@ -66,14 +66,12 @@ export class Repeats<Item> {
   }
 
   #gather(kind: string): void {
-    const cancel = this.#clock.after(GATHER, () => this.#elapsed(kind));
+    const cancel = this.#clock.after(GATHER, () => {
+      const { count, last } = this.#kinds.get(kind)!;
+      if (count === 0) return void this.#kinds.delete(kind);
+      this.#gather(kind);
+      this.#report(last!, count);
+    });
     this.#kinds.set(kind, { count: 0, last: undefined, cancel });
-  }
-
-  #elapsed(kind: string): void {
-    const { count, last } = this.#kinds.get(kind)!;
-    if (count === 0) return void this.#kinds.delete(kind);
-    this.#gather(kind);
-    this.#report(last!, count);
   }
 }
