@@ -46,56 +46,53 @@ export interface PortOptions {
 
 /** See the module's text. It keeps no process alive. */
 export class AdminPort {
-  /** Resolves once the listener and every connection is closed. */
-  readonly finished: Promise<void>;
   readonly #options: PortOptions;
   /** The connections, the oldest first. */
   readonly #open = new Set<Transport>();
   /** The answers that are not out. */
   readonly #answering = new Set<Promise<void>>();
-  readonly #ended = Promise.withResolvers<void>();
-  #closing = false;
-  /** Ends the wait between two tries to accept. */
-  #wake: (() => void) | undefined;
+  readonly #closing = Promise.withResolvers<void>();
+  readonly #finished = Promise.withResolvers<void>();
+  #accepts = true;
 
   /** @param options What it needs. */
   constructor(options: PortOptions) {
     this.#options = options;
-    this.finished = this.#ended.promise;
     options.listener.unref?.();
     this.#accept();
   }
 
-  /** Accepts no more, and ends soon. */
+  /** Resolves once the listener and every connection is closed. */
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /** Accepts no more, and ends soon; resolves with `finished`. */
   async close(): Promise<void> {
-    if (this.#closing) return;
-    this.#closing = true;
+    if (!this.#accepts) return await this.finished;
+    this.#accepts = false;
+    this.#closing.resolve();
     this.#options.listener.close();
-    this.#wake?.();
-    if (this.#answering.size > 0) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const cancel = this.#options.clock.after(LAST_ANSWERS, resolve);
-      await Promise.race([Promise.all(this.#answering), promise]);
-      cancel();
-    }
+    await this.#within(LAST_ANSWERS, Promise.all(this.#answering));
     for (const conn of this.#open) close(conn);
-    this.#ended.resolve();
+    this.#finished.resolve();
   }
 
   async #accept(): Promise<void> {
-    while (!this.#closing) {
+    while (this.#accepts) {
       try {
         const conn = await this.#options.listener.accept();
         if (this.#open.size >= MAX_CONNECTIONS) this.#closeOldest();
         this.#serve(conn);
       } catch (error) {
         const fault = faultOf(error);
-        if (fault === "peer" || this.#closing) continue;
+        if (fault === "peer" || !this.#accepts) continue;
         if (fault === "listener") return void this.close();
         if (fault === "descriptors" && this.#options.makeRoom()) continue;
         // What is closed is free once its pending read has been told.
-        if (this.#closeOldest()) await turn();
-        else await this.#sleep(RETRY);
+        if (this.#closeOldest()) {
+          await new Promise((told) => setImmediate(told));
+        } else await this.#within(RETRY, this.#closing.promise);
       }
     }
   }
@@ -125,41 +122,38 @@ export class AdminPort {
   }
 
   async #exchange(conn: Transport): Promise<void> {
-    let answer: Promise<Answer>;
-    let withBody = true;
-    try {
-      const request = await readRequest(conn);
-      if (request === undefined) return;
-      withBody = request.method !== "HEAD";
-      answer = this.#options.answer(request)
-        // A failure of this port is none of the program's, and not for the peer.
-        .catch(() => ({ status: 500, body: "internal error\n" }));
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      const { status, message } = error;
-      answer = Promise.resolve({ status, body: `${message}\n` });
-    }
-    const sent = answer.then((answer) => sendAnswer(conn, answer, withBody));
+    const request = await readRequest(conn).catch((error) => {
+      if (error instanceof RequestError) return error;
+      throw error;
+    });
+    if (request === undefined) return;
+    const bare = request instanceof Request && request.method === "HEAD";
+    const sent = this.#answer(request)
+      .then((answer) => sendAnswer(conn, answer, !bare));
     // It rejects where the client has left before its answer.
-    const done = sent.catch(() => {});
+    const done = sent.catch(() => {})
+      .finally(() => this.#answering.delete(done));
     this.#answering.add(done);
-    done.then(() => this.#answering.delete(done));
     await sent;
   }
 
-  async #sleep(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = this.#options.clock.after(ms, resolve);
-    this.#wake = resolve;
-    await promise;
-    this.#wake = undefined;
+  #answer(request: Request | RequestError): Promise<Answer> {
+    if (request instanceof RequestError) {
+      const { status, message } = request;
+      return Promise.resolve({ status, body: `${message}\n` });
+    }
+    return this.#options.answer(request)
+      // A failure of this port is none of the program's, and not for the peer.
+      .catch(() => ({ status: 500, body: "internal error\n" }));
+  }
+
+  /** Waits for something, but no longer than so many milliseconds. */
+  async #within(ms: number, something: Promise<unknown>): Promise<void> {
+    const late = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.after(ms, late.resolve);
+    await Promise.race([something, late.promise]);
     cancel();
   }
-}
-
-/** Waits for a turn of the event loop. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Closes a connection that may be closed already. */

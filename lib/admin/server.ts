@@ -23,7 +23,7 @@ import {
   refuseBesidePath,
   refuseUnknown,
 } from "../core/checks.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
@@ -31,7 +31,7 @@ import type { AdminSource } from "../observe/source.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";
-import { AdminPort } from "./port.ts";
+import { AdminPort, type PortOptions } from "./port.ts";
 import { connectionTable, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */
@@ -128,31 +128,18 @@ export function serveAdmin(
 }
 
 /** What a program or a test may bring along. */
-export interface Surroundings {
-  /** The source of time. */
-  clock?: Clock;
-  /**
-   * Closes something where the process has no descriptor left.
-   *
-   * @returns Whether there was anything to close.
-   */
-  makeRoom?: () => boolean;
-}
+export type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
 
 /**
  * What `serveAdmin` does, without a server yet, and with time as an argument.
  */
 export function startAdmin(
   options: AdminOptions,
-  surroundings: Surroundings = {},
+  { clock = systemClock, makeRoom = () => false }: Surroundings = {},
 ): AdminServer {
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   refuseUnknown(options, {
-    hostname: 0,
-    port: 0,
-    path: 0,
-    token: 0,
-    handler: 0,
+    ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
   });
   if (path !== undefined) {
     if (!isListenPath(path)) {
@@ -166,157 +153,106 @@ export function startAdmin(
     // The value stays out of it: it may be most of a secret.
     throw new OptionError("token", undefined, TOKEN_FORM);
   }
-  return new Admin(
-    { handler: "custom", ...options, hostname, port },
-    surroundings,
-  );
+  const listener = path === undefined
+    ? Deno.listen({ hostname, port })
+    : listenUnix({ path, mode: UNIX_MODE });
+  let server: AdminSource | undefined;
+  const admin = new AdminPort({
+    listener,
+    clock,
+    makeRoom,
+    answer: (request) => answerTo(request, { ...options, hostname }, server),
+  });
+  const close = () => admin.close();
+  return {
+    addr: listener.addr,
+    finished: admin.finished,
+    attach(source) {
+      server = source;
+      source.finished.then(close, close);
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
-/** The options, checked and complete. */
-type CheckedOptions =
-  & AdminOptions
-  & Required<Pick<AdminOptions, "hostname" | "port" | "handler">>;
+const NOT_READY: Answer = { status: 503, body: "not ready\n" };
 
-class Admin implements AdminServer {
-  readonly addr: Deno.Addr;
-  readonly finished: Promise<void>;
-  readonly #options: CheckedOptions;
-  readonly #port: AdminPort;
-  #source: AdminSource | undefined;
+/** What the web page of a stranger may read, too. */
+const HEALTH = ["/livez", "/readyz", "/metrics"];
 
-  constructor(
-    options: CheckedOptions,
-    { clock = systemClock, makeRoom = () => false }: Surroundings,
-  ) {
-    this.#options = options;
-    const { hostname, port, path } = options;
-    const listener = path === undefined
-      ? Deno.listen({ hostname, port })
-      : listenUnix({ path, mode: UNIX_MODE });
-    this.addr = listener.addr;
-    this.#port = new AdminPort({
-      listener,
-      clock,
-      makeRoom,
-      answer: (request) => this.#answer(request),
-    });
-    this.finished = this.#port.finished;
-  }
-
-  attach(source: AdminSource): void {
-    this.#source = source;
-    const close = () => void this.close();
-    source.finished.then(close, close);
-  }
-
-  close(): Promise<void> {
-    this.#port.close();
-    return this.finished;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-  }
-
-  async #answer(request: Request): Promise<Answer> {
-    const path = URL.parse(request.url)?.pathname ?? "";
-    switch (path) {
-      case "/livez":
-        return read(request) ?? { body: "ok\n" };
-      case "/readyz":
-        return read(request) ?? this.#readiness();
-      case "/metrics":
-        return read(request) ?? this.#about((source) => ({
-          type: PROMETHEUS_TYPE,
-          body: prometheusText(source),
-        }));
-    }
-    // No web page reaches a Unix socket, whatever it has its name resolved to.
-    if (
-      this.#options.path === undefined &&
-      !namesUs(request, this.#options.hostname)
-    ) {
-      return {
-        status: 421,
-        body: "use an IP address or localhost in place of the host's name\n",
-      };
-    }
-    switch (path) {
-      case "/stats.json":
-        return read(request) ?? this.#about((source) => {
-          const { handler, token } = this.#options;
-          const actions = token !== undefined;
-          return json(statsOf(source, { handler, actions }));
-        });
-      case "/connections.json":
-        return read(request) ??
-          await this.#about(async (source) =>
-            json(connectionTable(await source.connectionList()))
-          );
-      case "/drain":
-        return await this.#refusal(request) ?? this.#about((source) => {
-          // Whoever waits for its end hears of a failure, too.
-          source.shutdown().catch(() => {});
-          return { status: 202, body: "draining\n" };
-        });
-    }
-    const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];
-    if (id !== undefined) {
-      return await this.#refusal(request) ??
-        await this.#about(async (source) =>
-          await source.disconnect(Number(id))
-            ? { body: "closed\n" }
-            : { status: 404, body: "no such connection\n" }
-        );
-    }
-    const asset = assets.get(path);
-    if (asset === undefined) return { status: 404, body: "not found\n" };
-    return read(request) ?? asset;
-  }
-
-  #readiness(): Answer {
-    if (this.#source?.ready) return { body: "ready\n" };
-    return this.#source?.draining
-      ? { status: 503, body: "draining\n" }
-      : notReady();
-  }
-
-  /** Answers about the server, if there is one yet. */
-  #about<Result extends Answer | Promise<Answer>>(
-    answer: (source: AdminSource) => Result,
-  ): Result | Answer {
-    return this.#source === undefined ? notReady() : answer(this.#source);
-  }
-
-  /** Why an action is not for whoever asks, if it is not. */
-  async #refusal(request: Request): Promise<Answer | undefined> {
-    if (request.method !== "POST") return notAllowed("POST");
-    const { token } = this.#options;
-    if (token === undefined) {
-      return { status: 403, body: "no token was set at the start\n" };
-    }
-    if (await hasToken(request, token)) return undefined;
+async function answerTo(
+  request: Request,
+  options: AdminOptions & { readonly hostname: string },
+  server: AdminSource | undefined,
+): Promise<Answer> {
+  const { handler = "custom", token } = options;
+  const path = new URL(request.url).pathname;
+  // No web page reaches a Unix socket, whatever it has its name resolved to.
+  const strange = options.path === undefined &&
+    !namesUs(request, options.hostname);
+  if (strange && !HEALTH.includes(path)) {
     return {
-      status: 401,
-      body: "token missing or wrong\n",
-      headers: { "www-authenticate": "Bearer" },
+      status: 421,
+      body: "use an IP address or localhost in place of the host's name\n",
     };
   }
+  const asset = assets.get(path);
+  const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];
+  if (path === "/drain" || id !== undefined) {
+    const refused = await refusal(request, token);
+    if (refused !== undefined) return refused;
+  } else if (
+    asset ?? [...HEALTH, "/stats.json", "/connections.json"].includes(path)
+  ) {
+    if (!["GET", "HEAD"].includes(request.method)) {
+      return notAllowed("GET, HEAD");
+    }
+  } else return { status: 404, body: "not found\n" };
+
+  if (asset !== undefined) return asset;
+  if (path === "/livez") return { body: "ok\n" };
+  if (server === undefined) return NOT_READY;
+  switch (path) {
+    case "/readyz":
+      if (server.ready) return { body: "ready\n" };
+      return server.draining ? { status: 503, body: "draining\n" } : NOT_READY;
+    case "/metrics":
+      return { type: PROMETHEUS_TYPE, body: prometheusText(server) };
+    case "/stats.json":
+      return json(statsOf(server, { handler, actions: token !== undefined }));
+    case "/connections.json":
+      return json(connectionTable(await server.connectionList()));
+    case "/drain":
+      // Whoever waits for its end hears of a failure, too.
+      server.shutdown().catch(() => {});
+      return { status: 202, body: "draining\n" };
+    default:
+      return await server.disconnect(Number(id))
+        ? { body: "closed\n" }
+        : { status: 404, body: "no such connection\n" };
+  }
 }
 
-/** Refuses what does not only read. */
-function read({ method }: Request): Answer | undefined {
-  return method === "GET" || method === "HEAD"
-    ? undefined
-    : notAllowed("GET, HEAD");
+/** Why an action is not for whoever asks, if it is not. */
+async function refusal(
+  request: Request,
+  token: string | undefined,
+): Promise<Answer | undefined> {
+  if (request.method !== "POST") return notAllowed("POST");
+  if (token === undefined) {
+    return { status: 403, body: "no token was set at the start\n" };
+  }
+  if (await hasToken(request, token)) return undefined;
+  return {
+    status: 401,
+    body: "token missing or wrong\n",
+    headers: { "www-authenticate": "Bearer" },
+  };
 }
 
 function notAllowed(allow: string): Answer {
   return { status: 405, body: "method not allowed\n", headers: { allow } };
-}
-
-function notReady(): Answer {
-  return { status: 503, body: "not ready\n" };
 }
 
 function json(value: unknown): Answer {

@@ -7,50 +7,29 @@
 
 import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
-import type { Metrics } from "../events/metrics.ts";
 import type { AdminSource } from "../observe/source.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 
-/** What `/stats.json` says. Times of day are milliseconds since 1970. */
-export interface Stats {
-  readonly version: string;
-  readonly now: number;
-  readonly startedAt: number;
-  readonly uptimeSeconds: number;
-  readonly address: string;
-  readonly framing: string;
-  readonly handler: string;
-  readonly threads: number;
-  readonly threadsLost: number;
-  readonly ready: boolean;
-  readonly draining: boolean;
-  /** Whether the port takes actions, from who has the token. */
-  readonly actions: boolean;
-  readonly limits: AdminSource["limits"];
-  readonly connections: Pick<
-    Metrics,
-    "active" | "opening" | "accepted" | "closed" | "rejected"
-  >;
-  readonly requests: Metrics["requests"] & Pick<Metrics, "inFlight">;
-  /** In milliseconds. */
-  readonly durations: Metrics["durations"];
-  readonly bytes: Pick<Metrics, "received" | "sent">;
-  /** In bytes. */
-  readonly memory: Pick<Metrics, "held">;
-}
+/** What `/stats.json` says. */
+export type Stats = ReturnType<typeof statsOf>;
 
 /** What `/connections.json` says: a row has the columns' order. */
-export interface ConnectionTable {
-  readonly columns: readonly string[];
-  readonly rows: readonly (number | string)[][];
-}
+export type ConnectionTable = ReturnType<typeof connectionTable>;
 
+/**
+ * Reads what `/stats.json` says. Times of day are milliseconds since 1970,
+ * durations milliseconds, and memory is in bytes.
+ *
+ * @param port What the port knows: its name for the handler, and whether it
+ * takes actions, from who has the token.
+ */
 export function statsOf(
   source: AdminSource,
-  { handler, actions }: Pick<Stats, "handler" | "actions">,
-): Stats {
+  port: { readonly handler: string; readonly actions: boolean },
+) {
   const { active, opening, accepted, closed, rejected, ...metrics } = source
     .metrics();
+  const { requests, inFlight, durations, received, sent, held } = metrics;
   return {
     version: VERSION,
     now: Date.now(),
@@ -58,24 +37,22 @@ export function statsOf(
     uptimeSeconds: source.uptime / 1000,
     address: formatAddr(source.addr),
     framing: source.framing,
-    handler,
+    ...port,
     threads: source.threads,
     threadsLost: source.threadsLost,
     ready: source.ready,
     draining: source.draining,
-    actions,
     limits: source.limits,
     connections: { active, opening, accepted, closed, rejected },
-    requests: { ...metrics.requests, inFlight: metrics.inFlight },
-    durations: metrics.durations,
-    bytes: { received: metrics.received, sent: metrics.sent },
-    memory: { held: metrics.held },
+    requests: { ...requests, inFlight },
+    durations,
+    bytes: { received, sent },
+    memory: { held },
   };
 }
 
-export function connectionTable(
-  connections: readonly ConnectionInfo[],
-): ConnectionTable {
+/** Makes of the open connections what `/connections.json` says. */
+export function connectionTable(connections: readonly ConnectionInfo[]) {
   return {
     columns: [
       ...["id", "peer", "age", "state"],
