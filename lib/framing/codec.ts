@@ -5,6 +5,8 @@
  * @module
  */
 
+import { FrameError } from "../core/errors.ts";
+
 /** One connection's frames. */
 export interface Codec {
   /** Where the payload of the frame found last starts in the buffer. */
@@ -54,6 +56,12 @@ export interface Framing {
   readonly name: string;
   /** Makes the codec of one connection, for payloads of `maxFrame` bytes. */
   codec(maxFrame: number): Codec;
+}
+
+/** What a codec throws at a frame over its maximum. */
+export function tooLarge(length: number | string, maximum: number): FrameError {
+  const text = `length is ${length}, maximum is ${maximum}`;
+  return new FrameError("too_large", text);
 }
 
 /** How many bytes a framing adds to a payload. */

@@ -5,8 +5,8 @@
  * @module
  */
 
-import { EncodeError, FrameError } from "../core/errors.ts";
-import type { Codec } from "./codec.ts";
+import { EncodeError } from "../core/errors.ts";
+import { type Codec, tooLarge } from "./codec.ts";
 
 const HEADER = 4;
 const MAX_U32 = 2 ** 32 - 1;
@@ -28,12 +28,7 @@ export class LengthCodec implements Codec {
       if (end - start < HEADER) return 0;
       length = ((bytes[start] << 24) | (bytes[start + 1] << 16) |
         (bytes[start + 2] << 8) | bytes[start + 3]) >>> 0;
-      if (length > this.#max) {
-        throw new FrameError(
-          "too_large",
-          `length is ${length}, maximum is ${this.#max}`,
-        );
-      }
+      if (length > this.#max) throw tooLarge(length, this.#max);
     }
     const next = start + HEADER + length;
     if (next > end) {

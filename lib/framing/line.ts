@@ -4,8 +4,8 @@
  * @module
  */
 
-import { EncodeError, FrameError } from "../core/errors.ts";
-import type { Codec } from "./codec.ts";
+import { EncodeError } from "../core/errors.ts";
+import { type Codec, tooLarge } from "./codec.ts";
 
 const LF = 10;
 const CR = 13;
@@ -103,10 +103,7 @@ export class LineCodec implements Codec {
   // The same words whether the whole line is here or not, so that the answer
   // does not depend on how the bytes were cut on their way.
   #refuse(): never {
-    throw new FrameError(
-      "too_large",
-      `length is at least ${this.#max + 1}, maximum is ${this.#max}`,
-    );
+    throw tooLarge(`at least ${this.#max + 1}`, this.#max);
   }
 }
 

@@ -36,9 +36,7 @@ export const framings: Readonly<Record<FramingName, Framing>> = {
 };
 
 /** The names, in the order the documentation has them. */
-export const framingNames: readonly FramingName[] = Object.keys(
-  framings,
-) as FramingName[];
+export const framingNames = Object.keys(framings) as readonly FramingName[];
 
 /**
  * Finds a framing by its name.

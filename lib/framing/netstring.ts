@@ -9,7 +9,7 @@
 
 import { EncodeError, FrameError } from "../core/errors.ts";
 import { hex } from "../core/text.ts";
-import type { Codec } from "./codec.ts";
+import { type Codec, tooLarge } from "./codec.ts";
 
 const ZERO = 48;
 const COLON = 58;
@@ -40,12 +40,8 @@ export class NetstringCodec implements Codec {
     const payloadEnd = payloadStart + this.#length;
     if (payloadEnd >= end) return 0;
     if (bytes[payloadEnd] !== COMMA) {
-      throw new FrameError(
-        "malformed",
-        `expected "," after ${this.#length} bytes, got ${
-          hex(bytes[payloadEnd])
-        }`,
-      );
+      const got = hex(bytes[payloadEnd]);
+      malformed(`expected "," after ${this.#length} bytes, got ${got}`);
     }
     this.#digits = 0;
     this.#length = 0;
@@ -60,32 +56,20 @@ export class NetstringCodec implements Codec {
     for (let i = start + this.#digits; i < end; i++) {
       const byte = bytes[i];
       if (byte === COLON && this.#digits > 0) {
-        if (this.#length > this.#max) {
-          throw new FrameError(
-            "too_large",
-            `length is ${this.#length}, maximum is ${this.#max}`,
-          );
-        }
+        if (this.#length > this.#max) throw tooLarge(this.#length, this.#max);
         this.#colon = true;
         return true;
       }
       const digit = byte - ZERO;
       if (digit < 0 || digit > 9) {
-        throw new FrameError(
-          "malformed",
-          `expected ${this.#digits > 0 ? 'a digit or ":"' : "a digit"}, got ${
-            hex(byte)
-          }`,
-        );
+        const expected = this.#digits > 0 ? 'a digit or ":"' : "a digit";
+        malformed(`expected ${expected}, got ${hex(byte)}`);
       }
       if (this.#digits > 0 && this.#length === 0) {
-        throw new FrameError("malformed", "length has a leading zero");
+        malformed("length has a leading zero");
       }
       if (this.#digits === MAX_DIGITS) {
-        throw new FrameError(
-          "malformed",
-          `length has more than ${MAX_DIGITS} digits`,
-        );
+        malformed(`length has more than ${MAX_DIGITS} digits`);
       }
       this.#length = this.#length * 10 + digit;
       this.#digits++;
@@ -112,4 +96,8 @@ export class NetstringCodec implements Codec {
     out[at] = COMMA;
     return at + 1;
   }
+}
+
+function malformed(text: string): never {
+  throw new FrameError("malformed", text);
 }
