@@ -11,6 +11,8 @@
  * @module
  */
 
+import { setTimeout as delay } from "node:timers/promises";
+
 import { formatAddr } from "../core/address.ts";
 import { ReplyTooLargeError } from "../core/errors.ts";
 import { quote } from "../core/text.ts";
@@ -103,7 +105,9 @@ const table: Record<string, Command> = {
     help: `replies the text after ms milliseconds, 0 to ${MAX_DELAY}`,
     run(text, info) {
       const [ms, rest] = numberAndText(text, "ms", 0, MAX_DELAY);
-      return delay(ms, info.signal).then(() => rest);
+      const { signal } = info;
+      // It rejects where nobody waits for the reply any more.
+      return delay(ms, rest, { signal }).catch(() => rest);
     },
   },
   CHUNK: {
@@ -263,17 +267,4 @@ function letters(n: number): Uint8Array {
     block = new Uint8Array(2 ** Math.ceil(Math.log2(n))).fill(0x78);
   }
   return block.subarray(0, n);
-}
-
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) return Promise.resolve();
-  const id = setTimeout(done, ms);
-  signal.addEventListener("abort", done, { once: true });
-  function done() {
-    clearTimeout(id);
-    signal.removeEventListener("abort", done);
-    resolve();
-  }
-  return promise;
 }
