@@ -23,20 +23,13 @@ export type ThreadOptions = Omit<
 >;
 
 /** Events that a thread passes on; the others are the whole server's. */
-export type ThreadEvent = Exclude<
-  ServerEvent["type"],
-  "listening" | "pre_drain" | "drain" | "finished" | "thread_lost"
->;
-
-/** Every {@linkcode ThreadEvent}. */
-export const threadEvents: readonly ThreadEvent[] = [
-  "connection_open",
-  "connection_close",
-  "connection_rejected",
-  "request",
-  "handler_error",
-  "accept_error",
+export const threadEvents = [
+  ...["connection_open", "connection_close", "connection_rejected"] as const,
+  ...["request", "handler_error", "accept_error"] as const,
 ];
+
+/** One of {@linkcode threadEvents}. */
+export type ThreadEvent = typeof threadEvents[number];
 
 export interface ThreadStart {
   readonly options: ThreadOptions;

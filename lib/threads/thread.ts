@@ -19,7 +19,7 @@ import type {
   ThreadProcedures,
 } from "./messages.ts";
 import { serializeError } from "./sent_error.ts";
-import { SharedPlaces } from "./shared_places.ts";
+import { sharedPlaces } from "./shared_places.ts";
 import { type Port, WorkerCalls } from "./worker_calls.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */
@@ -69,7 +69,7 @@ export function serveThread<State = Record<string, unknown>>(
           handler,
           {
             counters: new Counters(shared.cells[index], shared.cells),
-            places: new SharedPlaces(limits, index, shared, supervisor),
+            places: sharedPlaces(limits, index, shared, supervisor),
             descriptors: new Descriptors(
               systemClock,
               shared.descriptors,
