@@ -7,7 +7,7 @@
  */
 
 import { faultOf } from "../net/accept_fault.ts";
-import type { Clock } from "../core/clock.ts";
+import { type Clock, within } from "../core/clock.ts";
 import type { Transport } from "../net/connection.ts";
 import type { Acceptor } from "../net/listen.ts";
 import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
@@ -73,7 +73,8 @@ export class AdminPort {
     this.#accepts = false;
     this.#closing.resolve();
     this.#options.listener.close();
-    await this.#within(LAST_ANSWERS, Promise.all(this.#answering));
+    const answers = Promise.all(this.#answering);
+    await within(this.#options.clock, LAST_ANSWERS, answers);
     for (const conn of this.#open) close(conn);
     this.#finished.resolve();
   }
@@ -92,7 +93,7 @@ export class AdminPort {
         // What is closed is free once its pending read has been told.
         if (this.#closeOldest()) {
           await new Promise((told) => setImmediate(told));
-        } else await this.#within(RETRY, this.#closing.promise);
+        } else await within(this.#options.clock, RETRY, this.#closing.promise);
       }
     }
   }
@@ -145,14 +146,6 @@ export class AdminPort {
     return this.#options.answer(request)
       // A failure of this port is none of the program's, and not for the peer.
       .catch(() => ({ status: 500, body: "internal error\n" }));
-  }
-
-  /** Waits for something, but no longer than so many milliseconds. */
-  async #within(ms: number, something: Promise<unknown>): Promise<void> {
-    const late = Promise.withResolvers<void>();
-    const cancel = this.#options.clock.after(ms, late.resolve);
-    await Promise.race([something, late.promise]);
-    cancel();
   }
 }
 

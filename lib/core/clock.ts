@@ -24,3 +24,18 @@ export const systemClock: Clock = {
     return () => clearTimeout(id);
   },
 };
+
+/**
+ * Waits for something, but no longer than `ms`.
+ *
+ * @returns What it resolves with; nothing where that takes longer.
+ */
+export async function within<Value>(
+  clock: Clock,
+  ms: number,
+  something: Promise<Value>,
+): Promise<Value | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  const cancel = clock.after(ms, () => late.resolve(undefined));
+  return await Promise.race([something, late.promise]).finally(cancel);
+}

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { Clock } from "../core/clock.ts";
+import { type Clock, within } from "../core/clock.ts";
 import { ParleyError } from "../core/errors.ts";
 import {
   emit,
@@ -82,6 +82,8 @@ interface Thread {
   readonly index: number;
   readonly worker: Worker;
   readonly since: number;
+  /** How long it was waited for after the one before it, in milliseconds. */
+  readonly waited: number;
   /** The places by address that it holds. */
   readonly entered: AddressCounts;
   readonly calls: WorkerCalls<ThreadProcedures>;
@@ -106,7 +108,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
   readonly #replacing = new Map<number, () => void>();
-  readonly #backoff = new Map<number, number>();
   #forced = 0;
   #cancelCut: (() => void) | undefined;
   #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
@@ -234,7 +235,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#finished.resolve();
   }
 
-  async #spawn(index: number, port: number | undefined): Promise<void> {
+  async #spawn(
+    index: number,
+    port: number | undefined,
+    waited = 0,
+  ): Promise<void> {
     const {
       worker: url,
       threads: _threads,
@@ -269,7 +274,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       } satisfies SupervisorProcedures,
     );
     const since = this.#clock.now();
-    const thread = { index, worker, since, entered, calls, accepts: false };
+    const accepts = false;
+    const thread = { index, worker, since, waited, entered, calls, accepts };
     this.#threads.set(index, thread);
     worker.onerror = (event) => {
       // Unprevented, the end of a worker is the end of the process.
@@ -318,9 +324,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     Atomics.store(this.#shared.descriptors.open, index, 0);
     if (this.#stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
+    const lived = this.#clock.now() - thread.since;
+    const last = lived >= BACKOFF_LAST ? 0 : thread.waited;
     const retryIn = this.#stage === "draining"
       ? undefined
-      : this.#backoffOf(thread);
+      : Math.min(last * 2 || BACKOFF_FIRST, BACKOFF_LAST);
     const type = "thread_lost";
     const lost = { type, error, connections, requests, retryIn } as const;
     emit(this.#events.thread_lost, lost);
@@ -337,19 +345,9 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       if (this.#descriptors.crowded) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       // Where it fails, that is the loss of another thread.
-      this.#spawn(index, this.addr.port).catch(() => {});
+      this.#spawn(index, this.addr.port, retryIn).catch(() => {});
     });
     this.#replacing.set(index, cancel);
-  }
-
-  #backoffOf({ index, since }: Thread): number {
-    const lived = this.#clock.now() - since;
-    const last = lived >= BACKOFF_LAST ? undefined : this.#backoff.get(index);
-    const next = last === undefined
-      ? BACKOFF_FIRST
-      : Math.min(last * 2, BACKOFF_LAST);
-    this.#backoff.set(index, next);
-    return next;
   }
 
   /** Nothing comes from a thread any more, and nobody waits for it. */
@@ -365,20 +363,10 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   async #askAll<Answer>(
     ask: (thread: WorkerCalls<ThreadProcedures>) => Promise<Answer>,
   ): Promise<(Answer | undefined)[]> {
-    const late = Promise.withResolvers<undefined>();
-    const cancel = this.#clock.after(
-      ANSWER_LIMIT,
-      () => late.resolve(undefined),
-    );
-    const answers = Array.from(
-      this.#threads.values(),
-      ({ calls }) =>
-        Promise.race([ask(calls).catch(() => undefined), late.promise]),
-    );
-    try {
-      return await Promise.all(answers);
-    } finally {
-      cancel();
-    }
+    const answers = this.#threads.values().map(({ calls }) => {
+      const answer = ask(calls).catch(() => undefined);
+      return within(this.#clock, ANSWER_LIMIT, answer);
+    });
+    return await Promise.all(answers);
   }
 }

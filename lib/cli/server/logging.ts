@@ -10,7 +10,7 @@ import {
   type TextFormatter,
 } from "@logtape/logtape";
 
-import { type Clock, systemClock } from "../../core/clock.ts";
+import { type Clock, systemClock, within } from "../../core/clock.ts";
 import { toLine } from "../../core/text.ts";
 import type { LogLevel } from "../../observe/log.ts";
 import { LineWriter, type Output } from "../streams/line_writer.ts";
@@ -83,12 +83,7 @@ export function openLog(
      * Resolves when everything is written, or after a second: whoever does not
      * take the log must not hold up the program's end.
      */
-    async flush(): Promise<void> {
-      const late = Promise.withResolvers<void>();
-      const cancel = clock.after(FLUSH_LIMIT, late.resolve);
-      await Promise.race([lines.flush(), late.promise]);
-      cancel();
-    },
+    flush: (): Promise<void> => within(clock, FLUSH_LIMIT, lines.flush()),
   };
 }
 
