@@ -41,10 +41,14 @@ export const closeReasons = [
   "error",
 ] as const;
 
-/** The server is bound and accepts connections. */
-export interface ListeningEvent {
+/** What all events have in common. */
+export interface TypedEvent<Type extends string> {
   /** Tells it from the other events. */
-  type: "listening";
+  type: Type;
+}
+
+/** The server is bound and accepts connections. */
+export interface ListeningEvent extends TypedEvent<"listening"> {
   /** The bound address; its port is the real one where 0 was asked for. */
   addr: Deno.Addr;
 }
@@ -54,9 +58,7 @@ export interface ListeningEvent {
  * that ends before it has said anything, as a TCP check does, has this event
  * when it ends: it counts as it would on a plain port.
  */
-export interface ConnectionOpenEvent {
-  /** Tells it from the other events. */
-  type: "connection_open";
+export interface ConnectionOpenEvent extends TypedEvent<"connection_open"> {
   /** The connection's number, from 1, never used twice by one server. */
   id: number;
   /** The peer's address. */
@@ -67,9 +69,7 @@ export interface ConnectionOpenEvent {
  * A connection ended. Each `connection_open` has exactly one of these, but for
  * those lost with their thread.
  */
-export interface ConnectionCloseEvent {
-  /** Tells it from the other events. */
-  type: "connection_close";
+export interface ConnectionCloseEvent extends TypedEvent<"connection_close"> {
   /** The number of the `connection_open` event. */
   id: number;
   /** The peer's address. */
@@ -115,9 +115,8 @@ export const rejectReasons = [
 ] as const;
 
 /** A connection was turned away before it had a place. */
-export interface ConnectionRejectedEvent {
-  /** Tells it from the other events. */
-  type: "connection_rejected";
+export interface ConnectionRejectedEvent
+  extends TypedEvent<"connection_rejected"> {
   /** Why. */
   reason: RejectReason;
   /** The peer's address; the client's, where a PROXY header named it. */
@@ -142,9 +141,7 @@ export type RequestStatus = typeof requestStatuses[number];
 export const requestStatuses = ["ok", "error", "timeout", "abandoned"] as const;
 
 /** A request was answered, or its handler failed. */
-export interface RequestEvent {
-  /** Tells it from the other events. */
-  type: "request";
+export interface RequestEvent extends TypedEvent<"request"> {
   /** The connection's number. */
   id: number;
   /** How it went. */
@@ -161,9 +158,7 @@ export interface RequestEvent {
 }
 
 /** A handler threw, rejected, or replied with what cannot be sent. */
-export interface HandlerErrorEvent {
-  /** Tells it from the other events. */
-  type: "handler_error";
+export interface HandlerErrorEvent extends TypedEvent<"handler_error"> {
   /** The connection's number. */
   id: number;
   /** What was thrown. */
@@ -171,9 +166,7 @@ export interface HandlerErrorEvent {
 }
 
 /** Accepting failed; the server goes on unless `fatal`. */
-export interface AcceptErrorEvent {
-  /** Tells it from the other events. */
-  type: "accept_error";
+export interface AcceptErrorEvent extends TypedEvent<"accept_error"> {
   /** What the listener threw. */
   error: unknown;
   /** How long the server waits before it accepts again, in milliseconds. */
@@ -191,9 +184,7 @@ export interface AcceptErrorEvent {
  * The server is to stop: it counts as not ready from now on, but accepts for
  * `preDrainDelay` still. Left out where that is 0.
  */
-export interface PreDrainEvent {
-  /** Tells it from the other events. */
-  type: "pre_drain";
+export interface PreDrainEvent extends TypedEvent<"pre_drain"> {
   /** Connections open at this moment. */
   connections: number;
   /** How long it goes on accepting, in milliseconds. */
@@ -201,25 +192,19 @@ export interface PreDrainEvent {
 }
 
 /** The server stopped accepting and begins to drain. */
-export interface DrainEvent {
-  /** Tells it from the other events. */
-  type: "drain";
+export interface DrainEvent extends TypedEvent<"drain"> {
   /** Connections open at this moment. */
   connections: number;
 }
 
 /** The server has ended: no listener, no connection. */
-export interface FinishedEvent {
-  /** Tells it from the other events. */
-  type: "finished";
+export interface FinishedEvent extends TypedEvent<"finished"> {
   /** Connections that the drain timeout cut. */
   forced: number;
 }
 
 /** A thread of a threaded server died; another takes its place. */
-export interface ThreadLostEvent {
-  /** Tells it from the other events. */
-  type: "thread_lost";
+export interface ThreadLostEvent extends TypedEvent<"thread_lost"> {
   /** What it died of. */
   error: unknown;
   /** Connections that were lost with it; they have no `connection_close`. */
