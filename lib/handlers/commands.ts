@@ -39,7 +39,7 @@ class UsageError extends Error {}
 const MAX_DELAY = 60_000;
 const MAX_SIZE = 16 * 1024 * 1024;
 const SPACE = 32;
-/** The longest name that is looked up; a longer one is no command's. */
+/** How much of a name is looked at: no command's is as long. */
 const MAX_NAME = 16;
 
 const encoder = new TextEncoder();
@@ -175,11 +175,9 @@ export function commands(
   const space = request.indexOf(SPACE);
   const nameEnd = space === -1 ? request.length : space;
   if (request.length === 0) return "ERR empty request";
-  const name = nameEnd > MAX_NAME
-    ? undefined
-    : ascii(request, nameEnd).toUpperCase();
-  const command = name === undefined ? undefined : byName.get(name);
-  if (name === undefined || command === undefined) {
+  const name = ascii(request, Math.min(nameEnd, MAX_NAME)).toUpperCase();
+  const command = byName.get(name);
+  if (command === undefined) {
     const given = shown.decode(request.subarray(0, nameEnd));
     return `ERR unknown command: ${quote(given)} (try HELP)`;
   }
