@@ -55,7 +55,7 @@ export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { PROMETHEUS_TYPE, prometheusText } from "./observe/prometheus.ts";
-export type { AdminSource } from "./observe/source.ts";
+export type { AdminSource } from "./observe/numbers.ts";
 export type {
   ConnectionInfo,
   ConnectionState,

@@ -27,7 +27,7 @@ import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
-import type { AdminSource } from "../observe/source.ts";
+import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";

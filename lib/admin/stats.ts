@@ -7,7 +7,7 @@
 
 import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
-import type { AdminSource } from "../observe/source.ts";
+import type { AdminSource } from "../observe/numbers.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 
 /** What `/stats.json` says. */

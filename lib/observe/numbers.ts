@@ -8,7 +8,26 @@
 
 import { VERSION } from "../core/version.ts";
 import type { Histogram } from "../events/metrics.ts";
-import type { AdminSource } from "./source.ts";
+import type { ParleyServer } from "../server/parley_server.ts";
+
+/** A running server, as far as its operator is concerned. */
+export type AdminSource = Pick<
+  ParleyServer,
+  | "addr"
+  | "connectionList"
+  | "disconnect"
+  | "draining"
+  | "finished"
+  | "framing"
+  | "limits"
+  | "metrics"
+  | "ready"
+  | "shutdown"
+  | "startedAt"
+  | "uptime"
+  | "threads"
+  | "threadsLost"
+>;
 
 /** A value, and what tells it from others of the same name. */
 export type Sample = readonly [

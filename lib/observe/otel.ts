@@ -9,8 +9,7 @@
 import type { Meter, Observable } from "@opentelemetry/api";
 
 import { VERSION } from "../core/version.ts";
-import { readNumbers } from "./numbers.ts";
-import type { AdminSource } from "./source.ts";
+import { type AdminSource, readNumbers } from "./numbers.ts";
 
 /**
  * Where an implementation of OpenTelemetry's API, version 1, makes itself known

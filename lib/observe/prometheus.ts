@@ -5,8 +5,7 @@
  * @module
  */
 
-import { meanings, readNumbers } from "./numbers.ts";
-import type { AdminSource } from "./source.ts";
+import { type AdminSource, meanings, readNumbers } from "./numbers.ts";
 
 /** The `content-type` of {@linkcode prometheusText}. */
 export const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";

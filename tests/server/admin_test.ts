@@ -10,9 +10,11 @@ import {
 import { OptionError } from "../../lib/core/errors.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { Counters } from "../../lib/events/metrics.ts";
-import { cumulativeBuckets } from "../../lib/observe/numbers.ts";
+import {
+  type AdminSource,
+  cumulativeBuckets,
+} from "../../lib/observe/numbers.ts";
 import { prometheusText } from "../../lib/observe/prometheus.ts";
-import type { AdminSource } from "../../lib/observe/source.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import { FakeClock, Peer, serveTest, turnOfLoop } from "../support/fixtures.ts";
 import { testWithTools } from "../support/programs.ts";

@@ -7,19 +7,12 @@
 /** @typedef {import("../stats.ts").Stats} Stats */
 
 /**
- * @typedef {object} Rates What went on between two answers.
- * @property {number} requests Requests done with, per second.
- * @property {number} received Bytes in, per second.
- * @property {number} sent Bytes out, per second.
- * @property {number | undefined} p50 Milliseconds; none without a request.
- * @property {number | undefined} p99
- * @property {number | undefined} p999
- */
-
-/**
+ * What went on between two answers: requests and bytes per second, and
+ * quantiles of durations in milliseconds, which are none without a request.
+ *
  * @param {Stats} before
  * @param {Stats} after
- * @returns {Rates | undefined} Nothing where the server was started anew.
+ * @returns Nothing where the server was started anew.
  */
 export function ratesBetween(before, after) {
   const seconds = (after.now - before.now) / 1000;
