@@ -25,7 +25,7 @@ import type {
   RejectReason,
   ServerEvent,
 } from "../events/events.ts";
-import { Repeats } from "./repeats.ts";
+import { gatherRepeats } from "./repeats.ts";
 
 /** How much a record matters, from the least to the most. */
 export const logLevels = ["debug", "info", "warn", "error"] as const;
@@ -112,7 +112,7 @@ export function logListeners(
   };
   const write = (level: LogLevel, event: ServerEvent, count?: number) =>
     logger[level](messageOf(event), { ...fieldsOf(event, on.debug), count });
-  const repeats = new Repeats<ServerEvent>(
+  const repeats = gatherRepeats<ServerEvent>(
     (event, count) =>
       write(levelOf(event), event, count > 1 ? count : undefined),
     clock,
