@@ -1,8 +1,4 @@
-/**
- * Who may ask what of the admin port.
- *
- * @module
- */
+/** Who may ask what of the admin port. */
 
 /** The shortest token: with 16 random letters and digits, 80 bits and more. */
 const SHORTEST_TOKEN = 16;

@@ -5,8 +5,6 @@
  * `Deno.serve` takes a port, not a connection. It accepts any number of
  * clients for any time, and ends for good the first time the process has no
  * descriptor left.
- *
- * @module
  */
 
 import type { Transport } from "../net/connection.ts";

@@ -1,8 +1,6 @@
 /**
  * The live page's files, as the admin port serves them. They are imports, so
  * they are part of an executable and no file is read when it runs.
- *
- * @module
  */
 
 // By their full names, as nobody who imports the library has a map for them.

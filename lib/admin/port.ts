@@ -2,8 +2,6 @@
  * The admin port's listener and its connections: few at a time, with a request
  * each. It needs no permission once it is bound, and it survives a process
  * without descriptors.
- *
- * @module
  */
 
 import { faultOf } from "../net/accept_fault.ts";

@@ -13,8 +13,6 @@
  *
  * Those who ask for more than health and metrics must name the port by an
  * address, unless they come by a Unix socket; those who act must have the token.
- *
- * @module
  */
 
 import {

@@ -1,8 +1,6 @@
 /**
  * A server's numbers as the live page and scripts read them: JSON, with totals
  * since the start. Rates are the difference of two answers.
- *
- * @module
  */
 
 import { formatAddr } from "../core/address.ts";

@@ -1,8 +1,6 @@
 /**
  * What the core tells whoever listens. The core itself never prints and never
  * counts for anybody else: logs and metrics are listeners.
- *
- * @module
  */
 
 /**

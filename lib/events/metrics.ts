@@ -2,8 +2,6 @@
  * The numbers of a server: counters in one flat array, so that counting is an
  * addition, a thread's numbers can live in shared memory, and the numbers of
  * several threads are sums.
- *
- * @module
  */
 
 import {

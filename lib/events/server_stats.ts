@@ -1,8 +1,4 @@
-/**
- * The numbers of a running server as its users read them, off its counters.
- *
- * @module
- */
+/** The numbers of a running server as its users read them, off its counters. */
 
 import type { Clock } from "../core/clock.ts";
 import type { Counters, Metrics } from "./metrics.ts";

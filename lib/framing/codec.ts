@@ -1,8 +1,6 @@
 /**
  * What a framing is: the contract that `line.ts`, `length.ts` and
  * `netstring.ts` keep.
- *
- * @module
  */
 
 import { FrameError } from "../core/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * Length prefix: u32 big-endian, then that many bytes. It is what Erlang calls
  * `{packet, 4}` and Netty a length field of (0, 4, 0, 4).
- *
- * @module
  */
 
 import { EncodeError } from "../core/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * Lines: the payload, then LF; a CR before the LF is dropped.
- *
- * @module
- */
+/** Lines: the payload, then LF; a CR before the LF is dropped. */
 
 import { EncodeError } from "../core/errors.ts";
 import { type Codec, tooLarge } from "./codec.ts";

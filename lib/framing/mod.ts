@@ -10,8 +10,6 @@
  * | `line` | the payload, then LF; a CR before it is dropped |
  * | `length` | u32 big-endian length, then the payload |
  * | `netstring` | `5:hello,` |
- *
- * @module
  */
 
 import { OptionError } from "../core/errors.ts";

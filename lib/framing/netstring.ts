@@ -3,8 +3,6 @@
  *
  * The form is D. J. Bernstein's (https://cr.yp.to/proto/netstrings.txt): the
  * length in decimal with no leading zero, a colon, the payload, a comma.
- *
- * @module
  */
 
 import { EncodeError, FrameError } from "../core/errors.ts";

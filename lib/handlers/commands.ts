@@ -7,8 +7,6 @@
  *
  * To add a command, add an entry to the table. `HELP` and the usage errors are
  * made of it.
- *
- * @module
  */
 
 import { setTimeout as delay } from "node:timers/promises";

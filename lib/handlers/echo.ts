@@ -1,8 +1,4 @@
-/**
- * The handler `echo`: the reply is the request.
- *
- * @module
- */
+/** The handler `echo`: the reply is the request. */
 
 /**
  * Replies with the request's bytes.

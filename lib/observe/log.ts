@@ -11,8 +11,6 @@
  *
  * Whatever strangers can bring about in numbers is told once a second for each
  * reason, with the `count` that the line stands for. No record has a payload.
- *
- * @module
  */
 
 import type { Logger } from "@logtape/logtape";

@@ -2,8 +2,6 @@
  * A server's numbers as monitoring knows them, under their names for
  * Prometheus. Those say what they are: `_total` is a counter, `_bucket` a part
  * of a histogram, and `_bytes` and `_seconds` are units.
- *
- * @module
  */
 
 import { VERSION } from "../core/version.ts";

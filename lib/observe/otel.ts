@@ -2,8 +2,6 @@
  * A server's numbers by OpenTelemetry, whose exporter is in Deno: it runs with
  * `OTEL_DENO=true`, and asks for the numbers whenever it is to send them. What
  * counts them does not know of it.
- *
- * @module
  */
 
 import type { Meter, Observable } from "@opentelemetry/api";

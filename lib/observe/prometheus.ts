@@ -1,8 +1,6 @@
 /**
  * A server's numbers in Prometheus' text format, version 0.0.4
  * (https://prometheus.io/docs/instrumenting/exposition_formats/).
- *
- * @module
  */
 
 import { type AdminSource, meanings, readNumbers } from "./numbers.ts";

@@ -1,8 +1,6 @@
 /**
  * Many alike told as one: what keeps a flood of events from becoming a flood
  * of log lines.
- *
- * @module
  */
 
 import type { Clock } from "../core/clock.ts";

@@ -1,8 +1,6 @@
 /**
  * What a threaded server and its threads tell each other, and the memory that
  * they share.
- *
- * @module
  */
 
 import type { ServerEvent } from "../events/events.ts";

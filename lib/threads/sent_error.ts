@@ -2,8 +2,6 @@
  * What was thrown, on its way between threads. A clone of an error keeps
  * neither its class nor its own fields, and its name only if it is one of the
  * language's.
- *
- * @module
  */
 
 import * as parley from "../core/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * {@linkcode serveThreads}: one server on several threads.
- *
- * @module
- */
+/** {@linkcode serveThreads}: one server on several threads. */
 
 import { shutdownAt } from "../server/serve.ts";
 import { checkNumber } from "../core/checks.ts";

@@ -1,8 +1,4 @@
-/**
- * Places that all threads of a server share.
- *
- * @module
- */
+/** Places that all threads of a server share. */
 
 import type { ServeConfig } from "../server/options.ts";
 import type { Places } from "../server/places.ts";

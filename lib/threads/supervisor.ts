@@ -3,8 +3,6 @@
  * an event loop and a listener of its own on the same port, and the kernel
  * spreads the connections over them (`SO_REUSEPORT`). This side starts them,
  * replaces those that die, adds up their numbers, and ends them.
- *
- * @module
  */
 
 import { type Clock, within } from "../core/clock.ts";

@@ -1,8 +1,4 @@
-/**
- * {@linkcode serveThread}: what the worker of a threaded server runs.
- *
- * @module
- */
+/** {@linkcode serveThread}: what the worker of a threaded server runs. */
 
 import { closeBackDoors } from "../core/back_doors.ts";
 import { systemClock } from "../core/clock.ts";

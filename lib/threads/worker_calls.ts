@@ -1,8 +1,6 @@
 /**
  * Calls between a thread and its worker: either side calls procedures of the
  * other by name, and may wait for what they return.
- *
- * @module
  */
 
 import {
