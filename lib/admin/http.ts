@@ -80,7 +80,6 @@ const encoder = new TextEncoder();
  * The wait ends with the head, with the peer's end, or with an error of the
  * connection (throws), its closing among them.
  *
- * @param conn The connection.
  * @returns The request; nothing where the peer has ended before.
  * @throws {RequestError} It is no request, or one that is too long.
  */
@@ -138,8 +137,6 @@ function refuse(what: string): never {
 /**
  * Sends an answer, and says that it is the last.
  *
- * @param conn The connection.
- * @param answer The answer.
  * @param withBody Whether the body goes with it; HEAD wants the head alone.
  */
 export async function sendAnswer(

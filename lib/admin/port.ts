@@ -53,7 +53,6 @@ export class AdminPort {
   readonly #finished = Promise.withResolvers<void>();
   #accepts = true;
 
-  /** @param options What it needs. */
   constructor(options: PortOptions) {
     this.#options = options;
     options.listener.unref?.();
