@@ -38,3 +38,24 @@ export function parseSize(text: string): number | undefined {
   const bytes = Number(digits) * BYTES[(unit ?? "B") as keyof typeof BYTES];
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
+
+/** Writes milliseconds as {@linkcode parseDuration} reads them. */
+export function formatDuration(ms: number): string {
+  return inLargest(MS, ms) ?? "0s";
+}
+
+/** Writes bytes as {@linkcode parseSize} reads them. */
+export function formatSize(bytes: number): string {
+  const { B: _, ...units } = BYTES;
+  return inLargest(units, bytes) ?? String(bytes);
+}
+
+/** In the largest unit of which it is a whole number, if there is any. */
+function inLargest(
+  units: Readonly<Record<string, number>>,
+  value: number,
+): string | undefined {
+  const found = Object.entries(units)
+    .findLast(([, one]) => value >= one && value % one === 0);
+  return found && `${value / found[1]}${found[0]}`;
+}

@@ -1,7 +1,7 @@
 /** The flags of `client`. */
 
 import { connectDefaults } from "../../client/client.ts";
-import { type FramingName, framingNames } from "../../framing/mod.ts";
+import { framingNames } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
@@ -14,56 +14,47 @@ import {
   choiceFlag,
   countFlag,
   durationFlag,
-  fileFlag,
-  pathFlag,
   sizeFlag,
   spanFlag,
   textFlag,
 } from "../flags/values.ts";
 
-/** What `-d` is if it is not given, in bytes. */
-const PAYLOAD = 64;
-
-/** More than any machine can have. */
-const MOST_CONNECTIONS = 1_000_000;
-
-/** Far more than keeps a server busy. */
-const MOST_DEPTH = 10_000;
-
-/** 2^53 is as far as numbers are exact; so many take centuries. */
-const MOST_REQUESTS = 1e15;
-
-/** Beyond one a microsecond there is no telling them apart. */
-const MOST_RATE = 1_000_000;
-
 /** The flags of `client`, in the order that its help has them. */
 export const clientFlags = {
-  unix: pathFlag(SOCKET_PATH_FORM, isSocketPath, {
-    help: "Unix socket of the server, in place of HOST and PORT",
-  }),
-  framing: choiceFlag<FramingName>(framingNames, {
-    help: "how requests and replies are told apart, the server's own",
-    default: connectDefaults.framing,
-  }),
-  timeout: durationFlag("timeout", {
-    help: "how long connecting, and each reply, may take",
-    default: connectDefaults.timeout,
-    shown: "30s",
-  }),
-  "max-frame": sizeFlag("maxFrame", {
-    help: "maximum payload of a reply, and of a line of input",
-    default: connectDefaults.maxFrame,
-    shown: "16MiB",
-  }),
+  unix: textFlag(
+    "PATH",
+    SOCKET_PATH_FORM,
+    "Unix socket of the server, in place of HOST and PORT",
+    isSocketPath,
+  ),
+  framing: choiceFlag(
+    framingNames,
+    "how requests and replies are told apart, the server's own",
+    connectDefaults.framing,
+  ),
+  timeout: durationFlag(
+    "timeout",
+    "how long connecting, and each reply, may take",
+  ),
+  "max-frame": sizeFlag(
+    "maxFrame",
+    "maximum payload of a reply, and of a line of input",
+    connectDefaults.maxFrame,
+  ),
   tls: { help: "speak TLS, and check the server's certificate" },
-  "tls-ca": fileFlag("the file of a certificate in PEM", {
-    help: "trust this authority too",
-  }),
-  "tls-server-name": textFlag("NAME", "a name or an address", {
-    help: "whom the server's certificate must be for",
-    default: "",
+  "tls-ca": textFlag(
+    "FILE",
+    "the file of a certificate in PEM",
+    "trust this authority too",
+  ),
+  "tls-server-name": {
+    ...textFlag(
+      "NAME",
+      "a name or an address",
+      "whom the server's certificate must be for",
+    ),
     shown: "HOST",
-  }),
+  },
   json: {
     help: "print an object per reply: request, reply, ms; or with --bench one",
   },
@@ -75,31 +66,30 @@ export const clientFlags = {
 } as const satisfies FlagTable;
 
 export const benchFlags = {
-  c: countFlag(1, MOST_CONNECTIONS, {
-    help: "connections",
-    default: 50,
-  }),
-  n: countFlag(1, MOST_REQUESTS, {
-    help: "requests in all",
-    default: 100_000,
-  }),
+  // More than any machine can have.
+  c: countFlag([1, 1_000_000], "connections", 50),
+  // 2^53 is as far as numbers are exact; so many take centuries.
+  n: countFlag([1, 1e15], "requests in all", 100_000),
   duration: {
-    ...spanFlag({ help: "go on for a time, in place of -n" }),
+    ...spanFlag("go on for a time, in place of -n"),
     short: "z",
   },
-  P: countFlag(1, MOST_DEPTH, {
-    help: "requests in flight on each connection",
-    default: 1,
-  }),
-  d: sizeFlag("maxFrame", {
-    help: "bytes of a request, PING and letters, if none is given",
-    default: PAYLOAD,
-  }),
-  rate: countFlag(1, MOST_RATE, {
-    help: "requests due each second, at even intervals, whatever is in flight",
-    default: undefined,
+  // Far more than keeps a server busy.
+  P: countFlag([1, 10_000], "requests in flight on each connection", 1),
+  d: sizeFlag(
+    "maxFrame",
+    "bytes of a request, PING and letters, if none is given",
+    64,
+  ),
+  // Beyond one a microsecond there is no telling them apart.
+  rate: {
+    ...countFlag(
+      [1, 1_000_000],
+      "requests due each second, at even intervals, whatever is in flight",
+      undefined,
+    ),
     shown: "as fast as replies come",
-  }),
+  },
   csv: { help: "print a line of names and a line of values" },
   q: { help: "show no progress at a terminal" },
 } as const satisfies FlagTable;

@@ -18,8 +18,8 @@ export interface ValueFlag<Value> {
   readonly placeholder: string;
   readonly help: string;
   readonly default: Value;
-  /** How the help shows the default. */
-  readonly shown: string;
+  /** How the help shows the default, if not as it is. */
+  readonly shown?: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   /** Whether no message may show its value. */
@@ -159,7 +159,7 @@ export function flagHelp(table: FlagTable, twins = false): string {
     const letter = flag.short === undefined ? "" : `-${flag.short}, `;
     return [
       `${letter}${dashed(name)} ${flag.placeholder}`,
-      `${flag.help} (default ${flag.shown}${twin})`,
+      `${flag.help} (default ${flag.shown ?? flag.default}${twin})`,
     ];
   });
   const width = Math.max(...rows.map(([left]) => left.length));

@@ -2,166 +2,157 @@
 
 import { isIPv6 } from "node:net";
 
-import { isToken, TOKEN_FORM } from "../../admin/access.ts";
+import { connectDefaults } from "../../client/client.ts";
 import { formatHostPort } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrError, parseCidrList } from "../../core/cidr.ts";
 import {
   DURATION_FORM,
+  formatDuration,
+  formatSize,
   parseDuration,
   parseSize,
   SIZE_FORM,
 } from "../../core/units.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
+import { defaults } from "../../server/options.ts";
 import type { ValueFlag } from "./flags.ts";
 
-/** A file's permissions as `chmod` takes them, such as 0660. */
-const MODE = /^0?[0-7]{3}$/;
+/** An option that is a number: it has its range, and most often its default. */
+type Option = keyof typeof ranges;
 
-type Range = keyof typeof ranges;
+const usual: Readonly<Record<Option, number>> = {
+  ...defaults,
+  timeout: connectDefaults.timeout,
+  threads: 1,
+};
 
-/** What all kinds have in common. */
-interface Common<Value> {
-  help: string;
-  default: Value;
-  /** How the help shows the default, if not as it is. */
-  shown?: string;
-}
-
-/** What those have that nothing stands for where they are not given. */
-type Unset = Pick<Common<unknown>, "help">;
-
-/** A flag that takes the path of a file, or is not used. */
-export function fileFlag(expected: string, common: Unset): ValueFlag<string> {
-  return textFlag("FILE", expected, { ...common, default: "", shown: "none" });
-}
-
-/** A flag that takes any text but none. */
+/** A flag that takes a text if it `fits`, or is not used. */
 export function textFlag(
   placeholder: string,
   expected: string,
-  common: Common<string>,
+  help: string,
+  fits = (text: string) => text !== "",
 ): ValueFlag<string> {
-  return flag(placeholder, expected, common, (text) => text || undefined);
+  const parse = (text: string) => fits(text) ? text : undefined;
+  return { placeholder, expected, help, default: "", shown: "none", parse };
 }
 
-/** A flag that takes a whole number in the range of an option. */
-export function numberFlag(range: Range, common: Common<number>) {
-  const [least, most] = ranges[range];
-  return countFlag(least, most, common);
+/** A flag that takes a list of addresses and CIDR blocks, or is not used. */
+export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
+  const expected = `a list, separated by commas, of ${CIDR_FORM}`;
+  return { ...textFlag("CIDR,…", expected, help, isCidrList), shown };
 }
 
-/** A flag that takes a whole number in a range that is no option's. */
-export function countFlag<Default extends number | undefined>(
-  least: number,
-  most: number,
-  common: Common<Default>,
-): ValueFlag<number | Default> {
-  return flag<number | Default>(
-    "N",
-    `a whole number from ${least} to ${most}`,
-    common,
-    (text) => within(least, most, wholeNumber(text)),
-  );
-}
-
-/** A flag that takes a number of threads, or `auto` for the machine's. */
-export function threadsFlag(common: Common<number>): ValueFlag<number> {
-  const [least, most] = ranges.threads;
-  return flag(
-    "N|auto",
-    `a whole number from ${least} to ${most}, or auto`,
-    common,
-    (text) =>
-      text === "auto"
-        ? Math.min(navigator.hardwareConcurrency, most)
-        : within(least, most, wholeNumber(text)),
-  );
-}
-
-export function sizeFlag(range: Range, common: Common<number>) {
-  const [least, most] = ranges[range];
-  return flag(
-    "SIZE",
-    `${SIZE_FORM}, from ${least} to ${most} bytes`,
-    common,
-    (text) => inRange(range, parseSize(text)),
-  );
-}
-
-/** A flag that takes a duration; 0 turns its limit off. */
-export function durationFlag(range: Range, common: Common<number>) {
-  return flag(
-    "TIME",
-    `${DURATION_FORM}, or 0 for no limit`,
-    common,
-    (text) => inRange(range, parseDuration(text)),
-  );
-}
-
-/** A flag that takes how long something goes on, or is not used. */
-export function spanFlag(common: Unset): ValueFlag<number | undefined> {
-  return flag<number | undefined>(
-    "TIME",
-    `${DURATION_FORM}, and more than 0`,
-    { ...common, default: undefined, shown: "none" },
-    (text) => inRange("timeout", parseDuration(text)) || undefined,
-  );
+function isCidrList(text: string): boolean {
+  try {
+    parseCidrList(text);
+    return true;
+  } catch (error) {
+    if (error instanceof CidrError) return false;
+    throw error;
+  }
 }
 
 export function choiceFlag<Word extends string>(
   words: readonly Word[],
-  common: Common<Word>,
+  help: string,
+  value: Word,
 ): ValueFlag<Word> {
-  return flag(
-    words.join("|"),
-    `one of ${words.join(", ")}`,
-    common,
-    (text) => words.find((word) => word === text),
-  );
+  return {
+    placeholder: words.join("|"),
+    expected: `one of ${words.join(", ")}`,
+    help,
+    default: value,
+    parse: (text) => words.find((word) => word === text),
+  };
 }
 
-/** A flag that takes the path of a Unix socket, or is not used. */
-export function pathFlag(
-  expected: string,
-  isPath: (path: string) => boolean,
-  common: Unset,
-): ValueFlag<string> {
-  return flag(
-    "PATH",
-    expected,
-    { ...common, default: "", shown: "none" },
-    (text) => isPath(text) ? text : undefined,
-  );
+/** A flag that takes a whole number in a range, ends included. */
+export function countFlag<Default extends number | undefined>(
+  [least, most]: readonly number[],
+  help: string,
+  value: Default,
+): ValueFlag<number | Default> {
+  return {
+    placeholder: "N",
+    expected: `a whole number from ${least} to ${most}`,
+    help,
+    default: value,
+    parse: (text) =>
+      /^\d+$/.test(text) ? within([least, most], Number(text)) : undefined,
+  };
 }
 
-export function modeFlag(common: Common<number>): ValueFlag<number> {
-  return flag(
-    "MODE",
-    "a file's permissions in octal, from 0000 to 0777",
-    common,
-    (text) => MODE.test(text) ? parseInt(text, 8) : undefined,
-  );
+export function numberFlag(option: Option, help: string): ValueFlag<number> {
+  return countFlag(ranges[option], help, usual[option]);
 }
 
-/** A flag that takes a list of addresses and CIDR blocks, or nothing. */
-export function cidrsFlag(
-  common: Omit<Common<string>, "default">,
-): ValueFlag<string> {
-  return flag(
-    "CIDR,…",
-    `a list, separated by commas, of ${CIDR_FORM}`,
-    { ...common, default: "" },
-    (text) => {
-      try {
-        parseCidrList(text);
-        return text;
-      } catch (error) {
-        if (error instanceof CidrError) return undefined;
-        throw error;
-      }
-    },
-  );
+/** A flag that takes a number of threads, or `auto` for the machine's. */
+export function threadsFlag(help: string): ValueFlag<number> {
+  const number = numberFlag("threads", help);
+  const most = ranges.threads[1];
+  return {
+    ...number,
+    placeholder: "N|auto",
+    expected: `${number.expected}, or auto`,
+    parse: (text) =>
+      text === "auto"
+        ? Math.min(navigator.hardwareConcurrency, most)
+        : number.parse(text),
+  };
+}
+
+export function sizeFlag(
+  option: Option,
+  help: string,
+  value: number = usual[option],
+): ValueFlag<number> {
+  const [least, most] = ranges[option];
+  return {
+    placeholder: "SIZE",
+    expected: `${SIZE_FORM}, from ${least} to ${most} bytes`,
+    help,
+    default: value,
+    shown: formatSize(value),
+    parse: (text) => within(ranges[option], parseSize(text)),
+  };
+}
+
+/** A flag that takes a duration; 0 turns its limit off. */
+export function durationFlag(option: Option, help: string): ValueFlag<number> {
+  return {
+    placeholder: "TIME",
+    expected: `${DURATION_FORM}, or 0 for no limit`,
+    help,
+    default: usual[option],
+    shown: formatDuration(usual[option]),
+    parse: (text) => within(ranges[option], parseDuration(text)),
+  };
+}
+
+/** A flag that takes how long something goes on, or is not used. */
+export function spanFlag(help: string): ValueFlag<number | undefined> {
+  return {
+    placeholder: "TIME",
+    expected: `${DURATION_FORM}, and more than 0`,
+    help,
+    default: undefined,
+    shown: "none",
+    parse: (text) => within(ranges.timeout, parseDuration(text)) || undefined,
+  };
+}
+
+/** A flag that takes a file's permissions as `chmod` does, such as 0660. */
+export function modeFlag(help: string): ValueFlag<number> {
+  return {
+    placeholder: "MODE",
+    expected: "a file's permissions in octal, from 0000 to 0777",
+    help,
+    default: defaults.unixMode,
+    shown: `0${defaults.unixMode.toString(8)}`,
+    parse: (text) => /^0?[0-7]{3}$/.test(text) ? parseInt(text, 8) : undefined,
+  };
 }
 
 /** What comes before a Unix socket's path where an address may be, too. */
@@ -178,64 +169,35 @@ export function formatPlace(place: Place): string {
 }
 
 /** A flag that takes an address or a Unix socket to listen on, or is off. */
-export function placeFlag(common: Unset): ValueFlag<Place | undefined> {
-  return flag(
-    "HOST:PORT|unix:PATH",
-    "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
+export function placeFlag(help: string): ValueFlag<Place | undefined> {
+  return {
+    placeholder: "HOST:PORT|unix:PATH",
+    expected: "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
       `or unix:PATH with ${LISTEN_PATH_FORM}`,
-    { ...common, default: undefined, shown: "off" },
-    (text) => {
-      if (text.startsWith(UNIX)) {
-        const path = text.slice(UNIX.length);
-        return isListenPath(path) ? { path } : undefined;
-      }
-      const [, ipv6, name, digits] =
-        /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
-      const port = inRange("port", digits === undefined ? undefined : +digits);
-      if (port === undefined) return undefined;
-      if (ipv6 !== undefined && !isIPv6(ipv6)) return undefined;
-      return { hostname: ipv6 ?? name, port };
-    },
-  );
+    help,
+    default: undefined,
+    shown: "off",
+    parse: parsePlace,
+  };
 }
 
-export function tokenFlag(common: Unset): ValueFlag<string> {
-  const value = flag(
-    "TOKEN",
-    TOKEN_FORM,
-    { ...common, default: "", shown: "none" },
-    (text) => isToken(text) ? text : undefined,
-  );
-  return { ...value, secret: true };
-}
-
-function flag<Value>(
-  placeholder: string,
-  expected: string,
-  { help, default: value, shown = String(value) }: Common<Value>,
-  parse: (text: string) => Value | undefined,
-): ValueFlag<Value> {
-  return { placeholder, expected, help, default: value, shown, parse };
-}
-
-function inRange(
-  range: Range,
-  value: number | undefined,
-): number | undefined {
-  const [least, most] = ranges[range];
-  return within(least, most, value);
+function parsePlace(text: string): Place | undefined {
+  if (text.startsWith(UNIX)) {
+    const path = text.slice(UNIX.length);
+    return isListenPath(path) ? { path } : undefined;
+  }
+  const [, ipv6, name, digits] =
+    /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
+  const port = within(ranges.port, digits === undefined ? digits : +digits);
+  if (port === undefined || (ipv6 !== undefined && !isIPv6(ipv6))) return;
+  return { hostname: ipv6 ?? name, port };
 }
 
 function within(
-  least: number,
-  most: number,
+  [least, most]: readonly number[],
   value: number | undefined,
 ): number | undefined {
   return value !== undefined && value >= least && value <= most
     ? value
     : undefined;
-}
-
-function wholeNumber(text: string): number | undefined {
-  return /^\d+$/.test(text) ? Number(text) : undefined;
 }

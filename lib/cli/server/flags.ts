@@ -1,12 +1,12 @@
 /** The flags of `server`. */
 
-import { type FramingName, framingNames } from "../../framing/mod.ts";
+import { isToken, TOKEN_FORM } from "../../admin/access.ts";
+import { framingNames } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
-import { type LogLevel, logLevels } from "../../observe/log.ts";
+import { logLevels } from "../../observe/log.ts";
 import {
   defaults,
-  type ProxyMode,
   proxyModes,
   type ServeOptions,
 } from "../../server/options.ts";
@@ -21,17 +21,14 @@ import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
-  fileFlag,
   modeFlag,
   numberFlag,
-  pathFlag,
   placeFlag,
   sizeFlag,
   textFlag,
   threadsFlag,
-  tokenFlag,
 } from "../flags/values.ts";
-import { type LogFormat, logFormats } from "./logging.ts";
+import { logFormats } from "./logging.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
@@ -40,116 +37,100 @@ const KEY_FILE = "the file of the certificate's private key in PEM";
 
 /** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
-  hostname: textFlag("HOST", "an address of this machine", {
-    help: "address to listen on",
+  hostname: {
+    ...textFlag("HOST", "an address of this machine", "address to listen on"),
     default: defaults.hostname,
-  }),
-  port: numberFlag("port", {
-    help: "port to listen on, 0 picks one",
-    default: defaults.port,
-  }),
-  unix: pathFlag(LISTEN_PATH_FORM, isListenPath, {
-    help: "Unix socket to listen on, in place of address and port",
-  }),
-  "unix-mode": modeFlag({
-    help: "permissions of the Unix socket's file",
-    default: defaults.unixMode,
-    shown: "0600",
-  }),
-  framing: choiceFlag<FramingName>(framingNames, {
-    help: "how requests and replies are told apart",
-    default: defaults.framing,
-  }),
-  handler: choiceFlag<keyof typeof handlers>(handlerNames, {
-    help: "what answers the requests",
-    default: "commands",
-  }),
-  "max-frame": sizeFlag("maxFrame", {
-    help: "maximum payload of a request",
-    default: defaults.maxFrame,
-    shown: "64KiB",
-  }),
-  "max-reply": sizeFlag("maxReply", {
-    help: "maximum payload of a reply",
-    default: defaults.maxReply,
-    shown: "16MiB",
-  }),
-  "max-connections": numberFlag("maxConnections", {
-    help: "most connections open at once, 0 for no limit",
-    default: defaults.maxConnections,
-  }),
-  "max-connections-per-ip": numberFlag("maxConnectionsPerIp", {
-    help: "most connections open at once from one address, 0 for no limit",
-    default: defaults.maxConnectionsPerIp,
-  }),
-  "max-memory": sizeFlag("maxMemory", {
-    help: "most memory held by all connections, 0 for no limit",
-    default: defaults.maxMemory,
-    shown: "256MiB",
-  }),
-  allow: cidrsFlag({ help: "who may connect", shown: "everybody" }),
-  deny: cidrsFlag({ help: "who may not connect", shown: "nobody" }),
-  "proxy-protocol": choiceFlag<ProxyMode>(proxyModes, {
-    help: "PROXY header that trusted peers begin with",
-    default: defaults.proxyProtocol,
-  }),
-  "proxy-trust": cidrsFlag({
-    help: "peers whose PROXY header is believed",
-    shown: "nobody",
-  }),
-  "tls-cert": fileFlag(CERT_FILE, {
-    help: "certificate in PEM: speak TLS, read again on SIGHUP",
-  }),
-  "tls-key": fileFlag(KEY_FILE, {
-    help: "private key of the certificate in PEM",
-  }),
-  "idle-timeout": durationFlag("idleTimeout", {
-    help: "how long a connection may be without a whole request",
-    default: defaults.idleTimeout,
-    shown: "5m",
-  }),
-  "request-timeout": durationFlag("requestTimeout", {
-    help: "how long a reply may take",
-    default: defaults.requestTimeout,
-    shown: "30s",
-  }),
-  "write-timeout": durationFlag("writeTimeout", {
-    help: "how long a peer may take nothing of a reply",
-    default: defaults.writeTimeout,
-    shown: "30s",
-  }),
-  "drain-timeout": durationFlag("drainTimeout", {
-    help: "how long connections may finish after SIGTERM",
-    default: defaults.drainTimeout,
-    shown: "10s",
-  }),
-  "pre-drain-delay": durationFlag("preDrainDelay", {
-    help: "how long to accept still after SIGTERM, no longer ready",
-    default: defaults.preDrainDelay,
-    shown: "0s",
-  }),
-  backlog: numberFlag("tcpBacklog", {
-    help: "how many connections may wait to be accepted",
-    default: defaults.tcpBacklog,
-  }),
-  threads: threadsFlag({
-    help: "how many event loops share the port (Linux)",
-    default: 1,
-  }),
-  "log-format": choiceFlag<LogFormat>(logFormats, {
-    help: "how the log looks; auto is pretty at a terminal, else json",
-    default: "auto",
-  }),
-  "log-level": choiceFlag<LogLevel>(logLevels, {
-    help: "least level that is logged",
-    default: "info",
-  }),
-  admin: placeFlag({
-    help: "where operators find health, metrics and a live page, by HTTP",
-  }),
-  "admin-token": tokenFlag({
-    help: "what their actions need; others see command lines: set its twin",
-  }),
+    shown: defaults.hostname,
+  },
+  port: numberFlag("port", "port to listen on, 0 picks one"),
+  unix: textFlag(
+    "PATH",
+    LISTEN_PATH_FORM,
+    "Unix socket to listen on, in place of address and port",
+    isListenPath,
+  ),
+  "unix-mode": modeFlag("permissions of the Unix socket's file"),
+  framing: choiceFlag(
+    framingNames,
+    "how requests and replies are told apart",
+    defaults.framing,
+  ),
+  handler: choiceFlag(handlerNames, "what answers the requests", "commands"),
+  "max-frame": sizeFlag("maxFrame", "maximum payload of a request"),
+  "max-reply": sizeFlag("maxReply", "maximum payload of a reply"),
+  "max-connections": numberFlag(
+    "maxConnections",
+    "most connections open at once, 0 for no limit",
+  ),
+  "max-connections-per-ip": numberFlag(
+    "maxConnectionsPerIp",
+    "most connections open at once from one address, 0 for no limit",
+  ),
+  "max-memory": sizeFlag(
+    "maxMemory",
+    "most memory held by all connections, 0 for no limit",
+  ),
+  allow: cidrsFlag("who may connect", "everybody"),
+  deny: cidrsFlag("who may not connect", "nobody"),
+  "proxy-protocol": choiceFlag(
+    proxyModes,
+    "PROXY header that trusted peers begin with",
+    defaults.proxyProtocol,
+  ),
+  "proxy-trust": cidrsFlag("peers whose PROXY header is believed", "nobody"),
+  "tls-cert": textFlag(
+    "FILE",
+    CERT_FILE,
+    "certificate in PEM: speak TLS, read again on SIGHUP",
+  ),
+  "tls-key": textFlag(
+    "FILE",
+    KEY_FILE,
+    "private key of the certificate in PEM",
+  ),
+  "idle-timeout": durationFlag(
+    "idleTimeout",
+    "how long a connection may be without a whole request",
+  ),
+  "request-timeout": durationFlag(
+    "requestTimeout",
+    "how long a reply may take",
+  ),
+  "write-timeout": durationFlag(
+    "writeTimeout",
+    "how long a peer may take nothing of a reply",
+  ),
+  "drain-timeout": durationFlag(
+    "drainTimeout",
+    "how long connections may finish after SIGTERM",
+  ),
+  "pre-drain-delay": durationFlag(
+    "preDrainDelay",
+    "how long to accept still after SIGTERM, no longer ready",
+  ),
+  backlog: numberFlag(
+    "tcpBacklog",
+    "how many connections may wait to be accepted",
+  ),
+  threads: threadsFlag("how many event loops share the port (Linux)"),
+  "log-format": choiceFlag(
+    logFormats,
+    "how the log looks; auto is pretty at a terminal, else json",
+    "auto",
+  ),
+  "log-level": choiceFlag(logLevels, "least level that is logged", "info"),
+  admin: placeFlag(
+    "where operators find health, metrics and a live page, by HTTP",
+  ),
+  "admin-token": {
+    ...textFlag(
+      "TOKEN",
+      TOKEN_FORM,
+      "what their actions need; others see command lines: set its twin",
+      isToken,
+    ),
+    secret: true,
+  },
   version: { help: "print the version and end" },
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
