@@ -2,24 +2,21 @@
 
 import { OptionError } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
+import { formatPlace, type Place } from "../flags/values.ts";
 
-/** The flags that say where to listen; `both` is a subject and its verb. */
-const publicFlags = {
-  host: "--hostname",
-  port: "--port",
-  both: "--hostname and --port say",
-};
+/** Says that the server, or its admin port, cannot listen at a place. */
+export function cannotListen(place: Place, error: unknown, admin = false) {
+  const isPath = "path" in place;
+  const where = isPath && !admin ? place.path : formatPlace(place);
+  const reason = isPath
+    ? whyNotUnix(error, admin ? "--admin" : "--unix")
+    : admin
+    ? whyNotBound(error, "--admin", "--admin", "--admin says")
+    : whyNotBound(error, "--hostname", "--port", "--hostname and --port say");
+  return `cannot listen on ${where}${admin ? " for --admin" : ""}: ${reason}`;
+}
 
-export const adminFlags: typeof publicFlags = {
-  host: "--admin",
-  port: "--admin",
-  both: "--admin says",
-};
-
-export function whyNotBound(
-  error: unknown,
-  { host, port, both } = publicFlags,
-): string {
+function whyNotBound(error: unknown, host: string, port: string, both: string) {
   if (error instanceof Deno.errors.AddrInUse) {
     return `the port is in use (${port} takes another, 0 picks a free one)`;
   }
@@ -32,10 +29,7 @@ export function whyNotBound(
   return `${messageOf(error)} (${both} where to listen)`;
 }
 
-export function whyNotUnix(
-  error: unknown,
-  flag: "--unix" | "--admin" = "--unix",
-): string {
+function whyNotUnix(error: unknown, flag: string): string {
   if (error instanceof Deno.errors.AddrInUse) {
     return `the socket is in use (${flag} takes another path)`;
   }

@@ -3,49 +3,53 @@
  * it is bound, only the keeper may touch them.
  */
 
-import { type FileId, fileId } from "../../net/unix.ts";
+import { fileId } from "../../net/unix.ts";
 import { readKeyPair } from "../flags/tls_files.ts";
 import { openKeeper } from "./keeper.ts";
+import type { Log } from "./logging.ts";
 
 export type ServerFiles = Awaited<ReturnType<typeof openFiles>>;
 
 /**
  * Starts the keeper if there is anything to keep. From then on the program's
  * own permissions can be given up.
+ *
+ * @param flags Each is empty where it is not used.
  */
 export async function openFiles(
-  { cert, key, sockets }: {
-    /** Empty for none; so is `key`. */
-    cert: string;
-    key: string;
-    sockets: readonly string[];
+  { "tls-cert": cert, "tls-key": key }: {
+    "tls-cert": string;
+    "tls-key": string;
   },
+  sockets: readonly string[],
+  { logger }: Log,
 ) {
   const read = cert === "" ? [] : [cert, key];
-  const keeper = read.length === 0 && sockets.length === 0
+  const keeper = read.length + sockets.length === 0
     ? undefined
     : await openKeeper({ read, sockets });
-  const files = new Map<string, FileId>();
-  const removed = new Map<string, Promise<void>>();
+  const removals = new Map<string, () => Promise<void> | undefined>();
   return {
     /** The certificate, as it is now; nothing without one. */
     readPair: keeper === undefined || cert === ""
       ? undefined
-      : () => readKeyPair({ cert, key }, (path) => keeper.readText(path)),
+      : () => readKeyPair({ cert, key }, keeper.readText),
     /** Call it when a socket is bound, so that its file is known. */
     bound(path: string): void {
-      files.set(path, fileId(path));
+      const file = fileId(path);
+      let removal: Promise<void> | undefined;
+      removals.set(path, () =>
+        removal ??= keeper?.removeSocket(path, file)
+          .catch(({ message }) =>
+            logger.error("socket not removed", { path, error: message })
+          ));
     },
     /**
-     * Removes a socket's file, if it is still the one that was bound. It is done
+     * Removes sockets' files that are still the ones that were bound. It is done
      * once, however often it is asked for; what was not bound is left alone.
      */
-    removeSocket(path: string): Promise<void> {
-      const file = files.get(path);
-      if (keeper === undefined || file === undefined) return Promise.resolve();
-      const removal = removed.get(path) ?? keeper.removeSocket(path, file);
-      removed.set(path, removal);
-      return removal;
+    async removeSockets(paths = sockets): Promise<void> {
+      await Promise.all(paths.map((path) => removals.get(path)?.()));
     },
   };
 }

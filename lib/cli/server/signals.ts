@@ -55,9 +55,8 @@ export class Stop {
 export function reloadOnHangup(
   signals: HeldSignals,
   server: Pick<ParleyServer, "reloadTls">,
-  { readPair }: ServerFiles,
+  { readPair, removeSockets }: ServerFiles,
   { logger }: Log,
-  cleanUp: () => Promise<void>,
 ): void {
   let begun = 0;
   let shown = 0;
@@ -65,7 +64,7 @@ export function reloadOnHangup(
     if (readPair === undefined) {
       // At a terminal it says that the terminal is gone: what has nothing to
       // read ends with it, like any other program.
-      if (atTerminal()) return void cleanUp().then(() => Deno.exit(129));
+      if (atTerminal()) return void removeSockets().then(() => Deno.exit(129));
       logger.warn("SIGHUP, but there is no --tls-cert to read again");
       return;
     }
