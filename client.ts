@@ -157,17 +157,8 @@ async function measure(
   };
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
-  const shown = Deno.stderr.isTerminal() && !line.flags.q;
   try {
-    return await benchMode({
-      line,
-      target,
-      payload,
-      connect,
-      signal,
-      show: shown ? show : undefined,
-      print,
-    });
+    return await benchMode(line, target, { payload, connect, signal });
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
     return signal.aborted && error === signal.reason ? 130 : fail(error);

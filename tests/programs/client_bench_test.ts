@@ -1,11 +1,7 @@
 // The measurement of `client --bench`: what it counts, what it reports, and the
 // program around it.
 
-import {
-  type BenchOptions,
-  type BenchResult,
-  runBench,
-} from "../../lib/cli/bench/bench.ts";
+import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
 import { Latencies } from "../../lib/cli/bench/latencies.ts";
 import { preciseClock } from "../../lib/cli/bench/precise_clock.ts";
 import {
@@ -17,7 +13,7 @@ import {
   toProgress,
   toText,
 } from "../../lib/cli/bench/report.ts";
-import { Tally } from "../../lib/cli/bench/tally.ts";
+import { type BenchResult, Tally } from "../../lib/cli/bench/result.ts";
 import {
   benchFlags,
   benchRequest,

@@ -17,12 +17,11 @@ import {
   ClientClosedError,
   EncodeError,
   RefusedError,
+  TimeoutError,
 } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
-import { Latencies } from "./latencies.ts";
-import { type Dispatcher, type Lane, LATE, Link } from "./link.ts";
-import { Tally } from "./tally.ts";
+import { type BenchEnd, BenchResult } from "./result.ts";
 
 const OPENING = 64;
 
@@ -33,6 +32,9 @@ const FIRST_WAIT = 100;
 
 /** How often `onProgress` is called, in milliseconds. */
 const PROGRESS_INTERVAL = 250;
+
+/** How many requests of each lane may take too long in a row. */
+const LATE = 5;
 
 /** Why a request has no reply that was in flight at an interrupt. */
 const INTERRUPTED = "Interrupted before the reply";
@@ -58,40 +60,6 @@ export interface BenchOptions {
   onProgress?: (result: BenchResult) => void;
 }
 
-export type BenchEnd = "complete" | "interrupted" | "no_connection";
-
-/** What was measured; or, while it goes on, what has been so far. */
-export class BenchResult {
-  /**
-   * Milliseconds since the first request, less those without any connection;
-   * in the end, to the last reply.
-   */
-  elapsed = 0;
-  /** Requests handed to a connection; in the end, `done` and `failed`. */
-  sent = 0;
-  done = 0;
-  failed = 0;
-  /** Requests of an open loop that were due, and no connection was free. */
-  unsent = 0;
-  /** Bytes that the system took of all requests, the framing's included. */
-  takenBytes = 0;
-  receivedBytes = 0;
-  /** Of each request that has a reply. */
-  readonly latencies = new Latencies();
-  readonly errors = new Tally();
-  readonly errReplies = new Tally();
-  /** Connections that ended during the run. */
-  lost = 0;
-  /** How many of them the server turned away. */
-  refused = 0;
-  reopened = 0;
-  /** How many were given up: not opened again, or without any reply. */
-  givenUp = 0;
-  /** Why connections were turned away, or could not be opened again. */
-  readonly connectErrors = new Tally();
-  end: BenchEnd = "complete";
-}
-
 /**
  * Measures a server.
  *
@@ -110,7 +78,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const clients = await openAll(options);
   if (options.signal.aborted) closeAll(clients);
   options.signal.throwIfAborted();
-  return await new Run(options, clients).finished;
+  return await new Run(options, clients).finish();
 }
 
 async function openAll(
@@ -140,79 +108,193 @@ function closeAll(clients: readonly Client[]): void {
   for (const client of clients) client.close();
 }
 
-class Run implements Dispatcher {
-  /** Resolves with the result once nothing is in flight any more. */
-  get finished(): Promise<BenchResult> {
-    return this.#ending.promise;
-  }
+/** A connection that is opened again where it is lost. */
+interface Link {
+  /** Undefined while there is none. */
+  client: Client | undefined;
+  readonly lanes: Lane[];
+  /** How often it was to be opened again since its last reply. */
+  tries: number;
+  /** How many requests took too long since then. */
+  late: number;
+}
+
+/** A place for a request on a connection. */
+interface Lane {
+  readonly link: Link;
+  /** When its request was due: its latency counts from then. */
+  due: number;
+  /** Whether it waits for its connection to be there again. */
+  parked: boolean;
+  // Made once, for a closure for each request costs.
+  readonly onReply: (reply: Uint8Array) => void;
+  readonly onError: (error: unknown) => void;
+}
+
+class Run {
   readonly #options: BenchOptions;
-  readonly #links: Link[];
+  readonly #links: readonly Link[];
   readonly #result = new BenchResult();
   readonly #started: number;
-  /** It stands still while no connection is open. */
-  readonly #served: Stopwatch;
   #open: number;
+  /** When the last connection that was open ended. */
+  #lostAll = 0;
+  /** For how long there was no connection, in milliseconds. */
+  #unserved = 0;
   /** Milliseconds from one request that is due to the next; 0 if all are. */
   readonly #interval: number;
   /** Lanes of an open loop that wait for a request to be due. */
   readonly #free: Lane[] = [];
-  readonly #over = new AbortController();
-  readonly #ending = Promise.withResolvers<BenchResult>();
   #cancelDue: (() => void) | undefined;
   #cancelProgress: (() => void) | undefined;
+  /** Aborted when no more is sent. */
+  readonly #over = new AbortController();
+  /** Resolves when nothing is in flight either. */
+  readonly #settled = Promise.withResolvers<void>();
   #failure: unknown;
 
-  constructor(options: BenchOptions, clients: Client[]) {
+  constructor(options: BenchOptions, clients: readonly Client[]) {
     this.#options = options;
-    const { clock, rate, duration, depth, signal } = options;
-    this.#interval = rate === undefined ? 0 : 1000 / rate;
-    this.#links = clients.map((client) => new Link(this, client, depth));
+    this.#started = options.clock.now();
+    this.#interval = options.rate === undefined ? 0 : 1000 / options.rate;
     this.#open = clients.length;
-    this.#served = new Stopwatch(clock);
-    this.#started = clock.now();
+    this.#links = clients.map((client) => {
+      const link: Link = { client, lanes: [], tries: 0, late: 0 };
+      while (link.lanes.length < options.depth) {
+        link.lanes.push(this.#laneOn(link));
+      }
+      return link;
+    });
+  }
+
+  /** Measures, until nothing is in flight any more. */
+  async finish(): Promise<BenchResult> {
+    const { duration, depth, signal } = this.#options;
+    const result = this.#result;
+    signal.addEventListener("abort", this.#interrupt);
     if (duration < Infinity) {
       this.#after(duration, () => this.#stop("complete"));
     }
-    signal.addEventListener("abort", this.#interrupt);
     this.#progress();
+    const kept = this.#links.map((link) => this.#keep(link));
     // One lane of each before the second of any: a low rate keeps all in use.
     for (let i = 0; i < depth; i++) {
-      for (const link of this.#links) this.next(link.lanes[i]);
+      for (const link of this.#links) this.#next(link.lanes[i]);
     }
-  }
-
-  /** Calls back unless the run is over by then. */
-  #after(ms: number, tick: () => void): void {
-    const cancel = this.#options.clock.after(ms, () => {
-      this.#over.signal.removeEventListener("abort", cancel);
-      tick();
-    });
-    this.#over.signal.addEventListener("abort", cancel, { once: true });
-  }
-
-  async connect(): Promise<Client> {
-    const { signal } = this.#over;
-    const client = await this.#options.connect(signal);
-    if (signal.aborted) client.close();
-    signal.throwIfAborted();
-    return client;
+    await this.#settled.promise;
+    result.elapsed = this.#elapsed;
+    this.#cancelProgress?.();
+    signal.removeEventListener("abort", this.#interrupt);
+    for (const link of this.#links) close(link);
+    await Promise.all(kept);
+    if (this.#failure !== undefined) throw this.#failure;
+    return result;
   }
 
   get #isOver(): boolean {
     return this.#over.signal.aborted;
   }
 
-  next(lane: Lane): void {
-    if (this.#isOver) return;
+  /** Milliseconds with a connection, so far. */
+  get #elapsed(): number {
+    const now = this.#open > 0 ? this.#options.clock.now() : this.#lostAll;
+    return now - this.#started - this.#unserved;
+  }
+
+  /** Calls back after a while, or as soon as the run is over. */
+  #after(ms: number, tick: () => void): void {
+    const { signal } = this.#over;
+    const call = () => {
+      cancel();
+      signal.removeEventListener("abort", call);
+      tick();
+    };
+    const cancel = this.#options.clock.after(ms, call);
+    signal.addEventListener("abort", call);
+  }
+
+  #progress(): void {
+    this.#cancelProgress = this.#options.clock.after(PROGRESS_INTERVAL, () => {
+      this.#result.elapsed = this.#elapsed;
+      this.#options.onProgress?.(this.#result);
+      this.#progress();
+    });
+  }
+
+  /** Sees to a connection until it is closed by us or given up. */
+  async #keep(link: Link): Promise<void> {
+    const result = this.#result;
+    for (let { client } = link; client !== undefined; client = link.client) {
+      const error = await client.closed;
+      link.client = undefined;
+      result.takenBytes += client.sent;
+      if (--this.#open === 0) this.#lostAll = this.#options.clock.now();
+      if (error === undefined) return;
+      result.lost++;
+      if (error instanceof RefusedError) {
+        result.refused++;
+        result.connectErrors.add(error.message);
+      }
+      await this.#reopen(link);
+    }
+  }
+
+  async #reopen(link: Link): Promise<void> {
+    const { clock, connect } = this.#options;
+    const result = this.#result;
+    while (link.client === undefined) {
+      if (this.#isOver) return;
+      if (link.tries === TRIES) return this.#giveUp();
+      const wait = FIRST_WAIT * 2 ** link.tries++;
+      await new Promise<void>((resolve) => this.#after(wait, resolve));
+      if (this.#isOver) return;
+      try {
+        link.client = await connect(this.#over.signal);
+      } catch (error) {
+        if (!this.#isOver) result.connectErrors.add(messageOf(error));
+      }
+    }
+    if (this.#isOver) return close(link);
+    result.reopened++;
+    if (this.#open++ === 0) this.#unserved += clock.now() - this.#lostAll;
+    for (const lane of link.lanes) {
+      if (lane.parked) this.#next(lane);
+    }
+  }
+
+  #giveUp(): void {
+    this.#result.givenUp++;
+    if (this.#result.givenUp === this.#links.length) {
+      this.#stop("no_connection");
+    }
+  }
+
+  #laneOn(link: Link): Lane {
+    const lane: Lane = {
+      link,
+      due: 0,
+      parked: false,
+      onReply: (reply) => this.#replied(lane, reply),
+      onError: (error) => this.#failed(lane, error),
+    };
+    return lane;
+  }
+
+  /** Sends the next request on a lane that is free, as soon as it is due. */
+  #next(lane: Lane): void {
+    const { client } = lane.link;
+    lane.parked = client === undefined;
+    if (client === undefined || this.#isOver) return;
     const due = this.#due();
     if (due === undefined) {
       this.#free.push(lane);
       return;
     }
-    const result = this.#result;
-    result.sent++;
-    lane.send(this.#options.payload, due);
-    if (result.sent === this.#options.requests) this.#stop("complete");
+    const { payload, requests } = this.#options;
+    lane.due = due;
+    this.#result.sent++;
+    client.request(payload).then(lane.onReply, lane.onError);
+    if (this.#result.sent === requests) this.#stop("complete");
   }
 
   /**
@@ -228,17 +310,18 @@ class Run implements Dispatcher {
     if (after >= duration) return undefined;
     const due = this.#started + after;
     if (due <= now) return due;
-    this.#cancelDue ??= clock.after(due - now, () => this.#sendDue());
+    this.#cancelDue ??= clock.after(due - now, () => {
+      this.#cancelDue = undefined;
+      while (this.#free.length > 0 && this.#due() !== undefined) {
+        this.#next(this.#free.shift()!);
+      }
+    });
   }
 
-  #sendDue(): void {
-    this.#cancelDue = undefined;
-    while (this.#free.length > 0 && this.#due() !== undefined) {
-      this.#free.shift()?.next();
-    }
-  }
-
-  replied(reply: Uint8Array, due: number): void {
+  #replied(lane: Lane, reply: Uint8Array): void {
+    const { link, due } = lane;
+    link.tries = 0;
+    link.late = 0;
     const result = this.#result;
     result.done++;
     result.receivedBytes += reply.length;
@@ -246,10 +329,11 @@ class Run implements Dispatcher {
     if (isErrReply(reply)) {
       result.errReplies.add(new TextDecoder().decode(reply));
     }
-    if (this.#isOver) this.#finishIfDone();
+    this.#settleIfDone();
+    this.#next(lane);
   }
 
-  failed(error: unknown): void {
+  #failed(lane: Lane, error: unknown): void {
     // All requests are the same: the first one ends it.
     if (error instanceof EncodeError) {
       this.#failure = error;
@@ -262,54 +346,18 @@ class Run implements Dispatcher {
         ? result.end === "interrupted" ? INTERRUPTED : GIVEN_UP
         : messageOf(error),
     );
-    if (this.#isOver) this.#finishIfDone();
-  }
-
-  parted(sentBytes: number): void {
-    this.#result.takenBytes += sentBytes;
-    if (--this.#open === 0) this.#served.pause();
-  }
-
-  lost(link: Link, error: Error): void {
-    const result = this.#result;
-    result.lost++;
-    if (error instanceof RefusedError) {
-      result.refused++;
-      result.connectErrors.add(error.message);
+    this.#settleIfDone();
+    // The connection goes on after a request that took too long; any other
+    // error has ended it, and it is to be opened again.
+    lane.parked = !(error instanceof TimeoutError);
+    if (lane.parked) return;
+    const { link } = lane;
+    // A server that answers nothing is given up.
+    if (++link.late === LATE * link.lanes.length) {
+      close(link);
+      this.#giveUp();
     }
-    if (!this.#isOver) this.#retry(link);
-  }
-
-  #retry(link: Link): void {
-    if (link.tries === TRIES) return this.givenUp();
-    this.#after(FIRST_WAIT * 2 ** link.tries++, () => link.reopen());
-  }
-
-  givenUp(): void {
-    const result = this.#result;
-    result.givenUp++;
-    if (result.givenUp === this.#links.length) this.#stop("no_connection");
-  }
-
-  reopened(): void {
-    this.#result.reopened++;
-    if (this.#open++ === 0) this.#served.resume();
-  }
-
-  unopened(link: Link, error: unknown): void {
-    if (this.#isOver) return;
-    this.#result.connectErrors.add(messageOf(error));
-    this.#retry(link);
-  }
-
-  #progress(): void {
-    const { onProgress, clock } = this.#options;
-    if (onProgress === undefined) return;
-    this.#cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
-      this.#result.elapsed = this.#served.elapsed;
-      onProgress(this.#result);
-      this.#progress();
-    });
+    this.#next(lane);
   }
 
   /** Also ends the wait for the last replies, when nothing more is sent. */
@@ -317,7 +365,7 @@ class Run implements Dispatcher {
     this.#stop("interrupted");
     this.#result.end = "interrupted";
     // What is in flight fails by this, and is counted so.
-    for (const link of this.#links) link.close();
+    for (const link of this.#links) close(link);
   };
 
   /** Sends no more, and finishes once nothing is in flight. */
@@ -333,45 +381,17 @@ class Run implements Dispatcher {
     }
     this.#cancelDue?.();
     this.#over.abort();
-    this.#finishIfDone();
+    this.#settleIfDone();
   }
 
-  #finishIfDone(): void {
-    const result = this.#result;
-    if (result.done + result.failed < result.sent) return;
-    result.elapsed = this.#served.elapsed;
-    this.#cancelProgress?.();
-    this.#options.signal.removeEventListener("abort", this.#interrupt);
-    for (const link of this.#links) link.close();
-    if (this.#failure === undefined) this.#ending.resolve(result);
-    else this.#ending.reject(this.#failure);
+  #settleIfDone(): void {
+    const { sent, done, failed } = this.#result;
+    if (this.#isOver && done + failed === sent) this.#settled.resolve();
   }
 }
 
-/** Time that passes only while something goes on; it does from the start. */
-class Stopwatch {
-  readonly #clock: Clock;
-  /** When it would have started without its pauses. */
-  #started: number;
-  #pausedAt: number | undefined;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#started = clock.now();
-  }
-
-  /** For how long it has run, in milliseconds. */
-  get elapsed(): number {
-    return (this.#pausedAt ?? this.#clock.now()) - this.#started;
-  }
-
-  pause(): void {
-    this.#pausedAt ??= this.#clock.now();
-  }
-
-  resume(): void {
-    if (this.#pausedAt === undefined) return;
-    this.#started += this.#clock.now() - this.#pausedAt;
-    this.#pausedAt = undefined;
-  }
+/** Closes a connection, if it is open. What is in flight on it fails. */
+function close(link: Link): void {
+  link.client?.close();
+  link.client = undefined;
 }

@@ -6,26 +6,25 @@
 import { toLine } from "../../core/text.ts";
 import { overheadOf } from "../../framing/codec.ts";
 import { type FramingName, framings } from "../../framing/mod.ts";
-import type { BenchResult } from "./bench.ts";
-import type { TextCount } from "./tally.ts";
+import type { Latencies } from "./latencies.ts";
+import type { BenchResult, TextCount } from "./result.ts";
 
 const BAR_WIDTH = 40;
 
 /** How many texts of errors the report for people shows of each kind. */
 const SHOWN_TEXTS = 10;
 
-const percentiles = {
-  p50: 50,
-  p90: 90,
-  p95: 95,
-  p99: 99,
-  "p99.9": 99.9,
-} as const;
-
-type LatencySummary = Record<
-  "min" | "avg" | keyof typeof percentiles | "max",
-  number
->;
+/** What a report says of latencies, each in milliseconds. */
+const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
+  min: ({ min }) => min,
+  avg: ({ mean }) => mean,
+  p50: (latencies) => latencies.percentile(50),
+  p90: (latencies) => latencies.percentile(90),
+  p95: (latencies) => latencies.percentile(95),
+  p99: (latencies) => latencies.percentile(99),
+  "p99.9": (latencies) => latencies.percentile(99.9),
+  max: ({ max }) => max,
+};
 
 export interface BenchSubject {
   /** The server's address and port, or the path of its socket. */
@@ -39,42 +38,15 @@ export interface BenchSubject {
   request_bytes: number;
 }
 
+export type BenchSummary = ReturnType<typeof summarize>;
+
 /**
  * A measurement in numbers: the object that `--json` prints. Times are in
  * seconds, sizes in bytes of payload.
  */
-export interface BenchSummary
-  extends
-    BenchSubject,
-    Pick<BenchResult, "sent" | "done" | "failed" | "unsent" | "end"> {
-  /** From the first request to the last reply, with a connection open. */
-  duration_seconds: number;
-  /** Of those done. */
-  requests_per_second: number;
-  /** Of all requests, as far as the system took them. */
-  sent_bytes: number;
-  received_bytes: number;
-  bytes_per_second: number;
-  /** Of those done; null if there are none. */
-  latency_seconds: LatencySummary | null;
-  /** How many latencies are above a bound, and not above the next. */
-  histogram: { above_seconds: number; upto_seconds: number; count: number }[];
-  errors: TextCount[];
-  err_replies: number;
-  err_reply_texts: TextCount[];
-  connections_lost: number;
-  connections_refused: number;
-  connections_reopened: number;
-  connections_given_up: number;
-  connect_errors: TextCount[];
-}
-
-export function summarize(
-  subject: BenchSubject,
-  result: BenchResult,
-): BenchSummary {
-  const { latencies, elapsed, sent, done } = result;
-  const seconds = inSeconds(elapsed);
+export function summarize(subject: BenchSubject, result: BenchResult) {
+  const { latencies, done, receivedBytes } = result;
+  const seconds = inSeconds(result.elapsed);
   const { request_bytes: length } = subject;
   const overhead = overheadOf(framings[subject.framing], length);
   // Whole but for a request that was cut: the framing's share is the same there.
@@ -84,24 +56,19 @@ export function summarize(
   return {
     ...subject,
     duration_seconds: seconds,
-    sent,
+    sent: result.sent,
     done,
     failed: result.failed,
     unsent: result.unsent,
     requests_per_second: perSecond(done, seconds),
     sent_bytes: sentBytes,
-    received_bytes: result.receivedBytes,
-    bytes_per_second: perSecond(sentBytes + result.receivedBytes, seconds),
-    latency_seconds: latencies.count === 0 ? null : {
-      min: inSeconds(latencies.min),
-      avg: inSeconds(latencies.mean),
-      p50: inSeconds(latencies.percentile(percentiles.p50)),
-      p90: inSeconds(latencies.percentile(percentiles.p90)),
-      p95: inSeconds(latencies.percentile(percentiles.p95)),
-      p99: inSeconds(latencies.percentile(percentiles.p99)),
-      "p99.9": inSeconds(latencies.percentile(percentiles["p99.9"])),
-      max: inSeconds(latencies.max),
-    },
+    received_bytes: receivedBytes,
+    bytes_per_second: perSecond(sentBytes + receivedBytes, seconds),
+    latency_seconds: latencies.count === 0 ? null : Object.fromEntries(
+      Object.entries(latencyKinds)
+        .map(([name, kind]) => [name, inSeconds(kind(latencies))]),
+    ),
+    /** How many latencies are above a bound, and not above the next. */
     histogram: latencies.bars().map(({ above, upTo, count }) => ({
       above_seconds: inSeconds(above),
       upto_seconds: inSeconds(upTo),
@@ -131,8 +98,7 @@ export function toCsv(summary: BenchSummary): string {
   const { latency_seconds: latency, ...others } = summary;
   const fields: [string, unknown][] = Object.entries(others)
     .filter(([, value]) => !Array.isArray(value));
-  const names = Object.keys(percentiles) as (keyof typeof percentiles)[];
-  for (const name of ["min", "avg", ...names, "max"] as const) {
+  for (const name of Object.keys(latencyKinds)) {
     fields.push([`latency_seconds_${name}`, latency?.[name]]);
   }
   return [

@@ -83,18 +83,17 @@ export function parseFlags<Table extends FlagTable>(
     if (token.kind === "positional") rest.push(token.value);
     if (token.kind !== "option") continue;
     const { name, rawName, value = "", inlineValue } = token;
+    const arg = args[token.index];
     if (!Object.hasOwn(table, name)) {
-      const arg = quote(args[token.index]);
-      throw new UsageError(`unknown flag ${arg} (try --help)`);
+      throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
     }
     if (table[name].placeholder !== undefined) {
       // A letter's value may follow it at once, or behind a sign: -c50, -c=50.
       const isLetter = rawName.length === 2 && inlineValue;
       written.set(name, [rawName, isLetter ? value.replace(/^=/, "") : value]);
-    } else if (inlineValue) {
-      throw new UsageError(
-        `${dashed(name)} is ${quote(value)}, expected no value`,
-      );
+    } else if (arg.startsWith(`${rawName}=`)) {
+      const given = quote(arg.slice(rawName.length + 1));
+      throw new UsageError(`${dashed(name)} is ${given}, expected no value`);
     } else {
       values[name] = true;
     }
