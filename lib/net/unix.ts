@@ -62,30 +62,6 @@ export function isListenPath(path: unknown): path is string {
     byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
 }
 
-/** The file of a socket that this program has bound. */
-export class SocketFile {
-  readonly addr: Deno.UnixAddr;
-  readonly #id: FileId;
-
-  constructor(path: string) {
-    this.addr = unixAddr(path);
-    this.#id = fileId(path);
-  }
-
-  /**
-   * Removes the file, if it is still this socket's. Call it before the socket
-   * is closed: while that is open nobody else takes the path for free.
-   */
-  remove(): void {
-    try {
-      removeFile(this.addr.path, this.#id);
-    } catch {
-      // A program that has given its permissions up removes the file itself,
-      // and one that is left is found stale by the next.
-    }
-  }
-}
-
 /**
  * Listens at a path; the listener has what `Deno.Listener` has, and removes its
  * file when it closes.
@@ -94,49 +70,18 @@ export class SocketFile {
  * @throws {OptionError} There is something else at the path.
  * @throws {Deno.errors.NotFound} There is no such folder.
  */
-export function listenUnix(place: UnixPlace) {
-  const { bound, file } = bindUnix(
-    place,
-    (path) => Deno.listen({ transport: "unix", path }),
-    (listener) => listener.close(),
-  );
-  return {
-    addr: file.addr,
-    async accept(): Promise<Transport> {
-      const conn = await bound.accept();
-      return named(conn, file.addr, unixAddr(conn.remoteAddr.path));
-    },
-    close(): void {
-      file.remove();
-      bound.close();
-    },
-    ref: () => bound.ref(),
-    unref: () => bound.unref(),
-  };
-}
-
-/**
- * Binds whatever listens by itself, and puts its socket in place: `bind` binds
- * a path at once, and `close` undoes that where the socket gets no place.
- *
- * @throws {Error} As for {@linkcode listenUnix}.
- */
-function bindUnix<Bound>(
-  { path, mode }: UnixPlace,
-  bind: (path: string) => Bound,
-  close: (bound: Bound) => void,
-): { bound: Bound; file: SocketFile } {
+export function listenUnix({ path, mode }: UnixPlace) {
   const folder = join(dirname(path), `.${crypto.randomUUID().slice(0, 6)}`);
   Deno.mkdirSync(folder, { mode: 0o700 });
   try {
     const socket = join(folder, "s");
-    const bound = bind(socket);
+    const bound = Deno.listen({ transport: "unix", path: socket });
     try {
       Deno.chmodSync(socket, mode);
       Deno.linkSync(socket, path);
-      return { bound, file: new SocketFile(path) };
+      return listenerAt(path, bound);
     } catch (error) {
-      close(bound);
+      bound.close();
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
       if (socketAt(path) === undefined) {
         throw new OptionError("path", path, "a Unix socket there, or nothing");
@@ -146,6 +91,31 @@ function bindUnix<Bound>(
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+}
+
+/** Shows a listener at the path that its socket was linked to. */
+function listenerAt(path: string, bound: Deno.UnixListener) {
+  const addr = unixAddr(path);
+  const file = fileId(path);
+  return {
+    addr,
+    async accept(): Promise<Transport> {
+      const conn = await bound.accept();
+      return named(conn, addr, unixAddr(conn.remoteAddr.path));
+    },
+    close(): void {
+      try {
+        // While the socket is open nobody else takes the path for free.
+        removeFile(path, file);
+      } catch {
+        // A program that has given its permissions up removes the file itself,
+        // and one that is left is found stale by the next.
+      }
+      bound.close();
+    },
+    ref: () => bound.ref(),
+    unref: () => bound.unref(),
+  };
 }
 
 /**

@@ -59,22 +59,15 @@ export function parseProxyHeader(
   accept: ProxyVersion,
 ): ProxyHeader | undefined {
   if (start === end) return undefined;
-  switch (accept) {
-    case "v1":
-      return parseV1(bytes, start, end);
-    case "v2":
-      return parseV2(bytes, start, end);
-    case "any":
-      // Their first bytes differ, so the first byte tells which it must be.
-      if (bytes[start] === V1_UNKNOWN.charCodeAt(0)) {
-        return parseV1(bytes, start, end);
-      }
-      if (bytes[start] === V2_SIGNATURE.charCodeAt(0)) {
-        return parseV2(bytes, start, end);
-      }
-      throw new ProxyHeaderError(
-        `expected "PROXY" or the v2 signature, got ${hex(bytes[start])} at ` +
-          "byte 1",
-      );
+  // Their first bytes differ, so the first byte tells which it must be.
+  const first = String.fromCharCode(bytes[start]);
+  if (accept === "v1" || (accept === "any" && V1_UNKNOWN.startsWith(first))) {
+    return parseV1(bytes, start, end);
   }
+  if (accept === "v2" || V2_SIGNATURE.startsWith(first)) {
+    return parseV2(bytes, start, end);
+  }
+  throw new ProxyHeaderError(
+    `expected "PROXY" or the v2 signature, got ${hex(bytes[start])} at byte 1`,
+  );
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { isIPv4, isIPv6 } from "node:net";
+import { isIP } from "node:net";
 
 import { canonicalIPv6 } from "../../core/cidr.ts";
 import { ProxyHeaderError } from "../../core/errors.ts";
@@ -52,10 +52,10 @@ export function parseV1(
         `${fields.length} fields`,
     );
   }
-  const address = begin === V1_TCP4 ? addressV4 : addressV6;
+  const version = begin === V1_TCP4 ? 4 : 6;
   const hostnames = [
-    address(fields[0], "source"),
-    address(fields[1], "destination"),
+    address(fields[0], "source", version),
+    address(fields[1], "destination", version),
   ];
   const ports = [port(fields[2], "source"), port(fields[3], "destination")];
   return {
@@ -99,20 +99,14 @@ function endOfUnknown(received: string): number | undefined {
   return lineEnd === -1 ? undefined : lineEnd;
 }
 
-function addressV4(field: string, whose: string): string {
-  // No leading zeros: isIPv4 has it so too.
-  if (isIPv4(field)) return field;
-  throw new ProxyHeaderError(
-    `${whose} address ${quote(field)} is not an IPv4 address`,
-  );
-}
-
-function addressV6(field: string, whose: string): string {
+function address(field: string, whose: string, version: 4 | 6): string {
   // The specification has hex groups only, but the usual formatters write
-  // mapped addresses with a dotted end. It has no zones; isIPv6 has.
-  if (isIPv6(field) && !field.includes("%")) return canonicalIPv6(field);
+  // mapped addresses with a dotted end. It has no zones; isIP has.
+  if (isIP(field) === version && !field.includes("%")) {
+    return version === 4 ? field : canonicalIPv6(field);
+  }
   throw new ProxyHeaderError(
-    `${whose} address ${quote(field)} is not an IPv6 address`,
+    `${whose} address ${quote(field)} is not an IPv${version} address`,
   );
 }
 
