@@ -1,8 +1,4 @@
-/**
- * {@linkcode connect}: from its options to a client.
- *
- * @module
- */
+/** {@linkcode connect}: from its options to a client. */
 
 import {
   checkHostname,

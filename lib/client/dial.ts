@@ -1,8 +1,6 @@
 /**
  * How a client gets its connection: TCP, with TLS on top where it is asked for,
  * or a Unix socket.
- *
- * @module
  */
 
 import { lookup } from "node:dns/promises";

@@ -1,8 +1,6 @@
 /**
  * A connection to a server: requests, pipelined, each with the reply that is
  * its own.
- *
- * @module
  */
 
 import { formatAddr } from "../core/address.ts";

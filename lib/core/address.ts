@@ -1,8 +1,4 @@
-/**
- * Addresses as people write them.
- *
- * @module
- */
+/** Addresses as people write them. */
 
 /**
  * Formats an address.

@@ -2,8 +2,6 @@
  * What code without any permission can still do, and is kept from: importing a
  * package fetches it and writes it to Deno's cache; the storages of the web
  * write beside that; and a worker has all of it anew.
- *
- * @module
  */
 
 import module from "node:module";

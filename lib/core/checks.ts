@@ -1,8 +1,4 @@
-/**
- * Checks of options that more than one part has.
- *
- * @module
- */
+/** Checks of options that more than one part has. */
 
 import { OptionError } from "./errors.ts";
 

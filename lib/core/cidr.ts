@@ -1,8 +1,4 @@
-/**
- * Lists of addresses and networks: whom to allow, to deny, or to trust.
- *
- * @module
- */
+/** Lists of addresses and networks: whom to allow, to deny, or to trust. */
 
 import { BlockList, isIP } from "node:net";
 

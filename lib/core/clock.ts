@@ -1,8 +1,4 @@
-/**
- * Time, as an argument: tests bring a clock of their own.
- *
- * @module
- */
+/** Time, as an argument: tests bring a clock of their own. */
 
 /** What Parley needs of time. */
 export interface Clock {

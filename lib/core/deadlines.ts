@@ -5,8 +5,6 @@
  * or cancelled. While there is anything to watch, one timer looks at every
  * deadline once an interval. So a deadline is met late by up to two intervals,
  * and never early.
- *
- * @module
  */
 
 import { type Clock, systemClock } from "./clock.ts";

@@ -1,8 +1,6 @@
 /**
  * The errors Parley throws: each failure a caller may want to treat on its own
  * is a class of its own, and all of them extend {@linkcode ParleyError}.
- *
- * @module
  */
 
 import { quote } from "./text.ts";

@@ -1,8 +1,6 @@
 /**
  * What Parley uses of `@std/streams`. Its npm build comes without types, so
  * they are put beside it here, once for all that import it.
- *
- * @module
  */
 
 // @ts-types="./streams.d.ts"

@@ -1,7 +1,5 @@
 /**
  * Text from others, such as a peer or whoever set a flag, made safe to show.
- *
- * @module
  */
 
 /**

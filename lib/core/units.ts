@@ -1,8 +1,4 @@
-/**
- * Durations and sizes as people write them.
- *
- * @module
- */
+/** Durations and sizes as people write them. */
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const SIZE = /^(\d+)(B|KiB|MiB|GiB)?$/;

@@ -1,8 +1,4 @@
-/**
- * Which Parley this is, and what the runtime below it can do.
- *
- * @module
- */
+/** Which Parley this is, and what the runtime below it can do. */
 
 import config from "../../deno.json" with { type: "json" };
 

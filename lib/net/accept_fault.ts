@@ -1,8 +1,4 @@
-/**
- * What it means that `accept` failed.
- *
- * @module
- */
+/** What it means that `accept` failed. */
 
 /**
  * Whose fault it is that `accept` failed:

@@ -1,8 +1,4 @@
-/**
- * Where connections come from.
- *
- * @module
- */
+/** Where connections come from. */
 
 import type { Transport } from "./connection.ts";
 import { listenUnix, type UnixPlace } from "./unix.ts";

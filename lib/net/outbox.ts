@@ -3,8 +3,6 @@
  *
  * The memory is lent while there is something in it, so a quiet connection
  * holds none, and never more than one chunk.
- *
- * @module
  */
 
 import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";

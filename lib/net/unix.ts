@@ -9,8 +9,6 @@
  * - a file that is at the path already is never replaced: `link` refuses;
  * - closing the listener, at which Deno removes the path that it has bound,
  *   whoever's file is there by now, removes nothing: the folder is long gone.
- *
- * @module
  */
 
 import { dirname, join } from "node:path";

@@ -2,8 +2,6 @@
  * Accepts connections. An iterator over the listener would end with the first
  * peer that resets while it is queued; so this is a loop that knows whose fault a
  * failure is.
- *
- * @module
  */
 
 import type { Clock } from "../core/clock.ts";

@@ -1,8 +1,6 @@
 /**
  * Who is connected: gives connections their places, turns others away, and counts
  * and tells of each when it begins and ends.
- *
- * @module
  */
 
 import { ipOf } from "../core/address.ts";

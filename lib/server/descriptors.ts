@@ -5,8 +5,6 @@
  * A program is not told that limit, it meets it. So it is learned then, from
  * the most connections that were ever open at once, and the server stays a bit
  * below: what is free stays free, for the admin port and for new threads.
- *
- * @module
  */
 
 import type { Clock } from "../core/clock.ts";

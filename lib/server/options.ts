@@ -2,8 +2,6 @@
  * The options of {@linkcode serve}: their defaults, what is allowed, and the
  * frozen configuration they become. They are looked at once, before anything
  * is bound.
- *
- * @module
  */
 
 import {

@@ -1,8 +1,4 @@
-/**
- * A running server, as its owner sees it.
- *
- * @module
- */
+/** A running server, as its owner sees it. */
 
 import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";

@@ -1,8 +1,4 @@
-/**
- * {@linkcode serve}: options in, a running server out.
- *
- * @module
- */
+/** {@linkcode serve}: options in, a running server out. */
 
 import { OptionError } from "../core/errors.ts";
 import type { Handler } from "./handler.ts";

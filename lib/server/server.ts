@@ -1,8 +1,4 @@
-/**
- * A server on one thread: it listens, serves, and ends in stages.
- *
- * @module
- */
+/** A server on one thread: it listens, serves, and ends in stages. */
 
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";

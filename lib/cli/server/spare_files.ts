@@ -1,8 +1,6 @@
 /**
  * Descriptors that a program keeps for the moment when it has no other left. It
  * opens them while it may still open files.
- *
- * @module
  */
 
 /** A device that can always be opened. */

@@ -1,8 +1,4 @@
-/**
- * What both versions of the PROXY header have in common.
- *
- * @module
- */
+/** What both versions of the PROXY header have in common. */
 
 import { ProxyHeaderError } from "../../core/errors.ts";
 import { hex } from "../../core/text.ts";

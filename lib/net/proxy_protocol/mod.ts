@@ -9,8 +9,6 @@
  * Nothing here finds out whether there is a header. The specification forbids
  * it (section 2): a stranger who may send one can claim any address. Read
  * headers from addresses that are trusted, and from those always.
- *
- * @module
  */
 
 import { ProxyHeaderError } from "../../core/errors.ts";

@@ -1,8 +1,4 @@
-/**
- * Version 1 of the PROXY header: a line of text (section 2.1).
- *
- * @module
- */
+/** Version 1 of the PROXY header: a line of text (section 2.1). */
 
 import { isIP } from "node:net";
 

@@ -1,8 +1,4 @@
-/**
- * Version 2 of the PROXY header: bytes (section 2.2).
- *
- * @module
- */
+/** Version 2 of the PROXY header: bytes (section 2.2). */
 
 import { canonicalIPv6 } from "../../core/cidr.ts";
 import { ProxyHeaderError } from "../../core/errors.ts";
