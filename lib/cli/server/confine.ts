@@ -2,18 +2,6 @@
 
 import { closeBackDoors } from "../../core/back_doors.ts";
 
-/** What a worker may do beside what it is told to: nothing. */
-export const noPermissions = {
-  env: false,
-  ffi: false,
-  import: false,
-  net: false,
-  read: false,
-  run: false,
-  sys: false,
-  write: false,
-} as const satisfies Deno.PermissionOptions;
-
 /**
  * Gives permissions up. What is bound needs none any more. But the main thread
  * of several, which serves nobody, has to load and bind those that take the
@@ -24,11 +12,12 @@ export const noPermissions = {
  */
 export function confine(threads: number): void {
   const serves = threads === 1;
-  for (
-    const name of Object.keys(noPermissions) as (keyof typeof noPermissions)[]
-  ) {
-    if (!serves && (name === "net" || name === "read")) continue;
+  for (const name of ["env", "ffi", "import", "run", "sys", "write"] as const) {
     Deno.permissions.revokeSync({ name });
   }
-  if (serves) closeBackDoors();
+  if (!serves) return;
+  for (const name of ["net", "read"] as const) {
+    Deno.permissions.revokeSync({ name });
+  }
+  closeBackDoors();
 }

@@ -12,7 +12,6 @@ import { type Clock, systemClock } from "../../core/clock.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
-import { noPermissions } from "./confine.ts";
 import type { KeeperProcedures } from "./keeper_worker.ts";
 
 /**
@@ -36,12 +35,9 @@ export async function openKeeper(
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
     name: "keeper",
+    // It has no permission that is not named.
     deno: {
-      permissions: {
-        ...noPermissions,
-        read: [...read, ...sockets],
-        write: [...sockets],
-      },
+      permissions: { read: [...read, ...sockets], write: [...sockets] },
     },
   });
   const calls = new WorkerCalls<KeeperProcedures>(worker, {});

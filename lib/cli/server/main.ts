@@ -19,7 +19,7 @@ import {
   surviveFileSizeLimit,
 } from "../streams/standard_streams.ts";
 import { cannotListen } from "./bind_errors.ts";
-import { confine, noPermissions } from "./confine.ts";
+import { confine } from "./confine.ts";
 import { openFiles, type ServerFiles } from "./files.ts";
 import { checkTogether, serveOptionsOf, serverFlags } from "./flags.ts";
 import type { HeldSignals } from "./held_signals.ts";
@@ -96,7 +96,7 @@ export async function main(signals: HeldSignals): Promise<void> {
         threads: flags.threads,
         worker: new URL("./worker.ts", import.meta.url),
         name: flags.handler,
-        permissions: { ...noPermissions, net: true },
+        permissions: { net: true },
         confine: true,
       });
     if (unix) files.bound(unix);
