@@ -4,7 +4,8 @@
  * @module
  */
 
-export { TextLineStream, toBytes, toText } from "../../lib/core/std.ts";
+// @ts-types="./streams.d.ts"
+export { TextLineStream, toBytes, toText } from "@std/streams";
 // @ts-types="./assert.d.ts"
 export {
   assert,

@@ -3,7 +3,6 @@
  * only its owner can read.
  */
 
-import { toText } from "../../core/std.ts";
 import { writeAllSync } from "../streams/standard_streams.ts";
 
 const KEPT = 1000;
@@ -48,7 +47,7 @@ export class History implements Disposable {
       const { isFile } = await file.stat();
       if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
       // Nor has it an end that reading comes to, such as /dev/full or a FIFO.
-      const text = isFile ? await toText(keptOpen(file)) : "";
+      const text = isFile ? await Deno.readTextFile(path) : "";
       const all = text.split("\n").filter((line) => line !== "");
       const lines = all.slice(-KEPT);
       if (all.length > 2 * KEPT) {
@@ -84,16 +83,4 @@ export class History implements Disposable {
     this.#file?.close();
     this.#file = undefined;
   }
-}
-
-/** A file's bytes from here on; the file stays open behind them. */
-function keptOpen(file: Deno.FsFile): ReadableStream<Uint8Array> {
-  return new ReadableStream({
-    async pull(controller) {
-      const chunk = new Uint8Array(16 * 1024);
-      const n = await file.read(chunk);
-      if (n === null) controller.close();
-      else controller.enqueue(chunk.subarray(0, n));
-    },
-  });
 }

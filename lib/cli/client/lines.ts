@@ -1,6 +1,7 @@
 /** Input as requests: one a line. */
 
-import { DelimiterStream } from "../../core/std.ts";
+// @ts-types="./delimiter_stream.d.ts"
+import { DelimiterStream } from "@std/streams";
 
 const LF = 10;
 const CR = 13;
