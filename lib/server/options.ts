@@ -251,7 +251,7 @@ export const defaults = Object.freeze(
 );
 
 /** Every option. */
-const OPTIONS: Readonly<Record<keyof ServeOptions, 0>> = {
+export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
   ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
   ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxMemory: 0 },
@@ -273,7 +273,7 @@ export function resolveServeOptions<State>(
   options: ServeOptions<State>,
   more: Readonly<Record<string, 0>> = {},
 ): ServeConfig {
-  refuseUnknown(options, { ...OPTIONS, ...more });
+  refuseUnknown(options, { ...serveOptions, ...more });
   return Object.freeze({
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing: framingOf(options.framing ?? defaults.framing),
@@ -305,7 +305,7 @@ export function resolveServeOptions<State>(
  * The options that mean nothing beside `path`, as a Unix socket's clients have
  * no address and Deno sets its queue.
  */
-const TCP_ONLY = [
+export const TCP_ONLY = [
   "hostname",
   "port",
   "tcpBacklog",

@@ -9,11 +9,12 @@ import {
   defaults,
   proxyModes,
   type ServeOptions,
+  serveOptions,
+  TCP_ONLY,
 } from "../../server/options.ts";
 import {
   type CommandLine,
   type FlagTable,
-  type FlagValues,
   onlyOneOf,
   UsageError,
 } from "../flags/flags.ts";
@@ -135,21 +136,6 @@ export const serverFlags = {
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
 
-/** The flags that mean nothing where clients have no address. */
-const tcpOnly = [
-  "hostname",
-  "port",
-  "backlog",
-  "threads",
-  "max-connections-per-ip",
-  "allow",
-  "deny",
-  "proxy-protocol",
-  "proxy-trust",
-  "tls-cert",
-  "tls-key",
-] as const satisfies readonly (keyof typeof serverFlags)[];
-
 /**
  * Checks what no flag can tell by itself.
  *
@@ -166,7 +152,10 @@ export function checkTogether(
   const unix = given.get("unix");
   if (unix === undefined) needs("--unix", given.get("unix-mode"));
   if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
-  const other = tcpOnly.find((name) => given.has(name));
+  const other = given.keys().find((name) =>
+    /^(threads|tls-.*)$/.test(name) ||
+    TCP_ONLY.some((option) => option === optionOf(name))
+  );
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
   }
@@ -191,35 +180,22 @@ function needs(missing: string, source: string | undefined): void {
 }
 
 /**
- * The options of `serve` that flags stand for. What takes reading a file or a
- * listener is not among them.
+ * The options of `serve` that are given as flags; the others have the same
+ * defaults there.
  */
 export function serveOptionsOf(
-  flags: FlagValues<typeof serverFlags>,
+  { flags, given }: CommandLine<typeof serverFlags>,
 ): ServeOptions {
-  const place: ServeOptions = flags.unix
-    ? { path: flags.unix, unixMode: flags["unix-mode"] }
-    : {
-      hostname: flags.hostname,
-      port: flags.port,
-      tcpBacklog: flags.backlog,
-      maxConnectionsPerIp: flags["max-connections-per-ip"],
-      allow: flags.allow || undefined,
-      deny: flags.deny || undefined,
-      proxyProtocol: flags["proxy-protocol"],
-      proxyTrust: flags["proxy-trust"] || undefined,
-    };
-  return {
-    ...place,
-    framing: flags.framing,
-    maxFrame: flags["max-frame"],
-    maxReply: flags["max-reply"],
-    maxConnections: flags["max-connections"],
-    maxMemory: flags["max-memory"],
-    idleTimeout: flags["idle-timeout"],
-    requestTimeout: flags["request-timeout"],
-    writeTimeout: flags["write-timeout"],
-    drainTimeout: flags["drain-timeout"],
-    preDrainDelay: flags["pre-drain-delay"],
-  };
+  return Object.fromEntries(
+    Object.entries(flags)
+      .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
+      .map(([name, value]) => [optionOf(name), value]),
+  );
+}
+
+/** The option that a flag of this name stands for, if there is one. */
+function optionOf(flag: string): string {
+  if (flag === "unix") return "path";
+  if (flag === "backlog") return "tcpBacklog";
+  return flag.replace(/-./g, ([, letter]) => letter.toUpperCase());
 }

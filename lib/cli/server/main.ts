@@ -45,7 +45,8 @@ const SPARES = 16;
 
 export async function main(signals: HeldSignals): Promise<void> {
   surviveFileSizeLimit();
-  const flags = await readFlags();
+  const line = await readFlags();
+  const { flags } = line;
   const stop = new Stop(signals);
   const log = openLog(Deno.stderr, {
     format: flags["log-format"],
@@ -84,7 +85,7 @@ export async function main(signals: HeldSignals): Promise<void> {
         logEvents.drain?.(event);
       },
     };
-    const options = { ...serveOptionsOf(flags), ...pair, events };
+    const options = { ...serveOptionsOf(line), ...pair, events };
     stop.hold();
     // First, so that whoever asks whether this server is ready asks this one.
     admin = adminPlace && serveAdminAt(adminPlace, flags);
@@ -169,7 +170,7 @@ async function readFlags() {
     if (line.flags.help) await finish(HELP);
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
-    return line.flags;
+    return line;
   } catch (error) {
     if (error instanceof UsageError) fail(error.message, 2);
     throw error;
