@@ -26,26 +26,24 @@ const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
 
 const decoder = new TextDecoder();
 
+type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
+
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
-  readonly #deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
+  readonly #deliver: Deliver;
   readonly #clock: Clock;
   #isNext = true;
-  #held: Uint8Array<ArrayBuffer> | undefined;
-  #asked = false;
+  #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(
-    deliver: (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void,
-    clock: Clock,
-  ) {
+  constructor(deliver: Deliver, clock: Clock) {
     this.#deliver = deliver;
     this.#clock = clock;
   }
 
   /** What the server refused with, if its end comes now. */
   get refusal(): string | undefined {
-    return this.#held && decoder.decode(this.#held);
+    return this.#held && decoder.decode(this.#held.frame);
   }
 
   /**
@@ -59,22 +57,21 @@ export class FirstFrame {
     if (!isFirst || !readsLikeRefusal(frame)) {
       return this.#deliver(frame, asked);
     }
-    this.#held = frame;
-    this.#asked = asked;
+    this.#held = { frame, asked };
     if (asked) this.#cancel = this.#clock.after(HOLD, () => this.release());
   }
 
   /** Delivers what is held: it was no refusal. */
   release(): void {
-    const frame = this.#held;
-    if (frame === undefined) return;
+    if (this.#held === undefined) return;
+    const { frame, asked } = this.#held;
     this.forget();
-    this.#deliver(frame, this.#asked);
+    this.#deliver(frame, asked);
   }
 
   /** Delivers what is held if it can be a reply: a request waits no longer. */
   releaseReply(): void {
-    if (this.#asked) this.release();
+    if (this.#held?.asked) this.release();
   }
 
   /** Forgets what is held: the connection has ended. */

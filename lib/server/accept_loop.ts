@@ -138,9 +138,8 @@ export class AcceptLoop {
     fatal: boolean,
     limit?: number,
   ): void {
-    const { accept_error } = this.#parts.events;
-    if (accept_error === undefined) return;
     const type = "accept_error";
+    const { accept_error } = this.#parts.events;
     emit(accept_error, { type, error, retryIn, fatal, limit });
   }
 

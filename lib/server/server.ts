@@ -136,9 +136,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       scheduler,
       welcome: (transport) => this.#admission.welcome(transport),
     });
-    if (events.listening !== undefined) {
-      emit(events.listening, { type: "listening", addr: this.addr });
-    }
+    emit(events.listening, { type: "listening", addr: this.addr });
     try {
       onListen?.(this.addr);
     } catch (error) {
@@ -177,10 +175,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
-      if (this.#events.pre_drain !== undefined) {
-        const connections = this.#admission.all.size;
-        emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
-      }
+      const connections = this.#admission.all.size;
+      emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
       this.#cancelLeaving = this.#clock.after(delay, () => this.#stop());
     }
     return this.finished;
@@ -218,18 +214,14 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#stage = "draining";
     await this.#drain();
     this.#memory.close();
-    if (this.#events.finished !== undefined) {
-      const { forced } = this.#admission;
-      emit(this.#events.finished, { type: "finished", forced });
-    }
+    const { forced } = this.#admission;
+    emit(this.#events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;
   }
 
   async #drain(): Promise<void> {
     const { all } = this.#admission;
-    if (this.#events.drain !== undefined) {
-      emit(this.#events.drain, { type: "drain", connections: all.size });
-    }
+    emit(this.#events.drain, { type: "drain", connections: all.size });
     const { drainTimeout } = this.#config;
     const cancel = drainTimeout > 0
       ? this.#clock.after(drainTimeout, () => this.#admission.force())
