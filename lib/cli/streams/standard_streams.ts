@@ -81,11 +81,9 @@ export function show(text: string): void {
 }
 
 /** Standard input. An error of it says that it is one. */
-export function standardInput(): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return ReadableStream.from(readInput());
-}
-
-async function* readInput() {
+export async function* standardInput(): AsyncGenerator<
+  Uint8Array<ArrayBuffer>
+> {
   try {
     yield* Deno.stdin.readable;
   } catch (error) {
