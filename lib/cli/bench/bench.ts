@@ -113,6 +113,8 @@ interface Link {
   /** Undefined while there is none. */
   client: Client | undefined;
   readonly lanes: Lane[];
+  /** Those that wait for it to be there again. */
+  readonly parked: Lane[];
   /** How often it was to be opened again since its last reply. */
   tries: number;
   /** How many requests took too long since then. */
@@ -124,8 +126,6 @@ interface Lane {
   readonly link: Link;
   /** When its request was due: its latency counts from then. */
   due: number;
-  /** Whether it waits for its connection to be there again. */
-  parked: boolean;
   // Made once, for a closure for each request costs.
   readonly onReply: (reply: Uint8Array) => void;
   readonly onError: (error: unknown) => void;
@@ -159,7 +159,7 @@ class Run {
     this.#interval = options.rate === undefined ? 0 : 1000 / options.rate;
     this.#open = clients.length;
     this.#links = clients.map((client) => {
-      const link: Link = { client, lanes: [], tries: 0, late: 0 };
+      const link: Link = { client, lanes: [], parked: [], tries: 0, late: 0 };
       while (link.lanes.length < options.depth) {
         link.lanes.push(this.#laneOn(link));
       }
@@ -257,9 +257,7 @@ class Run {
     if (this.#isOver) return close(link);
     result.reopened++;
     if (this.#open++ === 0) this.#unserved += clock.now() - this.#lostAll;
-    for (const lane of link.lanes) {
-      if (lane.parked) this.#next(lane);
-    }
+    for (const lane of link.parked.splice(0)) this.#next(lane);
   }
 
   #giveUp(): void {
@@ -273,7 +271,6 @@ class Run {
     const lane: Lane = {
       link,
       due: 0,
-      parked: false,
       onReply: (reply) => this.#replied(lane, reply),
       onError: (error) => this.#failed(lane, error),
     };
@@ -282,14 +279,11 @@ class Run {
 
   /** Sends the next request on a lane that is free, as soon as it is due. */
   #next(lane: Lane): void {
-    const { client } = lane.link;
-    lane.parked = client === undefined;
-    if (client === undefined || this.#isOver) return;
+    const { client, parked } = lane.link;
+    if (this.#isOver) return;
+    if (client === undefined) return void parked.push(lane);
     const due = this.#due();
-    if (due === undefined) {
-      this.#free.push(lane);
-      return;
-    }
+    if (due === undefined) return void this.#free.push(lane);
     const { payload, requests } = this.#options;
     lane.due = due;
     this.#result.sent++;
@@ -349,9 +343,8 @@ class Run {
     this.#settleIfDone();
     // The connection goes on after a request that took too long; any other
     // error has ended it, and it is to be opened again.
-    lane.parked = !(error instanceof TimeoutError);
-    if (lane.parked) return;
     const { link } = lane;
+    if (!(error instanceof TimeoutError)) return void link.parked.push(lane);
     // A server that answers nothing is given up.
     if (++link.late === LATE * link.lanes.length) {
       close(link);

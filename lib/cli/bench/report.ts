@@ -164,13 +164,11 @@ function totals(summary: BenchSummary): string[] {
 
 function latencyLines({ latency_seconds, rate }: BenchSummary): string[] {
   if (latency_seconds === null) return [];
-  const entries = Object.entries(latency_seconds)
-    .map(([name, seconds]) => [name, inMs(seconds)]);
-  const width = widest(entries.map(([, ms]) => ms));
   return [
     `latency in ms${rate === null ? "" : ", since the request was due"}`,
-    ...entries.map(([name, ms]) =>
-      `  ${name.padEnd(5)}  ${ms.padStart(width)}`
+    ...columns(
+      Object.entries(latency_seconds)
+        .map(([name, seconds]) => [name, inMs(seconds)]),
     ),
   ];
 }
@@ -178,35 +176,41 @@ function latencyLines({ latency_seconds, rate }: BenchSummary): string[] {
 function histogramLines({ histogram }: BenchSummary): string[] {
   if (histogram.length === 0) return [];
   const most = Math.max(...histogram.map(({ count }) => count));
-  const rows = histogram.map(({ upto_seconds, count }) => ({
-    upTo: String(Number((upto_seconds * 1000).toPrecision(6))),
-    count: String(count),
-    // Whatever is there can be seen.
-    bar: "█".repeat(Math.ceil(count / most * BAR_WIDTH)),
-  }));
-  const boundWidth = widest(rows.map(({ upTo }) => upTo));
-  const countWidth = widest(rows.map(({ count }) => count));
   return [
     "requests by latency, up to so many ms",
-    ...rows.map(({ upTo, count, bar }) =>
-      `  ${upTo.padStart(boundWidth)}  ${count.padStart(countWidth)}  ${bar}`
-        .trimEnd()
-    ),
+    ...columns(histogram.map(({ upto_seconds, count }) => [
+      String(Number((upto_seconds * 1000).toPrecision(6))),
+      String(count),
+      // Whatever is there can be seen.
+      "█".repeat(Math.ceil(count / most * BAR_WIDTH)),
+    ])),
   ];
 }
 
 function textLines(what: string, texts: readonly TextCount[]): string[] {
   if (texts.length === 0) return [];
   const shown = texts.slice(0, SHOWN_TEXTS);
-  const width = widest(shown.map(({ count }) => String(count)));
   const more = texts.length - shown.length;
   return [
     what,
-    ...shown.map(({ text, count }) =>
-      `  ${String(count).padStart(width)}  ${printable(text)}`
+    ...columns(
+      shown.map(({ text, count }) => [String(count), printable(text)]),
     ),
     ...more > 0 ? [`  and ${more} more kinds`] : [],
   ];
+}
+
+/** The lines of a table: numbers to the right, words to the left. */
+function columns(rows: readonly string[][]): string[] {
+  const widths = rows[0].map((_, i) =>
+    Math.max(...rows.map((cells) => cells[i].length))
+  );
+  return rows.map((cells) => {
+    const padded = cells.map((cell, i) =>
+      isNaN(Number(cell)) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])
+    );
+    return `  ${padded.join("  ")}`.trimEnd();
+  });
 }
 
 function connectionLines(summary: BenchSummary): string[] {
@@ -247,10 +251,6 @@ function inMs(seconds: number): string {
 
 function inMB(bytes: number): string {
   return (bytes / 1_000_000).toFixed(2);
-}
-
-function widest(texts: readonly string[]): number {
-  return Math.max(...texts.map(({ length }) => length));
 }
 
 function plural(count: number, what: string): string {

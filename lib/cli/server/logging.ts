@@ -32,15 +32,6 @@ const CATEGORY = "parley";
 
 const FLUSH_LIMIT = 1000;
 
-const levelNames: Readonly<Record<TapeLevel, LogLevel>> = {
-  trace: "debug",
-  debug: "debug",
-  info: "info",
-  warning: "warn",
-  error: "error",
-  fatal: "error",
-};
-
 /**
  * Sets up the log of the process; a second call replaces the first.
  *
@@ -87,11 +78,16 @@ export function openLog(
   };
 }
 
+/** A level's name here; of LogTape's levels, four are in use. */
+function nameOf(level: TapeLevel): string {
+  return level === "warning" ? "warn" : level;
+}
+
 /** A record as an object on a line of its own. */
 export function jsonFormatter(record: LogRecord): string {
   return toLine({
     ts: new Date(record.timestamp).toISOString(),
-    level: levelNames[record.level],
+    level: nameOf(record.level),
     msg: record.message.join(""),
     ...record.properties,
   }) + "\n";
@@ -106,7 +102,7 @@ export function prettyFormatter(color: boolean): TextFormatter {
   return make({
     timestamp: "time",
     timeZone: null,
-    level: (level) => levelNames[level].padEnd(5),
+    level: (level) => nameOf(level).padEnd(5),
     sanitize: { sgr: "escape", newlines: "escape" },
     format: ({ timestamp, level, message, record: { properties } }) =>
       `${timestamp} ${level} ${message}${prettyFields(properties)}`,
