@@ -19,6 +19,7 @@ import { parseTarget } from "./lib/cli/client/target.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
 import { readCertificates } from "./lib/cli/flags/tls_files.ts";
 import {
+  isReaderGone,
   print,
   show,
   standardInput,
@@ -128,7 +129,7 @@ async function main(): Promise<number> {
     terminal: Deno.stdout.isTerminal(),
   });
   client.close();
-  if (result.outputClosed) return 0;
+  if (isReaderGone(result.outputFailure)) return 0;
   if (result.outputFailure !== undefined) {
     const reason = systemReason(result.outputFailure);
     return fail(`cannot write the replies: ${reason}`);

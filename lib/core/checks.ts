@@ -52,13 +52,13 @@ export function checkHostname(hostname: unknown): string {
  *
  * @throws {OptionError} One of them is given.
  */
-export function refuseBesidePath<Name extends string>(
-  options: { readonly [_ in Name]?: unknown },
-  names: readonly Name[],
+export function refuseBesidePath(
+  options: object,
+  names: readonly string[],
 ): void {
-  for (const name of names) {
-    if (options[name] === undefined) continue;
-    throw new OptionError(name, options[name], "no such option beside path");
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || !names.includes(name)) continue;
+    throw new OptionError(name, value, "no such option beside path");
   }
 }
 

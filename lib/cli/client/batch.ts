@@ -11,7 +11,7 @@ import type { Client } from "../../client/client.ts";
 import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
-import { isReaderGone, writeAll } from "../streams/standard_streams.ts";
+import { writeAll } from "../streams/standard_streams.ts";
 
 const WINDOW = 1024;
 
@@ -29,8 +29,7 @@ export class BatchResult {
   /** Whether all requests there are were handed to the connection. */
   inputEnded = false;
   failure: unknown;
-  outputClosed = false;
-  /** Why the output cannot be written, if it is not that. */
+  /** Why the output cannot be written. */
   outputFailure: unknown;
 }
 
@@ -102,8 +101,7 @@ export async function runBatch(
     // What came before the failure is whole, and still to be printed.
     if (print.failure === undefined) await print.end().catch(() => {});
   }
-  if (isReaderGone(print.failure)) result.outputClosed = true;
-  else result.outputFailure = print.failure;
+  result.outputFailure = print.failure;
   return result;
 }
 

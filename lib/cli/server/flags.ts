@@ -10,7 +10,7 @@ import {
   proxyModes,
   type ServeOptions,
   serveOptions,
-  TCP_ONLY,
+  tcpOptions,
 } from "../../server/options.ts";
 import {
   type CommandLine,
@@ -153,8 +153,7 @@ export function checkTogether(
   if (unix === undefined) needs("--unix", given.get("unix-mode"));
   if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
   const other = given.keys().find((name) =>
-    /^(threads|tls-.*)$/.test(name) ||
-    TCP_ONLY.some((option) => option === optionOf(name))
+    /^(threads|tls-.*)$/.test(name) || optionOf(name) in tcpOptions
   );
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
