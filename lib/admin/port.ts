@@ -4,10 +4,9 @@
  * without descriptors.
  */
 
-import { faultOf } from "../net/accept_fault.ts";
 import { type Clock, within } from "../core/clock.ts";
 import type { Transport } from "../net/connection.ts";
-import type { Acceptor } from "../net/listen.ts";
+import { type Acceptor, faultOf } from "../net/listen.ts";
 import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
 
 /**

@@ -21,7 +21,6 @@ export interface Expirable {
 const FINEST = 5;
 const COARSEST = 1000;
 
-/** Watches deadlines; see the module's text. */
 export class Deadlines {
   readonly #clock: Clock;
   readonly #interval: number;

@@ -27,7 +27,6 @@ export class Queue<Item> implements Iterable<Item> {
     return item;
   }
 
-  /** Takes an item out, wherever it is. */
   delete(item: Item): void {
     const at = this.#items.indexOf(item, this.#first);
     if (at !== -1) this.#items.splice(at, 1);

@@ -2,7 +2,6 @@
 
 import config from "../../deno.json" with { type: "json" };
 
-/** Parley's version, as in `deno.json`. */
 export const VERSION: string = config.version;
 
 /**

@@ -8,7 +8,6 @@
 import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
-/** See the module's text. */
 export class Outbox {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #end = 0;
@@ -19,7 +18,6 @@ export class Outbox {
     this.#holder = holder;
   }
 
-  /** How many bytes wait. */
   get length(): number {
     return this.#end;
   }
@@ -61,7 +59,6 @@ export class Outbox {
     return part.length;
   }
 
-  /** Adds what stands behind a payload. */
   addTrailer(codec: Codec): void {
     this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end);
   }

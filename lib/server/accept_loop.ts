@@ -6,9 +6,8 @@
 
 import type { Clock } from "../core/clock.ts";
 import { emit, type EventListeners } from "../events/events.ts";
-import { faultOf } from "../net/accept_fault.ts";
 import type { Transport } from "../net/connection.ts";
-import type { Acceptor } from "../net/listen.ts";
+import { type Acceptor, faultOf } from "../net/listen.ts";
 import type { Descriptors } from "./descriptors.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -32,7 +31,6 @@ const QUEUE_LIMIT = 250;
 /** Queued connections settle at once: after so many, others have their turn. */
 const ACCEPTS_PER_TURN = 32;
 
-/** What an accept loop works with. */
 export interface AcceptParts {
   readonly listener: Acceptor;
   /** What the kernel can hold in its queue, and may be left there. */
@@ -45,7 +43,6 @@ export interface AcceptParts {
   readonly welcome: (transport: Transport) => void;
 }
 
-/** See the module's text. */
 export class AcceptLoop {
   readonly #parts: AcceptParts;
   #stopping = false;
@@ -56,7 +53,6 @@ export class AcceptLoop {
   /** Ends the wait between two tries. */
   #wake: (() => void) | undefined;
 
-  /** @param parts What it works with. */
   constructor(parts: AcceptParts) {
     this.#parts = parts;
   }

@@ -23,7 +23,6 @@ import { replies } from "./replies.ts";
  */
 const MAX_REFUSING = 256;
 
-/** See the module's text. */
 export class Admission {
   /** Connections that have a place, or wait for it. */
   readonly all: Set<Session>;
@@ -173,7 +172,6 @@ export class Admission {
     });
   }
 
-  /** A session has ended. */
   #ended(session: Session, end: SessionEnd): void {
     this.#descriptors.closed();
     if (this.#refusing.delete(session)) return this.#onEnded();

@@ -27,13 +27,9 @@ import { Scheduler } from "./scheduler.ts";
 
 /** What a test may replace. */
 export interface Surroundings {
-  /** Makes the listener. */
   listen?: (config: ServeConfig) => Acceptor;
-  /** The source of time. */
   clock?: Clock;
-  /** Where to count. */
   counters?: Counters;
-  /** Who gets a place. */
   places?: Places;
   /** How many connections there are descriptors for. */
   descriptors?: Descriptors;
@@ -43,7 +39,6 @@ export interface Surroundings {
   uptime?: number;
 }
 
-/** See the module's text. */
 export class Server extends ServerStatsBase implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
@@ -231,7 +226,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
     cancel?.();
   }
 
-  /** A connection has ended. */
   #ended(): void {
     this.#accepting.retry();
     if (this.#stage !== "draining") return;

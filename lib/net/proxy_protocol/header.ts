@@ -3,7 +3,6 @@
 import { ProxyHeaderError } from "../../core/errors.ts";
 import { hex } from "../../core/text.ts";
 
-/** What a header says. */
 export interface ProxyHeader {
   /** How many bytes it takes. What follows them is the client's. */
   length: number;
