@@ -65,8 +65,6 @@ export function refuseBesidePath(
 /**
  * Refuses options whose names nobody knows: they would be ignored in silence.
  *
- * @param options What was given.
- * @param known Every name there is.
  * @throws {OptionError} One of them has another name.
  */
 export function refuseUnknown<Options extends object>(

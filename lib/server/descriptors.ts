@@ -33,7 +33,6 @@ const LIMIT = 1;
 /** In `known`: how often a limit was met. */
 const TIMES = 2;
 
-/** Makes the counts of a server. */
 export function descriptorCells(threads: number): DescriptorCells {
   const make = (length: number) =>
     new Int32Array(

@@ -271,11 +271,9 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
 };
 
 /**
- * Checks the options and fills in the defaults.
+ * Checks the options and fills in the defaults; `more` has the names of options
+ * that somebody else looks at.
  *
- * @param options What the caller gave.
- * @param more Options that somebody else looks at.
- * @returns The configuration, frozen.
  * @throws {OptionError} A value is not allowed.
  */
 export function resolveServeOptions<State>(

@@ -74,11 +74,6 @@ export interface ServerLimits {
   readonly maxFrame: number;
 }
 
-/**
- * Those of a configuration that an operator looks at.
- *
- * @param config The options, checked.
- */
 export function limitsOf(config: ServeConfig): ServerLimits {
   return {
     connections: config.maxConnections,

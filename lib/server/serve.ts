@@ -48,13 +48,7 @@ export function serve<State>(
   return startServer(options, handler, {});
 }
 
-/**
- * What `serve` does, with surroundings that a test may replace.
- *
- * @param options As for `serve`.
- * @param handler As for `serve`.
- * @param surroundings The listener and the clock to use.
- */
+/** What `serve` does, with surroundings that a test may replace. */
 export function startServer<State>(
   options: ServeOptions<State>,
   handler: Handler<State>,

@@ -65,7 +65,7 @@ export class History implements Disposable {
 
   /** Adds a line, unless it repeats the one before. */
   add(line: string): void {
-    if (line.trim() === "" || line === this.lines[0]) return;
+    if (line === this.lines[0]) return;
     this.lines.unshift(line);
     this.lines.length = Math.min(this.lines.length, KEPT);
     if (this.#file === undefined) return;

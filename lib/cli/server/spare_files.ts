@@ -6,12 +6,7 @@
 /** A device that can always be opened. */
 const PATH = Deno.build.os === "windows" ? "NUL" : "/dev/null";
 
-/**
- * Opens files that are of no use but to be closed.
- *
- * @param count How many; fewer where the limit is met at once.
- * @returns What closes one of them, and says whether there was one left.
- */
+/** Gives what closes one of them, and says whether there was one left. */
 export function openSpares(count: number): () => boolean {
   const files: Deno.FsFile[] = [];
   try {

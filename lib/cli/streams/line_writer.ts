@@ -62,36 +62,23 @@ export class LineWriter {
       this.#waiting = [];
       this.#size = 0;
       this.#lost = 0;
-      const written = await this.#writeAll(bytes);
+      let written = 0;
+      try {
+        while (written < bytes.length) {
+          written += await this.#output.write(bytes.subarray(written));
+        }
+      } catch {
+        // Closed, or a full disk. There is nobody left to tell, and a disk may
+        // have room again: the next line tries again.
+      }
       if (written > 0) this.#torn = bytes[written - 1] !== LF;
       if (written < bytes.length) {
         const rest = bytes.subarray(Math.max(written, mend.length));
         // The notice was the last line; what it was to say is still to be said.
-        this.#lost += countLines(rest) + (lost > 0 ? lost - 1 : 0);
+        this.#lost += rest.filter((byte) => byte === LF).length +
+          (lost > 0 ? lost - 1 : 0);
       }
     }
     this.#writing = undefined;
   }
-
-  /** Writes until all is written or a write fails; gives how much it was. */
-  async #writeAll(bytes: Uint8Array): Promise<number> {
-    let written = 0;
-    try {
-      while (written < bytes.length) {
-        written += await this.#output.write(bytes.subarray(written));
-      }
-    } catch {
-      // Closed, or a full disk. There is nobody left to tell, and a disk may
-      // have room again: the next line tries again.
-    }
-    return written;
-  }
-}
-
-function countLines(bytes: Uint8Array): number {
-  let lines = 0;
-  for (let at = bytes.indexOf(LF); at !== -1; at = bytes.indexOf(LF, at + 1)) {
-    lines++;
-  }
-  return lines;
 }
