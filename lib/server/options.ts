@@ -250,21 +250,12 @@ export const defaults = Object.freeze(
   } satisfies ServeOptions,
 );
 
-/**
- * The options that mean nothing beside `path`, as a Unix socket's clients have
- * no address and Deno sets its queue.
- */
-export const tcpOptions = {
-  ...{ hostname: 0, port: 0, tcpBacklog: 0, reusePort: 0, cert: 0, key: 0 },
-  ...{ maxConnectionsPerIp: 0, allow: 0, deny: 0 },
-  ...{ proxyProtocol: 0, proxyTrust: 0 },
-} as const satisfies Partial<Record<keyof ServeOptions, 0>>;
-
 /** Every option. */
 export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
-  ...tcpOptions,
-  ...{ path: 0, unixMode: 0, signal: 0, framing: 0 },
-  ...{ maxFrame: 0, maxReply: 0, maxConnections: 0, maxMemory: 0 },
+  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
+  ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
+  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxMemory: 0 },
+  ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
   ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
   ...{ onListen: 0, onError: 0, events: 0 },
@@ -308,6 +299,16 @@ export function resolveServeOptions<State>(
   });
 }
 
+/**
+ * The options that mean nothing beside `path`, as a Unix socket's clients have
+ * no address and Deno sets its queue.
+ */
+export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
+  ...["hostname", "port", "tcpBacklog", "reusePort"] as const,
+  ...["maxConnectionsPerIp", "allow", "deny"] as const,
+  ...["proxyProtocol", "proxyTrust", "cert", "key"] as const,
+];
+
 function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
   const { path, unixMode } = options;
   if (path === undefined) {
@@ -317,7 +318,7 @@ function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
   if (!isListenPath(path)) {
     throw new OptionError("path", path, LISTEN_PATH_FORM);
   }
-  refuseBesidePath(options, Object.keys(tcpOptions));
+  refuseBesidePath(options, TCP_ONLY);
   return { path, mode: number("unixMode", unixMode) };
 }
 

@@ -10,7 +10,7 @@ import {
   proxyModes,
   type ServeOptions,
   serveOptions,
-  tcpOptions,
+  TCP_ONLY,
 } from "../../server/options.ts";
 import {
   type CommandLine,
@@ -153,7 +153,7 @@ export function checkTogether(
   if (unix === undefined) needs("--unix", given.get("unix-mode"));
   if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
   const other = given.keys().find((name) =>
-    /^(threads|tls-.*)$/.test(name) || optionOf(name) in tcpOptions
+    /^(threads|tls-.*)$/.test(name) || TCP_ONLY.includes(optionOf(name))
   );
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
@@ -178,6 +178,12 @@ function needs(missing: string, source: string | undefined): void {
   throw new UsageError(`${source} is given, expected ${missing} beside it`);
 }
 
+/** The options of `serve` whose flags have other names. */
+const renamed: Readonly<Record<string, keyof ServeOptions>> = {
+  unix: "path",
+  backlog: "tcpBacklog",
+};
+
 /**
  * The options of `serve` that are given as flags; the others have the same
  * defaults there.
@@ -193,8 +199,7 @@ export function serveOptionsOf(
 }
 
 /** The option that a flag of this name stands for, if there is one. */
-function optionOf(flag: string): string {
-  if (flag === "unix") return "path";
-  if (flag === "backlog") return "tcpBacklog";
-  return flag.replace(/-./g, ([, letter]) => letter.toUpperCase());
+function optionOf(flag: string): keyof ServeOptions {
+  const name = flag.replace(/-./g, ([, letter]) => letter.toUpperCase());
+  return renamed[flag] ?? name as keyof ServeOptions;
 }
