@@ -64,36 +64,33 @@ export async function connectToAny<Conn extends { close(): void }>(
   const { promise, resolve, reject } = Promise.withResolvers<Conn>();
   const over = new AbortController();
   const failed: FailedAttempt[] = [];
-  let addresses: readonly string[] = [];
-  let started = 0;
+  let left: string[] = [];
+  let open = 0;
   let cancelDelay = () => {};
 
   const begin = (found: readonly string[]) => {
-    if (over.signal.aborted) return;
-    addresses = interleave(found);
-    attempt();
+    left = interleave(found);
+    if (!over.signal.aborted) attempt();
   };
-  const attempt = () => {
+  const attempt = async () => {
     cancelDelay();
-    const address = addresses[started++];
-    if (started < addresses.length) {
-      cancelDelay = clock.after(ATTEMPT_DELAY, attempt);
-    }
-    connect(address, over.signal)
-      .then(succeed, (error) => fail({ address, error }));
-  };
-  const succeed = (conn: Conn) => {
-    // Another was faster, or nobody waits any more.
-    if (over.signal.aborted) return conn.close();
-    over.abort();
-    resolve(conn);
-  };
-  const fail = (attempted: FailedAttempt) => {
-    if (over.signal.aborted) return;
-    failed.push(attempted);
-    if (started < addresses.length) attempt();
-    else if (failed.length === addresses.length) {
-      reject(failed.length > 1 ? new AttemptsError(failed) : attempted.error);
+    const address = left.shift()!;
+    if (left.length > 0) cancelDelay = clock.after(ATTEMPT_DELAY, attempt);
+    open++;
+    try {
+      const conn = await connect(address, over.signal);
+      // Another was faster, or nobody waits any more.
+      if (over.signal.aborted) return conn.close();
+      over.abort();
+      resolve(conn);
+    } catch (error) {
+      open--;
+      if (over.signal.aborted) return;
+      failed.push({ address, error });
+      if (left.length > 0) attempt();
+      else if (open === 0) {
+        reject(failed.length > 1 ? new AttemptsError(failed) : error);
+      }
     }
   };
   const abort = () => {

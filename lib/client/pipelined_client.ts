@@ -173,25 +173,17 @@ export class PipelinedClient implements Client, Expirable {
       Uint8Array<ArrayBuffer>
     >();
     const deadline = this.#deadlines.in(this.#timeout);
-    const pending: Pending = {
-      payload,
-      deadline,
-      resolve,
-      reject,
-      sent: false,
-      settled: false,
-    };
+    const state = { sent: false, settled: false };
+    const pending = { payload, deadline, resolve, reject, ...state };
     this.#pending.push(pending);
     if (deadline < this.deadline) this.deadline = deadline;
     this.#writer.add(pending);
     if (signal === undefined) return promise;
     const abort = () => this.#giveUp(pending, signal.reason);
     signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await promise;
-    } finally {
-      signal.removeEventListener("abort", abort);
-    }
+    return await promise.finally(() =>
+      signal.removeEventListener("abort", abort)
+    );
   }
 
   close(): void {
