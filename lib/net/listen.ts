@@ -24,12 +24,7 @@ export interface ListenPlace {
   readonly reusePort: boolean;
 }
 
-/**
- * @throws {Deno.errors.AddrInUse} The port or the path is taken.
- * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
- * @throws {Deno.errors.NotFound} There is no folder for the path.
- * @throws {OptionError} There is a file at the path that is no socket.
- */
+/** @throws {Error} As for `serve`. */
 export function listen(place: ListenPlace): Acceptor {
   if (place.unix !== undefined) return listenUnix(place.unix);
   const { hostname, port, tcpBacklog, reusePort } = place;

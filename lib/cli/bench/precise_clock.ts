@@ -20,20 +20,16 @@ export const preciseClock: Clock = {
   now: systemClock.now,
   after(ms, tick) {
     const due = systemClock.now() + ms;
-    let immediate: ReturnType<typeof setImmediate> | undefined;
-    let cancelTimer: (() => void) | undefined;
+    let cancel: () => void;
     const turn = () => {
-      if (systemClock.now() >= due) tick();
-      else immediate = setImmediate(turn);
+      const immediate = setImmediate(() => {
+        if (systemClock.now() >= due) tick();
+        else turn();
+      });
+      cancel = () => clearImmediate(immediate);
     };
-    if (ms > TIMER_LAG) {
-      cancelTimer = systemClock.after(ms - TIMER_LAG, turn);
-    } else {
-      immediate = setImmediate(turn);
-    }
-    return () => {
-      cancelTimer?.();
-      if (immediate !== undefined) clearImmediate(immediate);
-    };
+    if (ms > TIMER_LAG) cancel = systemClock.after(ms - TIMER_LAG, turn);
+    else turn();
+    return () => cancel();
   },
 };

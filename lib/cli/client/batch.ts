@@ -7,6 +7,8 @@
  * and a reader of our output that takes its time stops the sending.
  */
 
+import { Buffer } from "node:buffer";
+
 import type { Client } from "../../client/client.ts";
 import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
@@ -40,7 +42,7 @@ interface InFlight {
 }
 
 const encoder = new TextEncoder();
-const LF = 10;
+const LF = encoder.encode("\n");
 
 /**
  * Sends requests and prints their replies, each with an LF behind it. Replies
@@ -122,7 +124,7 @@ class Printer {
    * where a write has failed.
    */
   add(bytes: Uint8Array): Promise<void> | undefined {
-    this.#waiting.push(bytes);
+    this.#waiting.push(bytes, LF);
     this.#bytes += bytes.length + 1;
     if (this.#writing === undefined) {
       this.#writing = this.#write();
@@ -143,13 +145,7 @@ class Printer {
       // What is replied in the same turn is printed in the same write.
       await undefined;
       while (this.#waiting.length > 0) {
-        const chunk = new Uint8Array(this.#bytes);
-        let at = 0;
-        for (const bytes of this.#waiting) {
-          chunk.set(bytes, at);
-          at += bytes.length;
-          chunk[at++] = LF;
-        }
+        const chunk = Buffer.concat(this.#waiting, this.#bytes);
         this.#waiting = [];
         this.#bytes = 0;
         await writeAll(this.#output, chunk);

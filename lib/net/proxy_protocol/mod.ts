@@ -26,26 +26,18 @@ export const proxyVersions: readonly ProxyVersion[] = ["v1", "v2", "any"];
 export type ProxyVersion = "v1" | "v2" | "any";
 
 /**
- * The most bytes that a header has: that of version 2, whose length field has
- * 16 bits.
- *
- * There is no lower bound of our own. Receivers must always skip as much as
- * the field says (2.2), and what TLVs carry, certificates among them, is the
- * proxy's affair. A half header holds no more memory than half a frame of the
- * default `maxFrame`, and only trusted peers get so far.
+ * The most bytes that a header has: version 2 has 16 bits for the length.
+ * Receivers must skip as much as that says (2.2), so no bound of ours is lower.
  */
 export const MAX_PROXY_HEADER: number = V2_FIXED + 0xffff;
 
 /**
  * Reads a header from the start of a connection.
  *
- * Call it again from the same start when more bytes have come. It keeps no
- * state: what it looks at again are the 16 fixed bytes of version 2, or the
- * at most 107 of version 1. However the bytes are cut, the outcome is the
- * same, and hopeless ones are refused without waiting for the rest.
+ * Call it again from the same start when more bytes have come. However they are
+ * cut, the outcome is the same, and hopeless ones are refused without waiting
+ * for the rest.
  *
- * @param start Where the connection's first byte is in it.
- * @param end Where the received bytes end.
  * @returns The header; or `undefined` when more bytes are needed, at most
  * {@linkcode MAX_PROXY_HEADER} in all.
  * @throws {ProxyHeaderError} The bytes are no such header.
