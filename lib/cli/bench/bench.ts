@@ -91,11 +91,10 @@ async function openAll(
     const opened = await Promise.allSettled(
       Array.from({ length: count }, () => connect(signal)),
     );
-    let failure: PromiseRejectedResult | undefined;
     for (const result of opened) {
       if (result.status === "fulfilled") clients.push(result.value);
-      else failure ??= result;
     }
+    const failure = opened.find((result) => result.status === "rejected");
     if (failure !== undefined) {
       closeAll(clients);
       throw failure.reason;

@@ -16,13 +16,6 @@ const DIGITS = 3;
 /** Where bars begin within a decade. */
 const BAR_STEPS = [1, 1.5, 2, 3, 5, 7];
 
-interface Bar {
-  /** It belongs to the bar below. */
-  above: number;
-  upTo: number;
-  count: number;
-}
-
 export class Latencies {
   /** The shortest, in milliseconds; `Infinity` if there is none. */
   min = Infinity;
@@ -59,10 +52,11 @@ export class Latencies {
 
   /**
    * The latencies by size: six bars to a decade, for they may differ by several
-   * decades, from the bar of the shortest to that of the longest.
+   * decades, from the bar of the shortest to that of the longest. What is
+   * `above` exactly belongs to the bar below.
    */
-  bars(): Bar[] {
-    const bars: Bar[] = [];
+  bars() {
+    const bars: { above: number; upTo: number; count: number }[] = [];
     let bound = 0;
     for (let i = 0; i < this.#histogram.countsArrayLength; i++) {
       const count = this.#histogram.getCountAtIndex(i);

@@ -7,7 +7,7 @@ import { toLine } from "../../core/text.ts";
 import { overheadOf } from "../../framing/codec.ts";
 import { type FramingName, framings } from "../../framing/mod.ts";
 import type { Latencies } from "./latencies.ts";
-import type { BenchResult, TextCount } from "./result.ts";
+import type { BenchResult, Tally } from "./result.ts";
 
 const BAR_WIDTH = 40;
 
@@ -187,7 +187,7 @@ function histogramLines({ histogram }: BenchSummary): string[] {
   ];
 }
 
-function textLines(what: string, texts: readonly TextCount[]): string[] {
+function textLines(what: string, texts: ReturnType<Tally["list"]>): string[] {
   if (texts.length === 0) return [];
   const shown = texts.slice(0, SHOWN_TEXTS);
   const more = texts.length - shown.length;

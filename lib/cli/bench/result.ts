@@ -41,11 +41,6 @@ const MOST_TEXTS = 100;
 
 const OTHERS = "(others)";
 
-export interface TextCount {
-  readonly text: string;
-  readonly count: number;
-}
-
 /** Counts texts; the first hundred by themselves, and all others together. */
 export class Tally {
   total = 0;
@@ -59,7 +54,7 @@ export class Tally {
   }
 
   /** The texts, the most frequent first. */
-  list(): TextCount[] {
+  list(): { text: string; count: number }[] {
     return [...this.#counts]
       .map(([text, count]) => ({ text, count }))
       .sort((a, b) => b.count - a.count);

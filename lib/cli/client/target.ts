@@ -9,13 +9,6 @@ import { UsageError } from "../flags/flags.ts";
 /** A name or an IPv4 address; names are the resolver's to judge. */
 const HOST = /^[^\s:/[\]]+$/;
 
-interface Target {
-  readonly hostname: string;
-  readonly port: number;
-  /** The requests to send, one an argument. */
-  readonly requests: readonly string[];
-}
-
 /**
  * Reads `host`, `host:port`, `host port`, `[::1]:8080` or `::1`, and the
  * requests behind it.
@@ -25,7 +18,7 @@ interface Target {
  *
  * @throws {UsageError} There is no host, or a port that is none.
  */
-export function parseTarget(args: readonly string[]): Target {
+export function parseTarget(args: readonly string[]) {
   const [place, ...rest] = args;
   if (place === undefined || place === "") {
     throw new UsageError(
