@@ -115,12 +115,8 @@ export async function connectToAny<Conn extends { close(): void }>(
  * the preferred ones first (RFC 6724).
  */
 export function interleave(addresses: readonly string[]): string[] {
-  const all = [...new Set(addresses)];
-  const family = isIP(all[0]);
-  const first = all.filter((address) => isIP(address) === family);
-  const others = all.filter((address) => isIP(address) !== family);
-  return all.flatMap((_, i) => [
-    ...first.slice(i, i + 1),
-    ...others.slice(i, i + 1),
-  ]);
+  const all = new Set(addresses);
+  const [first = [], others = []] = Map.groupBy(all, isIP).values();
+  return Array.from(all, (_, i) => [first[i], others[i]]).flat()
+    .filter((address) => address !== undefined);
 }

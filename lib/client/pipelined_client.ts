@@ -21,7 +21,11 @@ import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import { reasonOf } from "./dial.ts";
 import { FirstFrame } from "./first_frame.ts";
-import { type Outgoing, RequestWriter } from "./request_writer.ts";
+import {
+  type Outgoing,
+  type RequestWriter,
+  requestWriter,
+} from "./request_writer.ts";
 
 /** Options of {@linkcode Client.request}. */
 export interface RequestOptions {
@@ -106,7 +110,7 @@ export class PipelinedClient implements Client, Expirable {
   readonly #keepAfterTimeout: boolean;
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
-  readonly #writer: RequestWriter<Pending>;
+  readonly #writer: RequestWriter;
   readonly #pending = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
   /** A frame that came without being asked for: the server's last words. */
@@ -131,7 +135,7 @@ export class PipelinedClient implements Client, Expirable {
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
     this.#encoder = encoder;
-    this.#writer = new RequestWriter(
+    this.#writer = requestWriter(
       this.#connection,
       encoder,
       (error) => this.#writeFailed(error),

@@ -14,83 +14,68 @@ export interface Outgoing {
   sent: boolean;
 }
 
+export type RequestWriter = ReturnType<typeof requestWriter>;
+
 /** `onError` is called once, when a write has failed: there is no other. */
-export class RequestWriter<Request extends Outgoing> {
-  readonly #connection: Connection;
-  readonly #codec: Codec;
-  readonly #onError: (error: unknown) => void;
-  readonly #outbox = new Outbox();
-  readonly #unsent = new Queue<Request>();
+export function requestWriter(
+  connection: Connection,
+  codec: Codec,
+  onError: (error: unknown) => void,
+) {
+  const outbox = new Outbox();
+  const unsent = new Queue<Outgoing>();
   /** A write is under way, or has failed. */
-  #writing = false;
+  let writing = false;
 
-  constructor(
-    connection: Connection,
-    codec: Codec,
-    onError: (error: unknown) => void,
-  ) {
-    this.#connection = connection;
-    this.#codec = codec;
-    this.#onError = onError;
-  }
-
-  /** Has a request written, behind those that wait for it already. */
-  add(request: Request): void {
-    this.#unsent.push(request);
-    if (!this.#writing) this.#write();
-  }
-
-  /** Takes back a request that is not sent yet. */
-  delete(request: Request): void {
-    this.#unsent.delete(request);
-  }
-
-  /** Lets go of everything: the connection has ended. */
-  end(): void {
-    this.#unsent.clear();
-    // A write that is still pending goes on using this memory: leave it then.
-    if (!this.#writing) this.#outbox.clear();
-  }
-
-  async #write(): Promise<void> {
-    this.#writing = true;
+  async function write(): Promise<void> {
+    writing = true;
     try {
       // What is asked for in the same turn goes out in the same write.
       await undefined;
-      while (this.#unsent.length > 0) {
-        for (const request of this.#unsent) {
-          if (!this.#outbox.add(this.#codec, request.payload)) break;
+      while (unsent.length > 0) {
+        for (const request of unsent) {
+          if (!outbox.add(codec, request.payload)) break;
           request.sent = true;
-          this.#unsent.shift();
+          unsent.shift();
         }
-        if (this.#outbox.length === 0) await this.#writeLarge();
-        else await this.#flush();
+        if (outbox.length === 0) await writeLarge(unsent.shift()!);
+        else await flush();
       }
-      this.#writing = false;
+      writing = false;
     } catch (error) {
-      this.#onError(error);
+      onError(error);
     }
   }
 
-  /** Writes the next request by itself, since the outbox has no room for it. */
-  async #writeLarge(): Promise<void> {
-    const request = this.#unsent.shift();
-    if (request === undefined) return;
+  /** Writes a request by itself, since the outbox has no room for it. */
+  async function writeLarge(request: Outgoing): Promise<void> {
     request.sent = true;
     const { payload } = request;
-    const sent = this.#outbox.addStart(this.#codec, payload);
-    await this.#flush();
-    if (sent < payload.length) {
-      await this.#connection.write(payload.subarray(sent));
-    }
-    this.#outbox.addTrailer(this.#codec);
-    await this.#flush();
+    const sent = outbox.addStart(codec, payload);
+    await flush();
+    if (sent < payload.length) await connection.write(payload.subarray(sent));
+    outbox.addTrailer(codec);
+    await flush();
   }
 
-  async #flush(): Promise<void> {
-    if (this.#outbox.length > 0) {
-      await this.#connection.write(this.#outbox.view());
-    }
-    this.#outbox.clear();
+  async function flush(): Promise<void> {
+    if (outbox.length > 0) await connection.write(outbox.view());
+    outbox.clear();
   }
+
+  return {
+    /** Has a request written, behind those that wait for it already. */
+    add(request: Outgoing): void {
+      unsent.push(request);
+      if (!writing) write();
+    },
+    /** Takes back a request that is not sent yet. */
+    delete: (request: Outgoing): void => unsent.delete(request),
+    /** Lets go of everything: the connection has ended. */
+    end(): void {
+      unsent.clear();
+      // A write that is still pending goes on using this memory: leave it then.
+      if (!writing) outbox.clear();
+    },
+  };
 }
