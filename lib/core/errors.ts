@@ -55,11 +55,8 @@ export class FrameError extends ParleyError {
    * @param detail The particulars, put behind the kind's own words.
    */
   constructor(kind: "malformed" | "too_large", detail: string) {
-    super(
-      `${
-        kind === "too_large" ? "frame too large" : "malformed frame"
-      }: ${detail}`,
-    );
+    const what = kind === "too_large" ? "frame too large" : "malformed frame";
+    super(`${what}: ${detail}`);
     this.kind = kind;
   }
 }

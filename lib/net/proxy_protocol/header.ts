@@ -41,9 +41,8 @@ export function startOf(
     if (start.startsWith(received)) return undefined;
     while (start.startsWith(received.slice(0, same + 1))) same++;
   }
+  const got = hex(received.charCodeAt(same));
   throw new ProxyHeaderError(
-    `expected ${expected}, got ${hex(received.charCodeAt(same))} at byte ${
-      same + 1
-    }`,
+    `expected ${expected}, got ${got} at byte ${same + 1}`,
   );
 }

@@ -85,10 +85,9 @@ function endOfUnknown(received: string): number | undefined {
   if (at === received.length) return undefined;
   if (received[at] === "\r") return endOfLine(received, at);
   if (received[at] !== " ") {
+    const got = hex(received.charCodeAt(at));
     throw new ProxyHeaderError(
-      `expected a space or CRLF after UNKNOWN, got ${
-        hex(received.charCodeAt(at))
-      }`,
+      `expected a space or CRLF after UNKNOWN, got ${got}`,
     );
   }
   const lineEnd = received.indexOf("\r\n", at);
@@ -111,8 +110,7 @@ function port(field: string, whose: string): number {
     return Number(field);
   }
   throw new ProxyHeaderError(
-    `${whose} port ${
-      quote(field)
-    } is not a number from 0 to 65535 without leading zeros`,
+    `${whose} port ${quote(field)} is not a number from 0 to 65535 without ` +
+      "leading zeros",
   );
 }
