@@ -53,3 +53,23 @@ export async function openFiles(
     },
   };
 }
+
+/**
+ * Opens files that are of no use but to be closed, for when the program has no
+ * other descriptor left. Gives what closes one of them, and says whether there
+ * was one left.
+ */
+export function openSpares(count: number): () => boolean {
+  const path = Deno.build.os === "windows" ? "NUL" : "/dev/null";
+  const files: Deno.FsFile[] = [];
+  try {
+    while (files.length < count) files.push(Deno.openSync(path));
+  } catch {
+    // Nothing can be kept, and nothing else depends on it.
+  }
+  return () => {
+    const file = files.pop();
+    file?.close();
+    return file !== undefined;
+  };
+}

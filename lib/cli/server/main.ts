@@ -20,12 +20,11 @@ import {
 } from "../streams/standard_streams.ts";
 import { cannotListen } from "./bind_errors.ts";
 import { confine } from "./confine.ts";
-import { openFiles, type ServerFiles } from "./files.ts";
+import { openFiles, openSpares, type ServerFiles } from "./files.ts";
 import { checkTogether, serveOptionsOf, serverFlags } from "./flags.ts";
 import type { HeldSignals } from "./held_signals.ts";
 import { openLog } from "./logging.ts";
 import { reloadOnHangup, Stop } from "./signals.ts";
-import { openSpares } from "./spare_files.ts";
 
 const HELP = `Usage: server [flags]
 
@@ -88,7 +87,12 @@ export async function main(signals: HeldSignals): Promise<void> {
     const options = { ...serveOptionsOf(line), ...pair, events };
     stop.hold();
     // First, so that whoever asks whether this server is ready asks this one.
-    admin = adminPlace && serveAdminAt(adminPlace, flags);
+    const token = flags["admin-token"] || undefined;
+    admin = adminPlace && await Promise.try(
+      startAdmin,
+      { ...adminPlace, token, handler: flags.handler },
+      { makeRoom: openSpares(SPARES) },
+    ).catch((error) => fail(cannotListen(adminPlace, error, true), 1));
     if (adminPath) files.bound(adminPath);
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
@@ -140,20 +144,6 @@ export async function main(signals: HeldSignals): Promise<void> {
   await admin?.finished;
   await log.flush();
   Deno.exit(code);
-}
-
-function serveAdminAt(
-  place: Place,
-  { handler, "admin-token": token }: { handler: string; "admin-token": string },
-): AdminServer {
-  try {
-    return startAdmin(
-      { ...place, token: token || undefined, handler },
-      { makeRoom: openSpares(SPARES) },
-    );
-  } catch (error) {
-    fail(cannotListen(place, error, true), 1);
-  }
 }
 
 function urlOf(addr: Deno.Addr): string {
