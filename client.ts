@@ -25,11 +25,8 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import {
-  type Client,
-  connect,
-  type ConnectOptions,
-} from "./lib/client/client.ts";
+import { connect, type ConnectOptions } from "./lib/client/client.ts";
+import type { Client } from "./lib/client/pipelined_client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";

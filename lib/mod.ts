@@ -25,13 +25,9 @@ export {
   type AdminServer,
   serveAdmin,
 } from "./admin/server.ts";
-export {
-  type Client,
-  connect,
-  type ConnectOptions,
-  type RequestOptions,
-} from "./client/client.ts";
+export { connect, type ConnectOptions } from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
+export type { Client, RequestOptions } from "./client/pipelined_client.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientClosedError,

@@ -18,12 +18,6 @@ import {
 } from "./dial.ts";
 import { type Client, PipelinedClient } from "./pipelined_client.ts";
 
-export {
-  type Client,
-  PipelinedClient,
-  type RequestOptions,
-} from "./pipelined_client.ts";
-
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
   /**

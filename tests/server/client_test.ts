@@ -5,7 +5,7 @@ import {
   assertRejects,
 } from "../support/std.ts";
 
-import { PipelinedClient } from "../../lib/client/client.ts";
+import { PipelinedClient } from "../../lib/client/pipelined_client.ts";
 import { framings } from "../../lib/framing/mod.ts";
 import {
   ClientClosedError,

@@ -9,7 +9,7 @@ import { createConnection, type Socket } from "node:net";
 
 import { toBytes } from "./std.ts";
 
-import { PipelinedClient } from "../../lib/client/client.ts";
+import { PipelinedClient } from "../../lib/client/pipelined_client.ts";
 import type { Clock } from "../../lib/core/clock.ts";
 import type {
   CloseReason,

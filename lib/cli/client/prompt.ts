@@ -3,7 +3,7 @@
  * word as soon as the connection is lost.
  */
 
-import type { Client } from "../../client/client.ts";
+import type { Client } from "../../client/pipelined_client.ts";
 import {
   ConnectionLostError,
   RefusedError,
