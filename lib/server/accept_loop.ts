@@ -5,7 +5,11 @@
  */
 
 import type { Clock } from "../core/clock.ts";
-import { emit, type EventListeners } from "../events/events.ts";
+import {
+  type AcceptErrorEvent,
+  emit,
+  type EventListeners,
+} from "../events/events.ts";
 import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
 import type { Descriptors } from "./descriptors.ts";
@@ -84,13 +88,13 @@ export class AcceptLoop {
         if (this.#closed) return;
         const fault = faultOf(error);
         if (fault === "listener") {
-          this.#failed(error, 0, true);
+          this.#failed({ error, retryIn: 0, fatal: true });
           this.#close();
           return { error };
         }
         const retryIn = fault === "peer" ? 0 : backoff;
         const limit = fault === "descriptors" ? descriptors.met() : undefined;
-        this.#failed(error, retryIn, false, limit);
+        this.#failed({ error, retryIn, fatal: false, limit });
         if (retryIn > 0) {
           // No time is left to wait for resources.
           if (this.#stopping) return void this.#close();
@@ -108,7 +112,7 @@ export class AcceptLoop {
         this.#parts.welcome(transport);
       } catch (error) {
         // A socket that is gone by now may refuse its options.
-        this.#failed(error, 0, false);
+        this.#failed({ error, retryIn: 0, fatal: false });
         transport.close();
       }
       if (++accepted % ACCEPTS_PER_TURN === 0) await scheduler.turn();
@@ -128,15 +132,9 @@ export class AcceptLoop {
     this.#wake?.();
   }
 
-  #failed(
-    error: unknown,
-    retryIn: number,
-    fatal: boolean,
-    limit?: number,
-  ): void {
-    const type = "accept_error";
+  #failed(failure: Omit<AcceptErrorEvent, "type">): void {
     const { accept_error } = this.#parts.events;
-    emit(accept_error, { type, error, retryIn, fatal, limit });
+    emit(accept_error, { type: "accept_error", ...failure });
   }
 
   /** Closing the listener on those that are queued would reset them. */

@@ -156,12 +156,10 @@ export class Server extends ServerStatsBase implements ParleyServer {
   }
 
   disconnect(id: number): Promise<boolean> {
-    for (const session of this.#admission.all) {
-      if (session.id !== id) continue;
-      session.abort("closed");
-      return Promise.resolve(true);
-    }
-    return Promise.resolve(false);
+    const { all } = this.#admission;
+    const session = all.values().find((session) => session.id === id);
+    session?.abort("closed");
+    return Promise.resolve(session !== undefined);
   }
 
   shutdown(): Promise<void> {

@@ -97,11 +97,11 @@ export async function runBatch(
       if (printed !== undefined) await printed;
       result.replied++;
     }
-    await print.end();
+    await print.writing;
   } catch (error) {
     result.failure = error;
     // What came before the failure is whole, and still to be printed.
-    if (print.failure === undefined) await print.end().catch(() => {});
+    if (print.failure === undefined) await print.writing?.catch(() => {});
   }
   result.outputFailure = print.failure;
   return result;
@@ -113,7 +113,8 @@ class Printer {
   readonly #output: Output;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
-  #writing: Promise<void> | undefined;
+  /** Resolves when nothing waits any more. */
+  writing: Promise<void> | undefined;
 
   constructor(output: Output) {
     this.#output = output;
@@ -126,18 +127,14 @@ class Printer {
   add(bytes: Uint8Array): Promise<void> | undefined {
     this.#waiting.push(bytes, LF);
     this.#bytes += bytes.length + 1;
-    if (this.#writing === undefined) {
-      this.#writing = this.#write();
+    if (this.writing === undefined) {
+      this.writing = this.#write();
       // Whoever waits for it gets the failure; it may be that nobody does yet.
-      this.#writing.catch(() => {});
+      this.writing.catch(() => {});
     }
     return this.#bytes > OUTPUT_BYTES || this.failure !== undefined
-      ? this.#writing
+      ? this.writing
       : undefined;
-  }
-
-  async end(): Promise<void> {
-    await this.#writing;
   }
 
   async #write(): Promise<void> {
@@ -150,7 +147,7 @@ class Printer {
         this.#bytes = 0;
         await writeAll(this.#output, chunk);
       }
-      this.#writing = undefined;
+      this.writing = undefined;
     } catch (error) {
       this.failure = error;
       throw error;

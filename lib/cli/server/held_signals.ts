@@ -12,15 +12,15 @@ const SIGNALS: readonly ServerSignal[] = Deno.build.os === "windows"
 
 /** Making one is what holds them. */
 export class HeldSignals {
-  readonly #held = new Map<ServerSignal, number>();
+  readonly #held: ServerSignal[] = [];
   readonly #listeners = new Map<ServerSignal, () => void>();
 
   constructor() {
     for (const signal of SIGNALS) {
       Deno.addSignalListener(signal, () => {
         const listener = this.#listeners.get(signal);
-        if (listener !== undefined) return listener();
-        this.#held.set(signal, (this.#held.get(signal) ?? 0) + 1);
+        if (listener === undefined) this.#held.push(signal);
+        else listener();
       });
     }
   }
@@ -28,7 +28,6 @@ export class HeldSignals {
   /** Acts on a signal from now on, and on those that were held. */
   on(signal: ServerSignal, listener: () => void): void {
     this.#listeners.set(signal, listener);
-    for (let held = this.#held.get(signal) ?? 0; held > 0; held--) listener();
-    this.#held.delete(signal);
+    for (const held of this.#held) if (held === signal) listener();
   }
 }
