@@ -36,12 +36,6 @@ const PROGRESS_INTERVAL = 250;
 /** How many requests of each lane may take too long in a row. */
 const LATE = 5;
 
-/** Why a request has no reply that was in flight at an interrupt. */
-const INTERRUPTED = "Interrupted before the reply";
-
-/** Why one has none on a connection that is given up, as others were late. */
-const GIVEN_UP = `Given up after ${LATE} timeouts in a row`;
-
 export interface BenchOptions {
   connections: number;
   depth: number;
@@ -334,11 +328,12 @@ class Run {
     }
     const result = this.#result;
     result.failed++;
-    result.errors.add(
-      error instanceof ClientClosedError
-        ? result.end === "interrupted" ? INTERRUPTED : GIVEN_UP
-        : messageOf(error),
-    );
+    const why = !(error instanceof ClientClosedError)
+      ? messageOf(error)
+      : result.end === "interrupted"
+      ? "Interrupted before the reply"
+      : `Given up after ${LATE} timeouts in a row`;
+    result.errors.add(why);
     this.#settleIfDone();
     // The connection goes on after a request that took too long; any other
     // error has ended it, and it is to be opened again.

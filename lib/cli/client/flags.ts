@@ -70,10 +70,7 @@ export const benchFlags = {
   c: countFlag([1, 1_000_000], "connections", 50),
   // 2^53 is as far as numbers are exact; so many take centuries.
   n: countFlag([1, 1e15], "requests in all", 100_000),
-  duration: {
-    ...spanFlag("go on for a time, in place of -n"),
-    short: "z",
-  },
+  duration: { ...spanFlag("go on for a time, in place of -n"), short: "z" },
   // Far more than keeps a server busy.
   P: countFlag([1, 10_000], "requests in flight on each connection", 1),
   d: sizeFlag(

@@ -12,12 +12,9 @@ import { closeBackDoors } from "../../core/back_doors.ts";
  */
 export function confine(threads: number): void {
   const serves = threads === 1;
-  for (const name of ["env", "ffi", "import", "run", "sys", "write"] as const) {
+  const always = ["env", "ffi", "import", "run", "sys", "write"] as const;
+  for (const name of [...always, ...serves ? ["net", "read"] as const : []]) {
     Deno.permissions.revokeSync({ name });
   }
-  if (!serves) return;
-  for (const name of ["net", "read"] as const) {
-    Deno.permissions.revokeSync({ name });
-  }
-  closeBackDoors();
+  if (serves) closeBackDoors();
 }
