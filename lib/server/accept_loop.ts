@@ -4,7 +4,7 @@
  * failure is.
  */
 
-import type { Clock } from "../core/clock.ts";
+import { type Clock, within } from "../core/clock.ts";
 import {
   type AcceptErrorEvent,
   emit,
@@ -156,11 +156,7 @@ export class AcceptLoop {
   }
 
   async #sleep(ms: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const cancel = this.#parts.clock.after(ms, resolve);
-    this.#wake = resolve;
-    await promise;
-    this.#wake = undefined;
-    cancel();
+    const woken = new Promise<void>((resolve) => this.#wake = resolve);
+    await within(this.#parts.clock, ms, woken);
   }
 }

@@ -80,7 +80,7 @@ export function countFlag<Default extends number | undefined>(
     help,
     default: value,
     parse: (text) =>
-      /^\d+$/.test(text) ? within([least, most], Number(text)) : undefined,
+      /^\d+$/.test(text) ? inRange([least, most], Number(text)) : undefined,
   };
 }
 
@@ -115,7 +115,7 @@ export function sizeFlag(
     help,
     default: value,
     shown: formatSize(value),
-    parse: (text) => within(ranges[option], parseSize(text)),
+    parse: (text) => inRange(ranges[option], parseSize(text)),
   };
 }
 
@@ -127,7 +127,7 @@ export function durationFlag(option: Option, help: string): ValueFlag<number> {
     help,
     default: usual[option],
     shown: formatDuration(usual[option]),
-    parse: (text) => within(ranges[option], parseDuration(text)),
+    parse: (text) => inRange(ranges[option], parseDuration(text)),
   };
 }
 
@@ -139,7 +139,7 @@ export function spanFlag(help: string): ValueFlag<number | undefined> {
     help,
     default: undefined,
     shown: "none",
-    parse: (text) => within(ranges.timeout, parseDuration(text)) || undefined,
+    parse: (text) => inRange(ranges.timeout, parseDuration(text)) || undefined,
   };
 }
 
@@ -188,12 +188,12 @@ function parsePlace(text: string): Place | undefined {
   }
   const [, ipv6, name, digits] =
     /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
-  const port = within(ranges.port, digits === undefined ? digits : +digits);
+  const port = inRange(ranges.port, digits === undefined ? digits : +digits);
   if (port === undefined || (ipv6 !== undefined && !isIPv6(ipv6))) return;
   return { hostname: ipv6 ?? name, port };
 }
 
-function within(
+function inRange(
   [least, most]: readonly number[],
   value: number | undefined,
 ): number | undefined {

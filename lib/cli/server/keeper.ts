@@ -8,7 +8,7 @@
  * worker with a narrower one.
  */
 
-import { type Clock, systemClock } from "../../core/clock.ts";
+import { type Clock, systemClock, within } from "../../core/clock.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
@@ -67,8 +67,7 @@ export async function openKeeper(
 }
 
 async function inTime<T>(clock: Clock, answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () => reject(new TimeoutError(`no answer within ${LIMIT} ms`));
-  const cancel = clock.after(LIMIT, late);
-  return await Promise.race([answer, promise]).finally(cancel);
+  const value = await within(clock, LIMIT, answer);
+  if (value !== undefined) return value;
+  throw new TimeoutError(`no answer within ${LIMIT} ms`);
 }
