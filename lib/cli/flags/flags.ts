@@ -3,7 +3,8 @@
  * environment, and one clear line for a bad value.
  */
 
-import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
+// @ts-types="./parse_args.d.ts"
+import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
 
@@ -33,7 +34,6 @@ export interface ValueFlag<Value> {
 /** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
-  readonly short?: undefined;
   /** Tells it from a flag with a value. */
   readonly placeholder?: undefined;
 }
@@ -76,71 +76,127 @@ export function parseFlags<Table extends FlagTable>(
   args: readonly string[],
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
-  const values: Record<string, unknown> = {};
-  const written = new Map<string, [source: string, text: string]>();
-  const rest: string[] = [];
-  for (const token of tokensOf(table, args)) {
-    if (token.kind === "positional") rest.push(token.value);
-    if (token.kind !== "option") continue;
-    const { name, rawName, value = "", inlineValue } = token;
-    const arg = args[token.index];
-    if (!Object.hasOwn(table, name)) {
+  const names = Object.keys(table);
+  const { joined, written } = joinValues(table, args);
+  const parsed = parseArgs(joined, {
+    // "_" keeps what is no flag from being read as numbers.
+    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
+    boolean: names.filter((name) => isSwitch(table, name)),
+    "--": true,
+    unknown(arg, key) {
+      if (key === undefined) return true;
       throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
-    }
-    if (table[name].placeholder !== undefined) {
-      // A letter's value may follow it at once, or behind a sign: -c50, -c=50.
-      const isLetter = rawName.length === 2 && inlineValue;
-      written.set(name, [rawName, isLetter ? value.replace(/^=/, "") : value]);
-    } else if (arg.startsWith(`${rawName}=`)) {
-      const given = quote(arg.slice(rawName.length + 1));
-      throw new UsageError(`${dashed(name)} is ${given}, expected no value`);
-    } else {
-      values[name] = true;
-    }
-  }
-  // Whoever asks for help may need it for the value that is wrong.
-  const asked = values.help === true || values.version === true;
+    },
+  });
+  const values: Record<string, unknown> = {};
   const given = new Map<string, string>();
   for (const [name, flag] of Object.entries(table)) {
     if (flag.placeholder === undefined) {
-      values[name] ??= false;
+      values[name] = parsed[name] === true;
       continue;
     }
     values[name] = flag.default;
-    const twin = envName(name);
-    // An empty variable is how many shells and unit files unset one.
-    const [source, text] = written.get(name) ??
-      [twin, env?.(twin) || undefined];
-    if (text === undefined || asked) continue;
+    // Whoever asks for help may need it for the value that is wrong.
+    if (parsed.help === true || parsed.version === true) continue;
+    let source = written.get(name) ?? dashed(name);
+    let text = parsed[name] as string | undefined;
+    if (text === undefined && env !== undefined) {
+      source = envName(name);
+      // An empty variable is how many shells and unit files unset one.
+      text = env(source) || undefined;
+    }
+    if (text === undefined) continue;
     given.set(name, source);
     values[name] = valueOf(flag, source, text);
   }
-  return { flags: values as FlagValues<Table>, given, rest };
+  return {
+    flags: values as FlagValues<Table>,
+    given,
+    rest: [...parsed._.map(String), ...parsed["--"] ?? []],
+  };
 }
 
-/** Takes arguments apart. A value may begin with a dash, but not with two. */
-function tokensOf(table: FlagTable, args: readonly string[]) {
-  const options: ParseArgsOptionsConfig = {};
-  for (const [name, { placeholder, short }] of Object.entries(table)) {
-    options[name] = { type: placeholder === undefined ? "boolean" : "string" };
-    const letter = name.length === 1 ? name : short;
-    if (letter !== undefined) options[name].short = letter;
+/**
+ * Writes `--name value` as `--name=value`, so that a value may begin with a
+ * dash and be told as what it is: a bad value, not an unknown flag. A letter
+ * becomes the name that it stands for; `written` says what stood there.
+ */
+function joinValues(
+  table: FlagTable,
+  args: readonly string[],
+): { joined: string[]; written: Map<string, string> } {
+  const joined: string[] = [];
+  const written = new Map<string, string>();
+  const letters = lettersOf(table);
+  for (let i = 0; i < args.length; i++) {
+    let arg = args[i];
+    if (arg === "--") {
+      joined.push(...args.slice(i));
+      break;
+    }
+    // Letters may be written in one, as in -qP16: each is looked at by itself.
+    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
+      joined.push(arg.slice(0, 2));
+      arg = `-${arg.slice(2)}`;
+    }
+    const { as, value } = splitFlag(arg, letters);
+    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
+    const flag = name !== undefined && Object.hasOwn(table, name)
+      ? table[name]
+      : undefined;
+    if (as === undefined || name === undefined || flag === undefined) {
+      joined.push(arg);
+    } else if (flag.placeholder === undefined) {
+      if (value !== undefined) {
+        throw new UsageError(
+          `${dashed(name)} is ${quote(value)}, expected no value`,
+        );
+      }
+      joined.push(arg);
+    } else {
+      const known = letters.has(as) ? `--${name}` : as;
+      if (letters.has(as)) written.set(name, as);
+      else written.delete(name);
+      if (value !== undefined) {
+        joined.push(`${known}=${value}`);
+        continue;
+      }
+      const next = args[i + 1] ?? "";
+      const taken = next !== "--" && !next.startsWith("--");
+      joined.push(`${known}=${taken ? next : ""}`);
+      if (taken) i++;
+    }
   }
-  const { tokens = [] } = parseArgs({
-    args: [...args],
-    options,
-    allowPositionals: true,
-    strict: false,
-    tokens: true,
-  });
-  const lacking = tokens.find((token) =>
-    token.kind === "option" && token.inlineValue === false &&
-    token.value.startsWith("--")
-  );
-  if (lacking === undefined) return tokens;
-  // It has no value: what follows is a flag, or ends the flags.
-  const { index } = lacking;
-  return tokensOf(table, args.with(index, `${args[index]}=`));
+  return { joined, written };
+}
+
+function isSwitch(table: FlagTable, name: string): boolean {
+  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
+}
+
+/** The names of the flags with a value that have a letter, by `-` and it. */
+function lettersOf(table: FlagTable): Map<string, string> {
+  const letters = new Map<string, string>();
+  for (const [name, flag] of Object.entries(table)) {
+    if (flag.placeholder === undefined) continue;
+    const letter = name.length === 1 ? name : flag.short;
+    if (letter !== undefined) letters.set(`-${letter}`, name);
+  }
+  return letters;
+}
+
+/** Parts a flag, as it is written, from a value in the same argument. */
+function splitFlag(
+  arg: string,
+  letters: ReadonlyMap<string, string>,
+): { as?: string; value?: string } {
+  // The value of a letter may follow it at once, as in -c50.
+  const letter = arg.slice(0, 2);
+  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
+    return { as: letter, value: arg.slice(2) };
+  }
+  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+  return { as, value };
 }
 
 function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
