@@ -42,6 +42,7 @@ export {
   TimeoutError,
   TlsError,
 } from "./core/errors.ts";
+export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
 export type * from "./events/events.ts";
 export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export type { ServerStats } from "./events/server_stats.ts";

@@ -54,7 +54,7 @@ export function connectionTable(connections: readonly ConnectionInfo[]) {
   return {
     columns: [
       ...["id", "peer", "age", "state"],
-      ...["requests", "received", "sent", "idle"],
+      ...["requests", "received", "sent", "idle", "network"],
     ],
     rows: connections.map((one) => [
       one.id,
@@ -65,6 +65,7 @@ export function connectionTable(connections: readonly ConnectionInfo[]) {
       one.received,
       one.sent,
       tenths(one.idle),
+      one.network,
     ]),
   };
 }

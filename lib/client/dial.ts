@@ -8,7 +8,7 @@ import { lookup } from "node:dns/promises";
 import { formatHostPort } from "../core/address.ts";
 import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
 import { systemReason } from "../core/text.ts";
-import type { Transport } from "../net/connection.ts";
+import { isGone, type Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
 import { checkCertificates } from "../tls/pem.ts";
 import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
@@ -99,8 +99,14 @@ export async function dial(
         { cause: error },
       );
     }
+    // A server closes before TLS, without a word, whom it refuses.
+    const refused = waitsFor === "TLS handshake" &&
+      (isGone(error) || error instanceof Deno.errors.UnexpectedEof);
+    const reason = refused
+      ? "closed during the handshake (denied, or not TLS?)"
+      : reasonOf(error);
     throw new ConnectError(
-      `Cannot connect to ${place}: ${reasonOf(error)}`,
+      `Cannot connect to ${place}: ${reason}`,
       { cause: error },
     );
   } finally {

@@ -1,5 +1,7 @@
 /** Addresses as people write them. */
 
+import { canonicalIPv6, mappedIPv4 } from "./cidr.ts";
+
 /**
  * Formats an address.
  *
@@ -32,13 +34,31 @@ export function formatHostPort(hostname: string, port: number): string {
     : `${hostname}:${port}`;
 }
 
-/**
- * What of an address limits and lists go by: the IP address without the port.
- * A listener on `::` shows IPv4 clients as `::ffff:10.1.2.3`; they count by
- * their IPv4 address, whatever way they come in.
- */
+/** What of an address lists go by: the IP address without the port. */
 export function ipOf(addr: Deno.Addr): string {
-  if (!("hostname" in addr)) return formatAddr(addr);
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(addr.hostname)?.[1] ??
-    addr.hostname;
+  return "hostname" in addr ? addr.hostname : formatAddr(addr);
+}
+
+/**
+ * What of an address limits and rates go by. Who has one IPv6 address has a whole
+ * network of them, so those count by their first bits. IPv4 is whole, also
+ * as a listener on `::` shows it: `::ffff:192.0.2.1`.
+ *
+ * @param ipPrefix How many bits of IPv6 count.
+ * @returns `192.0.2.1`, `2001:db8::/64`, or what `formatAddr` makes of others.
+ */
+export function networkOf(addr: Deno.Addr, ipPrefix: number): string {
+  const ip = ipOf(addr);
+  if (!("hostname" in addr) || !ip.includes(":")) return ip;
+  const canonical = canonicalIPv6(ip.split("%", 1)[0]);
+  const mapped = mappedIPv4(canonical);
+  if (mapped !== undefined) return mapped;
+  const [head, tail = []] = canonical.split("::")
+    .map((part) => part === "" ? [] : part.split(":"));
+  const zeros = Array<string>(8 - head.length - tail.length).fill("0");
+  const groups = [...head, ...zeros, ...tail].map((group, i) => {
+    const bits = Math.min(Math.max(ipPrefix - 16 * i, 0), 16);
+    return (parseInt(group, 16) & (0xffff << (16 - bits))).toString(16);
+  });
+  return `${canonicalIPv6(groups.join(":"))}/${ipPrefix}`;
 }

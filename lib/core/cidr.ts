@@ -47,7 +47,7 @@ export class CidrList {
       case 4:
         return this.#ipv4.check(bare, "ipv4");
       case 6: {
-        const mapped = mappedIPv4(bare);
+        const mapped = mappedIPv4(canonicalIPv6(bare));
         return mapped === undefined
           ? this.#ipv6.check(bare, "ipv6")
           : this.#ipv4.check(mapped, "ipv4");
@@ -67,7 +67,9 @@ export class CidrList {
     const bits = version === 4 ? 32 : 128;
     const prefix = digits === undefined ? bits : parsePrefix(digits);
     if (prefix === undefined || prefix > bits) throw new CidrError(entry);
-    const mapped = version === 6 ? mappedIPv4(address) : undefined;
+    const mapped = version === 6
+      ? mappedIPv4(canonicalIPv6(address))
+      : undefined;
     if (mapped !== undefined) {
       // ::ffff:10.0.0.0/8 would be ::/8, which is not what anybody means.
       if (prefix < 96) throw new CidrError(entry);
@@ -113,9 +115,9 @@ export function canonicalIPv6(address: string): string {
   return `::ffff:${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }
 
-/** The IPv4 address that an IPv6 one stands for, if it does. */
-function mappedIPv4(address: string): string | undefined {
-  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonicalIPv6(address))?.[1];
+/** The IPv4 address that a canonical IPv6 one stands for, if it does. */
+export function mappedIPv4(address: string): string | undefined {
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
 }
 
 function parsePrefix(digits: string): number | undefined {

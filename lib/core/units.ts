@@ -1,7 +1,8 @@
-/** Durations and sizes as people write them. */
+/** Durations, sizes and rates as people write them. */
 
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/;
 const SIZE = /^(\d+)(B|KiB|MiB|GiB)?$/;
+const RATE = /^([1-9]\d{0,6})\/(s|m|h)(?::([1-9]\d{0,6}))?$/;
 
 const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const BYTES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
@@ -9,6 +10,9 @@ const BYTES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 export const DURATION_FORM = "a duration such as 500ms, 30s, 5m or 1h";
 
 export const SIZE_FORM = "a size such as 65536, 64KiB or 1MiB";
+
+export const RATE_FORM =
+  "a rate such as 100/s, 600/m, 1000/h or 10/s:50 (with its burst)";
 
 /**
  * Reads a duration: a number and one of `ms`, `s`, `m`, `h`, or a bare `0`.
@@ -33,6 +37,28 @@ export function parseSize(text: string): number | undefined {
   if (digits === undefined) return undefined;
   const bytes = Number(digits) * BYTES[(unit ?? "B") as keyof typeof BYTES];
   return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+/** A rate: so many at once, and one more after each interval. */
+export interface Rate {
+  /** As it was written. */
+  readonly text: string;
+  /** In milliseconds. */
+  readonly interval: number;
+  readonly burst: number;
+}
+
+/**
+ * Reads a rate: how many in a second, minute or hour, and after a colon how many
+ * at once, which is by default as many. Both are from 1 to 9999999.
+ *
+ * @returns The rate, or `undefined` where the text is none.
+ */
+export function parseRate(text: string): Rate | undefined {
+  const [, count, unit, burst = count] = RATE.exec(text) ?? [];
+  if (count === undefined) return undefined;
+  const interval = MS[unit as keyof typeof MS] / Number(count);
+  return { text, interval, burst: Number(burst) };
 }
 
 /** Writes milliseconds as {@linkcode parseDuration} reads them. */

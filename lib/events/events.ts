@@ -14,6 +14,7 @@
  * | `request_timeout` | a handler gave no reply within `requestTimeout` |
  * | `write_timeout` | the peer took none of a reply within `writeTimeout` |
  * | `frame_error` | the peer's bytes do not follow the framing |
+ * | `http_request` | the peer spoke HTTP, as a web page does |
  * | `shutdown` | the server drains, and this connection owes nothing |
  * | `forced` | the drain timeout came before the replies were out |
  * | `peer_reset` | the peer reset the connection, or is gone |
@@ -31,6 +32,7 @@ export const closeReasons = [
   "request_timeout",
   "write_timeout",
   "frame_error",
+  "http_request",
   "shutdown",
   "forced",
   "peer_reset",
@@ -96,6 +98,7 @@ export interface ConnectionCloseEvent extends TypedEvent<"connection_close"> {
  * | `busy` | the limit of open connections |
  * | `overload` | the limit of memory |
  * | `busy_ip` | the limit of connections from one address |
+ * | `busy_rate` | the rate of connections from one address |
  * | `denied` | the address is not in `allow`, or is in `deny` |
  * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
  * | `tls_error` | the TLS handshake failed, or took too long |
@@ -107,6 +110,7 @@ export const rejectReasons = [
   "busy",
   "overload",
   "busy_ip",
+  "busy_rate",
   "denied",
   "proxy_error",
   "tls_error",
@@ -132,11 +136,18 @@ export interface ConnectionRejectedEvent
  * | `error` | the handler threw, or replied with what cannot be sent |
  * | `timeout` | the handler gave no reply within `requestTimeout` |
  * | `abandoned` | the connection ended while the handler was at it |
+ * | `busy` | its address was over its rate: no handler was asked |
  */
 export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */
-export const requestStatuses = ["ok", "error", "timeout", "abandoned"] as const;
+export const requestStatuses = [
+  "ok",
+  "error",
+  "timeout",
+  "abandoned",
+  "busy",
+] as const;
 
 /** A request was answered, or its handler failed. */
 export interface RequestEvent extends TypedEvent<"request"> {
@@ -148,7 +159,7 @@ export interface RequestEvent extends TypedEvent<"request"> {
    * From when it was read, or the wait for the one before it ended, until its
    * reply was about to go out, in milliseconds. Requests that are answered at
    * once share their batch's: to look at the clock for each of them would cost
-   * as much as some handlers do.
+   * as much as some handlers do. 0 for one that no handler was asked.
    */
   duration: number;
   /** Length of the request's payload in bytes. */

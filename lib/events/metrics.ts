@@ -37,6 +37,8 @@ const DURATION_SUM = 5;
 const HELD = 6;
 const OPENING = 7;
 const STATUS = 8;
+/** Up to here are those that were handed to the handler. */
+const BUSY = STATUS + requestStatuses.indexOf("busy");
 const CLOSED = STATUS + requestStatuses.length;
 const REJECTED = CLOSED + closeReasons.length;
 const DURATION = REJECTED + rejectReasons.length;
@@ -206,7 +208,7 @@ export class Counters {
   read(): Metrics {
     const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
     const requests = named(requestStatuses, sums, STATUS);
-    const done = Object.values(requests).reduce((a, b) => a + b, 0);
+    const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
     const counts = Array.from(sums.subarray(DURATION));
     return {
       active: sums[ACTIVE],
@@ -246,7 +248,7 @@ export function settleLost(
 ): { connections: number; requests: number } {
   const connections = cells[ACTIVE];
   let requests = cells[REQUESTS];
-  for (let i = STATUS; i < CLOSED; i++) requests -= cells[i];
+  for (let i = STATUS; i < BUSY; i++) requests -= cells[i];
   cells[ACTIVE] = cells[OPENING] = cells[HELD] = 0;
   cells[CLOSED + closeReasons.indexOf("error")] += connections;
   cells[STATUS + requestStatuses.indexOf("abandoned")] += requests;

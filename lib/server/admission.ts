@@ -3,7 +3,7 @@
  * and tells of each when it begins and ends.
  */
 
-import { ipOf } from "../core/address.ts";
+import { ipOf, networkOf } from "../core/address.ts";
 import { emit } from "../events/events.ts";
 import { Connection, type Transport } from "../net/connection.ts";
 import type { Refusal } from "./connection/ending.ts";
@@ -45,6 +45,7 @@ export class Admission {
     this.#context = {
       ...shared,
       admit: (session) => this.#admit(session),
+      opened: (session) => this.#opened(session),
       refuse: (session, refusal) => this.#turnAway(session, refusal),
       ended: (session, end) => this.#ended(session, end),
     };
@@ -66,27 +67,19 @@ export class Admission {
 
   /** Takes a connection that was accepted. */
   welcome(transport: Transport): void {
-    const { maxConnections, maxFrame } = this.#context.config;
-    const connection = new Connection(
-      transport,
-      maxFrame,
-      this.#context.counters,
-    );
+    const { config: { maxFrame, proxy }, counters } = this.#context;
+    const connection = new Connection(transport, maxFrame, counters);
     this.#descriptors.opened();
-    if (this.#context.memory.over) {
-      const text = replies.overload;
-      return this.#refuse(connection, { reason: "overload", text });
-    }
-    if (!this.#places.take()) {
-      return this.#refuse(connection, {
-        reason: "busy",
-        text: replies.busy(maxConnections),
-      });
-    }
+    // A trusted proxy's own address is not the client's, which is still to come.
+    const proxied = proxy?.trusted.matches(ipOf(connection.remoteAddr));
+    const refusal = (proxied ? undefined : this.#unwelcome(connection)) ??
+      this.#full();
+    if (refusal !== undefined) return this.#refuse(connection, refusal);
     const session = new Session(
       this.#places.nextId(),
       connection,
       this.#context,
+      proxied,
     );
     this.all.add(session);
     this.#context.counters.opening(1);
@@ -96,7 +89,9 @@ export class Admission {
   /** Turns a connection away that has not become a session. */
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
-    if (this.#refusing.size >= MAX_REFUSING) {
+    // Over TLS it could be told only after a handshake, which costs us more.
+    const { tls } = this.#context;
+    if (tls !== undefined || this.#refusing.size >= MAX_REFUSING) {
       this.#descriptors.closed();
       return connection.close();
     }
@@ -105,23 +100,41 @@ export class Admission {
     session.run(refusal);
   }
 
+  /** Why a client may not connect, or not now, by its address alone. */
+  #unwelcome({ remoteAddr }: Connection): Refusal | undefined {
+    const { config: { allow, deny }, connectionRate, clock } = this.#context;
+    const ip = ipOf(remoteAddr);
+    if (allow?.matches(ip) === false || deny?.matches(ip)) {
+      return { reason: "denied", text: replies.denied };
+    }
+    if (connectionRate === undefined) return undefined;
+    const network = this.#networkOf(remoteAddr);
+    if (connectionRate.take(network, clock.now())) return undefined;
+    const text = replies.busyRate("connection", connectionRate.rate);
+    return { reason: "busy_rate", text };
+  }
+
+  /** Why there is no room for a client; if there is, a place is taken. */
+  #full(): Refusal | undefined {
+    const { config: { maxConnections }, memory } = this.#context;
+    if (memory.over) return { reason: "overload", text: replies.overload };
+    if (this.#places.take()) return undefined;
+    return { reason: "busy", text: replies.busy(maxConnections) };
+  }
+
   /** Gives a session its place, now that its client's address is known. */
   #admit(
     session: Session,
   ): Refusal | undefined | Promise<Refusal | undefined> {
-    const { allow, deny } = this.#context.config;
-    const ip = ipOf(session.connection.remoteAddr);
-    if (allow?.matches(ip) === false || deny?.matches(ip)) {
-      return this.#turnAway(session, {
-        reason: "denied",
-        text: replies.denied,
-      });
-    }
-    const entered = this.#places.enter(ip);
+    const { connection, proxied } = session;
+    const refusal = proxied ? this.#unwelcome(connection) : undefined;
+    if (refusal !== undefined) return this.#turnAway(session, refusal);
+    const network = this.#networkOf(connection.remoteAddr);
+    const entered = this.#places.enter(network);
     if (typeof entered === "boolean") return this.#entered(session, entered);
     return entered.then((entered) => {
       if (this.all.has(session)) return this.#entered(session, entered);
-      if (entered) this.#places.leave(ip);
+      if (entered) this.#places.leave(network);
     });
   }
 
@@ -134,7 +147,10 @@ export class Admission {
       });
     }
     session.admitted();
-    this.#opened(session);
+  }
+
+  #networkOf(addr: Deno.Addr): string {
+    return networkOf(addr, this.#context.config.ipPrefix);
   }
 
   #opened({ id, connection: { remoteAddr } }: Session): void {
@@ -151,10 +167,10 @@ export class Admission {
 
   /** A refused session has no place any more while it is told so. */
   #turnAway(session: Session, refusal: Refusal): Refusal {
-    this.#rejected(session.connection, refusal);
     this.all.delete(session);
     this.#context.counters.opening(-1);
     this.#places.free();
+    this.#rejected(session.connection, refusal);
     const full = this.#refusing.size >= MAX_REFUSING;
     this.#refusing.add(session);
     if (full) session.abort("shutdown");
@@ -178,14 +194,14 @@ export class Admission {
     const { id, opened, connection: { remoteAddr, received, sent } } = session;
     this.all.delete(session);
     this.#places.free();
+    if (end.admitted) this.#places.leave(this.#networkOf(remoteAddr));
     if (end.refusal !== undefined) {
       this.#context.counters.opening(-1);
       this.#rejected(session.connection, end.refusal);
       return this.#onEnded();
     }
-    if (end.admitted) this.#places.leave(ipOf(remoteAddr));
-    // It had a place, and ended before it was known whether it may keep it.
-    else this.#opened(session);
+    // It had a place, and ended before it could be served.
+    if (!end.served) this.#opened(session);
     this.#context.counters.closed(end.reason);
     if (end.reason === "forced") this.forced++;
     if (this.#context.events.connection_close !== undefined) {

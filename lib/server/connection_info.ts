@@ -22,6 +22,8 @@ export interface ConnectionInfo {
   readonly id: number;
   /** The peer's address. */
   readonly remoteAddr: Deno.Addr;
+  /** What of it the limits go by: an IPv4 address, or a prefix of IPv6. */
+  readonly network: string;
   /** How long it is open, in milliseconds. */
   readonly age: number;
   /** How long since bytes came from the peer, in milliseconds. */

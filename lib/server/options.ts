@@ -7,7 +7,7 @@
 import {
   checkHostname,
   checkNumber,
-  type ranges,
+  ranges,
   refuseBesidePath,
   refuseUnknown,
 } from "../core/checks.ts";
@@ -18,6 +18,7 @@ import {
   parseCidrList,
 } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
+import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import type { EventListeners } from "../events/events.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { ListenPlace } from "../net/listen.ts";
@@ -51,9 +52,9 @@ export interface ServeOptions<State = Record<string, unknown>> {
    * and the file is still the same one.
    *
    * What goes by addresses is refused beside it: `hostname`, `port`,
-   * `tcpBacklog`, `reusePort`, `maxConnectionsPerIp`, `allow`, `deny` and the PROXY
-   * protocol. The kernel's queue is Deno's 1024; clients beyond that are
-   * refused until it is shorter.
+   * `tcpBacklog`, `reusePort`, `maxConnectionsPerIp`, the rates, `ipPrefix`,
+   * `allow`, `deny` and the PROXY protocol. The kernel's queue is Deno's 1024;
+   * clients beyond that are refused until it is shorter.
    */
   path?: string;
   /**
@@ -113,6 +114,28 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   maxConnectionsPerIp?: number;
   /**
+   * The rate of connections from one address, such as `10/s`, `100/m` or
+   * `10/s:50`, where 50 may come at once. One more is told `ERR busy: …`. See
+   * {@linkcode rateLimit}; `0` is no limit, as for the next.
+   *
+   * @default {"0"}
+   */
+  maxConnectionRate?: string;
+  /**
+   * The rate of requests from one address. One more is answered `ERR busy: …`,
+   * not handled, and its connection goes on.
+   *
+   * @default {"0"}
+   */
+  maxRequestRate?: string;
+  /**
+   * How many bits of an IPv6 address make it one address, for the limit and the
+   * rates above: a client has a network of 2^64 addresses or more. IPv4 is whole.
+   *
+   * @default {64}
+   */
+  ipPrefix?: number;
+  /**
    * The most memory that all connections hold with bytes that are not handled
    * and replies that are not taken, in bytes. Near it, those that hold most are
    * read from no more; over it, newcomers are told `ERR busy: …`, and those that
@@ -142,9 +165,18 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   proxyTrust?: string;
   /**
+   * Whether a connection is closed, as `http_request`, whose first line ends in
+   * ` HTTP/1.x`, or whose first or second begins with `Host:`: a web page can
+   * send lines of its own so, to any address that its reader's machine reaches.
+   * The other framings refuse HTTP by its first bytes in any case.
+   *
+   * @default {false}
+   */
+  httpGuard?: boolean;
+  /**
    * The certificate in PEM, with those that vouch for it behind it. With it and
-   * `key` the server speaks TLS, and nothing else. See
-   * {@linkcode ParleyServer.reloadTls}.
+   * `key` the server speaks TLS, and nothing else: who is refused is closed
+   * without a word. See {@linkcode ParleyServer.reloadTls}.
    */
   cert?: string;
   /** The private key of `cert` in PEM, not encrypted. */
@@ -207,25 +239,23 @@ export interface ProxyTrust {
   readonly trusted: CidrList;
 }
 
+/** The options that are numbers. */
+type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
+
 /** The options, complete and checked. */
-export interface ServeConfig extends ListenPlace {
+export interface ServeConfig
+  extends ListenPlace, Readonly<Record<NumberOption, number>> {
   readonly framing: Framing;
-  readonly maxFrame: number;
-  readonly maxReply: number;
-  readonly maxConnections: number;
-  readonly maxConnectionsPerIp: number;
-  readonly maxMemory: number;
+  /** Undefined where nothing limits it, as the next. */
+  readonly maxConnectionRate: Rate | undefined;
+  readonly maxRequestRate: Rate | undefined;
+  readonly httpGuard: boolean;
   readonly allow: CidrList | undefined;
   readonly deny: CidrList | undefined;
   /** Undefined where no peer is believed. */
   readonly proxy: ProxyTrust | undefined;
   /** Undefined where the server speaks no TLS. */
   readonly tls: TlsKeyPair | undefined;
-  readonly idleTimeout: number;
-  readonly requestTimeout: number;
-  readonly writeTimeout: number;
-  readonly drainTimeout: number;
-  readonly preDrainDelay: number;
 }
 
 /** What stands where an option is left out. */
@@ -240,6 +270,9 @@ export const defaults = Object.freeze(
     maxReply: 16 * 1024 * 1024,
     maxConnections: 10_000,
     maxConnectionsPerIp: 0,
+    maxConnectionRate: "0",
+    maxRequestRate: "0",
+    ipPrefix: 64,
     maxMemory: 256 * 1024 * 1024,
     proxyProtocol: "off",
     idleTimeout: 5 * 60_000,
@@ -254,7 +287,8 @@ export const defaults = Object.freeze(
 export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
   ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
-  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxMemory: 0 },
+  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxConnectionRate: 0 },
+  ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
   ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
   ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
@@ -273,29 +307,18 @@ export function resolveServeOptions<State>(
 ): ServeConfig {
   refuseUnknown(options, { ...serveOptions, ...more });
   return Object.freeze({
+    ...numbersOf(options),
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing: framingOf(options.framing ?? defaults.framing),
-    port: number("port", options.port),
     unix: unixPlace(options),
-    tcpBacklog: number("tcpBacklog", options.tcpBacklog),
     reusePort: options.reusePort ?? false,
-    maxFrame: number("maxFrame", options.maxFrame),
-    maxReply: number("maxReply", options.maxReply),
-    maxConnections: number("maxConnections", options.maxConnections),
-    maxConnectionsPerIp: number(
-      "maxConnectionsPerIp",
-      options.maxConnectionsPerIp,
-    ),
-    maxMemory: number("maxMemory", options.maxMemory),
+    maxConnectionRate: rate("maxConnectionRate", options.maxConnectionRate),
+    maxRequestRate: rate("maxRequestRate", options.maxRequestRate),
+    httpGuard: options.httpGuard ?? false,
     allow: cidrs("allow", options.allow),
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),
     tls: keyPair(options),
-    idleTimeout: number("idleTimeout", options.idleTimeout),
-    requestTimeout: number("requestTimeout", options.requestTimeout),
-    writeTimeout: number("writeTimeout", options.writeTimeout),
-    drainTimeout: number("drainTimeout", options.drainTimeout),
-    preDrainDelay: number("preDrainDelay", options.preDrainDelay),
   });
 }
 
@@ -304,9 +327,9 @@ export function resolveServeOptions<State>(
  * no address and Deno sets its queue.
  */
 export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
-  ...["hostname", "port", "tcpBacklog", "reusePort"] as const,
-  ...["maxConnectionsPerIp", "allow", "deny"] as const,
-  ...["proxyProtocol", "proxyTrust", "cert", "key"] as const,
+  ...["hostname", "port", "tcpBacklog", "reusePort", "ipPrefix"] as const,
+  ...["maxConnectionsPerIp", "maxConnectionRate", "maxRequestRate"] as const,
+  ...["allow", "deny", "proxyProtocol", "proxyTrust", "cert", "key"] as const,
 ];
 
 function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
@@ -319,14 +342,11 @@ function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
     throw new OptionError("path", path, LISTEN_PATH_FORM);
   }
   refuseBesidePath(options, TCP_ONLY);
-  return { path, mode: number("unixMode", unixMode) };
+  return { path, mode: unixMode ?? defaults.unixMode };
 }
 
 /** Reads a list of addresses. */
-function cidrs(
-  option: string,
-  text: string | undefined,
-): CidrList | undefined {
+function cidrs(option: string, text?: string): CidrList | undefined {
   if (text === undefined) return undefined;
   try {
     return parseCidrList(text);
@@ -360,9 +380,17 @@ function keyPair({ cert, key }: ServeOptions<never>): TlsKeyPair | undefined {
   return checkKeyPair(cert, key);
 }
 
-function number(
-  option: Exclude<keyof typeof ranges, "timeout" | "threads">,
-  value: number = defaults[option],
-): number {
-  return checkNumber(option, value);
+function numbersOf(options: ServeOptions<never>) {
+  const names = Object.keys(ranges).filter((name) => name in defaults);
+  return Object.fromEntries((names as NumberOption[]).map((name) => {
+    const { [name]: value = defaults[name] } = options;
+    return [name, checkNumber(name, value)];
+  })) as Record<NumberOption, number>;
+}
+
+function rate(option: string, text = "0"): Rate | undefined {
+  if (text === "0") return undefined;
+  const rate = parseRate(text);
+  if (rate !== undefined) return rate;
+  throw new OptionError(option, text, `${RATE_FORM}, or 0 for no limit`);
 }

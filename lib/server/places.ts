@@ -1,6 +1,6 @@
 /**
  * The limits that count connections: how many at once, and how many from one
- * address. They hold for a whole server, also where it has several threads.
+ * address (`networkOf`). They hold for a whole server, whatever its threads.
  *
  * @module
  */

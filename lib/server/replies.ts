@@ -5,17 +5,23 @@
  */
 
 import { type FrameError, ReplyTooLargeError } from "../core/errors.ts";
+import type { Rate } from "../core/units.ts";
 
 /** See the module's text. */
 export const replies = {
   /** @param error What is wrong with the peer's bytes. */
   frame: (error: FrameError): string => `ERR ${error.message}`,
+  /** For what `httpGuard` closes. */
+  http: "ERR malformed frame: an HTTP request, and this port speaks no HTTP",
   /** @param limit The number of connections the server allows. */
   busy: (limit: number): string =>
     `ERR busy: connection limit of ${limit} reached`,
   /** @param limit The number of connections one address may have. */
   busyIp: (limit: number): string =>
     `ERR busy: connection limit of ${limit} for this address reached`,
+  /** For a connection, or a request, over the rate of its address. */
+  busyRate: (of: "connection" | "request", { text }: Rate): string =>
+    `ERR busy: ${of} rate of ${text} for this address reached`,
   /** For one that comes while the memory of all is used up. */
   overload: "ERR busy: memory limit reached",
   /** For one that has waited for a place for too long. */

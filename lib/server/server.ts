@@ -3,6 +3,8 @@
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
 import { ParleyError } from "../core/errors.ts";
+import { type RateCells, TokenBuckets } from "../core/rate_limit.ts";
+import type { Rate } from "../core/units.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
@@ -31,6 +33,8 @@ export interface Surroundings {
   clock?: Clock;
   counters?: Counters;
   places?: Places;
+  /** The buckets of addresses, for connections and for requests. */
+  rates?: readonly RateCells[];
   /** How many connections there are descriptors for. */
   descriptors?: Descriptors;
   /** When the whole server started, in milliseconds since 1970. */
@@ -72,6 +76,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
         config.maxConnections,
         config.maxConnectionsPerIp,
       ),
+      rates = [],
       descriptors = new Descriptors(clock),
       startedAt = Date.now(),
       uptime = 0,
@@ -102,6 +107,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
       scheduler,
       sessions,
     );
+    const bucketsFor = (rate: Rate | undefined, cells?: RateCells) =>
+      rate && new TokenBuckets(rate, cells, uptime - clock.now());
     this.#admission = new Admission(
       {
         config,
@@ -112,6 +119,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
         clock,
         scheduler,
         memory,
+        connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
+        requestRate: bucketsFor(config.maxRequestRate, rates[1]),
         counters,
         // A handler is given these numbers, and no server that it could end.
         stats: new ServerStatsBase(counters, clock, startedAt, uptime),

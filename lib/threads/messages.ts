@@ -3,6 +3,7 @@
  * they share.
  */
 
+import { type RateCells, rateCells } from "../core/rate_limit.ts";
 import type { ServerEvent } from "../events/events.ts";
 import { METRIC_CELLS } from "../events/metrics.ts";
 import {
@@ -70,6 +71,8 @@ export interface Shared {
   readonly cells: readonly Float64Array[];
   readonly taken: Int32Array;
   readonly lastId: BigInt64Array;
+  /** The buckets of addresses, for connections and for requests. */
+  readonly rates: readonly [RateCells, RateCells];
   /** How many connections there are descriptors for. */
   readonly descriptors: DescriptorCells;
 }
@@ -82,6 +85,7 @@ export function share(threads: number): Shared {
     ),
     taken: new Int32Array(new SharedArrayBuffer(threads * 4)),
     lastId: new BigInt64Array(new SharedArrayBuffer(8)),
+    rates: [rateCells(), rateCells()],
     descriptors: descriptorCells(threads),
   };
 }

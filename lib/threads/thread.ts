@@ -66,6 +66,7 @@ export function serveThread<State = Record<string, unknown>>(
           {
             counters: new Counters(shared.cells[index], shared.cells),
             places: sharedPlaces(limits, index, shared, supervisor),
+            rates: shared.rates,
             descriptors: new Descriptors(
               systemClock,
               shared.descriptors,

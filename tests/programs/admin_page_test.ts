@@ -121,6 +121,7 @@ function fakeRows(many: number): ConnectionInfo[] {
       hostname: `10.0.${i >> 8}.${i & 255}`,
       port: 4000,
     },
+    network: `10.0.${i >> 8}.${i & 255}`,
     age: i * 1000,
     state: i % 3 === 0 ? "handling" : "idle",
     // Each number once, in another order than the ids.
@@ -203,7 +204,7 @@ Deno.test("the page puts numbers into words", () => {
     ["0 s", "59 s", "1 m 00 s", "1 h 00 m", "1 d 01 h"],
   );
   assertEquals(busiest([]), 0);
-  assertEquals(busiest(["[::1]:1", "10.0.0.1:1", "[::1]:2"]), 2);
+  assertEquals(busiest(["::/64", "10.0.0.1", "::/64"]), 2);
 });
 
 Deno.test("every file that the page names is there, and nothing is inline", () => {

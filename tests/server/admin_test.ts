@@ -204,7 +204,9 @@ Deno.test("stats.json and connections.json are what the server says", async () =
   const [[id, address, age, state, ...counts]] = table.rows;
   assertEquals(table.columns, [
     ...["id", "peer", "age", "state", "requests", "received", "sent", "idle"],
+    "network",
   ]);
+  assertEquals(counts.at(-1), "127.0.0.1");
   assertEquals([id, address, state], [1, `127.0.0.1:${port}`, "idle"]);
   assertEquals(counts.slice(0, 3), [2, 8, 8]);
   assert(age >= counts[3] && counts[3] >= 0);
@@ -236,7 +238,9 @@ Deno.test("stats.json and connections.json are what the server says", async () =
       closed: metrics.closed,
       rejected: metrics.rejected,
     },
-    requests: { ok: 2, error: 0, timeout: 0, abandoned: 0, inFlight: 0 },
+    requests: {
+      ...{ ok: 2, error: 0, timeout: 0, abandoned: 0, busy: 0, inFlight: 0 },
+    },
     bytes: { received: 8, sent: 8 },
     memory: { held: 0 },
   });

@@ -289,6 +289,7 @@ Deno.test("request that is aborted while its reply is held leaves the next its o
 const refusing: [ServeOptions, RegExp][] = [
   [{ maxConnections: 1 }, /^ERR busy: connection limit of 1 reached$/],
   [{ maxConnectionsPerIp: 1 }, /^ERR busy: .* for this address reached$/],
+  [{ maxConnectionRate: "1/h" }, /^ERR busy: connection rate of 1\/h for /],
   [{ deny: "127.0.0.0/8" }, /^ERR denied: this address may not connect$/],
 ];
 
@@ -300,14 +301,23 @@ for (const [options, said] of refusing) {
       const { port } = running.addr as Deno.NetAddr;
       const target: ConnectOptions = { port, tls };
       using _first = await Peer.to(running);
-      if (name !== "deny" && tls === undefined) {
-        await running.events.next("connection_open");
+      // A place is taken before TLS, by who says nothing too.
+      if (name === "deny") await running.events.next("connection_rejected");
+      else {
+        const { server } = running;
+        while (server.connections + server.metrics().opening === 0) {
+          await turnOfLoop();
+        }
       }
-      // With TLS only a handshake takes a place for an address.
-      await using held = tls && name !== "deny"
-        ? await connect(target)
-        : undefined;
-      await held?.request("x").catch(() => {});
+      if (tls !== undefined) {
+        await assertRejects(
+          () => connect(target),
+          ConnectError,
+          `Cannot connect to 127.0.0.1:${port}: ` +
+            "closed during the handshake (denied, or not TLS?)",
+        );
+        continue;
+      }
       await using client = await connect(target);
       const error = await assertRejects(
         () => client.request("x"),
@@ -342,6 +352,7 @@ for (
   const [flags, said] of [
     [["--max-connections", "1"], BUSY],
     [["--max-connections-per-ip", "1"], "ERR busy: connection limit of 1 for"],
+    [["--max-connection-rate", "1/h"], "ERR busy: connection rate of 1/h for"],
     [["--deny", "127.0.0.0/8"], DENIED],
   ] as const
 ) {
@@ -382,7 +393,11 @@ testPrograms(
       ...["--tls", "--tls-ca", ca, `127.0.0.1:${port}`, "PING"],
     ]);
     assertEquals([result.code, result.stdout], [1, ""]);
-    assertOneLine(result.stderr, `Refused by 127.0.0.1:${port}`, DENIED);
+    assertOneLine(
+      result.stderr,
+      `Cannot connect to 127.0.0.1:${port}: ` +
+        "closed during the handshake (denied, or not TLS?)",
+    );
   },
 );
 

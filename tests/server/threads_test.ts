@@ -7,6 +7,7 @@ import type {
   ServeThreadsOptions,
   ThreadedServer,
 } from "../../lib/threads/supervisor.ts";
+import { ONE } from "../support/certificates.ts";
 import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
 
@@ -131,6 +132,60 @@ testThreads("threads have one limit for an address", async () => {
   using next = await Peer.to(started.server);
   await next.send("id\n");
   assert((await next.receive(2)).length === 2);
+});
+
+testThreads("threads have one rate of connections for an address", async () => {
+  await using started = await serveTwo({ maxConnectionRate: "1/h:40" });
+  const { server, events } = started;
+  const replies = [];
+  for (let i = 0; i < 64; i++) {
+    using peer = await Peer.to(server);
+    await peer.send("id\n").catch(() => {});
+    await peer.finish().catch(() => {});
+    replies.push(await peer.rest());
+  }
+  const busy = "ERR busy: connection rate of 1/h:40 for this address reached\n";
+  assertEquals(replies.filter((reply) => reply === busy).length, 24);
+  assertEquals(replies.slice(-24), Array(24).fill(busy));
+  await events.next("connection_close", 40);
+  assertEquals(server.metrics().rejected.busy_rate, 24);
+  assertEquals(server.connectionsTotal, 40);
+});
+
+testThreads("threads have one rate of requests for an address", async () => {
+  await using started = await serveTwo({ maxRequestRate: "1/h:100" });
+  const peers = await reachBoth(started);
+  // 64 are taken by now, by both threads.
+  const busy = "ERR busy:";
+  const reply = `${16 * 1024 * 1024}\n`;
+  for (const [i, peer] of peers.entries()) {
+    const expected = i < 36 ? reply : busy;
+    assertEquals(await peer.ask("MAX REPLY\n", expected), expected);
+  }
+  const { requests } = started.server.metrics();
+  assertEquals([requests.ok, requests.busy], [100, 28]);
+  closeAll(peers);
+});
+
+testThreads("threads have the rules for addresses before TLS", async () => {
+  for (
+    const [options, reason, places] of [
+      [{ deny: "127.0.0.1" }, "denied", 0],
+      [{ maxConnectionsPerIp: 10 }, "busy_ip", 10],
+      [{ maxConnectionRate: "1/h:10" }, "busy_rate", 10],
+    ] as const
+  ) {
+    await using started = await serveTwo({ ...ONE, ...options });
+    const { server, events } = started;
+    const peers = [];
+    for (let i = 0; i < 64; i++) peers.push(await Peer.to(server));
+    await events.next("connection_rejected", 64 - places);
+    const { rejected, opening, active } = server.metrics();
+    assertEquals([rejected[reason], opening, active], [64 - places, places, 0]);
+    assertEquals((await server.connectionList()).length, places);
+    closeAll(peers);
+    await events.next("connection_close", places);
+  }
 });
 
 testThreads("a thread that dies is replaced, and counted", async () => {

@@ -66,17 +66,16 @@ export function sum(numbers) {
 /**
  * The address with the most connections.
  *
- * @param {readonly string[]} peers Each with its port.
+ * @param {readonly string[]} networks That of each connection.
  * @returns {number} How many it has.
  */
-export function busiest(peers) {
+export function busiest(networks) {
   /** @type {Map<string, number>} */
   const counts = new Map();
   let most = 0;
-  for (const peer of peers) {
-    const address = peer.slice(0, peer.lastIndexOf(":"));
-    const count = (counts.get(address) ?? 0) + 1;
-    counts.set(address, count);
+  for (const network of networks) {
+    const count = (counts.get(network) ?? 0) + 1;
+    counts.set(network, count);
     if (count > most) most = count;
   }
   return most;

@@ -118,6 +118,7 @@ function show(stats) {
     "requests error": requests.error,
     "requests timeout": requests.timeout,
     "requests abandoned": requests.abandoned,
+    "requests busy": requests.busy,
     "requests in flight": requests.inFlight,
     "bytes in": numbers.bytes(stats.bytes.received),
     "bytes out": numbers.bytes(stats.bytes.sent),
@@ -138,7 +139,7 @@ function showConnections({ columns, rows }, limit) {
   put({ listed: numbers.count(rows.length) });
   putLimit(
     "ip",
-    numbers.busiest(connections.map(({ peer }) => String(peer))),
+    numbers.busiest(connections.map(({ network }) => String(network))),
     limit,
   );
 }

@@ -11,7 +11,9 @@ import {
   formatDuration,
   formatSize,
   parseDuration,
+  parseRate,
   parseSize,
+  RATE_FORM,
   SIZE_FORM,
 } from "../../core/units.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
@@ -129,6 +131,14 @@ export function durationFlag(option: Option, help: string): ValueFlag<number> {
     shown: formatDuration(usual[option]),
     parse: (text) => inRange(ranges[option], parseDuration(text)),
   };
+}
+
+/** A flag that takes a rate, or 0 for none. */
+export function rateFlag(help: string): ValueFlag<string> {
+  const isRate = (text: string) =>
+    text === "0" || parseRate(text) !== undefined;
+  const expected = `${RATE_FORM}, or 0 for no limit`;
+  return { ...textFlag("RATE", expected, help, isRate), shown: "0" };
 }
 
 /** A flag that takes how long something goes on, or is not used. */

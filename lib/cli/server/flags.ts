@@ -25,6 +25,7 @@ import {
   modeFlag,
   numberFlag,
   placeFlag,
+  rateFlag,
   sizeFlag,
   textFlag,
   threadsFlag,
@@ -67,6 +68,16 @@ export const serverFlags = {
     "maxConnectionsPerIp",
     "most connections open at once from one address, 0 for no limit",
   ),
+  "max-connection-rate": rateFlag(
+    "how fast one address may connect, such as 10/s or 10/s:50",
+  ),
+  "max-request-rate": rateFlag(
+    "how fast one address may ask, 50 at once with 10/s:50",
+  ),
+  "ip-prefix": numberFlag(
+    "ipPrefix",
+    "bits of an IPv6 address that count for these three",
+  ),
   "max-memory": sizeFlag(
     "maxMemory",
     "most memory held by all connections, 0 for no limit",
@@ -79,6 +90,11 @@ export const serverFlags = {
     defaults.proxyProtocol,
   ),
   "proxy-trust": cidrsFlag("peers whose PROXY header is believed", "nobody"),
+  "http-guard": choiceFlag(
+    ["on", "off"],
+    "close connections that speak HTTP, as web pages do (line framing)",
+    "on",
+  ),
   "tls-cert": textFlag(
     "FILE",
     CERT_FILE,
@@ -186,16 +202,17 @@ const renamed: Readonly<Record<string, keyof ServeOptions>> = {
 
 /**
  * The options of `serve` that are given as flags; the others have the same
- * defaults there.
+ * defaults there, but for `httpGuard`.
  */
 export function serveOptionsOf(
   { flags, given }: CommandLine<typeof serverFlags>,
 ): ServeOptions {
-  return Object.fromEntries(
+  const options = Object.fromEntries(
     Object.entries(flags)
       .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
       .map(([name, value]) => [optionOf(name), value]),
   );
+  return { ...options, httpGuard: flags["http-guard"] === "on" };
 }
 
 /** The option that a flag of this name stands for, if there is one. */

@@ -11,6 +11,7 @@ import type { EventListeners } from "../../events/events.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
 import type { ErrorHandler, Handler } from "../handler.ts";
 import type { Counters } from "../../events/metrics.ts";
+import type { TokenBuckets } from "../../core/rate_limit.ts";
 import type { ServeConfig } from "../options.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import type { MemoryBound } from "../memory.ts";
@@ -28,6 +29,9 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly memory: MemoryBound;
+  /** What limits each address; undefined where nothing does. */
+  readonly connectionRate: TokenBuckets | undefined;
+  readonly requestRate: TokenBuckets | undefined;
   readonly stats: ServerStats;
   readonly counters: Counters;
   /** What the server shows its peers, if it speaks TLS. */

@@ -7,7 +7,9 @@
  */
 
 import type { Connection } from "../../net/connection.ts";
+import { networkOf } from "../../core/address.ts";
 import { FrameError, ReplyTooLargeError } from "../../core/errors.ts";
+import type { TokenBuckets } from "../../core/rate_limit.ts";
 import { quote } from "../../core/text.ts";
 import { emit } from "../../events/events.ts";
 import type { Codec } from "../../framing/codec.ts";
@@ -18,11 +20,14 @@ import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { Call, type Caller, RequestTimeout } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
+import { GUARDED_LINES, isHttp } from "./http_guard.ts";
 import { Info, type Wishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
 import type { Stage } from "./stage.ts";
 
 const encoder = new TextEncoder();
+
+type Closing = "handler_closed" | "request_timeout" | "http_request";
 
 /** See the module's text. */
 export class Handling implements Wishes {
@@ -32,8 +37,8 @@ export class Handling implements Wishes {
   spent = false;
   /** What is wrong with the bytes behind those that were handled. */
   frameError: FrameError | undefined;
-  /** Why, where it is the handler's doing. */
-  closing: "handler_closed" | "request_timeout" | undefined;
+  /** Why, where it is not what is wrong with the bytes. */
+  closing: Closing | undefined;
   pieces = 0;
   readonly #context: SharedContext;
   readonly #connection: Connection;
@@ -43,12 +48,17 @@ export class Handling implements Wishes {
   readonly #caller: Caller;
   readonly #id: number;
   readonly #info: Info;
+  readonly #rate: TokenBuckets | undefined;
+  /** What the rate goes by. */
+  readonly #network: string = "";
   #call: Call | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
   /** What it has used of its turn, and how much until the next look at the clock. */
   #used = 0;
   #look = 0;
+  /** How many lines are still to be looked at for HTTP. */
+  #guarded = 0;
 
   constructor(
     parts: SessionParts,
@@ -64,6 +74,13 @@ export class Handling implements Wishes {
     this.#caller = caller;
     this.#id = parts.id;
     this.#info = new Info(parts, this);
+    const { requestRate, config } = parts.context;
+    const { httpGuard, framing } = config;
+    if (httpGuard && framing.name === "line") this.#guarded = GUARDED_LINES;
+    this.#rate = requestRate;
+    if (requestRate !== undefined) {
+      this.#network = networkOf(parts.connection.remoteAddr, config.ipPrefix);
+    }
   }
 
   /** Whether a handler may still read its request. */
@@ -87,7 +104,7 @@ export class Handling implements Wishes {
   }
 
   /** The connection ends after this reply. */
-  close(reason: "handler_closed" | "request_timeout"): void {
+  close(reason: Closing): void {
     this.stopped = true;
     this.closing ??= reason;
   }
@@ -184,6 +201,16 @@ export class Handling implements Wishes {
    */
   #handle(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
     const { handler, config } = this.#context;
+    if (this.#guarded > 0 && isHttp(request, this.#guarded--)) {
+      this.close("http_request");
+      return this.#caller.put(encoder.encode(replies.http), 0);
+    }
+    const rate = this.#rate;
+    if (rate !== undefined && !rate.take(this.#network, this.#meter.began)) {
+      this.#meter.busy(request.length);
+      const busy = replies.busyRate("request", rate.rate);
+      return this.#caller.put(encoder.encode(busy), 0);
+    }
     this.#meter.handed();
     this.pieces = 0;
     let payload;

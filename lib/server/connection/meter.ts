@@ -53,6 +53,12 @@ export class Meter {
     this.#lengths?.push(length);
   }
 
+  /** One is over its address's rate, and not handed to the handler. */
+  busy(length: number): void {
+    this.#counters.finished("busy", 1);
+    this.#report("busy", 0, length);
+  }
+
   /** It was not answered at once; {@linkcode late} finishes it. */
   waiting(): void {
     this.#pending = true;

@@ -1,11 +1,12 @@
 /**
- * What comes before the first request: a proxy's header, TLS, and a place.
+ * What comes before the first request: a proxy's header, and TLS. A peer that
+ * leaves before its first byte of either, by its end or by a reset (throws), did
+ * nothing wrong: TCP checks do so. That is its ending then.
  *
  * @module
  */
 
 import { ProxyHeaderError } from "../../core/errors.ts";
-import { ipOf } from "../../core/address.ts";
 import type { Connection } from "../../net/connection.ts";
 import {
   parseProxyHeader,
@@ -16,36 +17,25 @@ import type { SessionParts } from "./context.ts";
 import type { Refusal } from "./ending.ts";
 
 /**
- * Reads the header of a trusted proxy, then agrees on TLS, where there are such.
- * A peer that leaves before its first byte, by its end or by a reset (throws),
- * did nothing wrong: TCP checks do so. That is its ending then.
+ * Reads the header of a trusted proxy, or agrees on TLS.
  *
  * @returns Why the connection is of no use; nothing if it is, or has ended.
  */
 export async function prepare(
   { connection, stage, ending, context }: SessionParts,
+  phase: "greeting" | "handshaking",
 ): Promise<Refusal | undefined> {
-  const { config: { proxy }, tls, clock } = context;
-  if (proxy?.trusted.matches(ipOf(connection.remoteAddr))) {
-    stage.enter("greeting");
-    if (!await hear(connection)) return void ending.name("peer_closed");
-    try {
-      await greet(connection, proxy.version);
-      connection.heardAt = clock.now();
-    } catch (error) {
-      // A broken header does not come from our proxy: close without a reply.
-      return { reason: "proxy_error", error };
-    }
-  }
-  if (tls !== undefined) {
-    stage.enter("handshaking");
-    if (!await hear(connection)) return void ending.name("peer_closed");
-    try {
-      await secure(connection, tls);
-      connection.heardAt = clock.now();
-    } catch (error) {
-      return { reason: "tls_error", error };
-    }
+  stage.enter(phase);
+  if (!await hear(connection)) return void ending.name("peer_closed");
+  try {
+    if (phase === "greeting") {
+      await greet(connection, context.config.proxy!.version);
+    } else await secure(connection, context.tls!);
+    connection.heardAt = context.clock.now();
+  } catch (error) {
+    // A broken header does not come from our proxy: close without a reply.
+    const reason = phase === "greeting" ? "proxy_error" : "tls_error";
+    return { reason, error };
   }
 }
 

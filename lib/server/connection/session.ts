@@ -7,6 +7,7 @@
  * @module
  */
 
+import { networkOf } from "../../core/address.ts";
 import type { Connection } from "../../net/connection.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
@@ -23,14 +24,16 @@ import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 /** What all sessions of one server share, and whom they tell of themselves. */
 export interface SessionContext extends SharedContext {
   /**
-   * Called once the client's address is known: gives it its place, or says
-   * why it gets none.
+   * Called once the client's address is known, before TLS: gives it its place,
+   * or says why it gets none.
    */
   readonly admit: (
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Called for one that has waited for a place for too long; gives it back. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
+  /** Called when it is to be served. */
+  readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session, end: SessionEnd) => void;
 }
@@ -41,6 +44,8 @@ export interface SessionEnd {
   readonly reason: CloseReason;
   /** Whether it had a place. */
   readonly admitted: boolean;
+  /** Whether it was served. */
+  readonly served: boolean;
   /** Why it got none. */
   readonly refusal: Refusal | undefined;
   /** The error behind the reason, or `undefined`. */
@@ -59,12 +64,15 @@ export class Session implements SessionParts {
   readonly connection: Connection;
   /** When it began, by the server's clock. */
   readonly opened: number;
+  /** Whether a trusted proxy's header comes first, and names the client. */
+  readonly proxied: boolean;
   readonly context: SessionContext;
   readonly stage: Stage;
   readonly ending = new Ending();
   /** Set once it has its place. */
   #exchange: Exchange | undefined;
   #admitted = false;
+  #served = false;
   #refusal: Refusal | undefined;
   #draining = false;
   /** The wait of a draining session for a first byte. */
@@ -74,12 +82,18 @@ export class Session implements SessionParts {
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
 
-  constructor(id: number, connection: Connection, context: SessionContext) {
+  constructor(
+    id: number,
+    connection: Connection,
+    context: SessionContext,
+    proxied = false,
+  ) {
     const { clock, config, deadlines } = context;
     this.id = id;
     this.connection = connection;
     this.opened = connection.heardAt = clock.now();
     this.context = context;
+    this.proxied = proxied;
     this.stage = new Stage(deadlines, config, this);
   }
 
@@ -95,21 +109,23 @@ export class Session implements SessionParts {
 
   async #life(known: Refusal | undefined): Promise<void> {
     const { connection } = this;
-    const { config, scheduler, tls } = this.context;
-    // One that is refused already is read from only where TLS must be agreed on
-    // before it can be told.
-    if (tls !== undefined || (config.proxy !== undefined && !known)) {
-      const failed = await prepare(this);
-      this.#refusal ??= failed;
-      if (failed !== undefined || this.over) return;
-    }
+    const { scheduler, tls } = this.context;
+    if (this.proxied) await this.#prepare("greeting");
+    if (this.#refusal !== undefined || this.over) return;
     const refusal = known ?? await this.#admit();
     if (this.#settled) return;
     if (refusal !== undefined) {
       this.#refusal = refusal;
       this.ending.name("shutdown");
-      if (refusal.text !== undefined) await this.#say(refusal.text);
+      // To be told it would have to agree on TLS first, which costs us more.
+      if (tls !== undefined || refusal.text === undefined) return;
+      await this.#say(refusal.text);
     } else {
+      if (tls !== undefined) await this.#prepare("handshaking");
+      if (this.#refusal !== undefined || this.over) return;
+      this.#served = true;
+      this.context.opened(this);
+      if (this.#settled) return;
       this.#exchange = this.#begin();
       await this.#exchange.finished;
     }
@@ -171,6 +187,7 @@ export class Session implements SessionParts {
     return {
       id: this.id,
       remoteAddr,
+      network: networkOf(remoteAddr, this.context.config.ipPrefix),
       age: now - this.opened,
       idle: now - heardAt,
       state: phase === "reading" && inbox.length === 0 ? "idle" : phase,
@@ -198,6 +215,11 @@ export class Session implements SessionParts {
       case "lingering":
         return this.abort("shutdown");
     }
+  }
+
+  async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
+    const failed = await prepare(this, phase);
+    this.#refusal ??= failed;
   }
 
   /** Asks for a place, and waits for the answer if another thread gives it. */
@@ -261,6 +283,7 @@ export class Session implements SessionParts {
     this.connection.close();
     this.context.ended(this, {
       admitted: this.#admitted,
+      served: this.#served,
       refusal: this.#refusal,
       reason: this.ending.reason ?? "error",
       error: this.ending.error,

@@ -5,8 +5,8 @@
  * | phase | waits for | ends at its deadline as |
  * | --- | --- | --- |
  * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
- * | `handshaking` | the keys of TLS | rejected: `tls_error` |
  * | `admitting` | a place | rejected: `busy` |
+ * | `handshaking` | the keys of TLS | rejected: `tls_error` |
  * | `reading` | a whole request | `idle_timeout` |
  * | `handling` | the handler's reply | `request_timeout` |
  * | `writing` | the kernel to take the replies | `write_timeout` |

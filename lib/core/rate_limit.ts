@@ -1,0 +1,156 @@
+/**
+ * Rates, by token buckets: one for each key, in memory of a fixed size that the
+ * threads of a server share.
+ *
+ * A bucket is one number, the moment when it will be full again (the "virtual
+ * scheduling" of ITU-T I.371, annex A). One that is full is as good as none, so
+ * its place is free for others. Where all places of a set owe something, the
+ * one that owes least is forgotten, which makes it full: never stricter.
+ */
+
+import { networkOf } from "./address.ts";
+import { checkNumber } from "./checks.ts";
+import { OptionError } from "./errors.ts";
+import { parseRate, type Rate, RATE_FORM } from "./units.ts";
+
+/** Places of a set: a key may have any of them, and no other. */
+const WAYS = 8;
+const SETS = 2 ** 14;
+const PLACES = WAYS * SETS;
+
+/**
+ * Tries to lock a set. It is locked for less than a microsecond; after so many,
+ * some 10 ms, the thread that has locked it has ended, or is put aside, and the
+ * lock is another's.
+ */
+const PATIENCE = 1_000_000;
+
+/** The buckets of one rate: 1.6 MiB, of which those in use are resident. */
+export interface RateCells {
+  /** When each is full again, in milliseconds; the last is the latest moment. */
+  readonly times: Float64Array;
+  /** Whose each is, a hash that is not 0; behind them two secret seeds. */
+  readonly tags: Int32Array;
+  /** Who works on a set, 0 for nobody. */
+  readonly locks: Int32Array;
+}
+
+/** Makes the buckets of one rate, all full. */
+export function rateCells(): RateCells {
+  const cells = (count: number) =>
+    new Int32Array(new SharedArrayBuffer(4 * count));
+  const tags = cells(PLACES + 2);
+  tags.set(crypto.getRandomValues(new Int32Array(2)), PLACES);
+  const times = new Float64Array(new SharedArrayBuffer(8 * (PLACES + 1)));
+  return { times, tags, locks: cells(SETS) };
+}
+
+/** See the module's text. */
+export class TokenBuckets {
+  /** How fast they fill, and how much each holds. */
+  readonly rate: Rate;
+  readonly #cells: RateCells;
+  readonly #offset: number;
+  readonly #id = 1 + Math.floor(Math.random() * (2 ** 31 - 1));
+
+  /** @param offset What makes of this thread's time that of all, in milliseconds. */
+  constructor(rate: Rate, cells: RateCells = rateCells(), offset = 0) {
+    this.rate = rate;
+    this.#cells = cells;
+    this.#offset = offset;
+  }
+
+  /**
+   * Takes a token, if there is one.
+   *
+   * @param now The time by this thread's clock, in milliseconds.
+   */
+  take(key: string, now: number): boolean {
+    const { times, tags, locks } = this.#cells;
+    const { interval, burst } = this.rate;
+    // Clocks of threads differ by some milliseconds; time goes by the first.
+    const at = times[PLACES] = Math.max(now + this.#offset, times[PLACES]);
+    let [a, b] = [tags[PLACES], tags[PLACES + 1]];
+    for (let i = 0; i < key.length; i++) {
+      const code = key.charCodeAt(i);
+      a = Math.imul(a ^ code, 0x85ebca6b);
+      b = Math.imul(b ^ code, 0xc2b2ae35);
+      a ^= a >>> 15;
+      b ^= b >>> 13;
+    }
+    const [set, tag] = [a & (SETS - 1), b || 1];
+    let left = PATIENCE;
+    while (Atomics.compareExchange(locks, set, 0, this.#id) !== 0) {
+      if (--left === 0) Atomics.store(locks, set, 0);
+    }
+    const end = (set + 1) * WAYS;
+    let place = end - WAYS;
+    let fullest = place;
+    for (; place < end && tags[place] !== tag; place++) {
+      if (times[place] < times[fullest]) fullest = place;
+    }
+    const owing = place < end ? times[place] : at;
+    const full = Math.max(owing, at) + interval;
+    // A thousandth more, for sums of fractions are not exact.
+    const taken = full - at <= (burst + 0.001) * interval;
+    // It was put aside meanwhile, and what it has read is no longer so.
+    if (Atomics.load(locks, set) !== this.#id) return this.take(key, now);
+    if (taken) {
+      if (place === end) tags[place = fullest] = tag;
+      times[place] = full;
+    }
+    Atomics.compareExchange(locks, set, this.#id, 0);
+    return taken;
+  }
+}
+
+/** A rate for each of many keys; see {@linkcode rateLimit}. */
+export interface RateLimit {
+  /**
+   * Takes a token, if there is one.
+   *
+   * @param key Whose: any text, or an address, which counts by its network. All
+   * clients of a Unix socket are one.
+   * @returns Whether there was one.
+   */
+  take(key: string | Deno.Addr): boolean;
+}
+
+/**
+ * Makes a token bucket for each key, full at first. Their memory is bounded
+ * (1.6 MiB): beyond some 100,000 keys that are not full, those that owe least
+ * are forgotten and begin anew, full. With threads, each has buckets of its own.
+ *
+ * @param rate Tokens a second, minute or hour, and how many a full bucket has,
+ * by default as many: `100/s`, `600/m`, `1000/h`, `10/s:50`.
+ * @param options `ipPrefix`: how many bits of an IPv6 address are its network's,
+ * 64 by default. IPv4 is whole, also where it is written as IPv6.
+ * @throws {OptionError} The rate is none, or the prefix not from 1 to 128.
+ *
+ * @example
+ * ```ts
+ * import { rateLimit, serve } from "../mod.ts";
+ *
+ * const searches = rateLimit("10/s:20");
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0 },
+ *   (_, { remoteAddr }) => searches.take(remoteAddr) ? "found" : "ERR busy: later",
+ * );
+ * ```
+ */
+export function rateLimit(
+  rate: string,
+  { ipPrefix = 64 }: { ipPrefix?: number } = {},
+): RateLimit {
+  const parsed = parseRate(rate);
+  if (parsed === undefined) throw new OptionError("rate", rate, RATE_FORM);
+  const buckets = new TokenBuckets(parsed);
+  checkNumber("ipPrefix", ipPrefix);
+  return {
+    take: (key) =>
+      buckets.take(
+        typeof key === "string" ? key : networkOf(key, ipPrefix),
+        performance.now(),
+      ),
+  };
+}
