@@ -17,7 +17,7 @@ import { splitLines } from "./lib/cli/client/lines.ts";
 import { runPrompt } from "./lib/cli/client/prompt.ts";
 import { parseTarget } from "./lib/cli/client/target.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
-import { readCertificates } from "./lib/cli/flags/tls_files.ts";
+import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
 import {
   isReaderGone,
   print,
@@ -26,6 +26,7 @@ import {
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect, type ConnectOptions } from "./lib/client/client.ts";
+import type { TlsConnectOptions } from "./lib/client/dial.ts";
 import type { Client } from "./lib/client/pipelined_client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
@@ -67,12 +68,7 @@ async function main(): Promise<number> {
     : undefined;
   let tls: ConnectOptions["tls"];
   try {
-    tls = flags.tls && {
-      caCerts: flags["tls-ca"] === ""
-        ? []
-        : [await readCertificates(flags["tls-ca"], Deno.readTextFile)],
-      serverName: flags["tls-server-name"] || undefined,
-    };
+    tls = flags.tls && await readTls(flags);
   } catch (error) {
     return fail(error);
   }
@@ -182,6 +178,18 @@ async function readFlags() {
     warn(error.message);
     Deno.exit(2);
   }
+}
+
+/** Reads the files of TLS, and says what else it goes by. */
+async function readTls(flags: ClientLine["flags"]): Promise<TlsConnectOptions> {
+  const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
+  const read = Deno.readTextFile;
+  return {
+    caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
+    serverName: flags["tls-server-name"] || undefined,
+    alpnProtocols: flags["tls-alpn"],
+    ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
+  };
 }
 
 function revoke(...names: ("env" | "read" | "write")[]): void {

@@ -30,6 +30,7 @@ export type { TlsConnectOptions } from "./client/dial.ts";
 export type { Client, RequestOptions } from "./client/pipelined_client.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
+  ClientCertificateError,
   ClientClosedError,
   ConnectError,
   ConnectionLostError,
@@ -43,6 +44,7 @@ export {
   TlsError,
 } from "./core/errors.ts";
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
+export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
 export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export type { ServerStats } from "./events/server_stats.ts";
@@ -72,4 +74,11 @@ export type {
   ThreadedServer,
 } from "./threads/supervisor.ts";
 export { serveThread, type ServeThreadOptions } from "./threads/thread.ts";
+export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
+export type {
+  ClientAuth,
+  TlsFiles,
+  TlsOptions,
+  TlsVersion,
+} from "./tls/settings.ts";

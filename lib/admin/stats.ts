@@ -41,6 +41,7 @@ export function statsOf(
     ready: source.ready,
     draining: source.draining,
     limits: source.limits,
+    tls: source.tls,
     connections: { active, opening, accepted, closed, rejected },
     requests: { ...requests, inFlight },
     durations,

@@ -65,7 +65,7 @@ export interface ConnectOptions {
   keepAfterTimeout?: boolean;
   /**
    * Speaks TLS, as the server must then. Its certificate is checked; nothing is
-   * sent before that. A certificate of its own the client does not have.
+   * sent before that.
    *
    * @default {false}
    */

@@ -10,7 +10,8 @@ import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
 import { systemReason } from "../core/text.ts";
 import { isGone, type Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
-import { checkCertificates } from "../tls/pem.ts";
+import { checkCertificates, checkKeyPair } from "../tls/pem.ts";
+import { checkAlpn } from "../tls/settings.ts";
 import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
 
 /** What the `tls` of {@linkcode connect} takes beside `true`. */
@@ -26,7 +27,22 @@ export interface TlsConnectOptions {
    * @default {hostname}
    */
   serverName?: string;
+  /**
+   * The certificate that the client shows, in PEM, with those that vouch for it
+   * behind it. The runtime lets no such connection turn Nagle's algorithm off.
+   */
+  cert?: string;
+  /** The private key of `cert` in PEM, not encrypted. */
+  key?: string;
+  /** The application protocols (ALPN, RFC 7301), the preferred one first. */
+  alpnProtocols?: string[];
 }
+
+/**
+ * The option of `Deno.connectTls` that says whom the certificate must be for.
+ * It has no other name yet; without it that would be the address.
+ */
+const SERVER_NAME = Symbol.for("unstableServerName");
 
 /**
  * Checks the `tls` option. For plain TCP nothing comes back.
@@ -42,7 +58,7 @@ export function tlsOptions(
   if (typeof tls !== "object" || tls === null) {
     throw new OptionError("tls", tls, "true, false or an object");
   }
-  const { serverName } = tls;
+  const { serverName, cert, key } = tls;
   const caCerts = Array.from(
     tls.caCerts ?? [],
     (pem) => checkCertificates("caCerts", pem),
@@ -50,7 +66,11 @@ export function tlsOptions(
   if (serverName === "") {
     throw new OptionError("serverName", serverName, "a name or an address");
   }
-  return { caCerts, serverName };
+  const pair = cert === undefined && key === undefined
+    ? {}
+    : checkKeyPair(cert, key);
+  const alpnProtocols = checkAlpn(tls.alpnProtocols);
+  return { caCerts, serverName, ...pair, alpnProtocols };
 }
 
 /**
@@ -80,17 +100,19 @@ export async function dial(
     : AbortSignal.any([late.signal, signal]);
   let waitsFor = "answer";
   try {
-    const conn = await connectToAny(hostname, {
+    const serverName = tls?.serverName ?? hostname;
+    const options = tls && { ...tls, serverName };
+    const conn = await connectToAny<Deno.TcpConn | Deno.TlsConn>(hostname, {
       lookup: addressesOf,
-      connect: (address, signal) => connectTo(address, port, signal),
+      connect: (address, signal) =>
+        options?.cert === undefined
+          ? connectTo(address, port, signal)
+          : connectTls(address, port, options),
       signal: given,
     });
-    if (tls === undefined) return conn;
-    // Nagle would hold a batch back, and a TlsConn cannot be told.
-    conn.setNoDelay(true);
+    if (options === undefined) return conn;
     waitsFor = "TLS handshake";
-    const { caCerts, serverName = hostname } = tls;
-    return await shakeHands(conn, { caCerts, serverName }, given);
+    return await shakeHands(conn, options, given);
   } catch (error) {
     signal?.throwIfAborted();
     if (late.signal.aborted) {
@@ -147,6 +169,20 @@ function connectTo(
 }
 
 /**
+ * Connects to one address for TLS with a certificate of the client's, which
+ * `Deno.startTls` does not take. It takes no signal: a connection that is made
+ * too late is closed by who gets it.
+ */
+function connectTls(
+  hostname: string,
+  port: number,
+  { serverName, ...options }: TlsConnectOptions,
+): Promise<Deno.TlsConn> {
+  const named = { ...options, hostname, port, [SERVER_NAME]: serverName };
+  return Deno.connectTls(named as Deno.ConnectTlsOptions);
+}
+
+/**
  * Connects to a Unix socket. It takes no time, so the signal is looked at only
  * before.
  *
@@ -180,18 +216,19 @@ function pathReason(error: unknown): string {
 
 /** Agrees on TLS, which takes no signal: closing is what ends it. */
 async function shakeHands(
-  conn: Deno.TcpConn,
-  { caCerts, serverName }: TlsConnectOptions,
+  conn: Deno.TcpConn | Deno.TlsConn,
+  { serverName: hostname, caCerts, alpnProtocols }: TlsConnectOptions,
   signal: AbortSignal,
 ): Promise<Deno.TlsConn> {
   let open: Deno.Conn = conn;
   const close = () => open.close();
   signal.addEventListener("abort", close, { once: true });
   try {
-    const secured = await Deno.startTls(conn, {
-      hostname: serverName,
-      caCerts,
-    });
+    // Nagle would hold a batch back, and a TlsConn cannot be told.
+    if ("setNoDelay" in conn) conn.setNoDelay(true);
+    const secured = "handshake" in conn
+      ? conn
+      : await Deno.startTls(conn, { hostname, caCerts, alpnProtocols });
     open = secured;
     await secured.handshake();
     return secured;
@@ -220,6 +257,18 @@ export function reasonOf(error: unknown): string {
   }
   if (error instanceof Deno.errors.UnexpectedEof) {
     return "the server closed without the end that TLS asks for";
+  }
+  const [, alert] = /^received fatal alert: (\w+)$/.exec(message) ?? [];
+  if (alert === "CertificateRequired") {
+    return "the server wants a certificate of this client";
+  }
+  if (alert === "HandshakeFailure") {
+    return "the server refused the handshake: no version, cipher or protocol " +
+      "in common, or it wants a certificate of this client";
+  }
+  if (alert !== undefined && /Cert|UnknownCA|Access/.test(alert)) {
+    const words = alert.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+    return `the server refused the certificate of this client: ${words}`;
   }
   const [, fault] = /^invalid peer certificate: (.*)$/s.exec(message) ?? [];
   if (fault !== undefined) {

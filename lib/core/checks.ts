@@ -48,6 +48,16 @@ export function checkHostname(hostname: unknown): string {
   throw new OptionError("hostname", hostname, "an address or a host name");
 }
 
+/** @throws {OptionError} It is none of the words that are allowed. */
+export function checkOneOf<Word>(
+  option: string,
+  word: Word,
+  words: readonly Word[],
+): Word {
+  if (words.includes(word)) return word;
+  throw new OptionError(option, word, `one of ${words.join(", ")}`);
+}
+
 /**
  * Refuses options that mean nothing beside the path of a Unix socket.
  *

@@ -5,18 +5,24 @@ export interface Clock {
   /** Milliseconds since some fixed moment; never goes back. */
   now(): number;
   /**
-   * Calls `tick` once after `ms`.
+   * Calls `tick` once after `ms`, and keeps the process alive until then unless
+   * it is to be done in the background.
    *
    * @returns What takes the call back; harmless once it has been made.
    */
-  after(ms: number, tick: () => void): () => void;
+  after(
+    ms: number,
+    tick: () => void,
+    options?: { background: boolean },
+  ): () => void;
 }
 
 /** The process's monotonic clock: a change of the date does not move it. */
 export const systemClock: Clock = {
   now: () => performance.now(),
-  after(ms, tick) {
+  after(ms, tick, options) {
     const id = setTimeout(tick, ms);
+    if (options?.background) Deno.unrefTimer(id);
     return () => clearTimeout(id);
   },
 };

@@ -117,6 +117,24 @@ export class TimeoutError extends ParleyError {}
 /** A peer's bytes are not what TLS asks for, or its handshake failed. */
 export class TlsError extends ParleyError {}
 
+/** A client has shown no certificate, or none that is good. */
+export class ClientCertificateError extends TlsError {
+  /** What is wrong with it; the client is told so. */
+  readonly reason: string;
+
+  /**
+   * Makes the error for one certificate.
+   *
+   * @param fault What is wrong with it.
+   * @param subject Whose it is.
+   */
+  constructor(fault: string, subject?: string) {
+    const reason = `client certificate ${fault}`;
+    super(subject === undefined ? reason : `${reason}: ${quote(subject)}`);
+    this.reason = reason;
+  }
+}
+
 /**
  * Bytes that are no header of the accepted version, or one that is broken. The
  * connection must be ended: whose it is cannot be known (section 2.1).

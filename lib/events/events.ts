@@ -3,6 +3,8 @@
  * counts for anybody else: logs and metrics are listeners.
  */
 
+import type { TlsInfo } from "../core/tls_info.ts";
+
 /**
  * How a connection ended.
  *
@@ -63,6 +65,8 @@ export interface ConnectionOpenEvent extends TypedEvent<"connection_open"> {
   id: number;
   /** The peer's address. */
   remoteAddr: Deno.Addr;
+  /** What TLS knows of the peer; undefined without it. */
+  tls?: TlsInfo;
 }
 
 /**
@@ -224,6 +228,18 @@ export interface ThreadLostEvent extends TypedEvent<"thread_lost"> {
   retryIn: number | undefined;
 }
 
+/** The end of the certificate that is shown has come near. */
+export interface CertificateExpiryEvent {
+  /** Tells it from the other events. */
+  type: "certificate_expiry";
+  /** How many days are left at the most; 0 where it has expired. */
+  days: 30 | 7 | 0;
+  /** Whose the certificate is, as RFC 4514 writes it. */
+  subject: string;
+  /** Until when it is valid, in milliseconds since 1970. */
+  notAfter: number;
+}
+
 /** Every event of the core, told apart by `type`. */
 export type ServerEvent =
   | ListeningEvent
@@ -236,7 +252,8 @@ export type ServerEvent =
   | PreDrainEvent
   | DrainEvent
   | FinishedEvent
-  | ThreadLostEvent;
+  | ThreadLostEvent
+  | CertificateExpiryEvent;
 
 /**
  * Listeners by event type. An event that nobody listens to is never made, so

@@ -13,7 +13,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 import { formatAddr } from "../core/address.ts";
 import { ReplyTooLargeError } from "../core/errors.ts";
-import { quote } from "../core/text.ts";
+import { quote, toLine } from "../core/text.ts";
+import type { TlsInfo } from "../core/tls_info.ts";
 import type { Reply, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
@@ -80,9 +81,10 @@ const table: Record<string, Command> = {
   },
   WHOAMI: {
     args: "",
-    help: "replies the connection's id, peer address and framing",
-    run: (_text, { id, remoteAddr, framing }) =>
-      `id=${id} peer=${formatAddr(remoteAddr)} framing=${framing}`,
+    help: "replies the connection's id, peer address, framing, and its TLS",
+    run: (_text, { id, remoteAddr, framing, tls }) =>
+      `id=${id} peer=${formatAddr(remoteAddr)} framing=${framing}` +
+      (tls === undefined ? "" : ` tls=${tls.version}${agreed(tls)}`),
   },
   STATS: {
     args: "",
@@ -206,6 +208,13 @@ function help(asked: string): string {
   return command === undefined
     ? `ERR unknown command: ${quote(asked.trim())} (try HELP)`
     : `${usage(name, command)}: ${command.help}`;
+}
+
+/** What TLS knows of the peer, each part in JSON: a name may hold anything. */
+function agreed({ alpn, peer }: TlsInfo): string {
+  return Object.entries({ alpn, ...peer })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => ` ${name}=${toLine(value)}`).join("");
 }
 
 function ascii(bytes: Uint8Array, end: number): string {

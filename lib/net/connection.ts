@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { TlsInfo } from "../core/tls_info.ts";
 import { MAX_OVERHEAD } from "../framing/codec.ts";
 import { CHUNK, type Holder, ReceiveBuffer } from "./buffers.ts";
 
@@ -58,8 +59,8 @@ export class Connection implements Holder {
   held = 0;
   /** Whether the peer has finished sending. */
   eof = false;
-  /** Whether TLS is on top of it, its keys agreed on. */
-  secured = false;
+  /** What is known by the TLS on top of it, once its keys are agreed on. */
+  tls: TlsInfo | undefined;
   /** Whether the last read took all that the kernel had. */
   emptied = false;
   /** The read under way; its bytes are handed to {@linkcode took} by who reads. */

@@ -5,7 +5,7 @@
  * | level | what |
  * | --- | --- |
  * | `error` | a handler failed; the listener failed; a thread was lost |
- * | `warn` | the server could not do its part: it cannot accept for lack of descriptors or memory; a connection refused at a limit, or for a PROXY header; one ended as `forced`, `request_timeout` or `error` |
+ * | `warn` | the certificate ends soon, or has; the server could not do its part: it cannot accept for lack of descriptors or memory; a connection refused at a limit, or for a PROXY header; one ended as `forced`, `request_timeout` or `error` |
  * | `info` | what the operator did (start, drain, its progress, end, a connection `closed`), and what a client did wrong: one denied, or ended as `frame_error`, `http_request`, `write_timeout`, or `peer_reset` with a reply outstanding |
  * | `debug` | each connection, each request, and peers that were gone before they could be accepted |
  *
@@ -23,6 +23,7 @@ import type {
   RejectReason,
   ServerEvent,
 } from "../events/events.ts";
+import type { TlsStatus } from "../tls/identity.ts";
 import { gatherRepeats } from "./repeats.ts";
 
 /** How much a record matters, from the least to the most. */
@@ -61,6 +62,7 @@ const messages: Readonly<
   pre_drain: ["info", "about to drain"],
   drain: ["info", "draining"],
   thread_lost: ["error", "thread lost"],
+  certificate_expiry: ["warn", "certificate has expired"],
   finished: ["info", "finished"],
 };
 
@@ -184,9 +186,17 @@ function levelOf(event: ServerEvent): LogLevel {
 }
 
 function messageOf(event: ServerEvent): string {
+  if (event.type === "certificate_expiry" && event.days > 0) {
+    return `certificate expires within ${event.days} days`;
+  }
   return "fatal" in event && event.fatal
     ? "listener failed"
     : messages[event.type][1];
+}
+
+/** What a record has of the server's certificate. */
+export function certificateFields({ subject, notAfter }: Certificate): Fields {
+  return { subject, not_after: new Date(notAfter).toISOString() };
 }
 
 /** What a record has of an event; what is undefined is left out. */
@@ -197,6 +207,10 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     addr: of.addr && formatAddr(of.addr),
     conn_id: of.id,
     remote: of.remoteAddr && formatAddr(of.remoteAddr),
+    tls: of.tls?.version,
+    alpn: of.tls?.alpn,
+    ...of.tls?.peer,
+    ...of.notAfter !== undefined && certificateFields(event as Certificate),
     status: of.status,
     reason: of.reason,
     duration_ms: of.duration && rounded(of.duration),
@@ -217,6 +231,7 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
 }
 
 type Fields = Record<string, unknown>;
+type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
 type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**

@@ -9,23 +9,25 @@ import type { Histogram } from "../events/metrics.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 
 /** A running server, as far as its operator is concerned. */
-export type AdminSource = Pick<
-  ParleyServer,
-  | "addr"
-  | "connectionList"
-  | "disconnect"
-  | "draining"
-  | "finished"
-  | "framing"
-  | "limits"
-  | "metrics"
-  | "ready"
-  | "shutdown"
-  | "startedAt"
-  | "uptime"
-  | "threads"
-  | "threadsLost"
->;
+export type AdminSource =
+  & Partial<Pick<ParleyServer, "tls">>
+  & Pick<
+    ParleyServer,
+    | "addr"
+    | "connectionList"
+    | "disconnect"
+    | "draining"
+    | "finished"
+    | "framing"
+    | "limits"
+    | "metrics"
+    | "ready"
+    | "shutdown"
+    | "startedAt"
+    | "uptime"
+    | "threads"
+    | "threadsLost"
+  >;
 
 /** A value, and what tells it from others of the same name. */
 export type Sample = readonly [
@@ -56,6 +58,9 @@ export const meanings: Readonly<Record<string, string>> = {
   parley_sent_bytes_total: "Bytes that the kernel has taken for clients",
   parley_threads: "Threads that serve",
   parley_threads_lost_total: "Threads that died",
+  parley_tls_certificate_not_after_timestamp_seconds:
+    "Until when the certificate is valid, in seconds since 1970",
+  parley_tls_reloads_failed_total: "Certificates that were not reloaded",
   process_start_time_seconds: "When the server started, in seconds since 1970",
   process_resident_memory_bytes: "Memory of the process that is in RAM",
 };
@@ -64,6 +69,7 @@ export const meanings: Readonly<Record<string, string>> = {
 export function readNumbers(
   server: AdminSource,
 ): Record<string, readonly Sample[]> {
+  const { tls } = server;
   const metrics = server.metrics();
   const { durations } = metrics;
   return {
@@ -90,6 +96,12 @@ export function readNumbers(
     parley_sent_bytes_total: [[metrics.sent]],
     parley_threads: [[server.threads]],
     parley_threads_lost_total: [[server.threadsLost]],
+    ...tls && {
+      parley_tls_certificate_not_after_timestamp_seconds: [
+        [tls.notAfter / 1000],
+      ],
+      parley_tls_reloads_failed_total: [[tls.failedReloads]],
+    },
     process_start_time_seconds: [[server.startedAt / 1000]],
     process_resident_memory_bytes: [[Deno.memoryUsage().rss]],
   };

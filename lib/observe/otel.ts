@@ -67,6 +67,6 @@ function nameOf(name: string): string {
 function unitOf(name: string): string {
   const [, counted] = /^parley_(connection|request|thread)/.exec(name) ?? [];
   if (name.includes("_bytes")) return "By";
-  if (name.endsWith("_sum")) return "s";
+  if (/_(sum|seconds)$/.test(name)) return "s";
   return counted === undefined ? "" : `{${counted}}`;
 }

@@ -43,6 +43,8 @@ export interface AcceptParts {
   readonly descriptors: Descriptors;
   readonly events: EventListeners;
   readonly scheduler: Scheduler;
+  /** What to wait for before the first; if it fails, none is accepted. */
+  readonly ready: Promise<void> | undefined;
   /** Takes a connection; it may throw where the peer is gone by now. */
   readonly welcome: (transport: Transport) => void;
 }
@@ -67,6 +69,12 @@ export class AcceptLoop {
    * @returns What broke the listener, unless `stop` closed it.
    */
   async run(): Promise<{ error: unknown } | undefined> {
+    try {
+      await this.#parts.ready;
+    } catch (error) {
+      this.#close();
+      return { error };
+    }
     const { listener, clock, descriptors, scheduler } = this.#parts;
     let { backlog } = this.#parts;
     // At the descriptor limit the runtime cannot load what the stack trace of an

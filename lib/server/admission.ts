@@ -153,7 +153,7 @@ export class Admission {
     return networkOf(addr, this.#context.config.ipPrefix);
   }
 
-  #opened({ id, connection: { remoteAddr } }: Session): void {
+  #opened({ id, connection: { remoteAddr, tls } }: Session): void {
     this.#context.counters.opening(-1);
     this.#context.counters.opened();
     if (this.#context.events.connection_open !== undefined) {
@@ -161,6 +161,7 @@ export class Admission {
         type: "connection_open",
         id,
         remoteAddr,
+        tls,
       });
     }
   }

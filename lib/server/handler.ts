@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { TlsInfo } from "../core/tls_info.ts";
 import type { ServerStats } from "../events/server_stats.ts";
 
 /**
@@ -33,6 +34,8 @@ export interface RequestInfo<State = Record<string, unknown>> {
   readonly remoteAddr: Deno.Addr;
   /** The server's own address on this connection. */
   readonly localAddr: Deno.Addr;
+  /** What TLS knows of the peer; undefined without TLS. */
+  readonly tls: TlsInfo | undefined;
   /** The framing's name. */
   readonly framing: string;
   /**

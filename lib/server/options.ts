@@ -7,6 +7,7 @@
 import {
   checkHostname,
   checkNumber,
+  checkOneOf,
   ranges,
   refuseBesidePath,
   refuseUnknown,
@@ -24,7 +25,11 @@ import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { ListenPlace } from "../net/listen.ts";
 import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
-import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
+import {
+  checkTls,
+  type TlsOptions,
+  type TlsSettings,
+} from "../tls/settings.ts";
 import type { ErrorHandler } from "./handler.ts";
 
 /**
@@ -32,7 +37,8 @@ import type { ErrorHandler } from "./handler.ts";
  *
  * @typeParam State What the handler keeps in `info.state`.
  */
-export interface ServeOptions<State = Record<string, unknown>> {
+export interface ServeOptions<State = Record<string, unknown>>
+  extends TlsOptions {
   /**
    * The address to listen on.
    *
@@ -174,14 +180,6 @@ export interface ServeOptions<State = Record<string, unknown>> {
    */
   httpGuard?: boolean;
   /**
-   * The certificate in PEM, with those that vouch for it behind it. With it and
-   * `key` the server speaks TLS, and nothing else: who is refused is closed
-   * without a word. See {@linkcode ParleyServer.reloadTls}.
-   */
-  cert?: string;
-  /** The private key of `cert` in PEM, not encrypted. */
-  key?: string;
-  /**
    * How long a connection may be without a whole request, in milliseconds.
    * 0 turns the limit off, as it does for the timeouts below.
    *
@@ -255,7 +253,7 @@ export interface ServeConfig
   /** Undefined where no peer is believed. */
   readonly proxy: ProxyTrust | undefined;
   /** Undefined where the server speaks no TLS. */
-  readonly tls: TlsKeyPair | undefined;
+  readonly tls: TlsSettings | undefined;
 }
 
 /** What stands where an option is left out. */
@@ -290,6 +288,7 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxConnectionRate: 0 },
   ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
   ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
+  ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
   ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
   ...{ onListen: 0, onError: 0, events: 0 },
@@ -318,7 +317,7 @@ export function resolveServeOptions<State>(
     allow: cidrs("allow", options.allow),
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),
-    tls: keyPair(options),
+    tls: checkTls(options),
   });
 }
 
@@ -330,6 +329,7 @@ export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
   ...["hostname", "port", "tcpBacklog", "reusePort", "ipPrefix"] as const,
   ...["maxConnectionsPerIp", "maxConnectionRate", "maxRequestRate"] as const,
   ...["allow", "deny", "proxyProtocol", "proxyTrust", "cert", "key"] as const,
+  ...["clientCa", "clientAuth", "tlsMinVersion", "alpnProtocols"] as const,
 ];
 
 function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
@@ -359,13 +359,7 @@ function cidrs(option: string, text?: string): CidrList | undefined {
 function proxyTrust(
   { proxyProtocol = "off", proxyTrust }: ServeOptions<never>,
 ): ProxyTrust | undefined {
-  if (!proxyModes.includes(proxyProtocol)) {
-    throw new OptionError(
-      "proxyProtocol",
-      proxyProtocol,
-      `one of ${proxyModes.join(", ")}`,
-    );
-  }
+  checkOneOf("proxyProtocol", proxyProtocol, proxyModes);
   const trusted = cidrs("proxyTrust", proxyTrust);
   if (proxyProtocol === "off") return undefined;
   // Believing everybody would let anybody take any address.
@@ -373,11 +367,6 @@ function proxyTrust(
     throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
   }
   return { version: proxyProtocol, trusted };
-}
-
-function keyPair({ cert, key }: ServeOptions<never>): TlsKeyPair | undefined {
-  if (cert === undefined && key === undefined) return undefined;
-  return checkKeyPair(cert, key);
 }
 
 function numbersOf(options: ServeOptions<never>) {

@@ -2,7 +2,8 @@
 
 import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";
-import type { TlsKeyPair } from "../tls/pem.ts";
+import type { TlsStatus } from "../tls/identity.ts";
+import type { TlsFiles } from "../tls/settings.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
 import type { ServeConfig } from "./options.ts";
 
@@ -20,6 +21,8 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   readonly framing: string;
   /** The limits that hold; 0 is none. */
   readonly limits: ServerLimits;
+  /** The certificate that is shown; undefined without TLS. */
+  readonly tls: TlsStatus | undefined;
   /** How many threads serve. */
   readonly threads: number;
   /** How many threads have died and were replaced. */
@@ -49,13 +52,17 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   shutdown(): Promise<void>;
   /**
    * Shows another certificate from the next handshake on. Connections that are
-   * open go on, nobody is refused, and what cannot be used changes nothing.
+   * open go on, nobody is refused, and what cannot be used changes nothing: a
+   * handshake in memory is made first.
    *
-   * @param pair The new certificate and key.
+   * @param files The new certificate and key, and authorities of clients; or a
+   * promise of them, whose failure counts as that of a reload.
+   * @returns Whether they are shown; not where a later call has overtaken this.
    * @throws {OptionError} One of them cannot be used.
+   * @throws {TlsError} No handshake works with them.
    * @throws {ParleyError} The server was started without TLS.
    */
-  reloadTls(pair: TlsKeyPair): void;
+  reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean>;
   /** Keeps the process alive while the server listens; so it is at first. */
   ref(): void;
   /** Lets the process end though the server listens. */

@@ -28,6 +28,8 @@ export const replies = {
   noAnswer: "ERR busy: no answer about a free place in time",
   /** For an address that `allow` lacks or `deny` has. */
   denied: "ERR denied: this address may not connect",
+  /** @param reason What is wrong with the client's certificate, or lacks. */
+  certificate: (reason: string): string => `ERR denied: ${reason}`,
   /** @param ms The request timeout in milliseconds. */
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,

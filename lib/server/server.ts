@@ -2,17 +2,17 @@
 
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
-import { ParleyError } from "../core/errors.ts";
 import { type RateCells, TokenBuckets } from "../core/rate_limit.ts";
 import type { Rate } from "../core/units.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
-import { TlsIdentity } from "../tls/identity.ts";
-import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
+import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import type { TlsFiles } from "../tls/settings.ts";
 import { AcceptLoop } from "./accept_loop.ts";
 import { Admission } from "./admission.ts";
+import { needCertificate, openCertificate } from "./certificate.ts";
 import type { Session } from "./connection/session.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
 import { Descriptors } from "./descriptors.ts";
@@ -97,7 +97,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#clock = clock;
     this.#events = events;
     this.addr = listener.addr;
-    this.#tls = config.tls && new TlsIdentity(config.tls);
+    this.#tls = openCertificate(config, clock, events);
     this.framing = config.framing.name;
     this.limits = limitsOf(config);
     const memory = this.#memory = new MemoryBound(
@@ -138,12 +138,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
       descriptors,
       events,
       scheduler,
+      ready: this.#tls?.proven,
       welcome: (transport) => this.#admission.welcome(transport),
     });
     emit(events.listening, { type: "listening", addr: this.addr });
+    this.#tls?.watch();
     try {
       onListen?.(this.addr);
     } catch (error) {
+      this.#tls?.close();
       listener.close();
       throw error;
     }
@@ -152,6 +155,10 @@ export class Server extends ServerStatsBase implements ParleyServer {
 
   get ready(): boolean {
     return this.#stage === "serving";
+  }
+
+  get tls(): TlsStatus | undefined {
+    return this.#tls?.status;
   }
 
   get draining(): boolean {
@@ -184,13 +191,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
     return this.finished;
   }
 
-  reloadTls({ cert, key }: TlsKeyPair): void {
-    if (this.#tls === undefined) {
-      throw new ParleyError(
-        "Cannot reload TLS: the server was started without cert and key",
-      );
-    }
-    this.#tls.replace(checkKeyPair(cert, key));
+  async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
+    return await needCertificate(this.#tls).reload(files) !== undefined;
   }
 
   ref(): void {
@@ -216,6 +218,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#stage = "draining";
     await this.#drain();
     this.#memory.close();
+    this.#tls?.close();
     const { forced } = this.#admission;
     emit(this.#events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;

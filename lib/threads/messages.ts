@@ -12,7 +12,7 @@ import {
 } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import type { ServeOptions } from "../server/options.ts";
-import type { TlsKeyPair } from "../tls/pem.ts";
+import type { TlsFiles } from "../tls/settings.ts";
 import type { SentError } from "./sent_error.ts";
 
 /** The options that a thread serves with: those that can be sent to it. */
@@ -50,7 +50,7 @@ export type ThreadProcedures = {
   start(start: ThreadStart): Deno.NetAddr;
   connections(): Promise<ConnectionInfo[]>;
   disconnect(id: number): Promise<boolean>;
-  reloadTls(pair: TlsKeyPair): void;
+  reloadTls(files: TlsFiles): Promise<boolean>;
   shutdown(): void;
 };
 

@@ -6,7 +6,6 @@
  */
 
 import { type Clock, within } from "../core/clock.ts";
-import { ParleyError } from "../core/errors.ts";
 import {
   emit,
   type EventListeners,
@@ -14,6 +13,7 @@ import {
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
+import { needCertificate, openCertificate } from "../server/certificate.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
 import type { ServeConfig, ServeOptions } from "../server/options.ts";
@@ -23,7 +23,8 @@ import {
   type ParleyServer,
   type ServerLimits,
 } from "../server/parley_server.ts";
-import { checkKeyPair, type TlsKeyPair } from "../tls/pem.ts";
+import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import type { TlsFiles } from "../tls/settings.ts";
 import {
   share,
   type Shared,
@@ -101,6 +102,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly #clock: Clock;
   readonly #shared: Shared;
   readonly #perIp: AddressCounts;
+  /** What the threads show; it serves nobody itself. */
+  readonly #tls: TlsIdentity | undefined;
   readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
@@ -129,6 +132,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.threads = threads;
     this.#shared = shared;
     this.#descriptors = new Descriptors(clock, shared.descriptors);
+    this.#tls = openCertificate(config, clock, this.#events);
     this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
   }
 
@@ -156,23 +160,26 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     return found.includes(true);
   }
 
-  reloadTls({ cert, key }: TlsKeyPair): void {
-    if (this.#options.cert === undefined) {
-      throw new ParleyError(
-        "Cannot reload TLS: the server was started without cert and key",
-      );
-    }
-    const pair = checkKeyPair(cert, key);
+  async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
+    const shown = await needCertificate(this.#tls).reload(files);
+    if (shown === undefined) return false;
+    const { cert, key, clientCa } = shown;
     // Those that take the place of others show it, too.
-    this.#options = { ...this.#options, ...pair };
-    for (const { calls } of this.#threads.values()) {
-      calls.tell("reloadTls", pair);
-    }
+    this.#options = { ...this.#options, cert, key, clientCa };
+    await this.#askAll((calls) =>
+      calls.call("reloadTls", { cert, key, clientCa })
+    );
+    return true;
+  }
+
+  get tls(): TlsStatus | undefined {
+    return this.#tls?.status;
   }
 
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
+      await this.#tls?.proven;
       await this.#spawn(0, this.#options.port);
       const others = Array.from(
         { length: this.threads - 1 },
@@ -181,9 +188,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       await Promise.all(others);
       this.#stage = "serving";
       emit(this.#events.listening, { type: "listening", addr: this.addr });
+      this.#tls?.watch();
       this.#options.onListen?.(this.addr);
     } catch (error) {
       this.#stage = "ended";
+      this.#tls?.close();
       for (const cancel of this.#replacing.values()) cancel();
       for (const { worker } of this.#threads.values()) worker.terminate();
       throw error;
@@ -228,6 +237,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     if (this.#stage !== "draining" || this.#threads.size > 0) return;
     this.#stage = "ended";
     this.#cancelCut?.();
+    this.#tls?.close();
     const forced = this.#forced;
     emit(this.#events.finished, { type: "finished", forced });
     this.#finished.resolve();

@@ -87,7 +87,7 @@ export function serveThread<State = Record<string, unknown>>(
       },
       connections: async () => await server?.connectionList() ?? [],
       disconnect: async (id) => await server?.disconnect(id) ?? false,
-      reloadTls: (pair) => server?.reloadTls(pair),
+      reloadTls: async (files) => await server?.reloadTls(files) ?? false,
       shutdown: () => void server?.shutdown(),
     } satisfies ThreadProcedures,
   );

@@ -1,38 +1,127 @@
 /**
  * The server's certificate, which may change while the server runs.
- *
- * @module
  */
 
-import process from "node:process";
-import type { SecureContext } from "node:tls";
-
+import type { Clock } from "../core/clock.ts";
+import { OptionError } from "../core/errors.ts";
 import type { Transport } from "../net/connection.ts";
-import type { TlsKeyPair } from "./pem.ts";
+import { TlsContext } from "./context.ts";
+import { type ExpiryStep, watchExpiry } from "./expiry.ts";
+import { namesOf } from "./names.ts";
+import { certificatesOf, checkCertificates, checkKeyPair } from "./pem.ts";
+import { prove } from "./proof.ts";
+import type { TlsFiles, TlsSettings } from "./settings.ts";
 import { TlsTransport } from "./transport.ts";
 
-export class TlsIdentity {
-  #context: SecureContext;
+/** The certificate that a server shows. */
+export interface TlsStatus {
+  /**
+   * Whose it is, as RFC 4514 writes it: `CN=example.net`. The first of its other
+   * names, such as `DNS:example.net`, where it has no subject.
+   */
+  readonly subject: string;
+  /** Until when it is valid, in milliseconds since 1970. */
+  readonly notAfter: number;
+  /** How many times `reloadTls` has failed. */
+  readonly failedReloads: number;
+}
 
-  constructor(pair: TlsKeyPair) {
-    this.#context = contextOf(pair);
+type Tell = (step: ExpiryStep, status: TlsStatus) => void;
+
+/** See the module's text. */
+export class TlsIdentity {
+  /** Rejects where a handshake in memory has shown that something is wrong. */
+  readonly proven: Promise<void>;
+  readonly #clock: Clock;
+  readonly #tell: Tell | undefined;
+  #context: TlsContext;
+  #certificate: Omit<TlsStatus, "failedReloads">;
+  #failedReloads = 0;
+  #endWatch: (() => void) | undefined;
+  /** How many reloads have begun, and which of them is shown. */
+  #begun = 0;
+  #shown = 0;
+
+  /** @param tell Is told as the certificate's end comes near. */
+  constructor(settings: TlsSettings, clock: Clock, tell?: Tell) {
+    this.#clock = clock;
+    this.#tell = tell;
+    this.#context = new TlsContext(settings);
+    this.#certificate = certificateOf(settings);
+    this.proven = prove(this.#context);
+    // Somebody may look later.
+    this.proven.catch(() => {});
+  }
+
+  get status(): TlsStatus {
+    return { ...this.#certificate, failedReloads: this.#failedReloads };
+  }
+
+  /** Watches the certificate's end, if there is anybody to be told of it. */
+  watch(): void {
+    const tell = this.#tell;
+    const { notAfter } = this.#certificate;
+    this.close();
+    this.#endWatch = tell &&
+      watchExpiry(notAfter, this.#clock, (step) => tell(step, this.status));
+  }
+
+  /** Watches it no more. */
+  close(): void {
+    this.#endWatch?.();
+    this.#endWatch = undefined;
   }
 
   /**
    * Shows another certificate from now on. Connections that are secured, and
-   * handshakes that have begun, keep the one they have.
+   * handshakes that have begun, keep the one they have. None waits for the one
+   * before it, which may hang: the last one that was asked for stays.
+   *
+   * @returns What is shown; nothing where a later one has overtaken it.
+   * @throws {OptionError} One of the files cannot be used.
    */
-  replace(pair: TlsKeyPair): void {
-    this.#context = contextOf(pair);
+  async reload(
+    files: TlsFiles | Promise<TlsFiles>,
+  ): Promise<TlsSettings | undefined> {
+    const turn = ++this.#begun;
+    try {
+      const context = new TlsContext(
+        this.#settingsOf(await files),
+        this.#context,
+      );
+      await prove(context);
+      if (turn < this.#shown) return undefined;
+      this.#shown = turn;
+      this.#context = context;
+      this.#certificate = certificateOf(context.settings);
+      if (this.#endWatch) this.watch();
+      return context.settings;
+    } catch (error) {
+      if (turn < this.#shown) return undefined;
+      this.#failedReloads++;
+      throw error;
+    }
   }
 
   /** Puts TLS on top of a connection; see {@linkcode TlsTransport}. */
   secure(below: Transport, received: Uint8Array): TlsTransport {
     return new TlsTransport(below, received, this.#context);
   }
+
+  #settingsOf({ cert, key, clientCa }: TlsFiles): TlsSettings {
+    const { settings } = this.#context;
+    const pair = checkKeyPair(cert, key);
+    if (clientCa === undefined) return { ...settings, ...pair };
+    if (settings.clientCa === undefined) {
+      throw new OptionError("clientCa", clientCa, "none, as at the start");
+    }
+    const authorities = checkCertificates("clientCa", clientCa);
+    return { ...settings, ...pair, clientCa: authorities };
+  }
 }
 
-/** What serves TLS is loaded for the first certificate: others start faster. */
-function contextOf(pair: TlsKeyPair): SecureContext {
-  return process.getBuiltinModule("node:tls").createSecureContext(pair);
+function certificateOf({ cert }: TlsSettings) {
+  const [{ raw, validToDate }] = certificatesOf(cert);
+  const { subject, names } = namesOf(raw);
+  return { subject: subject || names[0], notAfter: validToDate.getTime() };
 }

@@ -5,8 +5,6 @@
  * in silence: a block behind a byte order mark, behind spaces, or behind
  * another one on the same line. So the blocks are found here, each that counts
  * is read, and what is handed on is written anew.
- *
- * @module
  */
 
 import type { KeyObject, X509Certificate } from "node:crypto";
@@ -74,15 +72,22 @@ const KEY_FORM = "one private key in PEM, not encrypted: " +
  * @throws {OptionError} One of them cannot be used. The key is not in it.
  */
 export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
-  const certificates = readCertificates("cert", cert);
+  const found = readCertificates("cert", cert);
+  const certificates = found.map(({ certificate }) => certificate);
   const { privateKey, name } = readKey("key", key);
   const own = certificates.findIndex((one) => one.checkPrivateKey(privateKey));
   if (own === -1) {
     throw new OptionError("key", name, "the key of the certificate");
   }
   if (own > 0) {
-    const found = `the certificate of the key behind ${own} more`;
-    throw new OptionError("cert", found, "it in front of those");
+    const late = `${found[own].name}, that of the key, behind ${own} more`;
+    throw new OptionError("cert", late, "it in front of those");
+  }
+  for (const [i, { certificate, name }] of found.entries()) {
+    const before = certificates.slice(0, i);
+    if (i === 0 || before.some((one) => one.checkIssued(certificate))) continue;
+    const stray = `${name}, which vouches for none in front of it`;
+    throw new OptionError("cert", stray, "each behind the one it vouches for");
   }
   return {
     cert: certificates.join(""),
@@ -95,10 +100,18 @@ export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
  * @throws {OptionError} There is none, or one that cannot be read.
  */
 export function checkCertificates(option: string, pem: unknown): string {
-  return readCertificates(option, pem).join("");
+  return certificatesOf(pem, option).join("");
 }
 
-function readCertificates(option: string, pem: unknown): X509Certificate[] {
+/** The certificates of a text. */
+export function certificatesOf(
+  pem: unknown,
+  option = "cert",
+): X509Certificate[] {
+  return readCertificates(option, pem).map(({ certificate }) => certificate);
+}
+
+function readCertificates(option: string, pem: unknown) {
   const refuse: Refuse = (found) =>
     new OptionError(option, found, "a certificate in PEM");
   const blocks = findBlocks(pem, refuse);
@@ -112,14 +125,15 @@ function readCertificates(option: string, pem: unknown): X509Certificate[] {
   if (strange !== undefined) throw refuse(nameOf(strange));
   return certificates.map((block) => {
     const der = decode(block, refuse);
+    const name = nameOf(block);
     try {
       const certificate = new (crypto().X509Certificate)(der);
       // What serves TLS is stricter than what has read it: such a certificate
       // would fail every handshake.
       Deno.createHttpClient({ caCerts: [certificate.toString()] }).close();
-      return certificate;
+      return { certificate, name };
     } catch {
-      throw refuse(`${nameOf(block)} that cannot be read`);
+      throw refuse(`${name} that cannot be read`);
     }
   });
 }

@@ -1,8 +1,6 @@
 /**
  * What of TLS shows from outside: how its records begin. All versions from 1.0
  * on begin alike (RFC 8446, section 5.1).
- *
- * @module
  */
 
 export const MAX_RECORD = 16 * 1024;

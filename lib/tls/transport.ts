@@ -6,18 +6,18 @@
  * stays a plain one, and TLS begins once a connection is accepted, with the
  * certificate of that moment: by `node:tls`, over a stream that reads and
  * writes the connection.
- *
- * @module
  */
 
 import process from "node:process";
 import { Duplex } from "node:stream";
-import type { SecureContext, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 
 import { TlsError } from "../core/errors.ts";
+import type { TlsInfo } from "../core/tls_info.ts";
 import { hex } from "../core/text.ts";
 import { giveBack, lend } from "../net/buffers.ts";
 import type { Transport } from "../net/connection.ts";
+import type { TlsContext } from "./context.ts";
 import { HANDSHAKE, HANDSHAKE_FAILURE, MAX_RECORD } from "./record.ts";
 
 /** What a quiet connection keeps to read to, in bytes. */
@@ -38,6 +38,7 @@ export class TlsTransport implements Transport {
   /** The engine does not tell whether it holds more. */
   readonly shortReadMeansEmpty = false;
   readonly #below: Transport;
+  readonly #context: TlsContext;
   /** What the engine takes for its connection. */
   readonly #wire: Duplex;
   readonly #engine: TLSSocket;
@@ -64,8 +65,9 @@ export class TlsTransport implements Transport {
   constructor(
     below: Transport,
     received: Uint8Array,
-    secureContext: SecureContext,
+    context: TlsContext,
   ) {
+    this.#context = context;
     this.#below = below;
     this.#unused = received;
     this.localAddr = below.localAddr;
@@ -80,8 +82,7 @@ export class TlsTransport implements Transport {
       },
     });
     this.#wire.on("error", () => {});
-    const { TLSSocket } = process.getBuiltinModule("node:tls");
-    this.#engine = new TLSSocket(this.#wire, { isServer: true, secureContext });
+    this.#engine = context.engine(this.#wire);
     this.#engine.on("error", ({ message }) => {
       // The runtime's own words, without OpenSSL's codes behind them.
       const reason = message.replace(/ \(SSL routines:.*$/s, "");
@@ -104,13 +105,16 @@ export class TlsTransport implements Transport {
    * common, or does not like our certificate (throws); with the peer's end or
    * reset (throws); or with `close()` (throws).
    *
+   * @returns What they have agreed on.
+   * @throws {ClientCertificateError} The peer's certificate is not good.
    * @throws {TlsError} The peer has ended, or not sent what TLS asks for.
    */
-  async handshake(): Promise<void> {
+  async handshake(): Promise<TlsInfo> {
     // The engine starts in the tick that its constructor has asked for. Bytes
     // that it refuses before that would end the process.
     process.nextTick(() => this.#pump());
     await this.#secured.promise;
+    return this.#context.introduce(this.#engine);
   }
 
   /** Bytes received from below. */

@@ -130,6 +130,10 @@ const levels: [LogLevel, ServerEvent][] = [
   ["error", { type: "handler_error", id: 1, error: "x" }],
   ["info", { type: "pre_drain", connections: 3, delay: 5000 }],
   ["info", { type: "drain", connections: 3 }],
+  [
+    "warn",
+    { type: "certificate_expiry", days: 7, subject: "CN=x", notAfter: 0 },
+  ],
   ["info", { type: "finished", forced: 0 }],
   [
     "error",
@@ -180,7 +184,10 @@ Deno.test("log does not listen to what its level leaves out", () => {
       .filter(([, listener]) => listener !== undefined)
       .map(([type]) => type).sort();
   const always = ["accept_error", "finished", "handler_error", "thread_lost"];
-  const warn = [...always, "connection_close", "connection_rejected"].sort();
+  const warn = [
+    ...always,
+    ...["certificate_expiry", "connection_close", "connection_rejected"],
+  ].sort();
   const info = [...warn, "drain", "listening", "pre_drain"].sort();
   assertEquals(listened("error"), always);
   assertEquals(listened("warn"), warn);
@@ -189,6 +196,43 @@ Deno.test("log does not listen to what its level leaves out", () => {
     listened("debug"),
     [...info, "connection_open", "request"].sort(),
   );
+});
+
+Deno.test("log says whose certificate ends, and when", async () => {
+  const log = new TestLog();
+  const certificate = { subject: "CN=x", notAfter: Date.UTC(2027, 0, 2) };
+  for (const days of [30, 7, 0] as const) {
+    log.emit({ type: "certificate_expiry", days, ...certificate });
+  }
+  assertEquals(
+    await log.records(),
+    ["expires within 30 days", "expires within 7 days", "has expired"].map(
+      (what) => ({
+        level: "warn",
+        msg: `certificate ${what}`,
+        subject: "CN=x",
+        not_after: "2027-01-02T00:00:00.000Z",
+      }),
+    ),
+  );
+});
+
+Deno.test("log of a connection says what TLS knows of the peer", async () => {
+  const log = new TestLog();
+  const open = { type: "connection_open", id: 1, remoteAddr: addr } as const;
+  const peer = { subject: "CN=x", names: ["DNS:x"], fingerprint: "AB" };
+  log.emit({ ...open, tls: { version: "TLSv1.3", alpn: "h2", peer } });
+  log.emit(open);
+  const record = {
+    level: "debug",
+    msg: "connection opened",
+    conn_id: 1,
+    remote: "192.0.2.7:4711",
+  };
+  assertEquals(await log.records(), [
+    { ...record, tls: "TLSv1.3", alpn: "h2", ...peer },
+    record,
+  ]);
 });
 
 Deno.test("log of a close says who, how long, how much and why", async () => {

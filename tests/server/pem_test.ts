@@ -11,6 +11,9 @@ import { connect, echo, OptionError } from "../../lib/mod.ts";
 import { startServer } from "../../lib/server/serve.ts";
 import type { TlsKeyPair } from "../../lib/tls/pem.ts";
 import {
+  CLIENT,
+  CLIENT_CA,
+  CLIENT_MID,
   ED25519,
   ENCRYPTED_KEY,
   ONE,
@@ -335,9 +338,35 @@ Deno.test("serve refuses a key that it cannot use, and says what and where", () 
 Deno.test("serve refuses a cert that is behind those that vouch for it", () => {
   assertEquals(
     refusal({ cert: ONE_CA + ONE.cert, key: ONE.key }).message,
-    'Cannot use cert "the certificate of the key behind 1 more": ' +
+    'Cannot use cert "CERTIFICATE at line 12, that of the key, behind 1 more": ' +
       "expected it in front of those",
   );
+});
+
+Deno.test("serve refuses a chain that is not in its order, and says where", () => {
+  const leaf = CLIENT.cert.replace(CLIENT_MID, "");
+  for (
+    const [name, before, stray] of [
+      ["the root in the middle", leaf, CLIENT_CA + CLIENT_MID],
+      ["one of another chain", CLIENT.cert, ONE_CA],
+      ["the certificate twice", leaf, leaf],
+    ]
+  ) {
+    const line = before.split("\n").length;
+    assertEquals(
+      refusal({ cert: before + stray, key: CLIENT.key }).message,
+      `Cannot use cert "CERTIFICATE at line ${line}, which vouches for none in ` +
+        'front of it": expected each behind the one it vouches for',
+      name,
+    );
+  }
+});
+
+testWithTools("serve shows a chain of three", ["openssl"], async () => {
+  const leaf = CLIENT.cert.replace(CLIENT_MID, "");
+  const cert = CLIENT.cert + CLIENT_CA;
+  const all = [leaf, CLIENT_MID, CLIENT_CA];
+  await assertServed({ cert, key: CLIENT.key }, all, "in order");
 });
 
 Deno.test("serve refuses keys that the runtime cannot sign with", async (t) => {

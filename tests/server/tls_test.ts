@@ -516,7 +516,7 @@ Deno.test("reloadTls shows another certificate, and keeps the open connections",
   await using running = serveTest(echo, ONE);
   await using old = await connect(options(running, ONE_CA));
   assertEquals(text(await old.request("1")), "1");
-  running.server.reloadTls(TWO);
+  assertEquals(await running.server.reloadTls(TWO), true);
   await assertRejects(() => connect(options(running, ONE_CA)), ConnectError);
   await using fresh = await connect(options(running, TWO_CA));
   assertEquals(text(await fresh.request("2")), "2");
@@ -531,14 +531,17 @@ Deno.test("reloadTls that fails changes nothing", async () => {
       { cert: "", key: TWO.key },
       { cert: TWO.cert, key: undefined as unknown as string },
     ]
-  ) assertThrows(() => running.server.reloadTls(pair), OptionError);
+  ) await assertRejects(() => running.server.reloadTls(pair), OptionError);
   await using client = await connect(options(running, ONE_CA));
   assertEquals(text(await client.request("x")), "x");
 });
 
 Deno.test("reloadTls needs a server that speaks TLS", async () => {
   await using running = serveTest(echo);
-  const error = assertThrows(() => running.server.reloadTls(ONE), ParleyError);
+  const error = await assertRejects(
+    () => running.server.reloadTls(ONE),
+    ParleyError,
+  );
   assertMatch(error.message, /started without cert and key$/);
 });
 
@@ -552,12 +555,12 @@ Deno.test("reloadTls under load fails nobody", async () => {
       await using client = await connect(options(running, ONE_CA, TWO_CA));
       assertEquals(text(await client.request("x")), "x");
       // In the middle of the others' handshakes.
-      if (++made % 8 === 0) running.server.reloadTls(pairs[reloads++ % 2]);
+      if (++made % 8 === 0) void running.server.reloadTls(pairs[reloads++ % 2]);
     }
   });
   await Promise.all(storm);
   assertEquals([made, reloads], [480, 60]);
-  running.server.reloadTls(TWO);
+  await running.server.reloadTls(TWO);
   await using last = await connect(options(running, TWO_CA));
   assertEquals(text(await last.request("x")), "x");
   assertEquals(running.events.of("connection_rejected"), []);

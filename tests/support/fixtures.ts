@@ -272,6 +272,7 @@ export class Events {
       "drain",
       "finished",
       "thread_lost",
+      "certificate_expiry",
     ] as const).map((type) => [type, (event: ServerEvent) => {
       this.all.push(event);
       for (const wake of this.#waiting) wake();

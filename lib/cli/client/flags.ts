@@ -11,6 +11,7 @@ import {
   UsageError,
 } from "../flags/flags.ts";
 import {
+  alpnFlag,
   choiceFlag,
   countFlag,
   durationFlag,
@@ -55,6 +56,17 @@ export const clientFlags = {
     ),
     shown: "HOST",
   },
+  "tls-cert": textFlag(
+    "FILE",
+    "the file of a certificate in PEM",
+    "the client's own certificate, for servers that ask for one",
+  ),
+  "tls-key": textFlag(
+    "FILE",
+    "the file of that certificate's private key in PEM",
+    "private key of the client's certificate",
+  ),
+  "tls-alpn": alpnFlag("application protocols, preferred one first"),
   json: {
     help: "print an object per reply: request, reply, ms; or with --bench one",
   },
@@ -99,10 +111,17 @@ export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
  * @throws {UsageError} Two of them do not, or one lacks another.
  */
 export function checkClientFlags({ flags, given }: ClientLine): void {
-  for (const name of ["tls-ca", "tls-server-name"] as const) {
-    if (flags[name] !== "" && !flags.tls) {
-      throw new UsageError(`--${name} is given without --tls`);
+  const names = ["ca", "server-name", "cert", "key", "alpn"] as const;
+  for (const name of names) {
+    if (given.has(`tls-${name}`) && !flags.tls) {
+      throw new UsageError(`--tls-${name} is given without --tls`);
     }
+  }
+  if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
+    const missing = flags["tls-cert"] === "" ? "cert" : "key";
+    throw new UsageError(
+      `--tls-${missing} is missing, expected a certificate and its key`,
+    );
   }
   if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
   if (!flags.bench) {

@@ -32,20 +32,21 @@ export async function readKeyPair(
 }
 
 /**
- * Reads and checks the file of `--tls-ca`.
+ * Reads and checks the file of a flag that takes authorities.
  *
  * @throws {ParleyError} It cannot be read or used; the message names it.
  */
 export async function readCertificates(
+  flag: "--tls-ca" | "--tls-client-ca",
   file: string,
   read: ReadText,
 ): Promise<string> {
-  const pem = await readFile("--tls-ca", file, read);
+  const pem = await readFile(flag, file, read);
   try {
-    return checkCertificates("caCerts", pem);
+    return checkCertificates(flag, pem);
   } catch (error) {
     if (!(error instanceof OptionError)) throw error;
-    throw notUsable("--tls-ca", file, error);
+    throw notUsable(flag, file, error);
   }
 }
 

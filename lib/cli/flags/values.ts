@@ -18,6 +18,7 @@ import {
 } from "../../core/units.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
+import { ALPN_FORM, isAlpn } from "../../tls/settings.ts";
 import type { ValueFlag } from "./flags.ts";
 
 /** An option that is a number: it has its range, and most often its default. */
@@ -162,6 +163,21 @@ export function modeFlag(help: string): ValueFlag<number> {
     default: defaults.unixMode,
     shown: `0${defaults.unixMode.toString(8)}`,
     parse: (text) => /^0?[0-7]{3}$/.test(text) ? parseInt(text, 8) : undefined,
+  };
+}
+
+/** A flag that takes application protocols, or none. */
+export function alpnFlag(help: string): ValueFlag<string[]> {
+  return {
+    placeholder: "NAME,…",
+    expected: ALPN_FORM,
+    help,
+    default: [],
+    shown: "none",
+    parse: (text) => {
+      const names = text.split(",");
+      return isAlpn(names) ? names : undefined;
+    },
   };
 }
 

@@ -4,7 +4,8 @@
  */
 
 import { fileId } from "../../net/unix.ts";
-import { readKeyPair } from "../flags/tls_files.ts";
+import type { TlsFiles } from "../../tls/settings.ts";
+import { readCertificates, readKeyPair } from "../flags/tls_files.ts";
 import { openKeeper } from "./keeper.ts";
 import type { Log } from "./logging.ts";
 
@@ -17,23 +18,35 @@ export type ServerFiles = Awaited<ReturnType<typeof openFiles>>;
  * @param flags Each is empty where it is not used.
  */
 export async function openFiles(
-  { "tls-cert": cert, "tls-key": key }: {
+  { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa }: {
     "tls-cert": string;
     "tls-key": string;
+    "tls-client-ca": string;
   },
   sockets: readonly string[],
   { logger }: Log,
 ) {
-  const read = cert === "" ? [] : [cert, key];
+  const read = [cert, key, clientCa].filter((path) => path !== "");
   const keeper = read.length + sockets.length === 0
     ? undefined
     : await openKeeper({ read, sockets });
   const removals = new Map<string, () => Promise<void> | undefined>();
   return {
     /** The certificate, as it is now; nothing without one. */
-    readPair: keeper === undefined || cert === ""
+    readTls: keeper === undefined || cert === ""
       ? undefined
-      : () => readKeyPair({ cert, key }, keeper.readText),
+      : async (): Promise<TlsFiles> => {
+        const { readText } = keeper;
+        const pair = await readKeyPair({ cert, key }, readText);
+        return clientCa === "" ? pair : {
+          ...pair,
+          clientCa: await readCertificates(
+            "--tls-client-ca",
+            clientCa,
+            readText,
+          ),
+        };
+      },
     /** Call it when a socket is bound, so that its file is known. */
     bound(path: string): void {
       const file = fileId(path);

@@ -12,6 +12,7 @@ import {
   serveOptions,
   TCP_ONLY,
 } from "../../server/options.ts";
+import { clientAuths, tlsVersions } from "../../tls/settings.ts";
 import {
   type CommandLine,
   type FlagTable,
@@ -19,6 +20,7 @@ import {
   UsageError,
 } from "../flags/flags.ts";
 import {
+  alpnFlag,
   choiceFlag,
   cidrsFlag,
   durationFlag,
@@ -36,6 +38,7 @@ const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
 const CERT_FILE = "the file of a certificate in PEM";
 const KEY_FILE = "the file of the certificate's private key in PEM";
+const CA_FILE = "the file of the authorities of clients in PEM";
 
 /** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
@@ -105,6 +108,18 @@ export const serverFlags = {
     KEY_FILE,
     "private key of the certificate in PEM",
   ),
+  "tls-client-ca": textFlag(
+    "FILE",
+    CA_FILE,
+    "authorities of clients in PEM: ask clients for a certificate",
+  ),
+  "tls-client-auth": choiceFlag(
+    clientAuths,
+    "whether a client may show a certificate or must",
+    "require",
+  ),
+  "tls-min-version": choiceFlag(tlsVersions, "least version of TLS", "1.2"),
+  "tls-alpn": alpnFlag("application protocols, preferred one first"),
   "idle-timeout": durationFlag(
     "idleTimeout",
     "how long a connection may be without a whole request",
@@ -187,6 +202,14 @@ export function checkTogether(
         : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
     );
   }
+  if (flags["tls-cert"] === "") {
+    for (const name of ["client-ca", "min-version", "alpn"] as const) {
+      needs("--tls-cert", given.get(`tls-${name}`));
+    }
+  }
+  if (flags["tls-client-ca"] === "") {
+    needs("--tls-client-ca", given.get("tls-client-auth"));
+  }
 }
 
 function needs(missing: string, source: string | undefined): void {
@@ -198,6 +221,8 @@ function needs(missing: string, source: string | undefined): void {
 const renamed: Readonly<Record<string, keyof ServeOptions>> = {
   unix: "path",
   backlog: "tcpBacklog",
+  "tls-client-auth": "clientAuth",
+  "tls-alpn": "alpnProtocols",
 };
 
 /**

@@ -9,6 +9,9 @@ import { removeStaleSocket } from "../../net/unix.ts";
 import { logListeners } from "../../observe/log.ts";
 import { loadTelemetry } from "../../observe/otel.ts";
 import { serve } from "../../server/serve.ts";
+import { TlsContext } from "../../tls/context.ts";
+import { prove } from "../../tls/proof.ts";
+import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
 import { flagHelp, parseFlags, UsageError } from "../flags/flags.ts";
@@ -74,7 +77,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     if (unix) await removeStaleSocket(unix);
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log);
-    const pair = await files.readPair?.()
+    const read = await files.readTls?.()
       .catch((error) => fail(error.message, 1));
     const events: EventListeners = {
       ...logEvents,
@@ -84,7 +87,12 @@ export async function main(signals: HeldSignals): Promise<void> {
         logEvents.drain?.(event);
       },
     };
-    const options = { ...serveOptionsOf(line), ...pair, events };
+    const options = { ...serveOptionsOf(line), ...read, events };
+    const tls = checkTls(options);
+    if (tls !== undefined) {
+      await prove(new TlsContext(tls))
+        .catch((error) => fail(error.message, 1));
+    }
     stop.hold();
     // First, so that whoever asks whether this server is ready asks this one.
     const token = flags["admin-token"] || undefined;

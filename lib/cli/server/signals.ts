@@ -1,6 +1,7 @@
 /** What the program `server` does at signals. */
 
 import type { ParleyServer } from "../../server/parley_server.ts";
+import { certificateFields } from "../../observe/log.ts";
 import { show } from "../streams/standard_streams.ts";
 import type { ServerFiles } from "./files.ts";
 import type { HeldSignals } from "./held_signals.ts";
@@ -54,31 +55,22 @@ export class Stop {
 
 export function reloadOnHangup(
   signals: HeldSignals,
-  server: Pick<ParleyServer, "reloadTls">,
-  { readPair, removeSockets }: ServerFiles,
+  server: Pick<ParleyServer, "reloadTls" | "tls">,
+  { readTls, removeSockets }: ServerFiles,
   { logger }: Log,
 ): void {
-  let begun = 0;
-  let shown = 0;
   signals.on("SIGHUP", async () => {
-    if (readPair === undefined) {
+    if (readTls === undefined) {
       // At a terminal it says that the terminal is gone: what has nothing to
       // read ends with it, like any other program.
       if (atTerminal()) return void removeSockets().then(() => Deno.exit(129));
       logger.warn("SIGHUP, but there is no --tls-cert to read again");
       return;
     }
-    // None waits for the one before it, which may hang. The last one that was
-    // asked for is the one that stays.
-    const turn = ++begun;
     try {
-      const pair = await readPair();
-      if (turn < shown) return;
-      server.reloadTls(pair);
-      shown = turn;
-      logger.info("certificate reloaded");
+      if (!await server.reloadTls(readTls())) return;
+      logger.info("certificate reloaded", certificateFields(server.tls!));
     } catch (error) {
-      if (turn < shown) return;
       const { message } = error as Error;
       logger.error("certificate not reloaded", { error: message });
     }

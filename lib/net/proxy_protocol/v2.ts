@@ -171,11 +171,13 @@ function addresses(
   };
 }
 
-function formatIPv4(header: Uint8Array, at: number): string {
+/** Writes the four bytes of an address. */
+export function formatIPv4(header: Uint8Array, at: number): string {
   return header.subarray(at, at + 4).join(".");
 }
 
-function formatIPv6(header: Uint8Array, at: number): string {
+/** Writes the sixteen bytes of an address. */
+export function formatIPv6(header: Uint8Array, at: number): string {
   const groups = Array.from(
     { length: 8 },
     (_, group) => uint16(header, at + 2 * group).toString(16),

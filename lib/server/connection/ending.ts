@@ -58,7 +58,7 @@ export async function farewell(
   scheduler: Scheduler,
 ): Promise<void> {
   // TLS wants our end said even where the peer has ended; TCP says it by itself.
-  if (connection.eof && !connection.secured) return;
+  if (connection.eof && connection.tls === undefined) return;
   stage.enter("lingering");
   await connection.closeWrite();
   await connection.discard(scheduler);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { TlsInfo } from "../../core/tls_info.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
 import type { RequestInfo } from "../handler.ts";
@@ -56,6 +57,10 @@ export class Info implements RequestInfo {
 
   get localAddr(): Deno.Addr {
     return this.#connection.localAddr;
+  }
+
+  get tls(): TlsInfo | undefined {
+    return this.#connection.tls;
   }
 
   get signal(): AbortSignal {

@@ -6,13 +6,14 @@
  * @module
  */
 
-import { ProxyHeaderError } from "../../core/errors.ts";
+import { ClientCertificateError, ProxyHeaderError } from "../../core/errors.ts";
 import type { Connection } from "../../net/connection.ts";
 import {
   parseProxyHeader,
   type ProxyVersion,
 } from "../../net/proxy_protocol/mod.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
+import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
 import type { Refusal } from "./ending.ts";
 
@@ -35,7 +36,10 @@ export async function prepare(
   } catch (error) {
     // A broken header does not come from our proxy: close without a reply.
     const reason = phase === "greeting" ? "proxy_error" : "tls_error";
-    return { reason, error };
+    const text = error instanceof ClientCertificateError
+      ? replies.certificate(error.reason)
+      : undefined;
+    return { reason, text, error };
   }
 }
 
@@ -74,6 +78,5 @@ async function secure(connection: Connection, tls: TlsIdentity): Promise<void> {
   const layer = connection.layer((below, received) =>
     tls.secure(below, received)
   );
-  await layer.handshake();
-  connection.secured = true;
+  connection.tls = await layer.handshake();
 }

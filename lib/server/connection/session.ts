@@ -30,7 +30,7 @@ export interface SessionContext extends SharedContext {
   readonly admit: (
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
-  /** Called for one that has waited for a place for too long; gives it back. */
+  /** Called for one that is to be told why it gets no place; gives it back. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
   /** Called when it is to be served. */
   readonly opened: (session: Session) => void;
@@ -122,7 +122,13 @@ export class Session implements SessionParts {
       await this.#say(refusal.text);
     } else {
       if (tls !== undefined) await this.#prepare("handshaking");
-      if (this.#refusal !== undefined || this.over) return;
+      if (this.over) return;
+      if (this.#refusal !== undefined) {
+        const { text } = this.#refusal as Refusal;
+        if (text === undefined) return;
+        await this.#say(text);
+        return await farewell(connection, this.stage, scheduler);
+      }
       this.#served = true;
       this.context.opened(this);
       if (this.#settled) return;

@@ -1,0 +1,145 @@
+/**
+ * The names in a certificate (RFC 5280, in DER as X.690 has it).
+ *
+ * The runtime gives them as one text in which nothing is escaped: a subject
+ * `CN=eve\nO=admin` of one attribute looks like one of two there, and a comma
+ * in a URI begins what looks like another name. So they are read here.
+ */
+
+import { formatIPv4, formatIPv6 } from "../net/proxy_protocol/v2.ts";
+
+/** One element: what kind it is, its contents, and all of it. */
+interface Element {
+  readonly tag: number;
+  readonly body: Uint8Array;
+  readonly whole: Uint8Array;
+}
+
+/** The version and the extensions, where a certificate has them (4.1). */
+const VERSION = 0xa0;
+const EXTENSIONS = 0xa3;
+
+/** `id-ce-subjectAltName` (4.2.1.6). */
+const SUBJECT_ALT_NAME = "2.5.29.17";
+
+/** The types of attributes that have a name in RFC 4514, section 3. */
+const ATTRIBUTES: Readonly<Record<string, string>> = {
+  ...{ "2.5.4.3": "CN", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.10": "O" },
+  ...{ "2.5.4.11": "OU", "2.5.4.6": "C", "2.5.4.9": "STREET" },
+  "0.9.2342.19200300.100.1.25": "DC",
+  "0.9.2342.19200300.100.1.1": "UID",
+};
+
+/** The kinds of a `GeneralName` (4.2.1.6), by their tags. */
+const KINDS: Readonly<Record<number, string>> = {
+  ...{ 0x81: "email", 0x82: "DNS", 0x86: "URI", 0x87: "IP", 0xa4: "dirName" },
+};
+
+/** The strings of one byte a character, or of UTF-8. */
+const STRINGS = [0x0c, 0x12, 0x13, 0x16, 0x1a];
+
+/** What RFC 4514 has escaped (section 2.4), and control characters. */
+const SPECIAL = /["+,;<>\\]|^[ #]| $|\p{Cc}/gu;
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Reads the names in a certificate, of which DER is given.
+ *
+ * @returns The subject as RFC 4514 writes it, and the `subjectAltName`s.
+ * @throws {Error} It is no certificate.
+ */
+export function namesOf(
+  der: Uint8Array,
+): { subject: string; names: string[] } {
+  const fields = within(within(elements(der)));
+  if (fields[0].tag === VERSION) fields.shift();
+  const extensions = fields.filter(({ tag }) => tag === EXTENSIONS)
+    .flatMap(({ body }) => within(elements(body)))
+    .map(({ body }) => elements(body))
+    .filter(([type]) => oidOf(type) === SUBJECT_ALT_NAME);
+  return {
+    // Behind serial number, algorithm, issuer and validity (4.1).
+    subject: distinguishedName(fields[4]),
+    names: extensions.flatMap((parts) =>
+      within(elements(parts.at(-1)!.body)).flatMap(nameOf)
+    ),
+  };
+}
+
+/** Writes a `Name`: the last part first, as RFC 4514 has it (section 2.1). */
+function distinguishedName({ body }: Element): string {
+  return elements(body).reverse()
+    .map((part) => elements(part.body).map(attribute).join("+"))
+    .join(",");
+}
+
+function attribute({ body }: Element): string {
+  const [type, value] = elements(body);
+  const name = ATTRIBUTES[oidOf(type)];
+  const text = STRINGS.includes(value.tag) ? textOf(value) : undefined;
+  return name === undefined || text === undefined
+    ? `${name ?? oidOf(type)}=#${value.whole.toHex()}`
+    : `${name}=${text.replace(SPECIAL, escape)}`;
+}
+
+function escape(special: string): string {
+  if (!/\p{Cc}/u.test(special)) return `\\${special}`;
+  const bytes = new TextEncoder().encode(special);
+  return bytes.toHex().toUpperCase().replace(/../g, "\\$&");
+}
+
+/** Writes a `GeneralName`, if it is of a kind that is known. */
+function nameOf(name: Element): string | [] {
+  const { tag, body } = name;
+  const kind = KINDS[tag];
+  const text = kind === "dirName"
+    ? distinguishedName(elements(body)[0])
+    : kind !== "IP"
+    ? textOf(name)
+    : body.length === 4
+    ? formatIPv4(body, 0)
+    : formatIPv6(body, 0);
+  return kind === undefined || text === undefined ? [] : `${kind}:${text}`;
+}
+
+function textOf({ body }: Element): string | undefined {
+  try {
+    return decoder.decode(body);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What is in the first of some elements. */
+function within([{ body }]: readonly Element[]): Element[] {
+  return elements(body);
+}
+
+/** Reads elements that stand one behind the other. */
+function elements(bytes: Uint8Array): Element[] {
+  const found: Element[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const [tag, short] = bytes.subarray(at);
+    // From 128 on, the length is in as many bytes behind as the low bits say.
+    const start = at + 2 + (short < 128 ? 0 : short & 127);
+    const end = start + (short < 128 ? short : bytes.subarray(at + 2, start)
+      .reduce((length, byte) => length * 256 + byte, 0));
+    if (!(end <= bytes.length)) throw new RangeError("cut off");
+    const whole = bytes.subarray(at, end);
+    found.push({ tag, body: bytes.subarray(start, end), whole });
+    at = end;
+  }
+  return found;
+}
+
+/** Writes an object identifier in numbers (X.690, section 8.19). */
+function oidOf({ body }: Element): string {
+  const arcs = [0];
+  for (const byte of body) {
+    arcs.push(arcs.pop()! * 128 + (byte & 127));
+    if (byte < 128) arcs.push(0);
+  }
+  const first = Math.min(Math.floor(arcs[0] / 40), 2);
+  return [first, arcs[0] - first * 40, ...arcs.slice(1, -1)].join(".");
+}

@@ -1,0 +1,112 @@
+/** What a server's TLS goes by: its options, checked. */
+
+import { checkOneOf } from "../core/checks.ts";
+import { OptionError } from "../core/errors.ts";
+import { checkCertificates, checkKeyPair, type TlsKeyPair } from "./pem.ts";
+
+/** What may change while a server runs: see `reloadTls`. */
+export interface TlsFiles extends TlsKeyPair {
+  /** As in the server's options; left out, it stays as it is. */
+  clientCa?: string;
+}
+
+/** Whether clients may show a certificate, or must. */
+export type ClientAuth = "request" | "require";
+export const clientAuths: readonly ClientAuth[] = ["request", "require"];
+
+/** A version of TLS that a server speaks. */
+export type TlsVersion = "1.2" | "1.3";
+export const tlsVersions: readonly TlsVersion[] = ["1.2", "1.3"];
+
+/** The options of a server that are about TLS; all but `cert` need that. */
+export interface TlsOptions {
+  /**
+   * The certificate in PEM, with those that vouch for it behind it. With it and
+   * `key` the server speaks TLS, and nothing else; `reloadTls` shows another.
+   */
+  cert?: string;
+  /** The private key of `cert` in PEM, not encrypted. */
+  key?: string;
+  /**
+   * The authorities of clients in PEM. With it clients are asked for a
+   * certificate that one of them vouches for, or that is itself among them;
+   * one with another is told `ERR denied: …`.
+   */
+  clientCa?: string;
+  /**
+   * Whether a client may show a certificate (`request`) or must (`require`).
+   *
+   * @default {"require"}
+   */
+  clientAuth?: ClientAuth;
+  /**
+   * The least version of TLS.
+   *
+   * @default {"1.2"}
+   */
+  tlsMinVersion?: TlsVersion;
+  /**
+   * The application protocols (ALPN, RFC 7301), the preferred one first. A
+   * client that names none is served, one that names only others is not.
+   */
+  alpnProtocols?: string[];
+}
+
+/** The same, complete and checked. */
+export interface TlsSettings extends Required<Omit<TlsOptions, "clientCa">> {
+  /** Undefined where clients are asked for no certificate. */
+  readonly clientCa: string | undefined;
+}
+
+/** A protocol's name has 1 to 255 bytes (RFC 7301, section 3.1). */
+const ALPN = /^[\x21-\x2b\x2d-\x7e]{1,255}$/;
+
+/** What `alpnProtocols` takes. */
+export const ALPN_FORM =
+  "a list of names such as h2, of 1 to 255 ASCII characters, no comma or space";
+
+/**
+ * Checks the options, all but what only a handshake can tell.
+ *
+ * @returns Nothing where the server is to speak no TLS.
+ * @throws {OptionError} A value is not allowed, or means nothing without another.
+ */
+export function checkTls(options: TlsOptions): TlsSettings | undefined {
+  const { cert, key, clientCa } = options;
+  const { clientAuth = "require", tlsMinVersion = "1.2" } = options;
+  const plain = cert === undefined && key === undefined;
+  for (const name of ["tlsMinVersion", "alpnProtocols", "clientCa"] as const) {
+    if (plain) refuseGiven(options, name, "a cert");
+  }
+  if (clientCa === undefined) refuseGiven(options, "clientAuth", "a clientCa");
+  return plain ? undefined : {
+    ...checkKeyPair(cert, key),
+    clientCa: clientCa === undefined
+      ? undefined
+      : checkCertificates("clientCa", clientCa),
+    clientAuth: checkOneOf("clientAuth", clientAuth, clientAuths),
+    tlsMinVersion: checkOneOf("tlsMinVersion", tlsMinVersion, tlsVersions),
+    alpnProtocols: checkAlpn(options.alpnProtocols),
+  };
+}
+
+/** Whether these are names of protocols. */
+export function isAlpn(names: unknown): names is string[] {
+  return Array.isArray(names) &&
+    names.every((name) => typeof name === "string" && ALPN.test(name));
+}
+
+/** @throws {OptionError} It is not a list of protocols. */
+export function checkAlpn(protocols: unknown = []): string[] {
+  if (isAlpn(protocols)) return [...protocols];
+  throw new OptionError("alpnProtocols", protocols, ALPN_FORM);
+}
+
+function refuseGiven(
+  options: TlsOptions,
+  name: keyof TlsOptions,
+  missing: string,
+): void {
+  if (options[name] === undefined) return;
+  throw new OptionError(name, options[name], `${missing} beside it`);
+}
