@@ -440,7 +440,11 @@ Deno.test("serve closes TLS clients that have no place, without a word", async (
   assertEquals(reason, "denied");
   await using full = serveTest(echo, { ...ONE, maxConnections: 1 });
   using served = await secure(full);
-  await assertRejects(() => secure(full), Deno.errors.UnexpectedEof);
+  await assertRejects(
+    () => connect(options(full, ONE_CA)),
+    ConnectError,
+    "closed during the handshake (denied, or not TLS?)",
+  );
   await served.write(bytes("x\n"));
   assertEquals(await served.read(new Uint8Array(9)), 2);
 });
