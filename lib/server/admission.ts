@@ -146,7 +146,7 @@ export class Admission {
         text: replies.busyIp(maxConnectionsPerIp),
       });
     }
-    session.admitted();
+    session.admitted = true;
   }
 
   #networkOf(addr: Deno.Addr): string {
@@ -168,10 +168,12 @@ export class Admission {
 
   /** A refused session has no place any more while it is told so. */
   #turnAway(session: Session, refusal: Refusal): Refusal {
+    const { admitted, connection } = session;
     this.all.delete(session);
     this.#context.counters.opening(-1);
     this.#places.free();
-    this.#rejected(session.connection, refusal);
+    if (admitted) this.#places.leave(this.#networkOf(connection.remoteAddr));
+    this.#rejected(connection, refusal);
     const full = this.#refusing.size >= MAX_REFUSING;
     this.#refusing.add(session);
     if (full) session.abort("shutdown");

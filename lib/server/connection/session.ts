@@ -71,7 +71,8 @@ export class Session implements SessionParts {
   readonly ending = new Ending();
   /** Set once it has its place. */
   #exchange: Exchange | undefined;
-  #admitted = false;
+  /** Whether it has got its place. */
+  admitted = false;
   #served = false;
   #refusal: Refusal | undefined;
   #draining = false;
@@ -124,8 +125,9 @@ export class Session implements SessionParts {
       if (tls !== undefined) await this.#prepare("handshaking");
       if (this.over) return;
       if (this.#refusal !== undefined) {
-        const { text } = this.#refusal as Refusal;
+        const { text } = this.#refusal;
         if (text === undefined) return;
+        this.context.refuse(this, this.#refusal);
         await this.#say(text);
         return await farewell(connection, this.stage, scheduler);
       }
@@ -173,11 +175,6 @@ export class Session implements SessionParts {
   /** Memory is no longer short. */
   unsqueeze(): void {
     this.#exchange?.unpause();
-  }
-
-  /** Called when it has got its place. */
-  admitted(): void {
-    this.#admitted = true;
   }
 
   /** Whether its end has been named. */
@@ -288,7 +285,7 @@ export class Session implements SessionParts {
     }
     this.connection.close();
     this.context.ended(this, {
-      admitted: this.#admitted,
+      admitted: this.admitted,
       served: this.#served,
       refusal: this.#refusal,
       reason: this.ending.reason ?? "error",
