@@ -22,7 +22,8 @@ export const tlsVersions: readonly TlsVersion[] = ["1.2", "1.3"];
 export interface TlsOptions {
   /**
    * The certificate in PEM, with those that vouch for it behind it. With it and
-   * `key` the server speaks TLS, and nothing else; `reloadTls` shows another.
+   * `key` the server speaks TLS, and nothing else: who is refused by his address
+   * or for lack of room is closed without a word. `reloadTls` shows another.
    */
   cert?: string;
   /** The private key of `cert` in PEM, not encrypted. */
@@ -75,10 +76,17 @@ export function checkTls(options: TlsOptions): TlsSettings | undefined {
   const { cert, key, clientCa } = options;
   const { clientAuth = "require", tlsMinVersion = "1.2" } = options;
   const plain = cert === undefined && key === undefined;
-  for (const name of ["tlsMinVersion", "alpnProtocols", "clientCa"] as const) {
-    if (plain) refuseGiven(options, name, "a cert");
+  for (
+    const [name, missing] of [
+      ["tlsMinVersion", plain && "cert"],
+      ["alpnProtocols", plain && "cert"],
+      ["clientCa", plain && "cert"],
+      ["clientAuth", clientCa === undefined && "clientCa"],
+    ] as const
+  ) {
+    if (!missing || options[name] === undefined) continue;
+    throw new OptionError(name, options[name], `a ${missing} beside it`);
   }
-  if (clientCa === undefined) refuseGiven(options, "clientAuth", "a clientCa");
   return plain ? undefined : {
     ...checkKeyPair(cert, key),
     clientCa: clientCa === undefined
@@ -100,13 +108,4 @@ export function isAlpn(names: unknown): names is string[] {
 export function checkAlpn(protocols: unknown = []): string[] {
   if (isAlpn(protocols)) return [...protocols];
   throw new OptionError("alpnProtocols", protocols, ALPN_FORM);
-}
-
-function refuseGiven(
-  options: TlsOptions,
-  name: keyof TlsOptions,
-  missing: string,
-): void {
-  if (options[name] === undefined) return;
-  throw new OptionError(name, options[name], `${missing} beside it`);
 }

@@ -111,14 +111,12 @@ export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
  * @throws {UsageError} Two of them do not, or one lacks another.
  */
 export function checkClientFlags({ flags, given }: ClientLine): void {
-  const names = ["ca", "server-name", "cert", "key", "alpn"] as const;
-  for (const name of names) {
-    if (given.has(`tls-${name}`) && !flags.tls) {
-      throw new UsageError(`--tls-${name} is given without --tls`);
-    }
+  const lost = given.keys().find((name) => name.startsWith("tls-"));
+  if (lost !== undefined && !flags.tls) {
+    throw new UsageError(`--${lost} is given without --tls`);
   }
-  if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
-    const missing = flags["tls-cert"] === "" ? "cert" : "key";
+  if (given.has("tls-cert") !== given.has("tls-key")) {
+    const missing = given.has("tls-cert") ? "key" : "cert";
     throw new UsageError(
       `--tls-${missing} is missing, expected a certificate and its key`,
     );
