@@ -803,6 +803,24 @@ for (const [cause, happen] of Object.entries(halves)) {
   });
 }
 
+Deno.test("a header lends the memory of its read to nobody", async () => {
+  await using running = new InMemory((request) => request, {
+    proxyProtocol: "v2",
+    proxyTrust: "127.0.0.1",
+  });
+  const late = new LateTransport();
+  running.listener.connect(undefined, late);
+  // It announces 65,535 bytes, and 3000 of them come.
+  late.push(Uint8Array.of(...bytes("\r\n\r\n\0\r\nQUIT\n"), 0x21, 0, 255, 255));
+  late.push(new Uint8Array(3000));
+  await turns(3);
+  assert(late.reading && late.space.buffer.byteLength >= 2048);
+  const { space } = late;
+  await running.server.disconnect(1);
+  await turns(3);
+  assert(!isIdle(space), "others may be lent what a read still writes to");
+});
+
 const blocked = {
   "of a batch": (info: RequestInfo) => (void info, "x".repeat(2000)),
   "that is large": (info: RequestInfo) => (void info, "x".repeat(MUCH)),
@@ -826,6 +844,23 @@ for (const [which, handle] of Object.entries(blocked)) {
     assert(!isIdle(late.written), "others may be lent what is still written");
   });
 }
+
+Deno.test("a request's duration begins as it is read, whoever reads", async () => {
+  await using at = new AtWork();
+  await at.begin();
+  const { running, transport } = at;
+  await running.pass(300);
+  at.goOn();
+  await turns(3);
+  // What comes now is for a read that began while the handler was at work.
+  for (let i = 0; i < 3; i++) {
+    await running.pass(500);
+    transport.push("more\n");
+    await turns(3);
+  }
+  const all = running.events.of("request").map(({ duration }) => duration);
+  assertEquals(all.slice(-4), [300, 0, 0, 0]);
+});
 
 Deno.test("a drain answers what the kernel holds as a handler replies", async () => {
   await using at = new AtWork();
@@ -851,6 +886,24 @@ Deno.test("a drain answers what the kernel holds as a handler replies", async ()
   assertEquals(running.events.reasons, ["shutdown"]);
 });
 
+Deno.test("a drain looks at its sockets once more when its wait is over", async () => {
+  await using running = new InMemory((request) => request);
+  const transport = await running.connect();
+  transport.held = true;
+  transport.push("x\n");
+  const finished = running.server.shutdown();
+  // It begins after 10 ms and waits for as long. An event loop that was held up
+  // looks at its sockets only now.
+  await running.pass(20, 1);
+  transport.release();
+  await turns(3);
+  assertEquals(transport.text, "x\n");
+  transport.held = false;
+  transport.end();
+  await running.pass(30, 1);
+  await finished;
+});
+
 Deno.test("a drain waits for the rest of a request", async () => {
   await using running = new InMemory((request) => request);
   const transport = await running.connect();
@@ -864,6 +917,33 @@ Deno.test("a drain waits for the rest of a request", async () => {
   assertEquals(transport.text, "one\nrest\n");
   await running.pass(20, 1);
   assert(transport.finished);
+  transport.end();
+  await finished;
+  assertEquals(running.events.reasons, ["shutdown"]);
+});
+
+/** One whose reads do not tell that the kernel has no more, as with TLS. */
+class Layered extends MemoryTransport {
+  readonly shortReadMeansEmpty = false;
+}
+
+Deno.test("a drain ends a peer that never stops asking, whatever reads tell", async () => {
+  await using running = new InMemory((request) => request);
+  const transport = new Layered();
+  running.listener.connect(undefined, transport);
+  let asked = 0;
+  const ask = async () => {
+    transport.push("x\n");
+    asked++;
+    await running.pass(5, 1);
+  };
+  await ask();
+  const finished = running.server.shutdown();
+  while (asked < 40) await ask();
+  assertEquals(await running.states(), ["idle"]);
+  while (asked < 60) await ask();
+  // 10 ms until the drain begins, 250 ms in it, and the wait of 12 ms.
+  assert(transport.finished, "it is served until the drain timeout");
   transport.end();
   await finished;
   assertEquals(running.events.reasons, ["shutdown"]);

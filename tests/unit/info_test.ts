@@ -1,6 +1,6 @@
 /** What a handler cannot do to the server by what it is given. */
 
-import { assert, assertEquals } from "../support/std.ts";
+import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
 import type { Handler, RequestInfo } from "../../lib/server/handler.ts";
 import { InMemory, turns } from "../support/in_memory.ts";
@@ -206,5 +206,26 @@ Deno.test("info.server gives a handler the server's numbers, and no more", async
     connections: 1,
     requests: 1,
   });
+  transport.end();
+});
+
+Deno.test("info.replyInPieces() takes whole numbers from 1 alone", async () => {
+  const refused: number[] = [];
+  await using running = new InMemory((_request, info) => {
+    for (const bytes of [-1, 0, 0.5, 1.5, NaN, Infinity, 1]) {
+      try {
+        info.replyInPieces(bytes);
+      } catch (error) {
+        assertInstanceOf(error, RangeError);
+        refused.push(bytes);
+      }
+    }
+    return "abc";
+  });
+  const transport = await running.connect();
+  transport.push("a\n");
+  await turns(4);
+  assertEquals(transport.text, "abc\n");
+  assertEquals(refused, [-1, 0, 0.5, 1.5, NaN, Infinity]);
   transport.end();
 });

@@ -207,6 +207,22 @@ Deno.test("a header that begins while a drain waits is waited for", async () => 
   await finished;
 });
 
+Deno.test("a place that is given in a drain gives a request all its time to come", async () => {
+  const { running, transport, places } = await opened("admitting", "");
+  await using _ = running;
+  const finished = running.server.shutdown();
+  // The drain begins after 10 ms, and would close this one 12 ms later.
+  await running.pass(18, 1);
+  places!.asked[0].resolve(true);
+  await running.pass(8, 1);
+  transport.push("request\n");
+  await turns(3);
+  assertEquals(transport.text, "request\n");
+  transport.end();
+  await running.pass(30, 1);
+  await finished;
+});
+
 Deno.test("without an answer about a place within 5 s a connection is busy", async () => {
   const { running, transport, places } = await opened("admitting");
   await using _ = running;
@@ -298,6 +314,44 @@ Deno.test("an answer about a place that fails ends the connection with an event"
   assert(transport.closed);
   assertEquals([rejected(running), closed(running)], [[], ["error"]]);
   assertEquals(running.server.metrics().opening, 0);
+});
+
+Deno.test("a header gives a handler both addresses", async () => {
+  const seen: Deno.Addr[] = [];
+  await using running = new InMemory((_request, info) => {
+    seen.push(info.remoteAddr, info.localAddr);
+    return "";
+  }, PROXY);
+  for (const header of [HEADER, "PROXY UNKNOWN\r\n"]) {
+    const transport = await running.connect();
+    transport.push(header + "request\n");
+    transport.end();
+    await turns(3);
+  }
+  const all = seen.map((addr) => `${hostOf({ remoteAddr: addr })}`);
+  assertEquals(all, ["192.0.2.9", "192.0.2.1", "127.0.0.1", "127.0.0.1"]);
+  assertEquals(
+    seen.map((addr) => (addr as Deno.NetAddr).port),
+    [1, 2, 2, 1],
+  );
+});
+
+Deno.test("connectionList() tells since when no bytes have come", async () => {
+  const { running, transport } = await opened("greeting", "");
+  await using _ = running;
+  const idle = async (ms: number) => {
+    await running.pass(ms);
+    const [{ age, idle }] = await running.server.connectionList();
+    return [age, idle];
+  };
+  assertEquals(await idle(500), [500, 500]);
+  for (const [i, sent] of [HEADER, "half a ", "request\n"].entries()) {
+    transport.push(sent);
+    await turns(3);
+    const age = 500 + 100 * (i + 1);
+    assertEquals([sent, ...await idle(100)], [sent, age, 100]);
+  }
+  transport.end();
 });
 
 Deno.test("what may end one that is opening is told with the error behind it", async () => {

@@ -373,6 +373,37 @@ Deno.test("handlers that compute leave turns to others", async () => {
   assert(perTurn.every((count) => count <= 3 + 5), `${perTurn}`);
 });
 
+Deno.test("large replies that take the kernel time leave turns to others", async () => {
+  let called = 0;
+  await using running = new InMemory(() => {
+    called++;
+    return "x".repeat(100_000);
+  });
+  /** Each write takes the kernel 1 ms of the 2 that all have in a turn. */
+  class Copied extends MemoryTransport {
+    override write(bytes: Uint8Array): Promise<number> {
+      running.clock.jump(1);
+      return super.write(bytes);
+    }
+  }
+  const all = numbers(30).map(() => new Copied());
+  for (const transport of all) running.listener.connect(undefined, transport);
+  await turns(4);
+  for (const transport of all) {
+    transport.push("a\n");
+    transport.end();
+  }
+  const perTurn: number[] = [];
+  while (called < all.length) {
+    const before = called;
+    await running.pass(1, 1);
+    perTurn.push(called - before);
+  }
+  assert(perTurn.every((count) => count <= 8), `${perTurn}`);
+  await turns(10);
+  for (const { taken } of all) assertEquals(taken.length, 100_001);
+});
+
 Deno.test("nothing is scheduled while nobody is parked or over his budget", async () => {
   await using running = new InMemory((request) =>
     request[0] === 115 ? Promise.resolve(request) : request
@@ -473,4 +504,25 @@ Deno.test("the replies of one batch are written together, in as many writes", as
     ...writes.slice(0, 8),
   ]);
   for (const transport of all) transport.end();
+});
+
+Deno.test("a drain answers those that wait to be read from", async () => {
+  await using running = new InMemory((request) => request);
+  const all = await running.connectAll(120);
+  for (const transport of all) transport.push("a\n");
+  await microtasks();
+  // They were many, so some are parked: what comes now is not read for a while.
+  for (const transport of all) transport.push("b\n");
+  const finished = running.server.shutdown();
+  // Until it begins, and until a wait for each is over.
+  for (const ms of [10, 10, 2]) {
+    running.clock.advance(ms);
+    await microtasks();
+  }
+  assert(all.some(({ reading, closed }) => !reading && !closed));
+  await turns(300);
+  for (const { text } of all) assertEquals(text, "a\nb\n");
+  for (const transport of all) transport.end();
+  await running.pass(100, 10);
+  await finished;
 });
