@@ -22,6 +22,7 @@ import {
   bytes,
   Events,
   FakeClock,
+  FakeListener,
   Peer,
   random,
   RudePeer,
@@ -157,7 +158,9 @@ Deno.test("serve writes the replies to one batch at once", async () => {
     ]
   ) {
     writes = 0;
-    await using running = serveTest(handler, {}, { listen });
+    // By a clock that stands still nobody is late, however slow the machine is.
+    const clock = new FakeClock();
+    await using running = serveTest(handler, {}, { listen, clock });
     using peer = await Peer.to(running);
     await peer.send("x\n".repeat(500));
     assertEquals(await peer.receive(1000), "x\n".repeat(500));
@@ -696,6 +699,29 @@ Deno.test("serve drains when its signal aborts, also before the start", async ()
     { hostname: "127.0.0.1", port: 0, signal: AbortSignal.abort() },
     echo,
   ).finished;
+});
+
+Deno.test("serve leaves nothing at a signal that outlives it", async () => {
+  const { signal } = new AbortController();
+  const listening = new Set<unknown>();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (type: string, ...rest: unknown[]) => {
+    listening.add(rest[0]);
+    Reflect.apply(addEventListener, signal, [type, ...rest]);
+  };
+  signal.removeEventListener = (type: string, ...rest: unknown[]) => {
+    listening.delete(rest[0]);
+    Reflect.apply(removeEventListener, signal, [type, ...rest]);
+  };
+  const well = serveTest(echo, { signal });
+  const listener = new FakeListener();
+  const failed = serveTest(echo, { signal }, { listen: () => listener });
+  assertEquals(listening.size, 2);
+  await well.server.shutdown();
+  listener.next(new Deno.errors.BadResource("Listener has been closed"));
+  await assertRejects(() => failed.server.finished, Deno.errors.BadResource);
+  await settle();
+  assertEquals(listening.size, 0);
 });
 
 Deno.test("serve has shutdown called twice, and frees its port", async () => {

@@ -948,3 +948,20 @@ Deno.test("a drain ends a peer that never stops asking, whatever reads tell", as
   await finished;
   assertEquals(running.events.reasons, ["shutdown"]);
 });
+
+Deno.test("a drain ends a peer that falls silent in it, whatever reads tell", async () => {
+  await using running = new InMemory((request) => request);
+  const transport = new Layered();
+  running.listener.connect(undefined, transport);
+  await turns(2);
+  const finished = running.server.shutdown();
+  // In the middle of the wait, which is over after 22 ms.
+  await running.pass(15, 1);
+  transport.push("x\n");
+  await running.pass(10, 1);
+  assertEquals([transport.text, transport.finished], ["x\n", false]);
+  await running.pass(10, 1);
+  assert(transport.finished, "it is waited for until the drain timeout");
+  transport.end();
+  await finished;
+});

@@ -61,13 +61,13 @@ const LIMIT = 400_000;
 const NEAR = 320_000;
 
 /** A server with a bound, and ten idle connections, whose share is small. */
-async function bounded(maxMemory = LIMIT): Promise<{
+async function bounded(maxMemory = LIMIT, maxConnections = 0): Promise<{
   running: InMemory;
   idle: MemoryTransport[];
 }> {
   const running = new InMemory(
     reply,
-    { maxMemory, maxFrame: 1_000_000 },
+    { maxMemory, maxFrame: 1_000_000, maxConnections },
   );
   return { running, idle: await running.connectAll(10) };
 }
@@ -238,6 +238,23 @@ Deno.test("half a frame near the bound is paused, and ends as overload", async (
   endAll(small, ...idle);
 });
 
+Deno.test("however many there are near the bound, short requests go on", async () => {
+  const { running, idle } = await bounded();
+  await using _ = running;
+  const many = await running.connectAll(90);
+  await half(many[0], 100_000);
+  await half(many[1], 60_000);
+  assert(running.server.metrics().held > NEAR);
+  // A hundredth of what there is would be less than it holds.
+  await half(many[2], 5000);
+  await running.pass(300);
+  assertEquals(
+    [await stateOf(running, 12), await stateOf(running, 13)],
+    ["paused", "reading"],
+  );
+  endAll(...many, ...idle);
+});
+
 Deno.test("half a frame near the bound goes on once there is memory again", async () => {
   const { running, idle } = await bounded();
   await using _ = running;
@@ -368,6 +385,29 @@ Deno.test("over the bound as many are closed as it takes, and no more", async ()
   left.end();
 });
 
+Deno.test("over the bound a newcomer that is refused takes no place", async () => {
+  const { running, idle } = await bounded(LIMIT, 12);
+  await using _ = running;
+  const large = await running.connect();
+  await half(large, 100_000);
+  idle[0].take(0);
+  idle[0].push("g\n");
+  await over(running);
+  const refused = running.listener.connect();
+  await turns(5);
+  assertEquals(refused.text, "ERR busy: memory limit reached\n");
+  endAll(refused);
+  // There are places for two: one was closed for the memory it held.
+  const [one, two, three] = await running.connectAll(3);
+  for (const transport of [one, two, three]) transport.push("x\n");
+  await turns(5);
+  assertEquals(
+    [one.text, two.text, three.text],
+    ["x\n", "x\n", "ERR busy: connection limit of 12 reached\n"],
+  );
+  endAll(large, one, two, three, ...idle);
+});
+
 Deno.test("without a bound nobody is paused or refused", async () => {
   const { running, idle } = await bounded(0);
   await using _ = running;
@@ -469,6 +509,19 @@ Deno.test("threads share one bound: a share is a part of all that there is", asy
     await turns(3);
     assertEquals(mine.taken.length, 70_001);
     endAll(mine, theirs);
+  });
+});
+
+Deno.test("threads share one bound: one that grows looks before it has passed it alone", async () => {
+  await threads(async (one, other) => {
+    const large = await one.connect();
+    await half(large, 100_000);
+    // No time passes: each looks at what it takes itself.
+    const mine = await other.connectAll(4);
+    for (const transport of mine) await half(transport, 60_000);
+    assertEquals(other.server.metrics().held, LARGE + 3 * CHUNK + 8192);
+    assertEquals(await stateOf(other, 4), "paused");
+    endAll(large, ...mine);
   });
 });
 
