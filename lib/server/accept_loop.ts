@@ -104,8 +104,6 @@ export class AcceptLoop {
         const limit = fault === "descriptors" ? descriptors.met() : undefined;
         this.#failed({ error, retryIn, fatal: false, limit });
         if (retryIn > 0) {
-          // No time is left to wait for resources.
-          if (this.#stopping) return void this.#close();
           await this.#sleep(retryIn);
           backoff = Math.min(backoff * 2, BACKOFF_LAST);
         }

@@ -141,7 +141,7 @@ export class MemoryBound {
         if (held > (most?.connection.held ?? 0)) most = session;
       }
       // Those that are refused hold it, and are gone soon.
-      if (most === undefined) return this.#watch();
+      if (most === undefined) return;
       most.abort("overload");
       this.#closed = true;
     }

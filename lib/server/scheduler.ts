@@ -264,7 +264,6 @@ export class Scheduler {
       else task.resume();
     }
     if (this.#crowded) this.#pace();
-    if (this.#later.length > 0) this.#arm();
   }
 
   #pace(): void {

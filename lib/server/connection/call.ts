@@ -38,7 +38,7 @@ export interface Caller {
   flush(): Promise<void> | undefined;
   /** Bytes came in that have not been looked at, or the peer's end. */
   readAhead(): void;
-  /** The connection is lost: no reply is any use. */
+  /** The connection is lost: no reply is any use. Ends the wait, too. */
   lost(error: unknown): void;
 }
 
@@ -105,10 +105,7 @@ export class Call {
         this.#caller.readAhead();
         if (this.#interrupt !== undefined) this.#readAhead();
       },
-      (error) => {
-        this.#caller.lost(error);
-        this.interrupt(error);
-      },
+      (error) => this.#caller.lost(error),
     );
   }
 }

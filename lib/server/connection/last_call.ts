@@ -46,10 +46,9 @@ export class LastCall {
     });
   }
 
-  /** Ends the wait. */
+  /** Ends the wait for good. */
   cancel(): void {
     this.#cancel?.();
-    this.#cancel = undefined;
   }
 
   #end(before: number): void {
