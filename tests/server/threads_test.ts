@@ -101,6 +101,10 @@ testThreads("threads have one limit of connections", async () => {
     );
   }
   assertEquals(started.server.connectionsRejected, 8);
+  assertEquals(
+    started.events.of("connection_rejected").map(({ reason }) => reason),
+    Array(8).fill("busy"),
+  );
 
   peers.pop()![Symbol.dispose]();
   await started.events.next("connection_close");
@@ -237,7 +241,29 @@ testThreads("a thread that dies again waits for longer", async () => {
     clock.advance(wait);
     while (!await answers(server)) await settle();
   }
+  // A new thread knows how long the whole server has been up.
+  clock.advance(3_600_000);
+  using killer = await Peer.to(server);
+  await killer.send("DIE\n");
+  await events.next("thread_lost", 4);
+  clock.advance(100);
+  while (!await answers(server)) await settle();
+  using peer = await Peer.to(server);
+  assertEquals(await peer.ask("UPTIME\n", "over an hour\n"), "over an hour\n");
 });
+
+testThreads(
+  "a thread that is confined has no network, and its own onError",
+  async () => {
+    for (const [confine, state] of [[false, "granted"], [true, "prompt"]]) {
+      // Only what is its own: the program keeps it, and so does the other thread.
+      await using started = await serveTwo({ confine: !!confine });
+      using peer = await Peer.to(started.server);
+      assertEquals(await peer.ask("MAY CONNECT\n", `${state}\n`), `${state}\n`);
+      assertEquals(await peer.ask("FAIL\n", "onError\n"), "onError\n");
+    }
+  },
+);
 
 async function answers(server: ThreadedServer): Promise<boolean> {
   try {

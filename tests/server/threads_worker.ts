@@ -29,9 +29,20 @@ serveThread(async (request, info) => {
       const { connections, connectionsTotal, requests } = info.server;
       return `${connections} ${connectionsTotal} ${requests}`;
     }
+    case "MAY CONNECT":
+      return (await Deno.permissions.query({ name: "net" })).state;
+    case "UPTIME":
+      return info.server.uptime > 3_600_000 ? "over an hour" : "less";
+    case "FAIL":
+      throw new Error("for onError");
     case "MAX REPLY":
       return `${info.maxReply}`;
     default:
       return `${info.id}`;
   }
+}, {
+  onError: (error) =>
+    error instanceof Error && error.message === "for onError"
+      ? "onError"
+      : "ERR internal error",
 });

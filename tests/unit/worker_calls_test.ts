@@ -78,6 +78,21 @@ Deno.test("WorkerCalls ends what waits once the other side is gone", async () =>
   await assertRejects(() => calls.call("sum", 1, 2), Error, "it died");
 });
 
+Deno.test("WorkerCalls hears nothing after its end", async () => {
+  const [here, there] = portPair();
+  const heard: number[] = [];
+  const back = new WorkerCalls<{ hear(n: number): void }>(there, {});
+  const calls = new WorkerCalls(here, { hear: (n: number) => heard.push(n) });
+  back.tell("hear", 1);
+  await undefined;
+  back.tell("hear", 2);
+  calls.end(new Error("it died"));
+  await undefined;
+  back.tell("hear", 3);
+  await undefined;
+  assertEquals(heard, [1]);
+});
+
 Deno.test("WorkerCalls ignores a call of what is no procedure", async () => {
   const [here, there] = portPair();
   const failed = Promise.withResolvers<unknown>();

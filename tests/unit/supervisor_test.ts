@@ -1,0 +1,316 @@
+/** The main thread of a server with several, over workers that a test plays. */
+
+import { assert, assertEquals } from "../support/std.ts";
+
+import type { ThreadStart } from "../../lib/threads/messages.ts";
+import { startThreads } from "../../lib/threads/serve_threads.ts";
+import type {
+  ServeThreadsOptions,
+  ThreadedServer,
+} from "../../lib/threads/supervisor.ts";
+import { ONE, TWO } from "../support/certificates.ts";
+import { Events, FakeClock, settle } from "../support/fixtures.ts";
+
+/** A worker that does what the test says. */
+class FakeWorker {
+  onmessage: ((message: { data: unknown }) => void) | null = null;
+  onerror:
+    | ((event: { message: string; preventDefault(): void }) => void)
+    | null = null;
+  terminated = false;
+  /** What it was told or asked, but for the start. */
+  readonly heard: [string, ...unknown[]][] = [];
+  /** What it was started with. */
+  order!: ThreadStart;
+  #start = 0;
+
+  postMessage(
+    { call, name, args }: { call: number; name: string; args: unknown[] },
+  ): void {
+    if (name === "start") {
+      [this.order, this.#start] = [args[0] as ThreadStart, call];
+    } else this.heard.push([name, ...args]);
+  }
+
+  terminate(): void {
+    this.terminated = true;
+  }
+
+  /** It is bound. */
+  async starts(): Promise<void> {
+    const value = { transport: "tcp", hostname: "127.0.0.1", port: 7000 };
+    this.onmessage!({ data: { answer: this.#start, value } });
+    await settle();
+  }
+
+  /** It cannot bind. */
+  async fails(): Promise<void> {
+    const error = { value: "no port for it" };
+    this.onmessage!({ data: { answer: this.#start, error } });
+    await settle();
+  }
+
+  tells(name: string, ...args: unknown[]): void {
+    this.onmessage!({ data: { call: 0, name, args } });
+  }
+
+  async dies(): Promise<void> {
+    this.onerror!({ message: "it died", preventDefault() {} });
+    await settle();
+  }
+}
+
+/** Runs a test whose workers are played. */
+function testSupervisor(
+  name: string,
+  fn: (workers: FakeWorker[]) => Promise<void>,
+): void {
+  const ignore = Deno.build.os !== "linux";
+  Deno.test({ name, ignore }, async () => {
+    const workers: FakeWorker[] = [];
+    const { Worker } = globalThis;
+    const played = class extends FakeWorker {
+      constructor() {
+        super();
+        workers.push(this);
+      }
+    };
+    globalThis.Worker = played as unknown as typeof Worker;
+    try {
+      await fn(workers);
+    } finally {
+      globalThis.Worker = Worker;
+    }
+  });
+}
+
+interface Begun {
+  readonly clock: FakeClock;
+  readonly events: Events;
+  readonly started: Promise<ThreadedServer>;
+}
+
+function begin(options: Partial<ServeThreadsOptions> = {}): Begun {
+  const [clock, events] = [new FakeClock(), new Events()];
+  const started = startThreads({
+    port: 0,
+    threads: 2,
+    worker: new URL("file:///played.ts"),
+    events: events.listeners,
+    ...options,
+  }, clock);
+  return { clock, events, started };
+}
+
+/** Both threads are bound. */
+async function both(
+  workers: FakeWorker[],
+  { started }: Begun,
+): Promise<ThreadedServer> {
+  await workers[0].starts();
+  await workers[1].starts();
+  return await started;
+}
+
+/** All that are left end in good order. */
+async function finish(
+  workers: FakeWorker[],
+  server: ThreadedServer,
+): Promise<void> {
+  const finished = server.shutdown();
+  for (const worker of workers) {
+    if (!worker.terminated) worker.tells("finished", 0);
+  }
+  await finished;
+}
+
+testSupervisor(
+  "the first thread finds the port, and the others join it",
+  async (workers) => {
+    const begun = begin({ preDrainDelay: 300 });
+    assertEquals(workers.length, 1);
+    assertEquals(workers[0].order.options.port, 0);
+    const server = await both(workers, begun);
+    assertEquals(workers.map(({ order }) => order.index), [0, 1]);
+    const { port, reusePort, preDrainDelay } = workers[1].order.options;
+    // The supervisor waits before the drain, for all of them.
+    assertEquals([port, reusePort, preDrainDelay], [7000, true, 0]);
+    const finished = server.shutdown();
+    assertEquals(workers[0].heard, []);
+    begun.clock.advance(300);
+    for (const worker of workers) {
+      assertEquals(worker.heard, [["shutdown"]]);
+      worker.tells("finished", 0);
+    }
+    await finished;
+    assertEquals(begun.clock.timers, 0);
+  },
+);
+
+testSupervisor(
+  "threads pass on all events but those of the whole server",
+  async (workers) => {
+    const begun = begin();
+    const server = await both(workers, begun);
+    const own = ["listening", "pre_drain", "drain", "finished", "thread_lost"];
+    const passed = Object.keys(begun.events.listeners)
+      .filter((type) => !own.includes(type));
+    assertEquals([...workers[0].order.events].sort(), passed.sort());
+    workers[0].tells("event", { type: "handler_error", id: 3 }, {
+      value: "what was thrown",
+    });
+    assertEquals(begun.events.of("handler_error").map(({ error }) => error), [
+      "what was thrown",
+    ]);
+    await finish(workers, server);
+  },
+);
+
+testSupervisor("threads drain when their signal aborts", async (workers) => {
+  const controller = new AbortController();
+  const server = await both(workers, begin({ signal: controller.signal }));
+  assertEquals(server.draining, false);
+  controller.abort();
+  assertEquals(server.draining, true);
+  for (const worker of workers) {
+    assertEquals(worker.heard, [["shutdown"]]);
+    worker.tells("finished", 0);
+  }
+  await server.finished;
+});
+
+testSupervisor(
+  "a thread that cannot start ends the others",
+  async (workers) => {
+    const begun = begin({ threads: 3 });
+    await workers[0].starts();
+    await workers[1].starts();
+    await workers[2].fails();
+    const thrown = await begun.started.catch((error) => error);
+    assertEquals(thrown, "no port for it");
+    assertEquals(workers.map(({ terminated }) => terminated), [
+      true,
+      true,
+      true,
+    ]);
+    assertEquals(begun.clock.timers, 0);
+  },
+);
+
+testSupervisor(
+  "a thread that dies as the others start leaves nothing behind",
+  async (workers) => {
+    const begun = begin();
+    await workers[0].starts();
+    // It was bound, so it is to be replaced; the other one cannot start.
+    await workers[0].dies();
+    await workers[1].fails();
+    assertEquals(await begun.started.catch((error) => error), "no port for it");
+    begun.clock.advance(10_000);
+    assertEquals([workers.length, begun.clock.timers], [2, 0]);
+  },
+);
+
+testSupervisor(
+  "a thread that dies gives back all that it held",
+  async (workers) => {
+    const begun = begin({ maxConnectionsPerIp: 1 });
+    const server = await both(workers, begun);
+    const { shared } = workers[0].order;
+    shared.taken[0] = shared.descriptors.open[0] = 5;
+    shared.taken[1] = shared.descriptors.open[1] = 7;
+    await workers[0].dies();
+    assert(workers[0].terminated);
+    assertEquals([...shared.taken], [0, 7]);
+    assertEquals([...shared.descriptors.open], [0, 7]);
+    await finish(workers, server);
+    assertEquals(begun.clock.timers, 0);
+  },
+);
+
+testSupervisor(
+  "a thread that has lived for long is replaced as soon as the first",
+  async (workers) => {
+    const begun = begin({ threads: 1 });
+    const { clock, events } = begun;
+    await workers[0].starts();
+    const server = await begun.started;
+    for (const [i, lived] of [0, 0, 9999, 10_000, 9999].entries()) {
+      clock.advance(lived);
+      await workers[i].dies();
+      assertEquals(server.ready, false);
+      clock.advance(events.of("thread_lost")[i].retryIn!);
+      // It is there, and serves nobody yet.
+      assertEquals([workers.length, server.ready], [i + 2, false]);
+      await workers[i + 1].starts();
+      assertEquals(server.ready, true);
+    }
+    assertEquals(
+      events.of("thread_lost").map(({ retryIn }) => retryIn),
+      [100, 200, 400, 100, 200],
+    );
+    await finish(workers, server);
+  },
+);
+
+testSupervisor(
+  "a thread waits for descriptors before it is replaced",
+  async (workers) => {
+    const begun = begin();
+    const server = await both(workers, begun);
+    const { clock } = begun;
+    const { open, known } = workers[1].order.shared.descriptors;
+    // A limit of 10 was met, and this many are open.
+    [open[1], known[1], known[2]] = [11, 10, 1];
+    await workers[0].dies();
+    clock.advance(1000);
+    assertEquals(workers.length, 2);
+    open[1] = 10;
+    clock.advance(100);
+    assertEquals(workers.length, 3);
+    await workers[2].starts();
+    await finish(workers, server);
+  },
+);
+
+testSupervisor(
+  "a thread that replaces another shows the certificate of now",
+  async (workers) => {
+    const begun = begin(ONE);
+    const server = await both(workers, begun);
+    await workers[0].dies();
+    server.reloadTls(TWO);
+    assertEquals(workers[1].heard, [["reloadTls", TWO]]);
+    begun.clock.advance(100);
+    const { cert, key } = workers[2].order.options;
+    assertEquals({ cert, key }, TWO);
+    await workers[2].starts();
+    await finish(workers, server);
+  },
+);
+
+testSupervisor(
+  "nobody is replaced in a drain, and who is just starting ends with it",
+  async (workers) => {
+    const begun = begin({ threads: 3 });
+    const { clock, events } = begun;
+    await workers[0].starts();
+    await workers[1].starts();
+    await workers[2].starts();
+    const server = await begun.started;
+    await workers[0].dies();
+    clock.advance(100);
+    await workers[1].dies();
+    const finished = server.shutdown();
+    clock.advance(1000);
+    // The first has been replaced, the second will not be.
+    assertEquals(workers.length, 4);
+    await workers[3].starts();
+    assertEquals(workers[3].heard, [["shutdown"]]);
+    await workers[2].dies();
+    workers[3].tells("finished", 2);
+    await finished;
+    assertEquals(events.of("finished"), [{ type: "finished", forced: 2 }]);
+    assertEquals(clock.timers, 0);
+  },
+);
