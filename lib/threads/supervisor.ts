@@ -76,6 +76,12 @@ const GRACE = 1000;
 /** How long a thread may take to say what it is asked, in milliseconds. */
 const ANSWER_LIMIT = 1000;
 
+/** What the program may, but its own to give up: else that would go for all. */
+const INHERITED = Object.fromEntries(
+  ["env", "ffi", "import", "net", "read", "run", "sys", "write"]
+    .map((name) => [name, "inherit"]),
+);
+
 /** One worker, and what this side knows of it. */
 interface Thread {
   readonly index: number;
@@ -252,7 +258,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       worker: url,
       threads: _threads,
       name,
-      permissions,
+      permissions = INHERITED,
       confine = false,
       // These stay on this side: functions cannot be sent.
       signal: _signal,
@@ -312,8 +318,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       throw error;
     }
     thread.accepts = true;
-    // It was started before the drain began, and has not heard of it.
-    if (this.#stage === "draining") calls.tell("shutdown");
   }
 
   #passOn(event: ServerEvent, error: SentError | undefined): void {
