@@ -1,8 +1,6 @@
 /**
  * The memory of connections: a small buffer for each while it is quiet, large
  * ones lent out while there is something to move.
- *
- * @module
  */
 
 /**

@@ -1,8 +1,6 @@
 /**
  * One `Deno.Conn`, as the server's sessions and the client both use it: bytes
  * received, whole writes, and a close that may be called twice.
- *
- * @module
  */
 
 import type { TlsInfo } from "../core/tls_info.ts";

@@ -1,8 +1,4 @@
-/**
- * An open connection, as an operator sees it.
- *
- * @module
- */
+/** An open connection, as an operator sees it. */
 
 /** What an operator sees a connection do: `idle` has nothing of a request. */
 export type ConnectionState =

@@ -1,8 +1,4 @@
-/**
- * What a handler is given and what it gives back.
- *
- * @module
- */
+/** What a handler is given and what it gives back. */
 
 import type { TlsInfo } from "../core/tls_info.ts";
 import type { ServerStats } from "../events/server_stats.ts";

@@ -10,8 +10,6 @@
  *
  * The threads of a server have one bound; each acts on its own connections, and
  * over the bound those do that hold their share of it or more.
- *
- * @module
  */
 
 import type { Clock } from "../core/clock.ts";

@@ -1,8 +1,6 @@
 /**
  * The limits that count connections: how many at once, and how many from one
  * address (`networkOf`). They hold for a whole server, whatever its threads.
- *
- * @module
  */
 
 /** Who gets a place. */

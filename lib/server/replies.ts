@@ -1,8 +1,4 @@
-/**
- * The replies that the server itself gives, all starting with `ERR `.
- *
- * @module
- */
+/** The replies that the server itself gives, all starting with `ERR `. */
 
 import { type FrameError, ReplyTooLargeError } from "../core/errors.ts";
 import type { Rate } from "../core/units.ts";

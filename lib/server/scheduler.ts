@@ -20,8 +20,6 @@
  * A batch is what the runtime hands over in one poll. A turn is one round of
  * the event loop, in which timers, signals and the other sockets get theirs.
  * Nothing runs here while no connection is parked or over its budget.
- *
- * @module
  */
 
 import { setImmediate } from "node:timers";

@@ -1,8 +1,6 @@
 /**
  * A handler that did not reply at once: the wait for it, which has a deadline
  * and can be interrupted, and the reading ahead meanwhile.
- *
- * @module
  */
 
 import type { Connection } from "../../net/connection.ts";

@@ -1,8 +1,4 @@
-/**
- * What all connections of one server share.
- *
- * @module
- */
+/** What all connections of one server share. */
 
 import type { Clock } from "../../core/clock.ts";
 import type { Connection } from "../../net/connection.ts";

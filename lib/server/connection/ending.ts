@@ -1,8 +1,6 @@
 /**
  * How a connection ends: the reason, named once, and the farewell, which sees
  * that the peer gets what was sent to it.
- *
- * @module
  */
 
 import { type Connection, isGone } from "../../net/connection.ts";

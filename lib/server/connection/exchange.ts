@@ -13,8 +13,6 @@
  * - each request that is handed to the handler is finished once, by the meter;
  * - the end is named once, and from then on no request is handled;
  * - lent memory goes back only when no read, write or handler can touch it.
- *
- * @module
  */
 
 import type { Connection } from "../../net/connection.ts";

@@ -2,8 +2,6 @@
  * Finds the requests that have come and has them handled, one at a time: the
  * handler's call, the wait for one that does not reply at once, and what becomes
  * of its errors.
- *
- * @module
  */
 
 import type { Connection } from "../../net/connection.ts";

@@ -1,8 +1,6 @@
 /**
  * What a handler sees of its connection, and what it may ask of it. It can reach
  * nothing that the core goes by.
- *
- * @module
  */
 
 import type { TlsInfo } from "../../core/tls_info.ts";

@@ -1,8 +1,6 @@
 /**
  * The end of an idle connection while the server drains. The kernel may hold a
  * request already, so it is closed only after a moment without one.
- *
- * @module
  */
 
 import type { Clock } from "../../core/clock.ts";

@@ -1,8 +1,6 @@
 /**
  * Counts the requests of one connection. Each that is handed to the handler is
  * finished once: with its batch, by itself, or as abandoned.
- *
- * @module
  */
 
 import {

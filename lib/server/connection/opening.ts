@@ -2,8 +2,6 @@
  * What comes before the first request: a proxy's header, and TLS. A peer that
  * leaves before its first byte of either, by its end or by a reset (throws), did
  * nothing wrong: TCP checks do so. That is its ending then.
- *
- * @module
  */
 
 import { ClientCertificateError, ProxyHeaderError } from "../../core/errors.ts";

@@ -1,8 +1,6 @@
 /**
  * Writes replies as frames: small ones wait in the outbox for their batch, large
  * ones go out behind it.
- *
- * @module
  */
 
 import type { Connection, Writer } from "../../net/connection.ts";

@@ -3,8 +3,6 @@
  * reads from top to bottom: it is opened, requests and replies are exchanged,
  * and it ends with a farewell. What it is doing, and until when it may, is its
  * stage; why it ends is its ending.
- *
- * @module
  */
 
 import { networkOf } from "../../core/address.ts";

@@ -12,8 +12,6 @@
  * | `writing` | the kernel to take the replies | `write_timeout` |
  * | `paused` | memory to read on to | `overload` |
  * | `lingering` | the peer to close after us | what ended it before |
- *
- * @module
  */
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
