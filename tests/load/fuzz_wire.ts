@@ -59,11 +59,11 @@ if (strange !== undefined) {
 }
 console.log(`fuzz:wire: ${plan.seconds} s, seed ${plan.seed}`);
 const { figures, failure } = await fuzz(plan);
-for (const { name, scripts, resident } of figures) {
-  const memory = resident.map((MiB) => `${MiB.toFixed()} MiB`).join(", then ");
-  console.log(`${name}: ${scripts} scripts, memory ${memory}`);
-}
 if (failure !== undefined) {
   console.log(program(failure));
   Deno.exit(1);
+}
+for (const { name, scripts, resident } of figures) {
+  const memory = resident.map((MiB) => `${MiB.toFixed()} MiB`).join(", then ");
+  console.log(`${name}: ${scripts} scripts, memory ${memory}`);
 }

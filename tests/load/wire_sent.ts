@@ -11,7 +11,6 @@ import { frameOf, type Wire } from "../support/wire_model.ts";
 /** How a server is set. */
 export interface Setting extends Wire {
   readonly name: string;
-  readonly tls?: boolean;
   readonly proxy?: "v1" | "v2" | "any";
   readonly threads?: number;
   /** How many connections it takes, if scripts may reach that. */

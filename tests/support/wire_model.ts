@@ -26,6 +26,8 @@ const letters = new Uint8Array(MOST).fill(0x78);
 
 /** What a server was started with, as far as its replies go. */
 export interface Wire {
+  /** Whether it speaks TLS, and then 1.3 with these clients. */
+  readonly tls?: boolean;
   readonly framing: FramingName;
   readonly handler: "commands" | "echo";
   readonly maxFrame: number;
@@ -240,7 +242,9 @@ function command(wire: Wire, request: Uint8Array, who: string): Answer {
       return isPlain ? { reply: text.toReversed() } : say(backwards(decoded));
     }
     case "WHOAMI":
-      return say(`${who} framing=${wire.framing}`);
+      return say(
+        `${who} framing=${wire.framing}${wire.tls ? " tls=TLSv1.3" : ""}`,
+      );
     case "DELAY": {
       const [ms, rest] = parted(text);
       if (!isNumber(ms, 0, 60_000)) {
