@@ -32,7 +32,7 @@ serveThread(async (request, info) => {
     case "MAY CONNECT":
       return (await Deno.permissions.query({ name: "net" })).state;
     case "UPTIME":
-      return info.server.uptime > 3_600_000 ? "over an hour" : "less";
+      return info.server.uptime > 3_600_000 ? "more" : "less";
     case "FAIL":
       throw new Error("for onError");
     case "MAX REPLY":

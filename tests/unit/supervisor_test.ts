@@ -17,19 +17,33 @@ class FakeWorker {
   onerror:
     | ((event: { message: string; preventDefault(): void }) => void)
     | null = null;
+  /** Whether the server has it. */
+  made = false;
   terminated = false;
   /** What it was told or asked, but for the start. */
   readonly heard: [string, ...unknown[]][] = [];
   /** What it was started with. */
   order!: ThreadStart;
   #start = 0;
+  readonly #ordered = Promise.withResolvers<void>();
+
+  /** Resolves when it is told to start. */
+  get ordered(): Promise<void> {
+    return this.#ordered.promise;
+  }
 
   postMessage(
     { call, name, args }: { call: number; name: string; args: unknown[] },
   ): void {
     if (name === "start") {
       [this.order, this.#start] = [args[0] as ThreadStart, call];
-    } else this.heard.push([name, ...args]);
+      this.#ordered.resolve();
+      return;
+    }
+    this.heard.push([name, ...args]);
+    const answered = () =>
+      this.onmessage?.({ data: { answer: call, value: true } });
+    if (call > 0) queueMicrotask(answered);
   }
 
   terminate(): void {
@@ -38,6 +52,7 @@ class FakeWorker {
 
   /** It is bound. */
   async starts(): Promise<void> {
+    await this.ordered;
     const value = { transport: "tcp", hostname: "127.0.0.1", port: 7000 };
     this.onmessage!({ data: { answer: this.#start, value } });
     await settle();
@@ -45,6 +60,7 @@ class FakeWorker {
 
   /** It cannot bind. */
   async fails(): Promise<void> {
+    await this.ordered;
     const error = { value: "no port for it" };
     this.onmessage!({ data: { answer: this.#start, error } });
     await settle();
@@ -67,21 +83,25 @@ function testSupervisor(
 ): void {
   const ignore = Deno.build.os !== "linux";
   Deno.test({ name, ignore }, async () => {
-    const workers: FakeWorker[] = [];
+    const workers = Array.from({ length: 8 }, () => new FakeWorker());
     const { Worker } = globalThis;
-    const played = class extends FakeWorker {
-      constructor() {
-        super();
-        workers.push(this);
-      }
+    const make = function () {
+      const next = workers.find(({ made }) => !made)!;
+      next.made = true;
+      return next;
     };
-    globalThis.Worker = played as unknown as typeof Worker;
+    globalThis.Worker = make as unknown as typeof Worker;
     try {
       await fn(workers);
     } finally {
       globalThis.Worker = Worker;
     }
   });
+}
+
+/** How many the server has made. */
+function made(workers: FakeWorker[]): number {
+  return workers.filter(({ made }) => made).length;
 }
 
 interface Begun {
@@ -119,7 +139,7 @@ async function finish(
 ): Promise<void> {
   const finished = server.shutdown();
   for (const worker of workers) {
-    if (!worker.terminated) worker.tells("finished", 0);
+    if (worker.made && !worker.terminated) worker.tells("finished", 0);
   }
   await finished;
 }
@@ -128,17 +148,18 @@ testSupervisor(
   "the first thread finds the port, and the others join it",
   async (workers) => {
     const begun = begin({ preDrainDelay: 300 });
-    assertEquals(workers.length, 1);
-    assertEquals(workers[0].order.options.port, 0);
+    const [first, second] = workers;
+    await first.ordered;
+    assertEquals([second.made, first.order.options.port], [false, 0]);
     const server = await both(workers, begun);
-    assertEquals(workers.map(({ order }) => order.index), [0, 1]);
-    const { port, reusePort, preDrainDelay } = workers[1].order.options;
+    assertEquals([first.order.index, second.order.index], [0, 1]);
+    const { port, reusePort, preDrainDelay } = second.order.options;
     // The supervisor waits before the drain, for all of them.
     assertEquals([port, reusePort, preDrainDelay], [7000, true, 0]);
     const finished = server.shutdown();
-    assertEquals(workers[0].heard, []);
+    assertEquals(first.heard, []);
     begun.clock.advance(300);
-    for (const worker of workers) {
+    for (const worker of [first, second]) {
       assertEquals(worker.heard, [["shutdown"]]);
       worker.tells("finished", 0);
     }
@@ -152,7 +173,14 @@ testSupervisor(
   async (workers) => {
     const begun = begin();
     const server = await both(workers, begun);
-    const own = ["listening", "pre_drain", "drain", "finished", "thread_lost"];
+    const own = [
+      "listening",
+      "pre_drain",
+      "drain",
+      "finished",
+      "thread_lost",
+      "certificate_expiry",
+    ];
     const passed = Object.keys(begun.events.listeners)
       .filter((type) => !own.includes(type));
     assertEquals([...workers[0].order.events].sort(), passed.sort());
@@ -172,7 +200,7 @@ testSupervisor("threads drain when their signal aborts", async (workers) => {
   assertEquals(server.draining, false);
   controller.abort();
   assertEquals(server.draining, true);
-  for (const worker of workers) {
+  for (const worker of workers.slice(0, 2)) {
     assertEquals(worker.heard, [["shutdown"]]);
     worker.tells("finished", 0);
   }
@@ -188,7 +216,7 @@ testSupervisor(
     await workers[2].fails();
     const thrown = await begun.started.catch((error) => error);
     assertEquals(thrown, "no port for it");
-    assertEquals(workers.map(({ terminated }) => terminated), [
+    assertEquals(workers.slice(0, 3).map(({ terminated }) => terminated), [
       true,
       true,
       true,
@@ -207,7 +235,7 @@ testSupervisor(
     await workers[1].fails();
     assertEquals(await begun.started.catch((error) => error), "no port for it");
     begun.clock.advance(10_000);
-    assertEquals([workers.length, begun.clock.timers], [2, 0]);
+    assertEquals([made(workers), begun.clock.timers], [2, 0]);
   },
 );
 
@@ -241,7 +269,7 @@ testSupervisor(
       assertEquals(server.ready, false);
       clock.advance(events.of("thread_lost")[i].retryIn!);
       // It is there, and serves nobody yet.
-      assertEquals([workers.length, server.ready], [i + 2, false]);
+      assertEquals([made(workers), server.ready], [i + 2, false]);
       await workers[i + 1].starts();
       assertEquals(server.ready, true);
     }
@@ -264,10 +292,10 @@ testSupervisor(
     [open[1], known[1], known[2]] = [11, 10, 1];
     await workers[0].dies();
     clock.advance(1000);
-    assertEquals(workers.length, 2);
+    assertEquals(made(workers), 2);
     open[1] = 10;
     clock.advance(100);
-    assertEquals(workers.length, 3);
+    assertEquals(made(workers), 3);
     await workers[2].starts();
     await finish(workers, server);
   },
@@ -279,8 +307,11 @@ testSupervisor(
     const begun = begin(ONE);
     const server = await both(workers, begun);
     await workers[0].dies();
-    server.reloadTls(TWO);
-    assertEquals(workers[1].heard, [["reloadTls", TWO]]);
+    await server.reloadTls(TWO);
+    assertEquals(workers[1].heard, [["reloadTls", {
+      ...TWO,
+      clientCa: undefined,
+    }]]);
     begun.clock.advance(100);
     const { cert, key } = workers[2].order.options;
     assertEquals({ cert, key }, TWO);
@@ -304,7 +335,7 @@ testSupervisor(
     const finished = server.shutdown();
     clock.advance(1000);
     // The first has been replaced, the second will not be.
-    assertEquals(workers.length, 4);
+    assertEquals(made(workers), 4);
     await workers[3].starts();
     assertEquals(workers[3].heard, [["shutdown"]]);
     await workers[2].dies();
