@@ -340,6 +340,7 @@ Deno.test("connect refuses options that are not allowed", async () => {
     [{ maxFrame: 0 }, "maxFrame 0"],
     [{ timeout: NaN }, "timeout NaN"],
     [{ framing: "x" as "line" }, 'framing "x"'],
+    [{ host: "::1" } as ConnectOptions, "host"],
   ];
   for (const [options, message] of bad) {
     await assertRejects(() => connect(options), OptionError, message);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { CHUNK, giveBack, lend } from "../../lib/net/buffers.ts";
 import type { Transport } from "../../lib/net/connection.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
 
@@ -240,6 +241,14 @@ export class MemoryListener implements Acceptor {
     this.#accept?.reject(badResource());
     this.#accept = undefined;
   }
+}
+
+/** Whether the next that needs memory may be lent this. */
+export function isIdle({ buffer }: Uint8Array): boolean {
+  const lent = [2048, 4096, 8192, CHUNK]
+    .flatMap((length) => Array.from({ length: 20 }, () => lend(length)));
+  for (const bytes of lent.toReversed()) giveBack(bytes);
+  return lent.some((bytes) => bytes.buffer === buffer);
 }
 
 /** Whether two have the same bytes; a loop, for many large ones are compared. */

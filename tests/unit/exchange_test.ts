@@ -25,7 +25,11 @@ import type {
 } from "../../lib/server/handler.ts";
 import { bytes, text } from "../support/fixtures.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
-import { isSame, MemoryTransport } from "../support/memory_transport.ts";
+import {
+  isIdle,
+  isSame,
+  MemoryTransport,
+} from "../support/memory_transport.ts";
 
 // A request says by its first letter what the handler does with it. Small
 // letters wait until the script of the test has them go on.
@@ -702,14 +706,6 @@ class AtWork implements AsyncDisposable {
     this.goOn();
     await this.running[Symbol.asyncDispose]();
   }
-}
-
-/** Whether the next that needs memory may be lent this. */
-function isIdle({ buffer }: Uint8Array): boolean {
-  const lent = [2048, 4096, 8192, CHUNK]
-    .flatMap((length) => Array.from({ length: 20 }, () => lend(length)));
-  for (const bytes of lent.toReversed()) giveBack(bytes);
-  return lent.some((bytes) => bytes.buffer === buffer);
 }
 
 const causes: Record<string, (at: AtWork) => Promise<void> | void> = {
