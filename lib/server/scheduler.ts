@@ -37,8 +37,11 @@ export interface Task {
   startRead(): void;
 }
 
-/** What a connection may use in one turn, in bytes. */
-export const BUDGET = 256 * 1024;
+/**
+ * What a connection may use in one turn, in bytes: turns must be short, for the
+ * runtime was seen to look at its sockets in one of {@linkcode TURNS} only.
+ */
+export const BUDGET = 60 * 1024;
 
 /** What a request costs beside its bytes: an empty line is work, too. */
 export const REQUEST_COST = 128;
@@ -52,11 +55,15 @@ export const LOOK = 16 * 1024;
 /** How long all may work without a turn of the event loop, in milliseconds. */
 const SLICE = 2;
 
+/** After so many turns that follow each other it has looked at its sockets. */
+const TURNS = 61;
+
 /**
- * How long those that go on do so without a rest, in milliseconds. While the event loop has work, the runtime was seen to look at its
- * sockets in one of dozens of turns only, and a newcomer takes two such looks.
+ * Where these take longer than so many milliseconds, those that go on do so after
+ * a rest: an event loop with nothing to do looks at once. A newcomer takes two
+ * such looks.
  */
-const STRETCH = 8;
+const STRETCH = 16;
 
 /** An event loop with nothing to do for so long has rested, in milliseconds. */
 const IDLE = 20;
@@ -88,8 +95,9 @@ export class Scheduler {
   #counted = 0;
   /** How long batches have worked since the last turn, in milliseconds. */
   #worked = 0;
-  /** When the last rest ended. */
-  #rested = 0;
+  /** When it looked at its sockets last, and the turns since then. */
+  #looked = 0;
+  #turns = 0;
   /** Whether that is too long: what comes now waits for the next turn. */
   #late = false;
   /** Whether the next turn will be noticed. */
@@ -110,7 +118,8 @@ export class Scheduler {
   readonly #onEnd = () => this.#endBatch();
   readonly #onTurn = () => this.#turn();
   readonly #onRested = () => {
-    this.#rested = this.#clock.now();
+    this.#looked = this.#clock.now();
+    this.#turns = 0;
     this.#turn();
   };
 
@@ -179,7 +188,7 @@ export class Scheduler {
 
   #begin(): void {
     const now = this.#clock.now();
-    if (!this.#armed && now - this.#counted > IDLE) this.#rested = now;
+    if (!this.#armed && now - this.#counted > IDLE) this.#looked = now;
     this.#began = this.#counted = now;
     this.#notice();
   }
@@ -241,7 +250,7 @@ export class Scheduler {
   #arm(): void {
     if (this.#armed) return;
     this.#armed = true;
-    if (this.#counted - this.#rested < STRETCH) {
+    if (this.#counted - this.#looked < STRETCH) {
       return void setImmediate(this.#onTurn);
     }
     // Whoever else is ready goes on meanwhile.
@@ -252,6 +261,10 @@ export class Scheduler {
 
   #turn(): void {
     this.#armed = false;
+    if (++this.#turns === TURNS) {
+      this.#turns = 0;
+      this.#looked = this.#counted;
+    }
     this.#worked = 0;
     this.#late = false;
     // Those that ask for the next turn while this one runs wait for it.

@@ -144,7 +144,7 @@ Deno.test("Scheduler tells who comes late, until the next turn", async () => {
   assertEquals(immediates(), 0);
 });
 
-Deno.test("Scheduler lets the event loop rest once turns have followed each other for 8 ms", async () => {
+Deno.test("Scheduler lets the event loop rest once turns have followed each other for 16 ms", async () => {
   const { clock, scheduler, log, task } = logged();
   // The event loop was idle before, which is rest enough.
   clock.jump(1000);
@@ -154,17 +154,29 @@ Deno.test("Scheduler lets the event loop rest once turns have followed each othe
     scheduler.later(busy);
   });
   scheduler.later(busy);
-  await turns(20);
-  // The clock is looked at as a turn begins, so the ninth has begun by then.
-  assertEquals([log.splice(0).length, immediates()], [9, 0]);
+  await turns(30);
+  // The clock is looked at as a turn begins, so one more has begun by then.
+  assertEquals([log.splice(0).length, immediates()], [17, 0]);
 
   // Whoever else is ready in the rest is not late.
   scheduler.completed();
   assertEquals(scheduler.late, false);
   clock.advance(1);
-  await turns(20);
+  await turns(30);
   // One more, for the rest ends with a turn.
-  assertEquals([log.length, immediates()], [10, 0]);
+  assertEquals([log.splice(0).length, immediates()], [18, 0]);
+});
+
+Deno.test("Scheduler needs no rest where 61 turns take less than 16 ms", async () => {
+  const { clock, scheduler, log, task } = logged();
+  scheduler.completed();
+  const busy: Task = task("busy", () => {
+    clock.jump(0.2);
+    if (log.length < 500) scheduler.later(busy);
+  });
+  scheduler.later(busy);
+  await turns(510);
+  assertEquals([log.length, immediates(), clock.timers], [500, 0, 0]);
 });
 
 Deno.test("Scheduler.read() parks while batches are full, and reads in order", async () => {
