@@ -593,3 +593,27 @@ Deno.test("a drain answers those that wait to be read from", async () => {
   await running.pass(100, 10);
   await finished;
 });
+
+// Peers that send a byte at a time while their handlers work must not look like a
+// batch that is full.
+Deno.test("what is read ahead keeps nobody parked", async () => {
+  const waiting = Promise.withResolvers<void>();
+  await using running = new InMemory((request) =>
+    request[0] === 119 ? waiting.promise.then(() => request) : request
+  );
+  const rude = await running.connectAll(120);
+  const innocent = await running.connect();
+  for (const transport of rude) transport.push("w\n");
+  await turns(5);
+  innocent.push("one\n");
+  for (let i = 0; i < 100; i++) {
+    for (const transport of rude) transport.push("x");
+    await turn();
+    if (i === 20) innocent.push("two\n");
+  }
+  const { text } = innocent;
+  for (const transport of [...rude, innocent]) transport.end();
+  waiting.resolve();
+  await turns(20);
+  assertEquals(text, "one\ntwo\n");
+});

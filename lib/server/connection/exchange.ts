@@ -223,7 +223,7 @@ export class Exchange implements Task, Caller {
 
   readAhead(): void {
     this.#unread = true;
-    this.#connection.heardAt = this.#context.scheduler.completed();
+    this.#connection.heardAt = this.#context.scheduler.began;
   }
 
   lost(error: unknown): void {
