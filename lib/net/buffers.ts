@@ -39,8 +39,15 @@ const GROWTH = 4;
 /** What a batch of short replies fits into, in bytes. */
 export const SHORT = 4096;
 
-/** The most bytes of idle buffers kept for reuse; the rest is garbage. */
-const KEPT = 32 * 1024 * 1024;
+/** How many of these are kept for reuse, and how many bytes of others. */
+const KEPT_SHORT = 1024;
+const KEPT = 16 * 1024 * 1024;
+
+/** From this length on a buffer has pages of its own. */
+const MAPPED = STEPS[1];
+
+/** The size of the pages that WebAssembly has memory in. */
+const PAGE = 65536;
 
 /** Who answers for lent memory. */
 export interface Holder {
@@ -48,29 +55,46 @@ export interface Holder {
   hold(bytes: number): void;
 }
 
-/** Idle buffers, by their length. */
-const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
+type Buffer = Uint8Array<ArrayBuffer>;
+
 /** Those that batches of short replies use, without a search. */
-const short: Uint8Array<ArrayBuffer>[] = [];
-idle.set(SHORT, short);
+const short: Buffer[] = [];
+/** The others by their kind; those beyond `KEPT` until V8 collects them. */
+const idle = new Map<number, (Buffer | WeakRef<Buffer>)[]>();
 let kept = 0;
 
-/** Lends a buffer, its content left over from an earlier use. */
-export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
-  const bytes = (length === SHORT ? short : idle.get(length))?.pop();
-  if (bytes === undefined) return new Uint8Array(length);
-  kept -= length;
-  return bytes;
+/**
+ * Lends a buffer, its content left over from an earlier use. It begins at `from`
+ * in its memory, which is the same for all of this length that do not begin at 0.
+ */
+export function lend(length: number = CHUNK, from = 0): Buffer {
+  if (length === SHORT) return short.pop() ?? new Uint8Array(SHORT);
+  const others = idle.get(from > 0 ? -length : length);
+  for (let last; (last = others?.pop()) !== undefined;) {
+    const bytes = last instanceof WeakRef ? last.deref() : last;
+    if (bytes === last) kept -= length;
+    if (bytes !== undefined) return bytes;
+  }
+  if (length < MAPPED) return new Uint8Array(length);
+  // Of other memory the C library keeps what V8 frees, and it stays resident.
+  const pages = Math.ceil((from + length) / PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  return new Uint8Array(memory.buffer as ArrayBuffer, from, length);
 }
 
 /** Takes a lent buffer back. Nobody may read or write it any more. */
-export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
-  const { length } = bytes;
-  if (kept + length > KEPT) return;
-  kept += length;
-  const others = length === SHORT ? short : idle.get(length);
-  if (others === undefined) idle.set(length, [bytes]);
-  else others.push(bytes);
+export function giveBack(bytes: Buffer): void {
+  const { byteOffset, length } = bytes;
+  if (length === SHORT) {
+    if (short.length < KEPT_SHORT) short.push(bytes);
+    return;
+  }
+  const kind = byteOffset > 0 ? -length : length;
+  let others = idle.get(kind);
+  if (others === undefined) idle.set(kind, others = []);
+  const keeps = kept + length <= KEPT;
+  if (keeps) kept += length;
+  others.push(keeps ? bytes : new WeakRef(bytes));
 }
 
 /**
@@ -84,7 +108,7 @@ export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
  */
 export class ReceiveBuffer {
   /** The memory; read between `start` and `end` only. */
-  bytes: Uint8Array<ArrayBuffer>;
+  bytes: Buffer;
   /** Where the unused bytes start. */
   start = 0;
   /** Where they end. */
@@ -120,7 +144,7 @@ export class ReceiveBuffer {
    * Where the next read may put its bytes; never empty. Views handed out
    * before are no longer valid.
    */
-  space(): Uint8Array<ArrayBuffer> {
+  space(): Buffer {
     const { length } = this.bytes;
     if (this.end === length && length === STEPS[this.#step]) {
       this.#step = Math.min(this.#step + 1, STEPS.length - 1);
@@ -138,7 +162,7 @@ export class ReceiveBuffer {
   }
 
   /** Where a read may put bytes while views stay valid; may be empty. */
-  tail(): Uint8Array<ArrayBuffer> {
+  tail(): Buffer {
     return this.bytes.subarray(this.end);
   }
 
@@ -178,7 +202,7 @@ export class ReceiveBuffer {
       : length;
   }
 
-  #replace(bytes: Uint8Array<ArrayBuffer>): void {
+  #replace(bytes: Buffer): void {
     if (this.bytes.length >= LEAST_LENT) {
       this.#holder?.hold(-this.bytes.length);
       giveBack(this.bytes);

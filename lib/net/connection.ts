@@ -72,6 +72,7 @@ export class Connection implements Holder {
   #room = 0;
   /** What the write under way was given. */
   #sending: Uint8Array | undefined;
+  #writing: Promise<number> | undefined;
 
   constructor(transport: Transport, maxFrame: number, counters?: ByteCounter) {
     this.#transport = transport;
@@ -161,7 +162,7 @@ export class Connection implements Holder {
    */
   send(bytes: Uint8Array): Promise<number> {
     this.#sending = bytes;
-    return this.#transport.write(bytes);
+    return this.#writing = this.#transport.write(bytes);
   }
 
   /**
@@ -171,7 +172,6 @@ export class Connection implements Holder {
    */
   wrote(n: number, writer?: Writer): Promise<void> | undefined {
     const bytes = this.#sending!;
-    this.#sending = undefined;
     this.#wrote(n);
     return n < bytes.length ? this.#writeRest(bytes, n, writer) : undefined;
   }
@@ -184,15 +184,22 @@ export class Connection implements Holder {
     while (done < bytes.length) {
       const pause = writer?.progress();
       if (pause !== undefined) await pause;
-      const n = await this.#transport.write(bytes.subarray(done));
+      const n = await this.send(bytes.subarray(done));
       this.#wrote(n);
       done += n;
     }
   }
 
   #wrote(n: number): void {
+    this.#sending = this.#writing = undefined;
     this.sent += n;
     this.#counters?.sent(n);
+  }
+
+  /** Gives its receive buffer back, once no read or write can touch it. */
+  async letGo(): Promise<void> {
+    await Promise.allSettled([this.reading, this.#writing]);
+    this.inbox.release();
   }
 
   /** See {@linkcode Holder}. */

@@ -22,15 +22,26 @@ const NEAR = 0.8;
 /** A share is never less than this, in bytes: short requests always go on. */
 const LEAST_SHARE = 8192;
 
-/** How often a thread near the bound looks at its connections, in milliseconds. */
+/** How often a thread looks at its connections, in milliseconds. */
 const INTERVAL = 250;
+
+/** For how many looks it still counts as near: what was closed is not back yet. */
+const CALM = 2;
+
+/**
+ * Who has held so many bytes has garbage collected once less is held: every so
+ * many looks, three times, for V8 keeps the room of what it has collected first.
+ */
+const MUCH = 16 * 1024 * 1024;
+const QUIET = 20;
+const COLLECTIONS = 3;
 
 /**
  * V8 collects garbage as its own heap grows, and buffers are outside of it. It
  * counts what is asked for there, though: so many bytes at once, never touched
- * and so never resident, have it collect. It takes about 3 ms.
+ * and so never resident, have it collect, bit by bit. Half of it is too little.
  */
-const COLLECT = 64 * 1024 * 1024;
+const COLLECT = 128 * 1024 * 1024;
 
 /** A connection, as the bound sees it; a session is one. */
 export interface Holding {
@@ -47,7 +58,10 @@ export interface Holding {
 export class MemoryBound {
   /** Whether no request is to be handled, and no connection to be taken. */
   over = false;
-  #near = false;
+  /** For how many looks more it is near the bound. */
+  #near = 0;
+  /** For how many looks more garbage is to be collected. */
+  #garbage = 0;
   /** Whether connections were closed since the last look at all of them. */
   #closed = false;
   readonly #limit: number;
@@ -80,6 +94,7 @@ export class MemoryBound {
 
   /** Stops looking. */
   close(): void {
+    this.#near = this.#garbage = 0;
     this.#cancel?.();
     this.#cancel = undefined;
   }
@@ -100,16 +115,19 @@ export class MemoryBound {
   /** Finds out where we are, and when to look again. */
   #look(): void {
     const { held, heldHere, threads } = this.#counters;
-    this.#near = held > NEAR * this.#limit;
+    const mark = NEAR * this.#limit;
+    if (held > mark) this.#near = CALM;
+    if (heldHere > MUCH) this.#garbage = QUIET * COLLECTIONS;
     // What other threads take shows only to one that looks.
-    if (this.#near || threads > 1) this.#watch();
+    if (this.#near || this.#garbage || threads > 1) this.#watch();
     if (this.#must) {
       if (!this.over) this.#scheduler.turn().then(() => this.#makeRoom());
       this.over = true;
       this.#counters.alarm = Infinity;
       return;
     }
-    const next = this.#near ? this.#limit : NEAR * this.#limit;
+    const first = held > MUCH ? mark : Math.min(mark, MUCH);
+    const next = held > mark ? this.#limit : first;
     // What the other threads do meanwhile is not seen here, so each gets its
     // part of the way to the next mark.
     this.#counters.alarm = heldHere +
@@ -119,10 +137,12 @@ export class MemoryBound {
   #watch(): void {
     this.#cancel ??= this.#clock.after(INTERVAL, () => {
       this.#cancel = undefined;
-      this.#look();
+      if (this.#near) this.#near--;
+      const quiet = this.#garbage > 0 && --this.#garbage % QUIET === 0;
       // What was closed, or is over, is garbage that still counts as resident.
-      if (this.#closed || !this.#near) new ArrayBuffer(COLLECT);
+      if (this.#closed || quiet) new ArrayBuffer(COLLECT);
       this.#closed = false;
+      this.#look();
       for (const session of this.#sessions) {
         if (this.#near) session.squeeze(this.#share);
         else session.unsqueeze();

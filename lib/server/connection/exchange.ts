@@ -149,10 +149,8 @@ export class Exchange implements Task, Caller {
     this.#over = true;
     this.#lastCall?.cancel();
     this.meter.end(this.#context.clock.now());
-    const { closed, inbox, reading } = this.#connection;
-    if (!closed && reading === undefined && !this.#handling.atWork) {
-      inbox.release();
-      this.#writer.clear();
+    if (!this.#handling.atWork) {
+      this.#connection.letGo().then(() => this.#writer.clear());
     }
     this.#handling.abort();
     this.#fail(undefined);

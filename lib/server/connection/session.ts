@@ -277,10 +277,8 @@ export class Session implements SessionParts {
     this.stage.leave();
     this.#lastCall?.cancel();
     const exchange = this.#exchange;
-    exchange?.end();
-    if (exchange === undefined && this.connection.reading === undefined) {
-      this.connection.inbox.release();
-    }
+    if (exchange === undefined) void this.connection.letGo();
+    else exchange.end();
     this.connection.close();
     this.context.ended(this, {
       admitted: this.admitted,
