@@ -9,6 +9,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import { type Codec, errorOf } from "../framing/mod.ts";
 
 /**
  * How long a frame may be held that is the reply to a request if it is no
@@ -22,7 +23,8 @@ const HOLD = 3000;
 /** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
 const REFUSALS = ["ERR busy:", "ERR denied:"];
 
-const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
+/** How much of a frame is looked at, in bytes. */
+const LONGEST = 1024;
 
 const decoder = new TextDecoder();
 
@@ -31,13 +33,20 @@ type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   readonly #deliver: Deliver;
+  /** How refusals begin in this framing, if their words stand in it as such. */
+  readonly #refusals: readonly string[];
   readonly #clock: Clock;
   #isNext = true;
   #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(deliver: Deliver, clock: Clock) {
+  constructor(deliver: Deliver, codec: Codec, clock: Clock) {
     this.#deliver = deliver;
+    this.#refusals = REFUSALS.flatMap((words) => {
+      const said = decoder.decode(errorOf(codec, words));
+      const at = said.indexOf(words);
+      return at < 0 ? [] : [said.slice(0, at + words.length)];
+    });
     this.#clock = clock;
   }
 
@@ -54,7 +63,7 @@ export class FirstFrame {
   take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const isFirst = this.#isNext;
     this.#isNext = false;
-    if (!isFirst || !readsLikeRefusal(frame)) {
+    if (!isFirst || !this.#readsLikeRefusal(frame)) {
       return this.#deliver(frame, asked);
     }
     this.#held = { frame, asked };
@@ -79,9 +88,9 @@ export class FirstFrame {
     this.#held = undefined;
     this.#cancel?.();
   }
-}
 
-function readsLikeRefusal(frame: Uint8Array): boolean {
-  const start = decoder.decode(frame.subarray(0, LONGEST));
-  return REFUSALS.some((refusal) => start.startsWith(refusal));
+  #readsLikeRefusal(frame: Uint8Array): boolean {
+    const start = decoder.decode(frame.subarray(0, LONGEST));
+    return this.#refusals.some((refusal) => start.startsWith(refusal));
+  }
 }

@@ -54,7 +54,7 @@ export function requestWriter(
     const sent = outbox.addStart(codec, payload);
     await flush();
     if (sent < payload.length) await connection.write(payload.subarray(sent));
-    outbox.addTrailer(codec);
+    outbox.addTrailer(codec, payload);
     await flush();
   }
 

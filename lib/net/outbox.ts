@@ -5,7 +5,7 @@
  * holds none, and never more than one chunk.
  */
 
-import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
+import type { Codec } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
 export class Outbox {
@@ -31,16 +31,16 @@ export class Outbox {
    */
   add(codec: Codec, payload: Uint8Array): boolean {
     const { length } = payload;
-    const bytes = this.#room(this.#end + length + MAX_OVERHEAD);
+    const bytes = this.#room(this.#end + length + codec.overhead);
     if (bytes === undefined) return false;
-    const at = codec.writeHeader(bytes, this.#end, length);
+    const at = codec.writeHeader(bytes, this.#end, payload);
     // For a short payload a loop is cheaper than the call of `set`.
     if (length < 64) {
       for (let i = 0; i < length; i++) bytes[at + i] = payload[i];
     } else {
       bytes.set(payload, at);
     }
-    this.#end = codec.writeTrailer(bytes, at + length);
+    this.#end = codec.writeTrailer(bytes, at + length, payload);
     return true;
   }
 
@@ -52,15 +52,15 @@ export class Outbox {
    */
   addStart(codec: Codec, payload: Uint8Array): number {
     const bytes = this.#room(CHUNK)!;
-    const at = codec.writeHeader(bytes, this.#end, payload.length);
+    const at = codec.writeHeader(bytes, this.#end, payload);
     const part = payload.subarray(0, bytes.length - at);
     bytes.set(part, at);
     this.#end = at + part.length;
     return part.length;
   }
 
-  addTrailer(codec: Codec): void {
-    this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end);
+  addTrailer(codec: Codec, payload: Uint8Array): void {
+    this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end, payload);
   }
 
   /** What waits; valid until `clear`. */

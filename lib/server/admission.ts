@@ -67,8 +67,8 @@ export class Admission {
 
   /** Takes a connection that was accepted. */
   welcome(transport: Transport): void {
-    const { config: { maxFrame, proxy }, counters } = this.#context;
-    const connection = new Connection(transport, maxFrame, counters);
+    const { config: { frameLimit, proxy }, counters } = this.#context;
+    const connection = new Connection(transport, frameLimit, counters);
     this.#descriptors.opened();
     // A trusted proxy's own address is not the client's, which is still to come.
     const proxied = proxy?.trusted.matches(ipOf(connection.remoteAddr));

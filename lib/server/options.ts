@@ -91,7 +91,7 @@ export interface ServeOptions<State = Record<string, unknown>>
    *
    * @default {"line"}
    */
-  framing?: FramingName;
+  framing?: FramingName | Framing;
   /**
    * The maximum payload of a request in bytes.
    *
@@ -244,6 +244,8 @@ type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
 export interface ServeConfig
   extends ListenPlace, Readonly<Record<NumberOption, number>> {
   readonly framing: Framing;
+  /** The most bytes of a frame that comes in. */
+  readonly frameLimit: number;
   /** Undefined where nothing limits it, as the next. */
   readonly maxConnectionRate: Rate | undefined;
   readonly maxRequestRate: Rate | undefined;
@@ -305,10 +307,15 @@ export function resolveServeOptions<State>(
   more: Readonly<Record<string, 0>> = {},
 ): ServeConfig {
   refuseUnknown(options, { ...serveOptions, ...more });
+  const framing = framingOf(options.framing ?? defaults.framing);
+  const numbers = numbersOf(options);
+  const { maxFrame, maxReply } = numbers;
+  const { overhead } = framing.codec(Math.min(maxFrame, maxReply));
   return Object.freeze({
-    ...numbersOf(options),
+    ...numbers,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
-    framing: framingOf(options.framing ?? defaults.framing),
+    framing,
+    frameLimit: maxFrame + overhead,
     unix: unixPlace(options),
     reusePort: options.reusePort ?? false,
     maxConnectionRate: rate("maxConnectionRate", options.maxConnectionRate),

@@ -17,7 +17,11 @@ import type {
   EventListeners,
   ServerEvent,
 } from "../../lib/events/events.ts";
-import { type FramingName, framings } from "../../lib/framing/mod.ts";
+import {
+  type Framing,
+  type FramingName,
+  framingOf,
+} from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
 import type { Handler } from "../../lib/server/handler.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
@@ -164,7 +168,7 @@ export class Peer implements Disposable {
 /** What {@linkcode clientAndPeer} takes. */
 export interface ClientOptions {
   clock?: FakeClock;
-  framing?: FramingName;
+  framing?: FramingName | Framing;
   timeout?: number;
   maxFrame?: number;
   keepAfterTimeout?: boolean;
@@ -187,10 +191,8 @@ export async function clientAndPeer(
     Deno.connect({ hostname: "127.0.0.1", port }),
   ]);
   listener.close();
-  const { codec } = framings[framing];
   const client = new PipelinedClient(conn, {
-    encoder: codec(maxFrame),
-    decoder: codec(maxFrame),
+    framing: framingOf(framing),
     maxFrame,
     timeout,
     keepAfterTimeout,

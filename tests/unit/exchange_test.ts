@@ -13,10 +13,10 @@ import { CHUNK, giveBack, lend } from "../../lib/net/buffers.ts";
 import { replies } from "../../lib/server/replies.ts";
 import type { ConnectionCloseEvent } from "../../lib/events/events.ts";
 import {
+  frameOf,
   type FramingName,
   framingNames,
-  framings,
-  MAX_OVERHEAD,
+  framingOf,
 } from "../../lib/framing/mod.ts";
 import type {
   ErrorHandler,
@@ -160,11 +160,7 @@ function frame(
   if (framing === "line") {
     return joined([payload, bytes(index % 2 === 0 ? "\n" : "\r\n")]);
   }
-  const codec = framings[framing].codec(1);
-  const out = new Uint8Array(payload.length + MAX_OVERHEAD);
-  const at = codec.writeHeader(out, 0, payload.length);
-  out.set(payload, at);
-  return out.subarray(0, codec.writeTrailer(out, at + payload.length));
+  return frameOf(framingOf(framing).codec(1), payload);
 }
 
 /** Memory that lies idle is anybody's: nobody may still go by what is in it. */

@@ -1,7 +1,6 @@
 /** The flags of `server`. */
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
-import { framingNames } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { logLevels } from "../../observe/log.ts";
@@ -24,6 +23,7 @@ import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
+  framingFlag,
   modeFlag,
   numberFlag,
   placeFlag,
@@ -55,10 +55,8 @@ export const serverFlags = {
     isListenPath,
   ),
   "unix-mode": modeFlag("permissions of the Unix socket's file"),
-  framing: choiceFlag(
-    framingNames,
-    "how requests and replies are told apart",
-    defaults.framing,
+  framing: framingFlag(
+    "how requests are told apart: line, length, netstring, varint, fixed:16, …",
   ),
   handler: choiceFlag(handlerNames, "what answers the requests", "commands"),
   "max-frame": sizeFlag("maxFrame", "maximum payload of a request"),

@@ -6,11 +6,15 @@
 
 import type { Connection } from "../../net/connection.ts";
 import { networkOf } from "../../core/address.ts";
-import { FrameError, ReplyTooLargeError } from "../../core/errors.ts";
+import {
+  EncodeError,
+  FrameError,
+  ReplyTooLargeError,
+} from "../../core/errors.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
 import { quote } from "../../core/text.ts";
 import { emit } from "../../events/events.ts";
-import type { Codec } from "../../framing/codec.ts";
+import { type Codec, errorOf } from "../../framing/codec.ts";
 import { CHUNK } from "../../net/buffers.ts";
 import { startsTls } from "../../tls/record.ts";
 import type { Reply } from "../handler.ts";
@@ -18,6 +22,7 @@ import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { Call, type Caller, RequestTimeout } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
+import type { Ending } from "./ending.ts";
 import { GUARDED_LINES, isHttp } from "./http_guard.ts";
 import { Info, type Wishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
@@ -41,6 +46,7 @@ export class Handling implements Wishes {
   readonly #context: SharedContext;
   readonly #connection: Connection;
   readonly #stage: Stage;
+  readonly #ending: Ending;
   readonly #codec: Codec;
   readonly #meter: Meter;
   readonly #caller: Caller;
@@ -67,6 +73,7 @@ export class Handling implements Wishes {
     this.#context = parts.context;
     this.#connection = parts.connection;
     this.#stage = parts.stage;
+    this.#ending = parts.ending;
     this.#codec = codec;
     this.#meter = meter;
     this.#caller = caller;
@@ -181,6 +188,7 @@ export class Handling implements Wishes {
 
   /** Whether the first bytes are known not to begin a TLS handshake. */
   #isPlain(): boolean {
+    if (!this.#codec.startsUnlikeTls) return true;
     const { inbox, eof } = this.#connection;
     const tls = startsTls(inbox);
     // A TLS client waits for our hello while we wait for a whole frame: refuse
@@ -201,13 +209,13 @@ export class Handling implements Wishes {
     const { handler, config } = this.#context;
     if (this.#guarded > 0 && isHttp(request, this.#guarded--)) {
       this.close("http_request");
-      return this.#caller.put(encoder.encode(replies.http), 0);
+      return this.#caller.put(this.#own(replies.http), 0);
     }
     const rate = this.#rate;
     if (rate !== undefined && !rate.take(this.#network, this.#meter.began)) {
       this.#meter.busy(request.length);
       const busy = replies.busyRate("request", rate.rate);
-      return this.#caller.put(encoder.encode(busy), 0);
+      return this.#caller.put(this.#own(busy), 0);
     }
     this.#meter.handed();
     this.pieces = 0;
@@ -256,7 +264,7 @@ export class Handling implements Wishes {
       this.pieces = 0;
       // The handler may still read its request.
       this.#connection.inbox.forsake();
-      payload = encoder.encode(replies.requestTimeout(config.requestTimeout));
+      payload = this.#own(replies.requestTimeout(config.requestTimeout));
     }
     this.#controller = undefined;
     const now = clock.now();
@@ -283,7 +291,17 @@ export class Handling implements Wishes {
         error = failure;
       }
     }
-    return ["error", encoder.encode(replies.failed(error))];
+    return ["error", this.#own(replies.failed(error), error)];
+  }
+
+  /** A text of the server's own; the connection ends where it has no frame. */
+  #own(text: string, error?: unknown): Uint8Array | undefined {
+    const payload = errorOf(this.#codec, text);
+    if (payload === undefined && !this.stopped) {
+      this.#ending.name("error", error ?? new EncodeError(text));
+      this.close("handler_closed");
+    }
+    return payload;
   }
 
   #abortSignal(): void {

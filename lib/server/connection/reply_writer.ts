@@ -4,12 +4,10 @@
  */
 
 import type { Connection, Writer } from "../../net/connection.ts";
-import { type Codec, MAX_OVERHEAD } from "../../framing/codec.ts";
+import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
 import { Outbox } from "../../net/outbox.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Stage } from "./stage.ts";
-
-const encoder = new TextEncoder();
 
 /** Writes of a large reply after which others have the event loop. */
 const WRITES_PER_TURN = 4;
@@ -80,12 +78,13 @@ export class ReplyWriter implements Writer {
     await this.flush();
     if (sent < payload.length) await this.#write(payload.subarray(sent));
     this.#connection.hold(-payload.length);
-    this.#outbox.addTrailer(this.#codec);
+    this.#outbox.addTrailer(this.#codec, payload);
   }
 
-  /** Writes a text of the server's own behind what waits. */
+  /** Writes what waits, and a text of the server's own behind it. */
   async say(text: string): Promise<void> {
-    await this.send(encoder.encode(text), 0);
+    const payload = errorOf(this.#codec, text);
+    if (payload !== undefined) await this.send(payload, 0);
     if (this.length > 0) await this.flush();
   }
 
@@ -98,17 +97,14 @@ export class ReplyWriter implements Writer {
   }
 
   async #sendPieces(payload: Uint8Array, pieces: number): Promise<void> {
-    const frame = new Uint8Array(payload.length + MAX_OVERHEAD);
-    const at = this.#codec.writeHeader(frame, 0, payload.length);
-    frame.set(payload, at);
-    const end = this.#codec.writeTrailer(frame, at + payload.length);
-    this.#connection.hold(end);
-    for (let from = 0; from < end; from += pieces) {
-      await this.#write(frame.subarray(from, Math.min(from + pieces, end)));
+    const frame = frameOf(this.#codec, payload);
+    this.#connection.hold(frame.length);
+    for (let from = 0; from < frame.length; from += pieces) {
+      await this.#write(frame.subarray(from, from + pieces));
       const pause = this.progress();
       if (pause !== undefined) await pause;
     }
-    this.#connection.hold(-end);
+    this.#connection.hold(-frame.length);
   }
 
   #write(bytes: Uint8Array): Promise<void> {
