@@ -13,6 +13,7 @@ import {
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
+import type { FramingName } from "../framing/mod.ts";
 import { needCertificate, openCertificate } from "../server/certificate.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
@@ -301,6 +302,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
         options: {
           ...options,
           port,
+          // Its codecs cannot be sent: a thread has them of its own.
+          framing: this.framing as FramingName,
           reusePort: true,
           // This side waits, for all of them.
           preDrainDelay: 0,

@@ -2,6 +2,8 @@
 
 import { closeBackDoors } from "../core/back_doors.ts";
 import { systemClock } from "../core/clock.ts";
+import { OptionError } from "../core/errors.ts";
+import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
@@ -23,6 +25,8 @@ const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
 export interface ServeThreadOptions<State = Record<string, unknown>> {
+  /** The framing that `serveThreads` has, if it is none that ships. */
+  framing?: Framing;
   /** As for `serve`. */
   onError?: ErrorHandler<State>;
 }
@@ -51,12 +55,17 @@ export function serveThread<State = Record<string, unknown>>(
     {
       start(order) {
         const { index, shared, startedAt, uptime } = order;
-        const limits = resolveServeOptions(order.options);
+        const given = { ...order.options, ...options };
+        const limits = resolveServeOptions(given);
+        const { name } = limits.framing;
+        if (name !== order.options.framing) {
+          const form = `${order.options.framing}, as serveThreads has it`;
+          throw new OptionError("framing", name, form);
+        }
         let forced = 0;
         const started = server = startServer(
           {
-            ...order.options,
-            ...options,
+            ...given,
             events: {
               ...forwarding(order.events, supervisor),
               finished: (event) => forced = event.forced,
