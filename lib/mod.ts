@@ -53,6 +53,7 @@ export { delimiter } from "./framing/delimiter.ts";
 export { fixed } from "./framing/fixed.ts";
 export { length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
+export { testCodec } from "./framing/test_codec.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
