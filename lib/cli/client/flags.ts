@@ -27,9 +27,7 @@ export const clientFlags = {
     "Unix socket of the server, in place of HOST and PORT",
     isSocketPath,
   ),
-  framing: framingFlag(
-    "how requests and replies are told apart, the server's own",
-  ),
+  framing: framingFlag,
   timeout: durationFlag(
     "timeout",
     "how long connecting, and each reply, may take",

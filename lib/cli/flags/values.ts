@@ -62,16 +62,15 @@ function isCidrList(text: string): boolean {
   }
 }
 
-/** A flag that takes a framing by its name, and gives its name in full. */
-export function framingFlag(help: string): ValueFlag<FramingName> {
-  return {
-    placeholder: "NAME",
-    expected: FRAMING_FORM,
-    help,
-    default: defaults.framing,
-    parse: (text) => parseFraming(text)?.name as FramingName | undefined,
-  };
-}
+/** The flag that takes a framing by its name, and gives its name in full. */
+export const framingFlag: ValueFlag<FramingName> = {
+  placeholder: "NAME",
+  expected: FRAMING_FORM,
+  help: "how requests and replies are told apart: line, length, length:2, " +
+    "netstring, varint, fixed:16, delimiter:\\0",
+  default: defaults.framing,
+  parse: (text) => parseFraming(text)?.name as FramingName | undefined,
+};
 
 export function choiceFlag<Word extends string>(
   words: readonly Word[],

@@ -55,9 +55,7 @@ export const serverFlags = {
     isListenPath,
   ),
   "unix-mode": modeFlag("permissions of the Unix socket's file"),
-  framing: framingFlag(
-    "how requests are told apart: line, length, netstring, varint, fixed:16, …",
-  ),
+  framing: framingFlag,
   handler: choiceFlag(handlerNames, "what answers the requests", "commands"),
   "max-frame": sizeFlag("maxFrame", "maximum payload of a request"),
   "max-reply": sizeFlag("maxReply", "maximum payload of a reply"),
