@@ -23,7 +23,7 @@ import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { Call, type Caller, RequestTimeout } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import type { Ending } from "./ending.ts";
-import { GUARDED_LINES, isHttp } from "./http_guard.ts";
+import { GUARDED_LINES, isHttp, isOfLines } from "./http_guard.ts";
 import { Info, type Wishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
 import type { Stage } from "./stage.ts";
@@ -81,7 +81,7 @@ export class Handling implements Wishes {
     this.#info = new Info(parts, this);
     const { requestRate, config } = parts.context;
     const { httpGuard, framing } = config;
-    if (httpGuard && framing.name === "line") this.#guarded = GUARDED_LINES;
+    if (httpGuard && isOfLines(framing.name)) this.#guarded = GUARDED_LINES;
     this.#rate = requestRate;
     if (requestRate !== undefined) {
       this.#network = networkOf(parts.connection.remoteAddr, config.ipPrefix);

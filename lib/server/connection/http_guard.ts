@@ -18,5 +18,10 @@ const decoder = new TextDecoder("latin1");
 export function isHttp(line: Uint8Array, left: number): boolean {
   return /^host:/i.test(decoder.decode(line.subarray(0, 5))) ||
     (left === GUARDED_LINES &&
-      / HTTP\/1\.\d$/.test(decoder.decode(line.subarray(-9))));
+      / HTTP\/1\.\d\r?$/.test(decoder.decode(line.subarray(-10))));
+}
+
+/** Whether a framing's frames end with a line. */
+export function isOfLines(framing: string): boolean {
+  return /^(line|delimiter:(\\x0d)?\\x0a)$/.test(framing);
 }
