@@ -4,16 +4,7 @@
  * A codec is pure. It does no I/O, knows no time and no meaning; it is given
  * bytes and says where the next frame is. One codec belongs to one connection
  * and one direction of decoding, because it remembers what it has scanned.
- *
- * | name | on the wire |
- * | --- | --- |
- * | `line` | the payload, then LF; a CR before it is dropped |
- * | `length` | u32 big-endian length, then the payload |
- * | `length:2:little:itself` | a length of another form, then the payload |
- * | `netstring` | `5:hello,` |
- * | `varint` | length as LEB128, then the payload |
- * | `fixed:16` | 16 bytes |
- * | `delimiter:\0` | the payload, then NUL |
+ * `docs/framing.md` has the forms.
  */
 
 import { OptionError } from "../core/errors.ts";

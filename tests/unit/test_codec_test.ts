@@ -107,7 +107,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     // Behind the frame is the next one's place.
     class extends Semicolon {
       override writeTrailer(out: Uint8Array, at: number, payload: Uint8Array) {
-        out[at + 1] = 0;
+        out[at + 1] = 1;
         return super.writeTrailer(out, at, payload);
       }
     },
