@@ -13,6 +13,7 @@ import { FrameError } from "../core/errors.ts";
  * class PairCodec extends Codec {
  *   override overhead = 1;
  *   decode(bytes: Uint8Array, start: number, end: number) {
+ *     if (this.maxFrame < 2) throw new FrameError("too_large", "2 bytes");
  *     if (start + 3 > end) return 0;
  *     this.payloadStart = start;
  *     this.payloadEnd = start + 2;
