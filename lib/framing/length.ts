@@ -90,8 +90,14 @@ export function length(options: LengthOptions = {}): Framing {
     readHeader(bytes: Uint8Array, start: number, end: number): number {
       if (end - start < size) return 0;
       let length = 0;
-      for (let i = 0; i < size; i++) {
-        length = length * 256 + bytes[big ? start + i : start + size - 1 - i];
+      if (big && size === 4) {
+        // In less than half the time of the loop, for the form that most have.
+        length = ((bytes[start] << 24) | (bytes[start + 1] << 16) |
+          (bytes[start + 2] << 8) | bytes[start + 3]) >>> 0;
+      } else {
+        for (let i = 0; i < size; i++) {
+          length = length * 256 + bytes[big ? start + i : start + size - 1 - i];
+        }
       }
       if (length < own) malformed(`length is ${length}, of itself ${own}`);
       // Larger numbers are not exact.
