@@ -294,11 +294,11 @@ Deno.test("bytes that begin like TLS are frames, both ways, where a frame can be
 
 /** A payload as the checksum's framing has it. */
 function crcFrame(payload: Uint8Array): Uint8Array {
-  const frame = new Uint8Array(payload.length + 6);
+  const frame = new Uint8Array(payload.length + 8);
   const view = new DataView(frame.buffer);
-  view.setUint16(0, payload.length);
-  frame.set(payload, 2);
-  view.setUint32(payload.length + 2, crc32(payload));
+  view.setUint32(0, payload.length);
+  frame.set(payload, 4);
+  view.setUint32(payload.length + 4, crc32(payload));
   return frame;
 }
 
@@ -306,7 +306,7 @@ Deno.test("a trailer sees its payload, in batches, large replies and pieces", as
   const replies: Record<string, Uint8Array> = {
     small: bytes("hello"),
     empty: new Uint8Array(),
-    large: new Uint8Array(0xffff).map((_, i) => i * 31),
+    large: new Uint8Array(300_000).map((_, i) => i * 31),
   };
   await using running = serveTest((request, info) => {
     const [name, pieces] = text(request).split(" ");
@@ -329,7 +329,10 @@ Deno.test("a trailer sees its payload, in batches, large replies and pieces", as
   for (const name of Object.keys(replies)) {
     assertEquals(await client.request(name), new Uint8Array(replies[name]));
   }
-  await using echoing = serveTest(echo, { framing: crcFraming });
+  await using echoing = serveTest(echo, {
+    framing: crcFraming,
+    maxFrame: 300_000,
+  });
   await using large = await connect({
     port: portOf(echoing),
     framing: crcFraming,
@@ -345,7 +348,7 @@ Deno.test("a wrong checksum is told, and ends the connection", async () => {
   await using running = serveTest(echo, { framing: crcFraming });
   using peer = await Peer.to(running);
   const broken = crcFrame(bytes("hello"));
-  broken[3] ^= 1;
+  broken[5] ^= 1;
   await peer.send(crcFrame(bytes("one")));
   await peer.send(broken);
   await peer.send(crcFrame(bytes("two")));
@@ -374,7 +377,7 @@ Deno.test("a client knows a refusal in a framing with a checksum", async () => {
   });
   using first = await Peer.to(running);
   await first.send(crcFrame(bytes("x")));
-  await first.receive(7);
+  await first.receive(9);
   await using client = await connect({
     port: portOf(running),
     framing: crcFraming,

@@ -16,20 +16,20 @@ export function crc32(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** A u16 length, the payload, and its CRC-32. */
+/** A u32 length, the payload, and its CRC-32. */
 class CrcCodec extends Codec {
-  override readonly overhead = 6;
+  override readonly overhead = 8;
 
   decode(bytes: Uint8Array, start: number, end: number): number {
-    if (end < start + 2) return 0;
+    if (end < start + 4) return 0;
     const view = new DataView(bytes.buffer, bytes.byteOffset);
-    const length = view.getUint16(start);
+    const length = view.getUint32(start);
     if (length > this.maxFrame) {
       throw new FrameError("too_large", `${length} is over ${this.maxFrame}`);
     }
-    const next = start + length + 6;
+    const next = start + length + 8;
     if (next > end) return 0;
-    this.payloadStart = start + 2;
+    this.payloadStart = start + 4;
     this.payloadEnd = next - 4;
     const crc = crc32(bytes.subarray(this.payloadStart, this.payloadEnd));
     if (view.getUint32(next - 4) !== crc) {
@@ -38,13 +38,9 @@ class CrcCodec extends Codec {
     return next;
   }
 
-  override check({ length }: Uint8Array): void {
-    if (length > 0xffff) throw new EncodeError(`Cannot send ${length} bytes`);
-  }
-
   override writeHeader(out: Uint8Array, at: number, payload: Uint8Array) {
-    new DataView(out.buffer, out.byteOffset).setUint16(at, payload.length);
-    return at + 2;
+    new DataView(out.buffer, out.byteOffset).setUint32(at, payload.length);
+    return at + 4;
   }
 
   override writeTrailer(out: Uint8Array, at: number, payload: Uint8Array) {
