@@ -59,8 +59,8 @@ export function requestWriter(
   }
 
   async function flush(): Promise<void> {
-    if (outbox.length > 0) await connection.write(outbox.view());
-    outbox.clear();
+    if (outbox.length > 0) await connection.write(outbox.take());
+    outbox.done();
   }
 
   return {

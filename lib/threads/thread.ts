@@ -7,10 +7,13 @@ import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
-import type { ErrorHandler, Handler } from "../server/handler.ts";
-import { resolveServeOptions } from "../server/options.ts";
+import type { ConnectionTask, Handler, Service } from "../server/handler.ts";
+import type { Hooks } from "../server/hooks.ts";
+import { resolveServeOptions } from "../server/config.ts";
+import { type AnyOptions } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import { startServer } from "../server/serve.ts";
+import { taskOptions } from "../server/serve_connections.ts";
 import type {
   SupervisorProcedures,
   ThreadEvent,
@@ -24,12 +27,17 @@ import { type Port, WorkerCalls } from "./worker_calls.ts";
 const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
-export interface ServeThreadOptions<State = Record<string, unknown>> {
+export interface ServeThreadOptions<State = Record<string, unknown>>
+  extends Hooks<State> {
   /** The framing that `serveThreads` has, if it is none that ships. */
   framing?: Framing;
-  /** As for `serve`. */
-  onError?: ErrorHandler<State>;
 }
+
+/** Options of {@linkcode serveThreadConnections}. */
+export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
+  ServeThreadOptions<State>,
+  "framing" | "state" | "onRefuse"
+>;
 
 /**
  * Serves connections in a worker that `serveThreads` has started. Call it once,
@@ -45,9 +53,56 @@ export interface ServeThreadOptions<State = Record<string, unknown>> {
  * serveThread((request) => request);
  * ```
  */
-export function serveThread<State = Record<string, unknown>>(
+export function serveThread(
+  handler: Handler,
+  options?: ServeThreadOptions,
+): void;
+/**
+ * Serves connections with a handler that keeps a state of its own for each.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param handler Answers one request.
+ * @param options What cannot be sent from the main thread.
+ */
+export function serveThread<State>(
   handler: Handler<State>,
-  options: ServeThreadOptions<State> = {},
+  options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+): void;
+export function serveThread(
+  handler: Handler,
+  options: ServeThreadOptions = {},
+): void {
+  startThread(handler, options, (given) => given);
+}
+
+/**
+ * Serves connections with a task for each, in a worker that `serveThreads` has
+ * started. Call it as {@linkcode serveThread}.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param task Serves one connection.
+ * @param options What cannot be sent from the main thread.
+ *
+ * @example
+ * ```ts ignore
+ * import { serveThreadConnections } from "@parley/parley";
+ *
+ * serveThreadConnections(async (connection) => {
+ *   for await (const frame of connection) await connection.send(frame);
+ * });
+ * ```
+ */
+export function serveThreadConnections<State = Record<string, unknown>>(
+  task: ConnectionTask<State>,
+  options: ThreadTaskOptions<State> = {},
+): void {
+  startThread({ task: task as ConnectionTask }, options, taskOptions);
+}
+
+function startThread(
+  service: Service,
+  options: AnyOptions,
+  complete: (options: AnyOptions) => AnyOptions,
 ): void {
   let server: ParleyServer | undefined;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
@@ -55,8 +110,8 @@ export function serveThread<State = Record<string, unknown>>(
     {
       start(order) {
         const { index, shared, startedAt, uptime } = order;
-        const given = { ...order.options, ...options };
-        const limits = resolveServeOptions(given);
+        const given = complete({ ...order.options, ...options });
+        const limits = resolveServeOptions(given, { startTls: 0 });
         const { name } = limits.framing;
         if (name !== order.options.framing) {
           const form = `${order.options.framing}, as serveThreads has it`;
@@ -71,7 +126,7 @@ export function serveThread<State = Record<string, unknown>>(
               finished: (event) => forced = event.forced,
             },
           },
-          handler,
+          service,
           {
             counters: new Counters(shared.cells[index], shared.cells),
             places: sharedPlaces(limits, index, shared, supervisor),

@@ -18,11 +18,8 @@ import {
   framingNames,
   framingOf,
 } from "../../lib/framing/mod.ts";
-import type {
-  ErrorHandler,
-  Reply,
-  RequestInfo,
-} from "../../lib/server/handler.ts";
+import type { Reply, RequestInfo } from "../../lib/server/handler.ts";
+import type { ErrorHandler } from "../../lib/server/hooks.ts";
 import { bytes, text } from "../support/fixtures.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
 import {

@@ -4,12 +4,11 @@ import { isToken, TOKEN_FORM } from "../../admin/access.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { logLevels } from "../../observe/log.ts";
+import { serveOptions, TCP_ONLY } from "../../server/config.ts";
 import {
   defaults,
   proxyModes,
   type ServeOptions,
-  serveOptions,
-  TCP_ONLY,
 } from "../../server/options.ts";
 import { clientAuths, tlsVersions } from "../../tls/settings.ts";
 import {

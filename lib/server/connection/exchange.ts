@@ -26,7 +26,7 @@ import type { Ending } from "./ending.ts";
 import { Handling } from "./handling.ts";
 import { LastCall } from "./last_call.ts";
 import { Meter } from "./meter.ts";
-import { ReplyWriter } from "./reply_writer.ts";
+import { ReplyWriter, type Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
 /** See the module's text. */
@@ -89,7 +89,7 @@ export class Exchange implements Task, Caller {
     this.#stage = stage;
     this.#ending = parts.ending;
     this.#codec = framing.codec(maxFrame);
-    this.#writer = new ReplyWriter(connection, this.#codec, stage, scheduler);
+    this.#writer = new ReplyWriter(parts, this.#codec, this.#onError);
     this.meter = new Meter(id, counters, events, clock.now());
     this.#handling = new Handling(parts, this.#codec, this.meter, this);
   }
@@ -105,7 +105,9 @@ export class Exchange implements Task, Caller {
     // that says nothing of those to come: a drain waits for them as ever.
     this.#unread = this.#connection.inbox.length > 0;
     this.#connection.emptied = false;
-    this.#goOn();
+    const { onOpen } = this.#context.hooks;
+    if (onOpen === undefined) return this.#goOn();
+    this.#handling.greet(onOpen).then(() => this.#proceed(), this.#onError);
   }
 
   /**
@@ -155,7 +157,21 @@ export class Exchange implements Task, Caller {
       this.#writer.clear();
     }
     this.#handling.abort();
+    this.#writer.lose();
     this.#fail(undefined);
+  }
+
+  /** Tells whoever serves it that it has ended. */
+  left(reason: CloseReason): void {
+    void this.#handling.left(reason);
+  }
+
+  get buffered(): number {
+    return this.#writer.buffered;
+  }
+
+  push(frame: Uint8Array, waiter?: Waiter): void {
+    this.#writer.push(frame, waiter);
   }
 
   startRead(): void {
@@ -181,12 +197,23 @@ export class Exchange implements Task, Caller {
     this.meter.batch(now);
     // A handler or a listener may have had this connection closed.
     if (this.#over) return this.#writer.clear();
+    const { pushing } = this.#writer;
+    if (pushing !== undefined) return void this.#writeAfter(pushing);
     try {
       this.#writer.begin().then(this.#onWritten, this.#onError);
     } catch (error) {
       // An exception here would lose the writes of others in the batch.
       this.#onError(error);
     }
+  }
+
+  /** Frames that were pushed are being written, replies among them perhaps. */
+  async #writeAfter(pushing: Promise<void>): Promise<void> {
+    this.#stage.write();
+    await pushing;
+    if (this.#over) return;
+    if (this.#writer.length > 0) this.writeReplies(this.#context.clock.now());
+    else this.#rest();
   }
 
   async flush(): Promise<void> {
@@ -224,12 +251,16 @@ export class Exchange implements Task, Caller {
   readAhead(): void {
     this.#unread = true;
     this.#connection.heardAt = this.#context.scheduler.began;
+    if (!this.#connection.eof || this.#context.config.halfOpen) return;
+    this.#ending.name("peer_closed");
+    this.lost(undefined);
   }
 
   lost(error: unknown): void {
     this.#ending.lost(error);
     this.#over = true;
     this.#handling.abort();
+    this.#writer.lose();
     this.#fail(error);
   }
 
@@ -265,7 +296,7 @@ export class Exchange implements Task, Caller {
   /** Nothing is owed: waits for more, in its turn. */
   #rest(): void {
     if (this.meter.open) this.meter.batch(this.#context.clock.now());
-    this.#writer.clear();
+    this.#writer.done();
     if (this.#over) return;
     this.#stage.read(this.owing);
     this.owing = false;
@@ -332,6 +363,7 @@ export class Exchange implements Task, Caller {
     this.owing = false;
     this.#ending.name(reason, error);
     this.#over = true;
+    this.#writer.lose();
     this.#finish();
   }
 }
