@@ -760,6 +760,9 @@ Deno.test("serve refuses options that are not allowed, with nothing bound", () =
     [{ idleTimeout: -1 }, "idleTimeout -1"],
     [{ writeTimeout: Infinity }, "writeTimeout Infinity"],
     [{ tcpBacklog: 0 }, "tcpBacklog 0"],
+    [{ ipPrefix: 129 }, "ipPrefix 129"],
+    [{ maxConnectionRate: "9" }, 'maxConnectionRate "9": expected a rate such'],
+    [{ maxRequestRate: "0/s" }, 'maxRequestRate "0/s": expected a rate such'],
     [{ hostname: "" }, 'hostname "": expected an address or a host name'],
     [
       { framing: "lines" as "line" },

@@ -161,10 +161,13 @@ Deno.test("Scheduler lets the event loop rest once turns have followed each othe
   // Whoever else is ready in the rest is not late.
   scheduler.completed();
   assertEquals(scheduler.late, false);
-  clock.advance(1);
-  await turns(30);
-  // One more, for the rest ends with a turn.
-  assertEquals([log.splice(0).length, immediates()], [18, 0]);
+  // More than 61 turns in all: each rest begins the count of them anew.
+  for (let i = 0; i < 4; i++) {
+    clock.advance(1);
+    await turns(30);
+    // One more, for the rest ends with a turn.
+    assertEquals([log.splice(0).length, immediates()], [18, 0]);
+  }
 });
 
 Deno.test("Scheduler needs no rest where 61 turns take less than 16 ms", async () => {
