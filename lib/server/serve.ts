@@ -26,26 +26,13 @@ import { Server, type Surroundings } from "./server.ts";
  */
 export function serve(handler: Handler): ParleyServer;
 /**
- * Serves TCP connections with a handler and options.
- *
- * @param options Where to listen, and within which limits.
- * @param handler Answers one request.
- * @returns The running server, bound already.
- * @throws {OptionError} An option has a value that is not allowed. Nothing has
- * been bound then.
- * @throws {Deno.errors.AddrInUse} The port or the path is taken.
- * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
- * @throws {Deno.errors.NotFound} There is no folder for the path.
- */
-export function serve(options: ServeOptions, handler: Handler): ParleyServer;
-/**
  * Serves TCP connections with a handler that keeps a state of its own for each.
  *
  * @typeParam State What the option `state` makes.
  * @param options Where to listen, and within which limits.
  * @param handler Answers one request.
  * @returns The running server, bound already.
- * @throws {OptionError} As above, as are the others.
+ * @throws {OptionError} As below, as are the others.
  *
  * @example
  * ```ts
@@ -63,6 +50,19 @@ export function serve<State>(
   options: ServeOptions<State> & Required<Pick<Hooks<State>, "state">>,
   handler: Handler<State>,
 ): ParleyServer;
+/**
+ * Serves TCP connections with a handler and options.
+ *
+ * @param options Where to listen, and within which limits.
+ * @param handler Answers one request.
+ * @returns The running server, bound already.
+ * @throws {OptionError} An option has a value that is not allowed. Nothing has
+ * been bound then.
+ * @throws {Deno.errors.AddrInUse} The port or the path is taken.
+ * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ * @throws {Deno.errors.NotFound} There is no folder for the path.
+ */
+export function serve(options: ServeOptions, handler: Handler): ParleyServer;
 export function serve(
   ...args: [Handler] | [AnyOptions, Handler]
 ): ParleyServer {

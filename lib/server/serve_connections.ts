@@ -60,6 +60,19 @@ export interface ConnectionsOptions<State = Record<string, unknown>>
  */
 export function serveConnections(task: ConnectionTask): ParleyServer;
 /**
+ * Serves TCP connections with tasks that keep a state of their own for each.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param options Where to listen, and within which limits.
+ * @param task Serves one connection.
+ * @returns The running server, bound already.
+ * @throws {OptionError} As below, as are the others.
+ */
+export function serveConnections<State>(
+  options: ConnectionsOptions<State> & Required<Pick<Hooks<State>, "state">>,
+  task: ConnectionTask<State>,
+): ParleyServer;
+/**
  * Serves TCP connections with a task for each, and options.
  *
  * @param options Where to listen, and within which limits.
@@ -74,19 +87,6 @@ export function serveConnections(task: ConnectionTask): ParleyServer;
 export function serveConnections(
   options: ConnectionsOptions,
   task: ConnectionTask,
-): ParleyServer;
-/**
- * Serves TCP connections with tasks that keep a state of their own for each.
- *
- * @typeParam State What the option `state` makes.
- * @param options Where to listen, and within which limits.
- * @param task Serves one connection.
- * @returns The running server, bound already.
- * @throws {OptionError} As above, as are the others.
- */
-export function serveConnections<State>(
-  options: ConnectionsOptions<State> & Required<Pick<Hooks<State>, "state">>,
-  task: ConnectionTask<State>,
 ): ParleyServer;
 export function serveConnections(
   // deno-lint-ignore no-explicit-any

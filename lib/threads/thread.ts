@@ -43,6 +43,7 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  * Serves connections in a worker that `serveThreads` has started. Call it once,
  * from the worker's main module, before anything is awaited there.
  *
+ * @typeParam State What the option `state` makes.
  * @param handler Answers one request.
  * @param options What cannot be sent from the main thread.
  *
@@ -53,20 +54,19 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  * serveThread((request) => request);
  * ```
  */
-export function serveThread(
-  handler: Handler,
-  options?: ServeThreadOptions,
-): void;
-/**
- * Serves connections with a handler that keeps a state of its own for each.
- *
- * @typeParam State What the option `state` makes.
- * @param handler Answers one request.
- * @param options What cannot be sent from the main thread.
- */
 export function serveThread<State>(
   handler: Handler<State>,
   options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+): void;
+/**
+ * Serves connections with a handler that keeps no state of its own.
+ *
+ * @param handler Answers one request.
+ * @param options What cannot be sent from the main thread.
+ */
+export function serveThread(
+  handler: Handler,
+  options?: ServeThreadOptions,
 ): void;
 export function serveThread(
   handler: Handler,

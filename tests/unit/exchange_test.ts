@@ -256,8 +256,11 @@ class PeerModel {
   #repliesTo(count: number, timedOut: boolean): Uint8Array[] {
     const { framing, onError } = this.#script;
     return this.requests.slice(0, count).map((request, i) => {
+      const own = onError === "text" || onError === "later"
+        ? OOPS
+        : bytes(replies.requestTimeout(LIMITS.requestTimeout));
       const reply = timedOut && i + 1 === count
-        ? bytes(replies.requestTimeout(LIMITS.requestTimeout))
+        ? own
         : replyTo(request, onError);
       return reply === undefined ? new Uint8Array() : frame(framing, reply, i);
     });

@@ -239,13 +239,19 @@ export class Exchange implements Task, Caller {
   }
 
   /** Has a reply written that there is no room for. */
-  #send(payload: Uint8Array, pieces: number): Promise<void> | undefined {
+  async #send(payload: Uint8Array, pieces: number): Promise<void> {
     // It goes out now; how long the peer takes for it is not the handler's.
     this.meter.batch(this.#context.clock.now());
-    if (this.#over) return undefined;
+    if (this.#over) return;
     // The kernel copies megabytes at once: others may have waited long enough.
     this.#context.scheduler.isLateNow();
-    return this.#writer.send(payload, pieces);
+    try {
+      await this.#writer.send(payload, pieces);
+    } catch (error) {
+      // The peer's doing, as below.
+      this.lost(error);
+      throw error;
+    }
   }
 
   readAhead(): void {

@@ -53,6 +53,8 @@ export class Handling implements RequestWishes {
   readonly #info: Info;
   readonly #gate: Gate;
   #call: Call | undefined;
+  /** The reply of several frames that was begun last. */
+  #items: Items | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
   /** What it has used of its turn, and how much until the next look at the clock. */
@@ -120,6 +122,7 @@ export class Handling implements RequestWishes {
   /** No reply is any use any more. */
   abort(): void {
     this.stopped = true;
+    this.#items?.return();
     this.#abortSignal();
     this.#call?.interrupt(undefined);
   }
@@ -291,7 +294,7 @@ export class Handling implements RequestWishes {
 
   async #sendAll(call: Call, reply: AsyncIterable<Payload>): Promise<void> {
     const caller = this.#caller;
-    const items = new Items(reply, call);
+    const items = this.#items = new Items(reply, call);
     try {
       for await (const item of items) {
         if (caller.over) return;

@@ -114,6 +114,7 @@ export class ReplyWriter implements Writer {
   /** Writes what waits. */
   async flush(): Promise<void> {
     await this.#exclusively(() => this.#flush());
+    if (this.#waits) this.#push();
   }
 
   /** Writes a reply for which there is no room, behind those that wait. */
@@ -215,6 +216,8 @@ export class ReplyWriter implements Writer {
       this.#onLost?.(error);
     }
     this.pushing = undefined;
+    // Who waited for a frame may have pushed the next one by now.
+    if (this.#waits) this.#push();
   }
 
   async #flush(): Promise<void> {

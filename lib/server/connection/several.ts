@@ -30,6 +30,7 @@ export class Items implements AsyncIterableIterator<Payload, undefined> {
   count = 0;
   readonly #items: AsyncIterator<Payload>;
   readonly #call: Call;
+  #ended = false;
 
   constructor(reply: AsyncIterable<Payload>, call: Call) {
     this.#items = reply[Symbol.asyncIterator]();
@@ -39,7 +40,8 @@ export class Items implements AsyncIterableIterator<Payload, undefined> {
   async next(): Promise<IteratorResult<Payload, undefined>> {
     try {
       const next = await this.#call.wait(this.#items.next());
-      if (next.done !== true) this.count++;
+      if (next.done) this.#ended = true;
+      else this.count++;
       return next;
     } catch (error) {
       this.#end();
@@ -58,6 +60,8 @@ export class Items implements AsyncIterableIterator<Payload, undefined> {
 
   /** What is behind the items lets go of what it holds. */
   async #end(): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
     try {
       await this.#items.return?.();
     } catch {

@@ -17,18 +17,17 @@ import { BUDGET, REQUEST_COST, type Task } from "../scheduler.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import type { Ending } from "./ending.ts";
 import { Gate, isPlain } from "./gate.ts";
-import type { Wishes } from "./info.ts";
 import { LastCall } from "./last_call.ts";
 import { Meter } from "./meter.ts";
 import { secure } from "./opening.ts";
 import { ReplyWriter, type Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
-import { TaskConnection } from "./task_connection.ts";
+import { TaskConnection, type TaskWishes } from "./task_connection.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** See the module's text. */
-export class TaskRun implements Task, Wishes {
+export class TaskRun implements Task, TaskWishes {
   readonly finished: Promise<void>;
   /** A task answers nothing that could be owed. */
   readonly owing = false;
@@ -142,18 +141,15 @@ export class TaskRun implements Task, Wishes {
     this.#wake?.();
   }
 
-  /** Ends this side of the connection once what was sent is out. */
   async closeWrite(): Promise<void> {
     await this.#writer.flush();
     await this.#connection.closeWrite();
   }
 
-  /** Reads the next frame. */
   readFrame(): Promise<Bytes | null> {
     return this.#read(() => this.#takeFrame());
   }
 
-  /** Reads what there is, in no framing. */
   readBytes(): Promise<Bytes | null> {
     return this.#read(() => {
       const { inbox } = this.#connection;

@@ -2,25 +2,32 @@
 
 import type { Framing, FramingName } from "../../framing/mod.ts";
 import type { ParleyConnection } from "../handler.ts";
-import type { SessionParts } from "./context.ts";
-import { Peer } from "./info.ts";
-import type { TaskRun } from "./task.ts";
+import { Peer, type Wishes } from "./info.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a task may ask of its connection in addition. */
+export interface TaskWishes extends Wishes {
+  /** Reads the next frame. */
+  readFrame(): Promise<Bytes | null>;
+  /** Reads what there is, in no framing. */
+  readBytes(): Promise<Bytes | null>;
+  /** Ends this side of the connection once what was sent is out. */
+  closeWrite(): Promise<void>;
+  startTls(): Promise<void>;
+  setFraming(framing: FramingName | Framing): void;
+}
 
 type Way = "frames" | "stream of frames" | "bytes";
 
 /** See {@linkcode ParleyConnection}. */
-export class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
+export class TaskConnection extends Peer<TaskWishes>
+  implements ParleyConnection {
   /** What it is read as, once it is. */
   #readAs: Way | undefined;
   #frames: ReadableStream<Bytes> | undefined;
   #readable: ReadableStream<Bytes> | undefined;
   #writable: WritableStream<Uint8Array> | undefined;
-
-  constructor(parts: SessionParts, run: TaskRun) {
-    super(parts, run);
-  }
 
   read(): Promise<Bytes | null> {
     this.#use("frames");
@@ -55,7 +62,7 @@ export class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
           run.push(bytes, { resolve: () => resolve(), reject });
         }),
       close: () => run.closeWrite(),
-      abort: () => run.close(),
+      abort: () => run.close("handler_closed"),
     });
   }
 
