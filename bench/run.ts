@@ -71,7 +71,8 @@ const QUICK: Effort = {
 
 const FORMAT_LIMIT_MS = 30_000;
 
-const flagTable = {
+/** The flags of `deno task bench`. */
+export const flagTable = {
   quick: { help: "fewer scenarios and peers, within a minute" },
   only: named(
     "NAME",
