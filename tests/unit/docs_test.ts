@@ -25,7 +25,8 @@ const SKIPPED = /^(\.git|\.denort|\.output|\.build|node_modules|target)$/;
 const OTHERS: Readonly<Record<string, readonly string[]>> = {
   deno: [
     ...["allow-env", "allow-net", "allow-read", "allow-run", "allow-write"],
-    ...["doc", "entrypoint", "filter", "lock", "v8-flags"],
+    ...["allow-all", "check", "doc", "entrypoint", "filter"],
+    ...["frozen", "lock", "v8-flags"],
   ],
   v8: ["max-semi-space-size", "optimize-for-size"],
   curl: ["unix-socket"],
