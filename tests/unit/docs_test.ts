@@ -38,7 +38,9 @@ const ROOT = new URL("../../", import.meta.url);
 interface Page {
   readonly path: string;
   readonly text: string;
-  /** The text without blocks of code and pieces of it. */
+  /** The text without blocks of code. */
+  readonly plain: string;
+  /** The text without pieces of code either. */
   readonly prose: string;
   /** Where links may lead to on this page. */
   readonly anchors: readonly string[];
@@ -48,7 +50,7 @@ function readPage(path: string): Page {
   const text = read(path);
   const plain = text.replaceAll(/^```.*?^```$/gms, "");
   const prose = plain.replaceAll(/`[^`]*`/g, "");
-  return { path, text, prose, anchors: anchorsOf(plain) };
+  return { path, text, plain, prose, anchors: anchorsOf(plain) };
 }
 
 /** The anchors of headings, as GitHub makes them. */
@@ -180,8 +182,8 @@ testPages("every flag that a page names is one of a program's", (pages) => {
 });
 
 testPages("every file of the sources that a page names is there", (pages) => {
-  const lost = pages.flatMap(({ path, text }) =>
-    codeIn(text)
+  const lost = pages.flatMap(({ path, plain }) =>
+    codeIn(plain)
       .filter((code) => /^(bench|deploy|lib|tests|tools)\/[\w./-]+$/.test(code))
       .filter((code) => !code.includes(".build/") && !isThere(code))
       .map((code) => `${path}: ${code}`)
