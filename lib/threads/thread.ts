@@ -57,10 +57,10 @@ export function serveThread<State = Record<string, unknown>>(
         const { index, shared, startedAt, uptime } = order;
         const given = { ...order.options, ...options };
         const limits = resolveServeOptions(given);
-        const { name } = limits.framing;
-        if (name !== order.options.framing) {
-          const form = `${order.options.framing}, as serveThreads has it`;
-          throw new OptionError("framing", name, form);
+        const { framing } = order.options;
+        if (limits.framing.name !== framing) {
+          const form = `${framing}, as serveThreads has it`;
+          throw new OptionError("framing", limits.framing.name, form);
         }
         let forced = 0;
         const started = server = startServer(

@@ -22,15 +22,14 @@ import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { Call, type Caller, RequestTimeout } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
-import type { Ending } from "./ending.ts";
-import { GUARDED_LINES, isHttp, isOfLines } from "./http_guard.ts";
+import { GUARDED_LINES, isHttp, OF_LINES } from "./http_guard.ts";
 import { Info, type Wishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
 import type { Stage } from "./stage.ts";
 
 const encoder = new TextEncoder();
 
-type Closing = "handler_closed" | "request_timeout" | "http_request";
+type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 
 /** See the module's text. */
 export class Handling implements Wishes {
@@ -41,12 +40,11 @@ export class Handling implements Wishes {
   /** What is wrong with the bytes behind those that were handled. */
   frameError: FrameError | undefined;
   /** Why, where it is not what is wrong with the bytes. */
-  closing: Closing | undefined;
+  closing: [reason: Closing, error?: unknown] | undefined;
   pieces = 0;
   readonly #context: SharedContext;
   readonly #connection: Connection;
   readonly #stage: Stage;
-  readonly #ending: Ending;
   readonly #codec: Codec;
   readonly #meter: Meter;
   readonly #caller: Caller;
@@ -73,7 +71,6 @@ export class Handling implements Wishes {
     this.#context = parts.context;
     this.#connection = parts.connection;
     this.#stage = parts.stage;
-    this.#ending = parts.ending;
     this.#codec = codec;
     this.#meter = meter;
     this.#caller = caller;
@@ -81,7 +78,7 @@ export class Handling implements Wishes {
     this.#info = new Info(parts, this);
     const { requestRate, config } = parts.context;
     const { httpGuard, framing } = config;
-    if (httpGuard && isOfLines(framing.name)) this.#guarded = GUARDED_LINES;
+    if (httpGuard && OF_LINES.test(framing.name)) this.#guarded = GUARDED_LINES;
     this.#rate = requestRate;
     if (requestRate !== undefined) {
       this.#network = networkOf(parts.connection.remoteAddr, config.ipPrefix);
@@ -109,9 +106,9 @@ export class Handling implements Wishes {
   }
 
   /** The connection ends after this reply. */
-  close(reason: Closing): void {
+  close(reason: Closing, error?: unknown): void {
     this.stopped = true;
-    this.closing ??= reason;
+    this.closing ??= [reason, error];
   }
 
   /** The handler that is waited for has had its time. */
@@ -296,12 +293,9 @@ export class Handling implements Wishes {
 
   /** A text of the server's own; the connection ends where it has no frame. */
   #own(text: string, error?: unknown): Uint8Array | undefined {
-    const payload = errorOf(this.#codec, text);
-    if (payload === undefined && !this.stopped) {
-      this.#ending.name("error", error ?? new EncodeError(text));
-      this.close("handler_closed");
-    }
-    return payload;
+    const said = errorOf(this.#codec, text);
+    if (said === undefined) this.close("error", error ?? new EncodeError(text));
+    return said;
   }
 
   #abortSignal(): void {
