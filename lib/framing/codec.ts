@@ -76,7 +76,7 @@ export abstract class Codec {
 export interface Framing {
   /** The name, as logs and `WHOAMI` have it. */
   readonly name: string;
-  /** Makes the codec of one connection, for payloads of `maxFrame` bytes. */
+  /** Makes the codec of one connection; throws if no payload is so small. */
   codec(maxFrame: number): Codec;
 }
 
