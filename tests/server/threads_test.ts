@@ -418,7 +418,7 @@ testThreads(
         const { error } = await started.events.next("handler_error");
         assertEquals(
           String(error),
-          "EncodeError: Cannot send 1 bytes: a frame has 3",
+          "EncodeError: Cannot send 1 bytes: expected 3",
         );
       } else assertEquals(text(await client.request("MAX REPLY")), "16777216");
     }

@@ -291,7 +291,9 @@ export class Exchange implements Task, Caller {
       const words = replies.frame(frameError);
       return void this.#conclude("frame_error", frameError, words);
     }
-    if (closing !== undefined) return void this.#conclude(closing);
+    if (closing !== undefined) {
+      return void this.#conclude(...closing);
+    }
     this.#unread = spent;
     if (spent && !scheduler.late) return this.#yield();
     if (this.#writer.length > 0) scheduler.writeSoon(this);
