@@ -22,6 +22,8 @@ const MOST_PIECES = 40;
 export class Link {
   /** How the server has ended it: in good order, or by an error. */
   ended: "finished" | Error | undefined;
+  /** When that was seen, as `performance.now()` has it. */
+  endedAt = Infinity;
   /** The port of this side. */
   readonly port: number;
   /** When it was connected, as `performance.now()` has it. */
@@ -179,6 +181,7 @@ export class Link {
   }
 
   #end(how: "finished" | Error): void {
+    if (this.ended === undefined) this.endedAt = performance.now();
     this.ended ??= how;
     this.#changed();
   }
