@@ -34,6 +34,9 @@ const BATCH = 10;
 /** By how much a server's memory may grow from a third of the time on, in MiB. */
 const GROWTH = 64;
 
+/** A run that is shorter, in seconds, does not show: pools fill all the while. */
+const LONG = 300;
+
 /** What is to be done. */
 export interface Plan {
   readonly way: Way;
@@ -256,7 +259,7 @@ class Run {
   /** Compares the looks at its memory, and ends the server. */
   async #leftOver(): Promise<string | undefined> {
     const { resident: [before, after] } = this.figures;
-    if (after - before > GROWTH) {
+    if (this.#hunt.seconds >= LONG && after - before > GROWTH) {
       return `memory grew from ${before.toFixed()} to ${after.toFixed()} MiB`;
     }
     const code = await this.#target!.end();

@@ -321,9 +321,16 @@ class Client {
       );
     }
     if (!whole || ended === undefined) return;
+    // That a header is broken may show before all of it has come.
+    if (this.#isBroken && this.#sent > 0) return;
     if (!found.over) this.#differs("the server has ended it");
-    if (ended instanceof Error && !this.#isStranger()) {
+    if (this.#isStranger()) return;
+    if (ended instanceof Error) {
       this.#differs(`it has ended by an error: ${ended.message}`);
+    }
+    // Where a reply came, keys were agreed on.
+    if (setting.tls && received.length > 0 && !link.isEndSaid) {
+      this.#differs("TLS does not say its end");
     }
   }
 
@@ -342,9 +349,12 @@ class Client {
 
   /** Whether its header is not whole, or broken: the server just closes. */
   #isStranger(sent = this.#sent): boolean {
-    const { length } = this.#header;
-    return length > sent ||
-      length > 0 && headers[this.#talk.header].broken === true;
+    return this.#header.length > sent || this.#isBroken;
+  }
+
+  get #isBroken(): boolean {
+    return this.#header.length > 0 &&
+      headers[this.#talk.header].broken === true;
   }
 
   /** All that may have been said by now; the first is the ordinary. */
