@@ -61,7 +61,7 @@ const sizes = fc.oneof(
 const weights: Partial<Record<Kind, number>> = {
   quit: 15,
   close: 15,
-  never: 2,
+  never: 8,
   most: 2,
   longest: 20,
   tooLong: 10,
@@ -135,7 +135,7 @@ export function scripts(setting: Setting): fc.Arbitrary<Script> {
     steps,
   });
   return fc.oneof(
-    { weight: 40, arbitrary: few },
+    { weight: 20, arbitrary: few },
     { weight: 1, arbitrary: many },
   );
 }
