@@ -1,6 +1,6 @@
 /**
  * What must come back from a server, byte for byte, for all that a client has
- * sent: the README's section "The wire" and its handlers as plain functions of
+ * sent: `docs/protocol.md`, and the handlers, as plain functions of
  * whole byte sequences. None of it is the server's code, and none of it knows
  * of reads, buffers or time.
  *
