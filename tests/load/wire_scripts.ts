@@ -61,7 +61,7 @@ const sizes = fc.oneof(
 const weights: Partial<Record<Kind, number>> = {
   quit: 15,
   close: 15,
-  never: 8,
+  never: 2,
   most: 2,
   longest: 20,
   tooLong: 10,
