@@ -142,6 +142,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       clock,
       descriptors,
       events,
+      memory,
       scheduler,
       ready: this.#tls?.proven,
       welcome: (transport) => this.#admission.welcome(transport),
