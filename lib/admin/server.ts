@@ -107,7 +107,8 @@ const UNIX_MODE = 0o600;
  *
  * @example
  * ```ts
- * import { serve, serveAdmin } from "../mod.ts";
+ * import { serve } from "../mod.ts";
+ * import { serveAdmin } from "./mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);

@@ -38,6 +38,7 @@ export interface LogOptions {
   connections: () => number;
   /** When a drain is forced, in milliseconds; 0 for never. */
   drainTimeout: number;
+  /** The source of time, for tests. @internal */
   clock?: Clock;
 }
 
@@ -102,6 +103,22 @@ const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
  * Errors may be of any kind, also such as came from another thread.
  *
  * @returns To be given to `serve`. The `finished` one ends all timers.
+ *
+ * @example
+ * ```ts
+ * import { getLogger } from "@logtape/logtape";
+ * import { serve } from "@parley/parley";
+ * import { logListeners } from "@parley/parley/log";
+ *
+ * const events = logListeners(getLogger("parley"), {
+ *   connections: () => server.connections,
+ *   drainTimeout: 10_000,
+ * });
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0, events },
+ *   (request) => request,
+ * );
+ * ```
  */
 export function logListeners(
   logger: Logger,
@@ -231,8 +248,10 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
   };
 }
 
-type Fields = Record<string, unknown>;
-type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
+/** What a record has beside its message. */
+export type Fields = Record<string, unknown>;
+/** What is said of a certificate. */
+export type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
 type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**

@@ -29,7 +29,7 @@ import {
  *
  * @example
  * ```ts ignore
- * import { serveThreads } from "@parley/parley";
+ * import { serveThreads } from "@parley/parley/threads";
  *
  * const server = await serveThreads({
  *   port: 7000,

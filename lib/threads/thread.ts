@@ -49,7 +49,7 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  *
  * @example
  * ```ts ignore
- * import { serveThread } from "@parley/parley";
+ * import { serveThread } from "@parley/parley/threads";
  *
  * serveThread((request) => request);
  * ```
@@ -85,7 +85,7 @@ export function serveThread(
  *
  * @example
  * ```ts ignore
- * import { serveThreadConnections } from "@parley/parley";
+ * import { serveThreadConnections } from "@parley/parley/threads";
  *
  * serveThreadConnections(async (connection) => {
  *   for await (const frame of connection) await connection.send(frame);
