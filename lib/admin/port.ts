@@ -1,7 +1,6 @@
 /**
  * The admin port's listener and its connections: few at a time, with a request
- * each. It needs no permission once it is bound, and it survives a process
- * without descriptors.
+ * each. It survives a process without descriptors, and keeps none alive.
  */
 
 import { type Clock, within } from "../core/clock.ts";
@@ -9,39 +8,23 @@ import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
 import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
 
-/**
- * The most connections at once: a browser's six, and probes. The next one is
- * accepted all the same, and the oldest closed for it, so that whoever opens
- * connections and says nothing keeps nobody out.
- */
+/** A browser's six, and probes. For the next one the oldest is closed. */
 const MAX_CONNECTIONS = 16;
 
 /** How long to wait before accepting again after a failure, in milliseconds. */
 const RETRY = 50;
 
-/**
- * How long the port's end waits for answers that are on their way, in
- * milliseconds: that of `POST /drain` is one whenever no client is connected.
- */
+/** How long the port's end waits for answers on their way, in milliseconds. */
 const LAST_ANSWERS = 100;
 
-/** What the port needs of its surroundings. */
 export interface PortOptions {
-  /** Where connections come from, bound. */
   readonly listener: Acceptor;
-  /** The source of time. */
   readonly clock: Clock;
-  /** Answers a request. */
   readonly answer: (request: Request) => Promise<Answer>;
-  /**
-   * Closes something where the process has no descriptor left.
-   *
-   * @returns Whether there was anything to close.
-   */
+  /** Closes something where there is no descriptor left, and says whether. */
   readonly makeRoom: () => boolean;
 }
 
-/** See the module's text. It keeps no process alive. */
 export class AdminPort {
   readonly #options: PortOptions;
   /** The connections, the oldest first. */
@@ -58,12 +41,10 @@ export class AdminPort {
     this.#accept();
   }
 
-  /** Resolves once the listener and every connection is closed. */
   get finished(): Promise<void> {
     return this.#finished.promise;
   }
 
-  /** Accepts no more, and ends soon; resolves with `finished`. */
   async close(): Promise<void> {
     if (!this.#accepts) return await this.finished;
     this.#accepts = false;

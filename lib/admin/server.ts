@@ -87,9 +87,6 @@ export interface AdminServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** The permissions of a Unix socket's file: operators are of one user. */
-const UNIX_MODE = 0o600;
-
 /**
  * Serves the admin port of a server. It keeps no process alive.
  *
@@ -125,12 +122,9 @@ export function serveAdmin(
   return admin;
 }
 
-/** What a program or a test may bring along. */
-export type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
+type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
 
-/**
- * What `serveAdmin` does, without a server yet, and with time as an argument.
- */
+/** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
   { clock = systemClock, makeRoom = () => false }: Surroundings = {},
@@ -153,7 +147,8 @@ export function startAdmin(
   }
   const listener = path === undefined
     ? Deno.listen({ hostname, port })
-    : listenUnix({ path, mode: UNIX_MODE });
+    // Operators are of one user.
+    : listenUnix({ path, mode: 0o600 });
   let server: AdminSource | undefined;
   const admin = new AdminPort({
     listener,
@@ -190,10 +185,8 @@ async function answerTo(
   const strange = options.path === undefined &&
     !namesUs(request, options.hostname);
   if (strange && !HEALTH.includes(path)) {
-    return {
-      status: 421,
-      body: "use an IP address or localhost in place of the host's name\n",
-    };
+    const body = "use an IP address or localhost in place of the host's name\n";
+    return { status: 421, body };
   }
   const asset = assets.get(path);
   const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];
