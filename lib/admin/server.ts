@@ -29,7 +29,7 @@ import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";
-import { AdminPort, type PortOptions } from "./port.ts";
+import { openPort, type PortOptions } from "./port.ts";
 import { connectionTable, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */
@@ -150,16 +150,15 @@ export function startAdmin(
     // Operators are of one user.
     : listenUnix({ path, mode: 0o600 });
   let server: AdminSource | undefined;
-  const admin = new AdminPort({
+  const { finished, close } = openPort({
     listener,
     clock,
     makeRoom,
     answer: (request) => answerTo(request, { ...options, hostname }, server),
   });
-  const close = () => admin.close();
   return {
     addr: listener.addr,
-    finished: admin.finished,
+    finished,
     attach(source) {
       server = source;
       source.finished.then(close, close);

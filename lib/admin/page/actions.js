@@ -1,5 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
 /** What an operator may do with a token, which stays in its field. */
 
 import { find, write } from "./dom.js";

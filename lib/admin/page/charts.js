@@ -1,5 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
 /**
  * The charts: five minutes of values. A line has the colour of its name in the
  * caption, so that the style sheet alone knows the colours.

@@ -1,5 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
 /** Asks the server each second while somebody looks, and shows the answers. */
 
 import { closeConnection } from "./actions.js";

@@ -1,5 +1,4 @@
 // @ts-check
-/// <reference lib="dom" />
 /**
  * The table of open connections. Only the rows in and around sight are elements;
  * two empty rows stand for the others. An element stays with its connection, so
