@@ -11,11 +11,11 @@ import {
   checkClientFlags,
   clientFlags,
   type ClientLine,
+  parseTarget,
 } from "./lib/cli/client/flags.ts";
 import { History } from "./lib/cli/client/history.ts";
 import { splitLines } from "./lib/cli/client/lines.ts";
 import { runPrompt } from "./lib/cli/client/prompt.ts";
-import { parseTarget } from "./lib/cli/client/target.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
 import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
 import {
@@ -29,6 +29,7 @@ import { connect, type ConnectOptions } from "./lib/client/client.ts";
 import type { TlsConnectOptions } from "./lib/client/dial.ts";
 import type { Client } from "./lib/client/pipelined_client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
+import { OptionError } from "./lib/core/errors.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
@@ -235,7 +236,7 @@ function unanswered(
 
 function fail(error: unknown, prefix = ""): number {
   warn(prefix + messageOf(error));
-  return 1;
+  return error instanceof OptionError ? 2 : 1;
 }
 
 function warn(message: string): void {

@@ -7,7 +7,7 @@ import {
   refuseUnknown,
 } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
-import { type FramingName, framingOf } from "../framing/mod.ts";
+import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { Transport } from "../net/connection.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
 import {
@@ -35,11 +35,11 @@ export interface ConnectOptions {
   /** The path of a Unix socket, in place of `hostname` and `port`. */
   path?: string;
   /**
-   * How requests and replies are told apart; the server's own.
+   * How requests and replies are told apart, as the server has it.
    *
    * @default {"line"}
    */
-  framing?: FramingName;
+  framing?: FramingName | Framing;
   /**
    * The maximum payload of a reply in bytes.
    *
@@ -74,7 +74,6 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
-/** What stands where an option is left out. */
 export const connectDefaults = Object.freeze(
   {
     hostname: "127.0.0.1",
@@ -85,7 +84,7 @@ export const connectDefaults = Object.freeze(
   } satisfies ConnectOptions,
 );
 
-/** Every option, and what an address of the runtime has beside. */
+/** `transport` is what an address of the runtime has beside. */
 const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
   ...{ transport: 0, hostname: 0, port: 0, path: 0, framing: 0, maxFrame: 0 },
   ...{ timeout: 0, keepAfterTimeout: 0, tls: 0, signal: 0 },
@@ -115,29 +114,26 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
  * ```
  */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  const { path, signal, keepAfterTimeout } = options;
   const {
     hostname = connectDefaults.hostname,
     port = connectDefaults.port,
-    path,
-    framing = connectDefaults.framing,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
-    keepAfterTimeout,
-    signal,
   } = options;
   refuseUnknown(options, OPTIONS);
   checkHostname(hostname);
   checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
-  const { codec } = framingOf(framing);
+  const framing = framingOf(options.framing ?? connectDefaults.framing);
+  framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
   const transport = path === undefined
     ? await dial({ hostname, port, timeout, signal, tls })
     : await dialPath(path, options);
   return new PipelinedClient(transport, {
-    encoder: codec(maxFrame),
-    decoder: codec(maxFrame),
+    framing,
     maxFrame,
     timeout,
     keepAfterTimeout,

@@ -16,6 +16,11 @@ import {
   RATE_FORM,
   SIZE_FORM,
 } from "../../core/units.ts";
+import {
+  FRAMING_FORM,
+  type FramingName,
+  parseFraming,
+} from "../../framing/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
 import { ALPN_FORM, isAlpn } from "../../tls/settings.ts";
@@ -49,13 +54,21 @@ export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
 
 function isCidrList(text: string): boolean {
   try {
-    parseCidrList(text);
-    return true;
+    return Boolean(parseCidrList(text));
   } catch (error) {
     if (error instanceof CidrError) return false;
     throw error;
   }
 }
+
+/** The flag that takes a framing by its name, and gives its name in full. */
+export const framingFlag: ValueFlag<FramingName> = {
+  placeholder: "NAME",
+  expected: FRAMING_FORM,
+  help: `how requests and replies are told apart: ${FRAMING_FORM}`,
+  default: defaults.framing,
+  parse: (text) => parseFraming(text)?.name as FramingName | undefined,
+};
 
 export function choiceFlag<Word extends string>(
   words: readonly Word[],
@@ -71,7 +84,6 @@ export function choiceFlag<Word extends string>(
   };
 }
 
-/** A flag that takes a whole number in a range, ends included. */
 export function countFlag<Default extends number | undefined>(
   [least, most]: readonly number[],
   help: string,
@@ -91,7 +103,6 @@ export function numberFlag(option: Option, help: string): ValueFlag<number> {
   return countFlag(ranges[option], help, usual[option]);
 }
 
-/** A flag that takes a number of threads, or `auto` for the machine's. */
 export function threadsFlag(help: string): ValueFlag<number> {
   const number = numberFlag("threads", help);
   const most = ranges.threads[1];
@@ -122,7 +133,6 @@ export function sizeFlag(
   };
 }
 
-/** A flag that takes a duration; 0 turns its limit off. */
 export function durationFlag(option: Option, help: string): ValueFlag<number> {
   return {
     placeholder: "TIME",
@@ -134,7 +144,6 @@ export function durationFlag(option: Option, help: string): ValueFlag<number> {
   };
 }
 
-/** A flag that takes a rate, or 0 for none. */
 export function rateFlag(help: string): ValueFlag<string> {
   const isRate = (text: string) =>
     text === "0" || parseRate(text) !== undefined;
@@ -142,7 +151,6 @@ export function rateFlag(help: string): ValueFlag<string> {
   return { ...textFlag("RATE", expected, help, isRate), shown: "0" };
 }
 
-/** A flag that takes how long something goes on, or is not used. */
 export function spanFlag(help: string): ValueFlag<number | undefined> {
   return {
     placeholder: "TIME",
@@ -154,7 +162,6 @@ export function spanFlag(help: string): ValueFlag<number | undefined> {
   };
 }
 
-/** A flag that takes a file's permissions as `chmod` does, such as 0660. */
 export function modeFlag(help: string): ValueFlag<number> {
   return {
     placeholder: "MODE",
@@ -166,7 +173,6 @@ export function modeFlag(help: string): ValueFlag<number> {
   };
 }
 
-/** A flag that takes application protocols, or none. */
 export function alpnFlag(help: string): ValueFlag<string[]> {
   return {
     placeholder: "NAME,…",
@@ -174,10 +180,7 @@ export function alpnFlag(help: string): ValueFlag<string[]> {
     help,
     default: [],
     shown: "none",
-    parse: (text) => {
-      const names = text.split(",");
-      return isAlpn(names) ? names : undefined;
-    },
+    parse: (text) => [text.split(",")].find(isAlpn),
   };
 }
 
@@ -219,11 +222,6 @@ function parsePlace(text: string): Place | undefined {
   return { hostname: ipv6 ?? name, port };
 }
 
-function inRange(
-  [least, most]: readonly number[],
-  value: number | undefined,
-): number | undefined {
-  return value !== undefined && value >= least && value <= most
-    ? value
-    : undefined;
+function inRange([least, most]: readonly number[], value = NaN) {
+  return value >= least && value <= most ? value : undefined;
 }
