@@ -27,9 +27,6 @@ export const CHUNK: number = 64 * 1024 + 64;
  */
 const STEPS = [2048, 8192, CHUNK] as const;
 
-/** The most that fits into a lent buffer of the first step. */
-export const LEAST_LENT: number = STEPS[0];
-
 /**
  * How much larger a buffer gets that is too small. By two, a frame of 1 MiB was
  * copied whole on its way there; by four, a third of it is.
@@ -39,15 +36,8 @@ const GROWTH = 4;
 /** What a batch of short replies fits into, in bytes. */
 export const SHORT = 4096;
 
-/** How many of these are kept for reuse, and how many bytes of others. */
-const KEPT_SHORT = 1024;
+/** The most bytes of idle buffers kept for reuse; V8 may collect the rest. */
 const KEPT = 16 * 1024 * 1024;
-
-/** From this length on a buffer has pages of its own. */
-const MAPPED = STEPS[1];
-
-/** The size of the pages that WebAssembly has memory in. */
-const PAGE = 65536;
 
 /** Who answers for lent memory. */
 export interface Holder {
@@ -56,42 +46,32 @@ export interface Holder {
 }
 
 type Buffer = Uint8Array<ArrayBuffer>;
-
-/** Those that batches of short replies use, without a search. */
-const short: Buffer[] = [];
-/** The others by their kind; those beyond `KEPT` until V8 collects them. */
+/** Idle buffers, by their place and length. */
 const idle = new Map<number, (Buffer | WeakRef<Buffer>)[]>();
+/** Those that batches of short replies use, without a search. */
+const short: (Buffer | WeakRef<Buffer>)[] = [];
 let kept = 0;
 
-/**
- * Lends a buffer, its content left over from an earlier use. It begins at `from`
- * in its memory, which is the same for all of this length that do not begin at 0.
- */
+/** Lends a buffer, its content left over; it begins at `from` in its memory. */
 export function lend(length: number = CHUNK, from = 0): Buffer {
-  if (length === SHORT) return short.pop() ?? new Uint8Array(SHORT);
-  const others = idle.get(from > 0 ? -length : length);
+  const others = length === SHORT ? short : idle.get(from - length);
   for (let last; (last = others?.pop()) !== undefined;) {
     const bytes = last instanceof WeakRef ? last.deref() : last;
     if (bytes === last) kept -= length;
     if (bytes !== undefined) return bytes;
   }
-  if (length < MAPPED) return new Uint8Array(length);
-  // Of other memory the C library keeps what V8 frees, and it stays resident.
-  const pages = Math.ceil((from + length) / PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  return new Uint8Array(memory.buffer as ArrayBuffer, from, length);
+  if (length < STEPS[1]) return new Uint8Array(length);
+  // Other memory stays resident: the C library keeps what V8 frees of it.
+  const initial = Math.ceil((from + length) / 65536);
+  const { buffer } = new WebAssembly.Memory({ initial, maximum: initial });
+  return new Uint8Array(buffer as ArrayBuffer, from, length);
 }
 
 /** Takes a lent buffer back. Nobody may read or write it any more. */
 export function giveBack(bytes: Buffer): void {
   const { byteOffset, length } = bytes;
-  if (length === SHORT) {
-    if (short.length < KEPT_SHORT) short.push(bytes);
-    return;
-  }
-  const kind = byteOffset > 0 ? -length : length;
-  let others = idle.get(kind);
-  if (others === undefined) idle.set(kind, others = []);
+  let others = length === SHORT ? short : idle.get(byteOffset - length);
+  if (others === undefined) idle.set(byteOffset - length, others = []);
   const keeps = kept + length <= KEPT;
   if (keeps) kept += length;
   others.push(keeps ? bytes : new WeakRef(bytes));
@@ -107,11 +87,9 @@ export function giveBack(bytes: Buffer): void {
  * step costs a read.
  */
 export class ReceiveBuffer {
-  /** The memory; read between `start` and `end` only. */
+  /** The memory; what is unused is between `start` and `end`. */
   bytes: Buffer;
-  /** Where the unused bytes start. */
   start = 0;
-  /** Where they end. */
   end = 0;
   #small = new Uint8Array(FIRST);
   /** Which of the steps comes first: the one after that which was filled last. */
@@ -129,10 +107,8 @@ export class ReceiveBuffer {
   get growth(): number {
     const { bytes, end, start } = this;
     if (start === end || end < bytes.length) return 0;
-    return Math.max(
-      this.#next() - (bytes === this.#small ? 0 : bytes.length),
-      0,
-    );
+    const lent = bytes === this.#small ? 0 : bytes.length;
+    return Math.max(this.#next() - lent, 0);
   }
 
   /** How many bytes are unused. */
@@ -153,8 +129,7 @@ export class ReceiveBuffer {
       this.#small = new Uint8Array(SMALL);
     }
     if (this.start === this.end) {
-      this.start = this.end = 0;
-      if (this.bytes !== this.#small) this.#replace(this.#small);
+      this.release();
       return this.bytes;
     }
     if (this.end === this.bytes.length) this.#makeRoom();
@@ -175,7 +150,7 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
-    if (this.bytes.length >= LEAST_LENT) this.#holder?.hold(-this.bytes.length);
+    if (this.bytes.length >= STEPS[0]) this.#holder?.hold(-this.bytes.length);
     this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
@@ -203,11 +178,11 @@ export class ReceiveBuffer {
   }
 
   #replace(bytes: Buffer): void {
-    if (this.bytes.length >= LEAST_LENT) {
+    if (this.bytes.length >= STEPS[0]) {
       this.#holder?.hold(-this.bytes.length);
       giveBack(this.bytes);
     }
     this.bytes = bytes;
-    if (bytes.length >= LEAST_LENT) this.#holder?.hold(bytes.length);
+    if (bytes.length >= STEPS[0]) this.#holder?.hold(bytes.length);
   }
 }

@@ -8,10 +8,7 @@
 import type { Codec } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
-/**
- * Where a chunk begins in its memory, as a receive buffer does not: a copy to a
- * place a little behind its own in a page takes ten times as long.
- */
+/** A copy to a place a little behind its own in a page takes ten times as long. */
 const FROM = 2048;
 
 export class Outbox {

@@ -25,16 +25,12 @@ const LEAST_SHARE = 8192;
 /** How often a thread looks at its connections, in milliseconds. */
 const INTERVAL = 250;
 
-/** For how many looks it still counts as near: what was closed is not back yet. */
-const CALM = 2;
-
 /**
- * Who has held so many bytes has garbage collected once less is held: every so
- * many looks, three times, for V8 keeps the room of what it has collected first.
+ * Who has held so much has garbage collected once it holds less, every so many
+ * looks and three times, for V8 keeps the room of what it has collected first.
  */
 const MUCH = 16 * 1024 * 1024;
 const QUIET = 20;
-const COLLECTIONS = 3;
 
 /**
  * V8 collects garbage as its own heap grows, and buffers are outside of it. It
@@ -58,12 +54,10 @@ export interface Holding {
 export class MemoryBound {
   /** Whether no request is to be handled, and no connection to be taken. */
   over = false;
-  /** For how many looks more it is near the bound. */
+  /** For how many looks it is near: what was closed is back a little later. */
   #near = 0;
-  /** For how many looks more garbage is to be collected. */
-  #garbage = 0;
-  /** Whether connections were closed since the last look at all of them. */
-  #closed = false;
+  /** For how many looks there is garbage; at each `QUIET` of them it is collected. */
+  #left = 0;
   readonly #limit: number;
   readonly #counters: Counters;
   readonly #clock: Clock;
@@ -94,7 +88,7 @@ export class MemoryBound {
 
   /** Stops looking. */
   close(): void {
-    this.#near = this.#garbage = 0;
+    this.#near = this.#left = 0;
     this.#cancel?.();
     this.#cancel = undefined;
   }
@@ -116,10 +110,10 @@ export class MemoryBound {
   #look(): void {
     const { held, heldHere, threads } = this.#counters;
     const mark = NEAR * this.#limit;
-    if (held > mark) this.#near = CALM;
-    if (heldHere > MUCH) this.#garbage = QUIET * COLLECTIONS;
+    if (held > mark) this.#near = 2;
+    if (heldHere > MUCH) this.#left = Math.max(this.#left, 3 * QUIET);
     // What other threads take shows only to one that looks.
-    if (this.#near || this.#garbage || threads > 1) this.#watch();
+    if (this.#near || this.#left || threads > 1) this.#watch();
     if (this.#must) {
       if (!this.over) this.#scheduler.turn().then(() => this.#makeRoom());
       this.over = true;
@@ -138,10 +132,8 @@ export class MemoryBound {
     this.#cancel ??= this.#clock.after(INTERVAL, () => {
       this.#cancel = undefined;
       if (this.#near) this.#near--;
-      const quiet = this.#garbage > 0 && --this.#garbage % QUIET === 0;
       // What was closed, or is over, is garbage that still counts as resident.
-      if (this.#closed || quiet) new ArrayBuffer(COLLECT);
-      this.#closed = false;
+      if (this.#left && --this.#left % QUIET === 0) new ArrayBuffer(COLLECT);
       this.#look();
       for (const session of this.#sessions) {
         if (this.#near) session.squeeze(this.#share);
@@ -161,7 +153,7 @@ export class MemoryBound {
       // Those that are refused hold it, and are gone soon.
       if (most === undefined) return;
       most.abort("overload");
-      this.#closed = true;
+      this.#left = 3 * QUIET + 1;
     }
     this.#look();
   }

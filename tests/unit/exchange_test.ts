@@ -759,7 +759,7 @@ class LateTransport extends MemoryTransport {
   /** What was under way at the end is over. */
   async land(): Promise<void> {
     this.#landed.resolve();
-    await turns(3);
+    await turns(9);
   }
 
   async #late<T>(operation: Promise<T>): Promise<T> {

@@ -151,9 +151,7 @@ export class Exchange implements Task, Caller {
     this.#over = true;
     this.#lastCall?.cancel();
     this.meter.end(this.#context.clock.now());
-    if (!this.#handling.atWork) {
-      this.#connection.letGo().then(() => this.#writer.clear());
-    }
+    if (!this.#handling.atWork) this.#writer.letGo();
     this.#handling.abort();
     this.#writer.lose();
     this.#fail(undefined);

@@ -123,6 +123,11 @@ export class ReplyWriter implements Writer {
     if (!this.#active && !this.pushing) this.#outbox.clear();
   }
 
+  /** Gives all memory back, once no read or write can touch it. */
+  letGo(): void {
+    this.#connection.letGo().then(() => this.#outbox.clear());
+  }
+
   /** Writes what waits. */
   async flush(): Promise<void> {
     await this.#exclusively(() => this.#flush());

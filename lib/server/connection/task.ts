@@ -220,11 +220,7 @@ export class TaskRun implements Task, TaskWishes {
   end(): void {
     this.#leave();
     this.meter.end(this.#context.clock.now());
-    const { closed, inbox, reading } = this.#connection;
-    if (!closed && reading === undefined) {
-      inbox.release();
-      this.#writer.clear();
-    }
+    this.#writer.letGo();
     this.#fail(undefined);
   }
 
