@@ -136,7 +136,7 @@ export class Session implements SessionParts {
       this.context.opened(this);
       if (this.#settled) return;
       this.#exchange = this.#begin();
-      await this.#exchange.finished;
+      await this.#exchange.done.promise;
     }
     await farewell(connection, this.stage, scheduler);
   }
