@@ -40,7 +40,6 @@ export interface Writer {
 /** What is read to be forgotten, of all connections: nobody looks at it. */
 const scratch = new Uint8Array(CHUNK);
 
-/** See the module's text. */
 export class Connection implements Holder {
   /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;

@@ -11,7 +11,6 @@ import {
 import type { Counters } from "../../events/metrics.ts";
 import type { SessionParts } from "./context.ts";
 
-/** See the module's text. */
 export class Meter {
   /** Requests handed to the handler. */
   requests = 0;

@@ -16,7 +16,7 @@ import { BUDGET, REQUEST_COST } from "../scheduler.ts";
 import { Gate, isPlain } from "./gate.ts";
 import { secure } from "./opening.ts";
 import { Serving } from "./serving.ts";
-import { TaskConnection, type TaskWishes } from "./task_connection.ts";
+import { TaskConnection, type TaskWishes } from "./info.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
