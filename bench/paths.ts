@@ -36,8 +36,11 @@ export const RESULTS = "bench/results/";
 /** Charts of the last full run. */
 export const CHARTS = "docs/bench/";
 
-/** Where the last full run is shown first. */
+/** Where a few results of the last full run are shown. */
 export const README = "README.md";
+
+/** Where all of its results are shown. */
+export const PAGE = "docs/performance.md";
 
 /**
  * Whether a file is there.

@@ -1,6 +1,6 @@
 /**
- * What a full run says in the README: a table of ratios, one of targets, and
- * where and when it was.
+ * What a full run says in the documentation: a table of ratios, one of targets,
+ * and where and when it was. The README has a few rows of the first.
  *
  * @module
  */
@@ -19,6 +19,20 @@ const COLUMNS: Readonly<Record<string, string>> = {
   bare: "× bare Deno loop",
   epoll: "× C epoll",
 };
+
+/** The tables whose rows the README shows. */
+export const SHOWN: readonly string[] = [
+  ...["depth-1", "depth-16", "frame-64k", "idle"],
+];
+
+/**
+ * Writes a few results as Markdown, for the README.
+ *
+ * @param report What was measured.
+ */
+export function shortMarkdownOf({ tables }: Report): string {
+  return ratiosOf(tables.filter(({ name }) => SHOWN.includes(name))) + "\n";
+}
 
 /**
  * Writes the results as Markdown. `deno fmt` will align the tables.
@@ -41,19 +55,19 @@ export function markdownOf({ tables, targets, ...when }: Report): string {
 /**
  * Puts the results in the place of the last ones.
  *
- * @param readme The text of the README.
+ * @param page The text of the page.
  * @param results What goes there.
  * @returns The text with it.
  * @throws {Error} The place is not marked.
  */
-export function intoReadme(readme: string, results: string): string {
-  const begin = readme.indexOf(BEGIN);
-  const end = readme.indexOf(END, begin);
+export function intoPage(page: string, results: string): string {
+  const begin = page.indexOf(BEGIN);
+  const end = page.indexOf(END, begin);
   if (begin === -1 || end === -1) {
-    throw new Error(`Cannot find ${BEGIN} and ${END} in the README`);
+    throw new Error(`Cannot find ${BEGIN} and ${END} in the page`);
   }
-  const before = readme.slice(0, begin + BEGIN.length);
-  return `${before}\n\n${results.trim()}\n\n${readme.slice(end)}`;
+  const before = page.slice(0, begin + BEGIN.length);
+  return `${before}\n\n${results.trim()}\n\n${page.slice(end)}`;
 }
 
 function ratiosOf(tables: readonly Table[]): string {

@@ -3,7 +3,7 @@
  *
  * Only wires: the scenarios are in `scenarios.ts`, the servers in `peers.ts`,
  * the turns in `measure.ts`, the tables in `report.ts`, the goals in
- * `targets.ts`, the charts in `chart.ts`, the README's part in `readme.ts`.
+ * `targets.ts`, the charts in `chart.ts`, the documentation's part in `readme.ts`.
  *
  * @module
  */
@@ -18,7 +18,16 @@ import { buildGo, buildHello, buildPrograms, buildRust } from "./build.ts";
 import { chartOf } from "./chart.ts";
 import { fairScenarios } from "./fair_scenarios.ts";
 import { type Effort, measure } from "./measure.ts";
-import { at, BUILD, CHARTS, CLIENT, exists, README, RESULTS } from "./paths.ts";
+import {
+  at,
+  BUILD,
+  CHARTS,
+  CLIENT,
+  exists,
+  PAGE,
+  README,
+  RESULTS,
+} from "./paths.ts";
 import {
   addOther,
   availablePeers,
@@ -27,7 +36,7 @@ import {
   withOthers,
 } from "./peers.ts";
 import { killAll, run } from "./processes.ts";
-import { intoReadme, markdownOf } from "./readme.ts";
+import { intoPage, markdownOf, shortMarkdownOf } from "./readme.ts";
 import {
   type Report,
   type Table,
@@ -62,7 +71,8 @@ const QUICK: Effort = {
 
 const FORMAT_LIMIT_MS = 30_000;
 
-const flagTable = {
+/** The flags of `deno task bench`. */
+export const flagTable = {
   quick: { help: "fewer scenarios and peers, within a minute" },
   only: named(
     "NAME",
@@ -82,7 +92,7 @@ const flagTable = {
   ),
   rounds: positive("N", "turns of each server", "5, or 3 with --quick"),
   seconds: positive("S", "length of a turn", "1, or 0.25 with --quick"),
-  markdown: { help: "print what a full run puts into the README, too" },
+  markdown: { help: "print what a full run puts into the documentation, too" },
   help: { help: "print this and end" },
 };
 
@@ -135,7 +145,11 @@ async function main(): Promise<void> {
   // part of one. That it has a place to go to is better known before than after.
   const full = [flags.only, flags.peers, flags.against]
     .every((text) => text === "") && !flags.quick;
-  if (full) intoReadme(await Deno.readTextFile(at(README)), "");
+  if (full) {
+    for (const page of [README, PAGE]) {
+      intoPage(await Deno.readTextFile(at(page)), "");
+    }
+  }
 
   const began = performance.now();
   const { tls } = await buildPrograms();
@@ -161,9 +175,12 @@ async function main(): Promise<void> {
   if (report.targets !== undefined) console.log(targetsText(report.targets));
   if (flags.markdown) console.log(markdownOf(report));
   await save(report, full);
-  if (full) await updateReadme(report);
+  if (full) {
+    await update(README, shortMarkdownOf(report));
+    await update(PAGE, markdownOf(report));
+  }
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
-  const where = full ? `${RESULTS}, ${CHARTS} and ${README}` : BUILD;
+  const where = full ? `${RESULTS}, ${CHARTS}, ${PAGE} and ${README}` : BUILD;
   console.error(`bench: ${minutes} minutes; results are in ${where}`);
 }
 
@@ -259,11 +276,11 @@ async function save(report: Report, full: boolean): Promise<void> {
   }
 }
 
-async function updateReadme(report: Report): Promise<void> {
-  const readme = at(README);
-  const text = intoReadme(await Deno.readTextFile(readme), markdownOf(report));
-  await Deno.writeTextFile(readme, text);
-  await run([Deno.execPath(), "fmt", "--quiet", readme], FORMAT_LIMIT_MS);
+async function update(name: string, results: string): Promise<void> {
+  const page = at(name);
+  const text = intoPage(await Deno.readTextFile(page), results);
+  await Deno.writeTextFile(page, text);
+  await run([Deno.execPath(), "fmt", "--quiet", page], FORMAT_LIMIT_MS);
 }
 
 function named(

@@ -132,7 +132,7 @@ async function chooseRuntime(): Promise<Runtime> {
   }
   console.log(
     `compile: building on denort ${older.version} from npm (${missing})\n` +
-      'compile: the README says under "Older runtime" what it cannot do',
+      'compile: docs/server.md says under "Older runtime" what it cannot do',
   );
   return await olderRuntime();
 }

@@ -104,7 +104,8 @@ export interface AdminServer extends AsyncDisposable {
  *
  * @example
  * ```ts
- * import { serve, serveAdmin } from "../mod.ts";
+ * import { serve } from "../mod.ts";
+ * import { serveAdmin } from "./mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);

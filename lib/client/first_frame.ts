@@ -5,6 +5,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import { type Codec, errorOf } from "../framing/mod.ts";
 
 /**
  * How long a frame may be held that may be a reply, in milliseconds: the end is
@@ -16,8 +17,6 @@ const HOLD = 3000;
 /** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
 const REFUSALS = ["ERR busy:", "ERR denied:"];
 
-const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
-
 const decoder = new TextDecoder();
 
 type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
@@ -25,13 +24,15 @@ type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   readonly #deliver: Deliver;
+  readonly #codec: Codec;
   readonly #clock: Clock;
   #isNext = true;
   #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(deliver: Deliver, clock: Clock) {
+  constructor(deliver: Deliver, codec: Codec, clock: Clock) {
     this.#deliver = deliver;
+    this.#codec = codec;
     this.#clock = clock;
   }
 
@@ -47,7 +48,7 @@ export class FirstFrame {
   take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const isFirst = this.#isNext;
     this.#isNext = false;
-    if (!isFirst || !readsLikeRefusal(frame)) {
+    if (!isFirst || !this.#readsLikeRefusal(frame)) {
       return this.#deliver(frame, asked);
     }
     this.#held = { frame, asked };
@@ -72,9 +73,12 @@ export class FirstFrame {
     this.#held = undefined;
     this.#cancel?.();
   }
-}
 
-function readsLikeRefusal(frame: Uint8Array): boolean {
-  const start = decoder.decode(frame.subarray(0, LONGEST));
-  return REFUSALS.some((refusal) => start.startsWith(refusal));
+  #readsLikeRefusal(frame: Uint8Array): boolean {
+    const start = decoder.decode(frame.subarray(0, 1024));
+    return REFUSALS.some((words) => {
+      const said = decoder.decode(errorOf(this.#codec, words)).split(words);
+      return said.length > 1 && start.startsWith(said[0] + words);
+    });
+  }
 }

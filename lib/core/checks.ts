@@ -17,6 +17,7 @@ export const ranges = Object.freeze({
   maxConnections: [0, 2 ** 31 - 1],
   maxConnectionsPerIp: [0, 2 ** 31 - 1],
   maxMemory: [0, 1024 * GIB],
+  maxBuffered: [0, 1024 * GIB],
   ipPrefix: [1, 128],
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],

@@ -21,6 +21,7 @@ import type { TlsInfo } from "../core/tls_info.ts";
  * | `forced` | the drain timeout came before the replies were out |
  * | `peer_reset` | the peer reset the connection, or is gone |
  * | `overload` | it held most when the server's memory was short |
+ * | `slow_consumer` | more than `maxBuffered` bytes waited for it |
  * | `closed` | `disconnect()` was asked to, for an operator |
  * | `error` | anything else; the event holds the error |
  */
@@ -31,7 +32,7 @@ export const closeReasons = [
   ...["peer_closed", "handler_closed", "idle_timeout"] as const,
   ...["request_timeout", "write_timeout", "frame_error"] as const,
   ...["http_request", "shutdown", "forced", "peer_reset"] as const,
-  ...["overload", "closed", "error"] as const,
+  ...["overload", "slow_consumer", "closed", "error"] as const,
 ] as const;
 
 /** What all events have in common. */

@@ -19,7 +19,7 @@ interface Command {
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
   /** `text` is what stands behind the name and one space, as it came. */
-  run(text: Uint8Array, info: RequestInfo): Reply | Promise<Reply>;
+  run(text: Uint8Array, info: RequestInfo<unknown>): Reply | Promise<Reply>;
 }
 
 /** The message says what arguments would be right. */
@@ -160,7 +160,7 @@ const byName = new Map(Object.entries(table));
  */
 export function commands(
   request: Uint8Array<ArrayBuffer>,
-  info: RequestInfo,
+  info: RequestInfo<unknown>,
 ): Reply | Promise<Reply> {
   const space = request.indexOf(SPACE);
   const nameEnd = space === -1 ? request.length : space;

@@ -6,7 +6,7 @@
  * | --- | --- |
  * | `error` | a handler failed; the listener failed; a thread was lost |
  * | `warn` | the certificate ends soon, or has; the server could not do its part: it cannot accept for lack of descriptors or memory; a connection refused at a limit, or for a PROXY header; one ended as `forced`, `request_timeout` or `error` |
- * | `info` | what the operator did (start, drain, its progress, end, a connection `closed`), and what a client did wrong: one denied, or ended as `frame_error`, `http_request`, `write_timeout`, or `peer_reset` with a reply outstanding |
+ * | `info` | what the operator did (start, drain, its progress, end, a connection `closed`), and what a client did wrong: one denied, or ended as `frame_error`, `http_request`, `write_timeout`, `slow_consumer`, or `peer_reset` with a reply outstanding |
  * | `debug` | each connection, each request, and peers that were gone before they could be accepted |
  *
  * Whatever strangers can bring about in numbers is told once a second for each
@@ -35,6 +35,7 @@ interface LogOptions {
   connections: () => number;
   /** When a drain is forced, in milliseconds; 0 for never. */
   drainTimeout: number;
+  /** The source of time, for tests. @internal */
   clock?: Clock;
 }
 
@@ -74,6 +75,7 @@ const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
   frame_error: "info",
   http_request: "info",
   write_timeout: "info",
+  slow_consumer: "info",
   closed: "info",
   request_timeout: "warn",
   overload: "warn",
@@ -95,6 +97,22 @@ const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
  * Makes the listeners that log a server's events. What the logger does not take
  * now is not listened to, so that the core does not even make those events. The
  * one for `finished` ends all timers.
+ *
+ * @example
+ * ```ts
+ * import { getLogger } from "@logtape/logtape";
+ * import { serve } from "@parley/parley";
+ * import { logListeners } from "@parley/parley/log";
+ *
+ * const events = logListeners(getLogger("parley"), {
+ *   connections: () => server.connections,
+ *   drainTimeout: 10_000,
+ * });
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0, events },
+ *   (request) => request,
+ * );
+ * ```
  */
 export function logListeners(
   logger: Logger,
@@ -266,8 +284,10 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
   };
 }
 
-type Fields = Record<string, unknown>;
-type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
+/** What a record has beside its message. */
+export type Fields = Record<string, unknown>;
+/** What is said of a certificate. */
+export type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
 type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**

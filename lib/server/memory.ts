@@ -4,7 +4,7 @@
  *
  * 1. Near the bound, those that hold more than their share get no more: one
  * that waits for the rest of its frame is paused, and ends after a while.
- * 2. Over it, no request is handled and newcomers are refused,
+ * 2. Over it, no request is handled and newcomers wait,
  * 3. and in the next turn of the event loop those that hold most are closed,
  * until it holds again.
  *

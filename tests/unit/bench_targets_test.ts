@@ -1,6 +1,11 @@
 import { assertEquals, assertThrows } from "../support/std.ts";
 
-import { intoReadme, markdownOf } from "../../bench/readme.ts";
+import {
+  intoPage,
+  markdownOf,
+  shortMarkdownOf,
+  SHOWN,
+} from "../../bench/readme.ts";
 import type { Row, Table } from "../../bench/report.ts";
 import { scenarios } from "../../bench/scenarios.ts";
 import {
@@ -165,16 +170,39 @@ Deno.test("markdownOf has Parley's rows, the targets and the run", () => {
   );
 });
 
-Deno.test("intoReadme replaces what stands between the marks, and nothing else", () => {
+Deno.test("shortMarkdownOf has the rows for the README alone, all of a full run", () => {
+  const parley = row("parley", { median: 130, ratios: { node: 1.3 } });
+  const tables = ["depth-1", "depth-1x"].map((name) => table(name, [parley]));
+  const report = {
+    date: "2026-01-02",
+    machine: { deno: "2.9.6", target: "a machine", cpus: 2 },
+    rounds: 5,
+    seconds: 1,
+    warmup: 0,
+    tables,
+  };
+  assertEquals(
+    shortMarkdownOf(report),
+    `|  | Parley | × Node | × bare Deno loop | × C epoll |
+| --- | ---: | ---: | ---: | ---: |
+| depth-1 | 130 requests/s | 1.30 |  |  |
+`,
+  );
+  const names = scenarios.flatMap(({ figures }) => figures)
+    .map(({ name }) => name);
+  assertEquals(SHOWN.filter((name) => !names.includes(name)), []);
+});
+
+Deno.test("intoPage replaces what stands between the marks, and nothing else", () => {
   const [begin, end] = ["<!-- bench:begin -->", "<!-- bench:end -->"];
   const first = `before\n${begin}\n${end}\nafter\n`;
-  const once = intoReadme(first, "one\n");
+  const once = intoPage(first, "one\n");
   assertEquals(once, `before\n${begin}\n\none\n\n${end}\nafter\n`);
   assertEquals(
-    intoReadme(once, "two\n"),
+    intoPage(once, "two\n"),
     `before\n${begin}\n\ntwo\n\n${end}\nafter\n`,
   );
-  assertThrows(() => intoReadme(`${end} ${begin}`, "one"), Error, begin);
+  assertThrows(() => intoPage(`${end} ${begin}`, "one"), Error, begin);
 });
 
 function met(verdicts: readonly Verdict[]): (boolean | null)[] {

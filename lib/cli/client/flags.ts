@@ -4,7 +4,6 @@ import { isIPv6 } from "node:net";
 
 import { connectDefaults } from "../../client/client.ts";
 import { quote } from "../../core/text.ts";
-import { framingNames } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
@@ -15,9 +14,9 @@ import {
 } from "../flags/flags.ts";
 import {
   alpnFlag,
-  choiceFlag,
   countFlag,
   durationFlag,
+  framingFlag,
   sizeFlag,
   spanFlag,
   textFlag,
@@ -31,11 +30,7 @@ export const clientFlags = {
     "Unix socket of the server, in place of HOST and PORT",
     isSocketPath,
   ),
-  framing: choiceFlag(
-    framingNames,
-    "how requests and replies are told apart, the server's own",
-    connectDefaults.framing,
-  ),
+  framing: framingFlag,
   timeout: durationFlag(
     "timeout",
     "how long connecting, and each reply, may take",

@@ -116,6 +116,9 @@ export async function main(signals: HeldSignals): Promise<void> {
   } catch (error) {
     // Its socket's file goes at once, before the process does.
     admin?.close();
+    if (error instanceof OptionError && error.option === "framing") {
+      fail(error.message, 2);
+    }
     fail(cannotListen(place, error), 1);
   }
   admin?.attach(server);

@@ -1,0 +1,349 @@
+// The pages for people: do they lead somewhere, and name what is there?
+
+import { posix } from "node:path";
+
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
+
+import { flagTable as benchTaskFlags } from "../../bench/run.ts";
+import config from "../../deno.json" with { type: "json" };
+import { benchFlags, clientFlags } from "../../lib/cli/client/flags.ts";
+import { dashed, envName, type FlagTable } from "../../lib/cli/flags/flags.ts";
+import { serverFlags } from "../../lib/cli/server/flags.ts";
+import { closeReasons } from "../../lib/events/events.ts";
+import { commands } from "../../lib/handlers/commands.ts";
+import { meanings } from "../../lib/observe/numbers.ts";
+import type { RequestInfo } from "../../lib/server/handler.ts";
+import { serveOptions } from "../../lib/server/config.ts";
+
+/** The most lines of the README: what is read in ten minutes. */
+const MOST_LINES = 200;
+
+/** Folders with what is made, or fetched. */
+const SKIPPED = /^(\.git|\.denort|\.output|\.build|node_modules|target)$/;
+
+/** Flags of other programs that the pages name, by program. */
+const OTHERS: Readonly<Record<string, readonly string[]>> = {
+  deno: [
+    ...["allow-env", "allow-net", "allow-read", "allow-run", "allow-write"],
+    ...["allow-all", "check", "doc", "entrypoint", "filter"],
+    ...["frozen", "lock", "v8-flags"],
+  ],
+  v8: ["max-semi-space-size", "optimize-for-size"],
+  curl: ["unix-socket"],
+};
+
+const ROOT = new URL("../../", import.meta.url);
+
+/** A page, and what is in it. */
+interface Page {
+  readonly path: string;
+  readonly text: string;
+  /** The text without blocks of code. */
+  readonly plain: string;
+  /** The text without pieces of code either. */
+  readonly prose: string;
+  /** Where links may lead to on this page. */
+  readonly anchors: readonly string[];
+}
+
+function readPage(path: string): Page {
+  const text = read(path);
+  const plain = text.replaceAll(/^```.*?^```$/gms, "");
+  const prose = plain.replaceAll(/`[^`]*`/g, "");
+  return { path, text, plain, prose, anchors: anchorsOf(plain) };
+}
+
+/** The anchors of headings, as GitHub makes them. */
+function anchorsOf(text: string): string[] {
+  const anchors: string[] = [];
+  for (const [, heading] of text.matchAll(/^#+ (.+)$/gm)) {
+    const base = heading.trim().toLowerCase()
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1")
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-");
+    let anchor = base;
+    for (let n = 1; anchors.includes(anchor); n++) anchor = `${base}-${n}`;
+    anchors.push(anchor);
+  }
+  return anchors;
+}
+
+function read(path: string): string {
+  return Deno.readTextFileSync(new URL(path, ROOT));
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(new URL(path, ROOT));
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+function* pagesIn(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(new URL(folder, ROOT))) {
+    if (isDirectory && !SKIPPED.test(name)) yield* pagesIn(`${folder}${name}/`);
+    else if (name.endsWith(".md")) yield folder + name;
+  }
+}
+
+/** The cells of the rows of all tables on a page. */
+function rowsOf(text: string): string[][] {
+  return text.split("\n").filter((line) => /^\|.*\|$/.test(line))
+    .map((line) =>
+      line.slice(1, -1).split(/(?<!\\)\|/).map((cell) => cell.trim())
+    );
+}
+
+/** The part of a page under a heading, up to the next one as high. */
+function section({ path, text }: Page, heading: string): string {
+  const from = text.indexOf(`\n${heading}\n`);
+  assert(from !== -1, `${path} has no "${heading}"`);
+  const [level] = heading.split(" ", 1);
+  const rest = text.slice(from + heading.length + 2);
+  const end = rest.search(new RegExp(`^#{1,${level.length}} `, "m"));
+  return end === -1 ? rest : rest.slice(0, end);
+}
+
+/** Pieces of code in a cell, or in a text. */
+function codeIn(text: string): string[] {
+  return Array.from(text.matchAll(/`([^`]+)`/g), ([, code]) => code);
+}
+
+/** Registers a test of pages: it reads, and does nothing else. */
+function testPages(name: string, fn: (pages: Page[]) => void): void {
+  const { state } = Deno.permissions.querySync({ name: "read" });
+  Deno.test({
+    name,
+    ignore: state !== "granted",
+    fn: () => fn([...pagesIn("")].sort().map(readPage)),
+  });
+}
+
+function pageAt(pages: readonly Page[], path: string): Page {
+  const page = pages.find((page) => page.path === path);
+  assert(page !== undefined, `there is no ${path}`);
+  return page;
+}
+
+testPages("every link of a page leads to a file, and to a heading", (pages) => {
+  const broken = pages.flatMap(({ path, prose }) =>
+    Array.from(prose.matchAll(/\]\(([^)\s]+)\)/g), ([, target]) => target)
+      .filter((target) => !/^https?:/.test(target))
+      .filter((target) => {
+        const [file, anchor] = target.split("#");
+        const to = file === "" ? path : posix.join(posix.dirname(path), file);
+        if (to.startsWith("..") || !isThere(to)) return true;
+        return anchor !== undefined &&
+          !pages.find((page) => page.path === to)?.anchors.includes(anchor);
+      })
+      .map((target) => `${path}: ${target}`)
+  );
+  assertEquals(broken, []);
+  const linked = pages.flatMap(({ prose }) => prose.match(/\]\(/g) ?? []);
+  assert(linked.length > 50, `${linked.length} links are found`);
+});
+
+testPages(
+  "every page is in the README's index, or beside its code",
+  (pages) => {
+    const index = section(pageAt(pages, "README.md"), "## Documents");
+    const missing = pages.map(({ path }) => path).filter((path) =>
+      path !== "README.md" && !path.startsWith("bench/") &&
+      !index.includes(`(${path})`)
+    );
+    assertEquals(missing, []);
+  },
+);
+
+testPages("every task that a page names is in deno.json", (pages) => {
+  const unknown = pages.flatMap(({ path, text }) =>
+    Array.from(text.matchAll(/deno(?:@[\d.]+)? task\s+([\w:-]+)/g))
+      .map(([, task]) => task)
+      .filter((task) => !Object.hasOwn(config.tasks, task))
+      .map((task) => `${path}: deno task ${task}`)
+  );
+  assertEquals(unknown, []);
+});
+
+testPages("every flag that a page names is one of a program's", (pages) => {
+  const known = new Set([
+    ...[serverFlags, clientFlags, benchFlags, benchTaskFlags]
+      .flatMap((table) => Object.keys(table)),
+    ...Object.values(OTHERS).flat(),
+  ]);
+  const unknown = pages.flatMap(({ path, text }) =>
+    Array.from(text.matchAll(/(?<![\w-])--([a-z][\w-]*)/g), ([, name]) => name)
+      .filter((name) => !known.has(name))
+      .map((name) => `${path}: --${name}`)
+  );
+  assertEquals(unknown, []);
+});
+
+testPages("every file of the sources that a page names is there", (pages) => {
+  const lost = pages.flatMap(({ path, plain }) =>
+    codeIn(plain)
+      .filter((code) => /^(bench|deploy|lib|tests|tools)\/[\w./-]+$/.test(code))
+      .filter((code) => !code.includes(".build/") && !isThere(code))
+      .map((code) => `${path}: ${code}`)
+  );
+  assertEquals(lost, []);
+});
+
+testPages("the README has at most 200 lines", (pages) => {
+  const { text } = pageAt(pages, "README.md");
+  const lines = text.trimEnd().split("\n").length;
+  assert(lines <= MOST_LINES, `${lines} lines`);
+});
+
+testPages("the README has the three lines that always work", (pages) => {
+  const start = section(pageAt(pages, "README.md"), "## Start");
+  const lines = "deno task server\n./client 127.0.0.1\ndeno test --allow-net\n";
+  assert(start.includes(`\n\`\`\`sh\n${lines}\`\`\`\n`));
+});
+
+testPages("the tests that the README names are there", (pages) => {
+  const readme = pageAt(pages, "README.md");
+  const [, , ...rows] = rowsOf(section(readme, "## From the C++ program"));
+  assert(rows.length >= 16, `${rows.length} rows`);
+  for (const [what, , shown] of rows) {
+    const [, file, name] = /^`(tests\/[\w/]+_test\.ts)`: "([^"]+)"$/
+      .exec(shown) ?? [];
+    assert(file !== undefined, `${what} is shown by ${shown}`);
+    assert(isThere(file), `${what}: there is no ${file}`);
+    const registered = Array.from(
+      read(file).matchAll(
+        /\b(?:Deno\.test|test\w+)\(\s*(?:\{\s*name:\s*)?"([^"]+)"/g,
+      ),
+      ([, found]) => found,
+    );
+    assert(registered.includes(name), `${file} has no test "${name}"`);
+  }
+});
+
+testPages("the tests that SECURITY.md names are there", (pages) => {
+  const { text } = pageAt(pages, "SECURITY.md");
+  const files = codeIn(text).filter((code) => code.endsWith("_test.ts"));
+  assert(files.length > 50, `${files.length} are found`);
+  assertEquals(files.filter((file) => !isThere(`tests/${file}`)), []);
+});
+
+/** What a page must say of flags: their names as they are written, and defaults. */
+function flagCells(table: FlagTable, twins: boolean): string[][] {
+  return Object.entries(table).map(([name, flag]) => {
+    const value = flag.placeholder === undefined
+      ? ""
+      : String(flag.shown ?? flag.default);
+    const twin = flag.placeholder === undefined ? "" : envName(name);
+    return [dashed(name), value, ...twins ? [twin] : []];
+  }).sort();
+}
+
+/** What it says. */
+function saidCells(text: string, count: number): string[][] {
+  return rowsOf(text).filter(([first]) => first.startsWith("`-"))
+    // A letter that stands for a longer name is beside it.
+    .map(([flags, ...cells]) => [codeIn(flags).at(-1)!, ...cells])
+    .map((cells) =>
+      cells.slice(0, count).map((cell) => cell.replaceAll("`", ""))
+    )
+    .sort();
+}
+
+testPages(
+  "docs/server.md has every flag, its default and its twin",
+  (pages) => {
+    const text = section(pageAt(pages, "docs/server.md"), "## Flags");
+    assertEquals(saidCells(text, 3), flagCells(serverFlags, true));
+  },
+);
+
+testPages("docs/client.md has every flag and its default", (pages) => {
+  const page = pageAt(pages, "docs/client.md");
+  for (
+    const [heading, table] of [
+      ["## Flags", clientFlags],
+      ["## To measure a server", benchFlags],
+    ] as const
+  ) {
+    assertEquals(saidCells(section(page, heading), 2), flagCells(table, false));
+  }
+});
+
+testPages("docs/server.md has every command, as HELP has it", (pages) => {
+  const text = section(pageAt(pages, "docs/server.md"), "## Commands");
+  const [, , ...rows] = rowsOf(text);
+  const help = commands(
+    new TextEncoder().encode("HELP"),
+    {} as RequestInfo,
+  ) as string;
+  assertEquals(
+    rows.map(([command]) => codeIn(command)[0]).sort(),
+    help.replace(/ \(.*$/, "").split(" | ").sort(),
+  );
+});
+
+testPages("docs/operations.md has every metric", (pages) => {
+  const page = pageAt(pages, "docs/operations.md");
+  const text = section(page, "## Metrics, and what to do when");
+  const [, , ...rows] = rowsOf(text);
+  const said = rows.flatMap(([cell]) => {
+    const [first, ...others] = codeIn(cell)
+      .map((code) => code.replace(/\{.*\}$/, ""));
+    // The beginning of the first is not written again.
+    const begin = first.slice(0, first.lastIndexOf("_"));
+    return [
+      first,
+      ...others.map((code) => code.startsWith("_") ? begin + code : code),
+    ];
+  });
+  assertEquals(said.sort(), Object.keys(meanings).sort());
+});
+
+testPages(
+  "docs/library.md has every option, and every end of a connection",
+  (pages) => {
+    const page = pageAt(pages, "docs/library.md");
+    const [, , ...rows] = rowsOf(section(page, "## Options"));
+    const said = rows.flatMap(([, options]) => codeIn(options));
+    assertEquals(said.sort(), Object.keys(serveOptions).sort());
+    const reasons = codeIn(
+      section(page, "## Events").split(/reason that has/)[1],
+    );
+    assertEquals(reasons.sort(), [...closeReasons].sort());
+  },
+);
+
+testPages("SECURITY.md has the permissions of every task", (pages) => {
+  const page = pageAt(pages, "SECURITY.md");
+  const rows = rowsOf(section(page, "## Permissions"));
+  const cells = new Map(rows.map(([what, flags]) => [codeIn(what)[0], flags]));
+  for (const [name, task] of Object.entries(config.tasks)) {
+    const allowed: string[] = task.match(/--allow-\S+/g) ?? [];
+    // The gate reads the sources alone, and "ok" is two other tasks.
+    if (name === "gate" || name === "ok") continue;
+    const cell = cells.get(`deno task ${name}`) ?? cells.get(name);
+    assert(cell !== undefined, `deno task ${name} has no row`);
+    if (allowed.includes("--allow-all")) assertEquals(cell, "all", name);
+    else if (allowed.length === 0) assertEquals(cell, "none", name);
+    else if (/^`--[^`]*`$/.test(cell)) {
+      assertEquals(codeIn(cell)[0].split(" "), allowed, name);
+    } else {
+      const parts = allowed.flatMap((flag) => {
+        const [kind, list] = flag.split("=");
+        if (!/read|write/.test(kind)) return [];
+        return list?.split(",") ?? [kind];
+      });
+      const missing = parts.filter((part) => !codeIn(cell).includes(part));
+      assertEquals(missing, [], name);
+    }
+  }
+});
+
+testPages("CHANGELOG.md has this version, or what comes after it", (pages) => {
+  const { text } = pageAt(pages, "CHANGELOG.md");
+  const [first] = /^## .+$/m.exec(text) ?? [""];
+  assertMatch(first, /^## \[(Unreleased|\d+\.\d+\.\d+)\]/);
+  assert(text.includes(`## [${config.version}]`), config.version);
+});
