@@ -246,9 +246,10 @@ class Run {
       await play(this.#target!, script, patience);
     } catch (error) {
       if (!(error instanceof Difference)) throw error;
+      const { fault = "nothing" } = this.#target!;
       await this.stop();
       await this.start();
-      return error.message;
+      return `${error.message} (its log: ${fault})`;
     }
   }
 
