@@ -29,6 +29,7 @@ import { connect, type ConnectOptions } from "./lib/client/client.ts";
 import type { TlsConnectOptions } from "./lib/client/dial.ts";
 import type { Client } from "./lib/client/pipelined_client.ts";
 import { formatHostPort } from "./lib/core/address.ts";
+import { OptionError } from "./lib/core/errors.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
@@ -235,7 +236,7 @@ function unanswered(
 
 function fail(error: unknown, prefix = ""): number {
   warn(prefix + messageOf(error));
-  return 1;
+  return error instanceof OptionError ? 2 : 1;
 }
 
 function warn(message: string): void {

@@ -5,7 +5,10 @@
  * @module
  */
 
-import { type Codec, MAX_OVERHEAD } from "../lib/framing/mod.ts";
+import type { Codec, FramingName } from "../lib/framing/mod.ts";
+
+/** The framings that are measured. */
+export const measured: readonly FramingName[] = ["line", "length", "netstring"];
 
 /**
  * Makes frames.
@@ -20,7 +23,7 @@ export function framesOf(
   payload: Uint8Array,
   count: number,
 ): Uint8Array {
-  const out = new Uint8Array(count * (payload.length + MAX_OVERHEAD));
+  const out = new Uint8Array(count * (payload.length + codec.overhead));
   let end = 0;
   for (let i = 0; i < count; i++) end = encode(codec, payload, out, end);
   return out.subarray(0, end);
@@ -42,9 +45,9 @@ export function encode(
   at: number,
 ): number {
   codec.check(payload);
-  const start = codec.writeHeader(out, at, payload.length);
+  const start = codec.writeHeader(out, at, payload);
   out.set(payload, start);
-  return codec.writeTrailer(out, start + payload.length);
+  return codec.writeTrailer(out, start + payload.length, payload);
 }
 
 /**

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { framingNames } from "../lib/framing/mod.ts";
+import { measured } from "./codecs.ts";
 import type { Job } from "./peers.ts";
 
 /** A number of a sample that stands in the table beside another. */
@@ -191,7 +191,7 @@ export const scenarios: readonly Scenario[] = [
     ...common,
     name: "by-byte",
     mode: "compute",
-    figures: framingNames.map((framing) => ({
+    figures: measured.map((framing) => ({
       name: `by-byte-${framing}`,
       title: `The codec "${framing}", byte by byte`,
       unit: "ns per byte",

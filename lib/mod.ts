@@ -48,7 +48,11 @@ export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
 export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export type { ServerStats } from "./events/server_stats.ts";
+export { Codec, type Framing } from "./framing/codec.ts";
+export { delimiter } from "./framing/delimiter.ts";
+export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
+export { testCodec } from "./framing/test_codec.ts";
 export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
@@ -59,21 +63,36 @@ export type {
   ConnectionInfo,
   ConnectionState,
 } from "./server/connection_info.ts";
+export { broadcast } from "./server/broadcast.ts";
 export type {
-  ErrorHandler,
+  ConnectionTask,
   Handler,
+  ParleyConnection,
+  Payload,
+  PeerConnection,
   Reply,
+  ReplyLater,
   RequestInfo,
 } from "./server/handler.ts";
+export type { ErrorHandler, Hooks } from "./server/hooks.ts";
 export type { ProxyMode, ServeOptions } from "./server/options.ts";
 export type { ParleyServer, ServerLimits } from "./server/parley_server.ts";
 export { serve } from "./server/serve.ts";
+export {
+  type ConnectionsOptions,
+  serveConnections,
+} from "./server/serve_connections.ts";
 export { serveThreads } from "./threads/serve_threads.ts";
 export type {
   ServeThreadsOptions,
   ThreadedServer,
 } from "./threads/supervisor.ts";
-export { serveThread, type ServeThreadOptions } from "./threads/thread.ts";
+export {
+  serveThread,
+  serveThreadConnections,
+  type ServeThreadOptions,
+  type ThreadTaskOptions,
+} from "./threads/thread.ts";
 export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
 export type {

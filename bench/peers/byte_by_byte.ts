@@ -8,8 +8,8 @@
  * @module
  */
 
-import { framingNames, framings } from "../../lib/framing/mod.ts";
-import { decodeByByte, framesOf } from "../codecs.ts";
+import { framingOf } from "../../lib/framing/mod.ts";
+import { decodeByByte, framesOf, measured } from "../codecs.ts";
 
 const WARMUP_MS = 100;
 const MEASURED_MS = 150;
@@ -20,8 +20,8 @@ const BATCH = 64 * 1024;
 const size = Number(Deno.args[0]);
 const payload = new Uint8Array(size).fill(0x61);
 
-const works = framingNames.map((framing) => {
-  const { codec } = framings[framing];
+const works = measured.map((framing) => {
+  const { codec } = framingOf(framing);
   const frame = framesOf(codec(size), payload, 1);
   return () => {
     for (let done = 0; done < BATCH; done += size) {
@@ -35,7 +35,7 @@ for (let i = 0; i < 2; i++) {
   for (const work of works) nanosecondsOf(work, WARMUP_MS);
 }
 const figures = works.map((work, i) => [
-  `by-byte-${framingNames[i]}`,
+  `by-byte-${measured[i]}`,
   nanosecondsOf(work, MEASURED_MS) / BATCH,
 ]);
 console.log(JSON.stringify(Object.fromEntries(figures)));

@@ -7,7 +7,7 @@ import {
   refuseUnknown,
 } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
-import { type FramingName, framingOf } from "../framing/mod.ts";
+import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { Transport } from "../net/connection.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
 import {
@@ -35,11 +35,11 @@ export interface ConnectOptions {
   /** The path of a Unix socket, in place of `hostname` and `port`. */
   path?: string;
   /**
-   * How requests and replies are told apart; the server's own.
+   * How requests and replies are told apart, as the server has it.
    *
    * @default {"line"}
    */
-  framing?: FramingName;
+  framing?: FramingName | Framing;
   /**
    * The maximum payload of a reply in bytes.
    *
@@ -119,7 +119,6 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     hostname = connectDefaults.hostname,
     port = connectDefaults.port,
     path,
-    framing = connectDefaults.framing,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
     keepAfterTimeout,
@@ -130,14 +129,14 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
-  const { codec } = framingOf(framing);
+  const framing = framingOf(options.framing ?? connectDefaults.framing);
+  framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
   const transport = path === undefined
     ? await dial({ hostname, port, timeout, signal, tls })
     : await dialPath(path, options);
   return new PipelinedClient(transport, {
-    encoder: codec(maxFrame),
-    decoder: codec(maxFrame),
+    framing,
     maxFrame,
     timeout,
     keepAfterTimeout,

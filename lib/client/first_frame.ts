@@ -9,6 +9,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import { type Codec, errorOf } from "../framing/mod.ts";
 
 /**
  * How long a frame may be held that is the reply to a request if it is no
@@ -22,8 +23,6 @@ const HOLD = 3000;
 /** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
 const REFUSALS = ["ERR busy:", "ERR denied:"];
 
-const LONGEST = Math.max(...REFUSALS.map(({ length }) => length));
-
 const decoder = new TextDecoder();
 
 type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
@@ -31,13 +30,15 @@ type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   readonly #deliver: Deliver;
+  readonly #codec: Codec;
   readonly #clock: Clock;
   #isNext = true;
   #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(deliver: Deliver, clock: Clock) {
+  constructor(deliver: Deliver, codec: Codec, clock: Clock) {
     this.#deliver = deliver;
+    this.#codec = codec;
     this.#clock = clock;
   }
 
@@ -54,7 +55,7 @@ export class FirstFrame {
   take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const isFirst = this.#isNext;
     this.#isNext = false;
-    if (!isFirst || !readsLikeRefusal(frame)) {
+    if (!isFirst || !this.#readsLikeRefusal(frame)) {
       return this.#deliver(frame, asked);
     }
     this.#held = { frame, asked };
@@ -79,9 +80,12 @@ export class FirstFrame {
     this.#held = undefined;
     this.#cancel?.();
   }
-}
 
-function readsLikeRefusal(frame: Uint8Array): boolean {
-  const start = decoder.decode(frame.subarray(0, LONGEST));
-  return REFUSALS.some((refusal) => start.startsWith(refusal));
+  #readsLikeRefusal(frame: Uint8Array): boolean {
+    const start = decoder.decode(frame.subarray(0, 1024));
+    return REFUSALS.some((words) => {
+      const said = decoder.decode(errorOf(this.#codec, words)).split(words);
+      return said.length > 1 && start.startsWith(said[0] + words);
+    });
+  }
 }

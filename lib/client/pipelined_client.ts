@@ -16,7 +16,7 @@ import {
 } from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { quote } from "../core/text.ts";
-import type { Codec } from "../framing/mod.ts";
+import type { Codec, Framing } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import { reasonOf } from "./dial.ts";
@@ -122,30 +122,30 @@ export class PipelinedClient implements Client, Expirable {
 
   constructor(
     transport: Transport,
-    { encoder, decoder, maxFrame, timeout, keepAfterTimeout = false }: {
-      encoder: Codec;
-      decoder: Codec;
+    { framing, maxFrame, timeout, keepAfterTimeout = false }: {
+      framing: Framing;
       maxFrame: number;
       timeout: number;
       keepAfterTimeout?: boolean;
     },
     clock: Clock = systemClock,
   ) {
-    this.#connection = new Connection(transport, maxFrame);
+    this.#encoder = framing.codec(maxFrame);
+    const { overhead } = this.#decoder = framing.codec(maxFrame);
+    this.#connection = new Connection(transport, maxFrame + overhead);
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
-    this.#encoder = encoder;
     this.#writer = requestWriter(
       this.#connection,
-      encoder,
+      this.#encoder,
       (error) => this.#writeFailed(error),
     );
-    this.#decoder = decoder;
     this.#timeout = timeout;
     this.#keepAfterTimeout = keepAfterTimeout;
     this.#clock = clock;
     this.#firstFrame = new FirstFrame(
       (frame, asked) => this.#settle(frame, asked),
+      this.#decoder,
       clock,
     );
     this.#deadlines = new Deadlines(timeout || Infinity, clock);
@@ -243,7 +243,10 @@ export class PipelinedClient implements Client, Expirable {
     try {
       while (true) {
         connection.took(await connection.read(inbox.space()));
-        if (connection.received === inbox.length && isTlsAlert(inbox)) {
+        if (
+          this.#decoder.startsUnlikeTls &&
+          connection.received === inbox.length && isTlsAlert(inbox)
+        ) {
           inbox.release();
           throw new TlsError("it speaks TLS, and this client does not (--tls)");
         }

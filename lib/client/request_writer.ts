@@ -54,13 +54,13 @@ export function requestWriter(
     const sent = outbox.addStart(codec, payload);
     await flush();
     if (sent < payload.length) await connection.write(payload.subarray(sent));
-    outbox.addTrailer(codec);
+    outbox.addTrailer(codec, payload);
     await flush();
   }
 
   async function flush(): Promise<void> {
-    if (outbox.length > 0) await connection.write(outbox.view());
-    outbox.clear();
+    if (outbox.length > 0) await connection.write(outbox.take());
+    outbox.done();
   }
 
   return {

@@ -18,6 +18,7 @@ export const ranges = Object.freeze({
   maxConnections: [0, 2 ** 31 - 1],
   maxConnectionsPerIp: [0, 2 ** 31 - 1],
   maxMemory: [0, 2 ** 40],
+  maxBuffered: [0, 2 ** 40],
   ipPrefix: [1, 128],
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],

@@ -21,6 +21,7 @@ import type { TlsInfo } from "../core/tls_info.ts";
  * | `forced` | the drain timeout came before the replies were out |
  * | `peer_reset` | the peer reset the connection, or is gone |
  * | `overload` | it held most when the server's memory was short |
+ * | `slow_consumer` | more than `maxBuffered` bytes waited for it |
  * | `closed` | `disconnect()` was asked to, for an operator |
  * | `error` | anything else; the event holds the error |
  */
@@ -39,6 +40,7 @@ export const closeReasons = [
   "forced",
   "peer_reset",
   "overload",
+  "slow_consumer",
   "closed",
   "error",
 ] as const;

@@ -1,7 +1,7 @@
 /** Lines: the payload, then LF; a CR before the LF is dropped. */
 
 import { EncodeError } from "../core/errors.ts";
-import { type Codec, tooLarge } from "./codec.ts";
+import { Codec, tooLarge } from "./codec.ts";
 
 const LF = 10;
 const CR = 13;
@@ -22,10 +22,9 @@ const OWN = 1536;
 const NO_BYTES = new Uint8Array();
 const NO_WORDS = new Int32Array();
 
-export class LineCodec implements Codec {
-  payloadStart = 0;
-  payloadEnd = 0;
-  readonly #max: number;
+export class LineCodec extends Codec {
+  override readonly overhead = 2;
+  override readonly startsUnlikeTls = true;
   /** Bytes from the frame's start that are known to hold no LF. */
   #scanned = 0;
   /**
@@ -37,10 +36,6 @@ export class LineCodec implements Codec {
   #bytes: Uint8Array = NO_BYTES;
   #words: Int32Array = NO_WORDS;
 
-  constructor(maxFrame: number) {
-    this.#max = maxFrame;
-  }
-
   decode(bytes: Uint8Array, start: number, end: number): number {
     if (bytes !== this.#bytes) {
       this.#bytes = bytes;
@@ -51,7 +46,7 @@ export class LineCodec implements Codec {
     if (lf + 1 === end && bytes.length > OWN) this.#forget();
     const crlf = lf > start && bytes[lf - 1] === CR;
     const payloadEnd = crlf ? lf - 1 : lf;
-    if (payloadEnd - start > this.#max) this.#refuse();
+    if (payloadEnd - start > this.maxFrame) tooLarge(this.maxFrame);
     this.#crlf = crlf;
     this.#scanned = 0;
     this.payloadStart = start;
@@ -62,13 +57,12 @@ export class LineCodec implements Codec {
   /** The line's end is not here yet. */
   #awaitRest(bytes: Uint8Array, start: number, end: number): 0 {
     if (bytes.length > OWN) this.#forget();
-    const length = end - start;
-    this.#scanned = length;
+    this.#scanned = end - start;
+    const over = this.#scanned - this.maxFrame;
     // One byte over may still be the CR of an ending that is under way.
-    if (
-      length > this.#max + 1 ||
-      (length === this.#max + 1 && bytes[end - 1] !== CR)
-    ) this.#refuse();
+    if (over > 1 || over === 1 && bytes[end - 1] !== CR) {
+      tooLarge(this.maxFrame);
+    }
     return 0;
   }
 
@@ -77,7 +71,7 @@ export class LineCodec implements Codec {
     this.#words = NO_WORDS;
   }
 
-  check(payload: Uint8Array): void {
+  override check(payload: Uint8Array): void {
     if (findLf(payload, 0, payload.length) !== -1) {
       throw new EncodeError("Cannot send a line that contains LF");
     }
@@ -86,20 +80,10 @@ export class LineCodec implements Codec {
     }
   }
 
-  writeHeader(_out: Uint8Array, at: number, _length: number): number {
-    return at;
-  }
-
-  writeTrailer(out: Uint8Array, at: number): number {
+  override writeTrailer(out: Uint8Array, at: number): number {
     if (this.#crlf) out[at++] = CR;
     out[at++] = LF;
     return at;
-  }
-
-  // The same words whether the whole line is here or not, so that the answer
-  // does not depend on how the bytes were cut on their way.
-  #refuse(): never {
-    throw tooLarge(`at least ${this.#max + 1}`, this.#max);
   }
 }
 

@@ -4,44 +4,69 @@
  * A codec is pure. It does no I/O, knows no time and no meaning; it is given
  * bytes and says where the next frame is. One codec belongs to one connection
  * and one direction of decoding, because it remembers what it has scanned.
- *
- * | name | on the wire |
- * | --- | --- |
- * | `line` | the payload, then LF; a CR before it is dropped |
- * | `length` | u32 big-endian length, then the payload |
- * | `netstring` | `5:hello,` |
+ * `docs/framing.md` has the forms.
  */
 
 import { OptionError } from "../core/errors.ts";
 import type { Framing } from "./codec.ts";
-import { LengthCodec } from "./length.ts";
+import { delimiter } from "./delimiter.ts";
+import { fixed, length, varint } from "./length.ts";
 import { LineCodec } from "./line.ts";
 import { NetstringCodec } from "./netstring.ts";
 
-export type { Codec, Framing } from "./codec.ts";
-export { MAX_OVERHEAD } from "./codec.ts";
-
-/** The name of a framing that ships. */
-export type FramingName = "line" | "length" | "netstring";
-
-export const framings: Readonly<Record<FramingName, Framing>> = {
-  line: { name: "line", codec: (maxFrame) => new LineCodec(maxFrame) },
-  length: { name: "length", codec: (maxFrame) => new LengthCodec(maxFrame) },
-  netstring: {
-    name: "netstring",
-    codec: (maxFrame) => new NetstringCodec(maxFrame),
-  },
-};
-
-/** The names, in the order the documentation has them. */
-export const framingNames = Object.keys(framings) as readonly FramingName[];
+export { Codec, errorOf, frameOf, type Framing } from "./codec.ts";
 
 /**
- * Finds a framing by its name.
- *
- * @throws {OptionError} There is none of that name.
+ * The name of a framing that ships. In a delimiter's, `\0`, `\t`, `\n`, `\r`,
+ * `\\` and `\xff` stand for bytes.
  */
-export function framingOf(name: string): Framing {
-  if (Object.hasOwn(framings, name)) return framings[name as FramingName];
-  throw new OptionError("framing", name, `one of ${framingNames.join(", ")}`);
+export type FramingName =
+  | ("line" | "length" | "netstring" | "varint")
+  | (`fixed:${number}` | `delimiter:${string}` | `length:${string}`);
+
+const named: Readonly<Record<string, Framing>> = {
+  line: { name: "line", codec: (max) => new LineCodec(max) },
+  length: length(),
+  netstring: { name: "netstring", codec: (max) => new NetstringCodec(max) },
+  varint,
+};
+
+/** The names that are complete, in the order the documentation has them. */
+export const framingNames = Object.keys(named) as readonly FramingName[];
+
+/** What a name may be, as a noun phrase. */
+export const FRAMING_FORM: string = `one of ${framingNames.join(", ")}, ` +
+  "length:1|2|4|8[:little][:itself], fixed:BYTES, delimiter:BYTES";
+
+/**
+ * Gives a framing, by its name or as it is.
+ *
+ * @throws {OptionError} There is none of that name, or it is none.
+ */
+export function framingOf(given: string | Framing): Framing {
+  const framing = typeof given === "string" ? parseFraming(given) : given;
+  if (typeof framing?.codec === "function") return framing;
+  throw new OptionError("framing", given, FRAMING_FORM);
+}
+
+/** The framing of that name, if there is one. */
+export function parseFraming(name: string): Framing | undefined {
+  if (Object.hasOwn(named, name)) return named[name];
+  const [, size, little, itself, bytes, ending] =
+    /^(?:length:([1248])(:little)?(:itself)?|fixed:(\d+)|delimiter:(.+))$/s
+      .exec(name) ?? [];
+  if (size !== undefined) {
+    const endian = little ? "little" : "big";
+    return length({ bytes: +size as 1, endian, includesItself: !!itself });
+  }
+  if (+bytes >= 1 && +bytes <= 2 ** 30) return fixed(+bytes);
+  const parts = ending?.match(/\\x[\da-fA-F]{2}|\\[0tnr\\]|[^\\]/gu) ?? [];
+  // Nothing else may stand behind a backslash.
+  if (parts.join("") !== ending) return undefined;
+  const own = parts.flatMap((part) => {
+    if (part.length === 4) return parseInt(part.slice(2), 16);
+    const char = "\0\t\n\r\\"["0tnr\\".indexOf(part[1])] ?? part;
+    return [...new TextEncoder().encode(char)];
+  });
+  return own.length > 32 ? undefined : delimiter(Uint8Array.from(own));
 }

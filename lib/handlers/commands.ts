@@ -29,7 +29,7 @@ interface Command {
    *
    * @throws {UsageError} The arguments are not right.
    */
-  run(text: Uint8Array, info: RequestInfo): Reply | Promise<Reply>;
+  run(text: Uint8Array, info: RequestInfo<unknown>): Reply | Promise<Reply>;
 }
 
 /** The arguments of a command are not right; the message says what is. */
@@ -170,7 +170,7 @@ const byName = new Map(Object.entries(table));
  */
 export function commands(
   request: Uint8Array<ArrayBuffer>,
-  info: RequestInfo,
+  info: RequestInfo<unknown>,
 ): Reply | Promise<Reply> {
   const space = request.indexOf(SPACE);
   const nameEnd = space === -1 ? request.length : space;

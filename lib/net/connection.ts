@@ -4,7 +4,6 @@
  */
 
 import type { TlsInfo } from "../core/tls_info.ts";
-import { MAX_OVERHEAD } from "../framing/codec.ts";
 import { CHUNK, type Holder, ReceiveBuffer } from "./buffers.ts";
 
 /**
@@ -73,10 +72,11 @@ export class Connection implements Holder {
   /** What the write under way was given. */
   #sending: Uint8Array | undefined;
 
-  constructor(transport: Transport, maxFrame: number, counters?: ByteCounter) {
+  /** @param limit The most bytes of a frame that comes in. */
+  constructor(transport: Transport, limit: number, counters?: ByteCounter) {
     this.#transport = transport;
     this.#counters = counters;
-    this.inbox = new ReceiveBuffer(maxFrame + MAX_OVERHEAD, this);
+    this.inbox = new ReceiveBuffer(limit, this);
     // A handler is given them, and the limits go by them.
     this.localAddr = Object.freeze(transport.localAddr);
     this.remoteAddr = Object.freeze(transport.remoteAddr);

@@ -5,12 +5,14 @@
  * holds none, and never more than one chunk.
  */
 
-import { type Codec, MAX_OVERHEAD } from "../framing/codec.ts";
+import type { Codec } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
 export class Outbox {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #end = 0;
+  /** The memory of what is being written. */
+  #taken: Uint8Array<ArrayBuffer> | undefined;
   readonly #holder: Holder | undefined;
 
   /** @param holder Told of the memory that is lent. */
@@ -31,16 +33,16 @@ export class Outbox {
    */
   add(codec: Codec, payload: Uint8Array): boolean {
     const { length } = payload;
-    const bytes = this.#room(this.#end + length + MAX_OVERHEAD);
+    const bytes = this.#room(this.#end + length + codec.overhead);
     if (bytes === undefined) return false;
-    const at = codec.writeHeader(bytes, this.#end, length);
+    const at = codec.writeHeader(bytes, this.#end, payload);
     // For a short payload a loop is cheaper than the call of `set`.
     if (length < 64) {
       for (let i = 0; i < length; i++) bytes[at + i] = payload[i];
     } else {
       bytes.set(payload, at);
     }
-    this.#end = codec.writeTrailer(bytes, at + length);
+    this.#end = codec.writeTrailer(bytes, at + length, payload);
     return true;
   }
 
@@ -52,32 +54,60 @@ export class Outbox {
    */
   addStart(codec: Codec, payload: Uint8Array): number {
     const bytes = this.#room(CHUNK)!;
-    const at = codec.writeHeader(bytes, this.#end, payload.length);
+    const at = codec.writeHeader(bytes, this.#end, payload);
     const part = payload.subarray(0, bytes.length - at);
     bytes.set(part, at);
     this.#end = at + part.length;
     return part.length;
   }
 
-  addTrailer(codec: Codec): void {
-    this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end);
+  addTrailer(codec: Codec, payload: Uint8Array): void {
+    this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end, payload);
   }
 
-  /** What waits; valid until `clear`. */
-  view(): Uint8Array {
+  /** Adds a frame that is made already; gives whether there was room. */
+  addFrame(frame: Uint8Array): boolean {
+    const bytes = this.#room(this.#end + frame.length);
+    if (bytes === undefined) return false;
+    bytes.set(frame, this.#end);
+    this.#end += frame.length;
+    return true;
+  }
+
+  /**
+   * Takes what waits, to be written; valid until `done`. What is added from now
+   * on waits for the next write.
+   */
+  take(): Uint8Array {
+    const bytes = this.#taken = this.#bytes;
+    this.#bytes = undefined;
+    const end = this.#end;
+    this.#end = 0;
     // The constructor is cheaper than `subarray`, which looks up a species.
-    return this.#bytes === undefined
+    return bytes === undefined
       ? new Uint8Array()
-      : new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset, this.#end);
+      : new Uint8Array(bytes.buffer, bytes.byteOffset, end);
   }
 
-  /** Forgets what waits, and gives the memory back. */
+  /** Gives the memory back of what was taken. */
+  done(): void {
+    if (this.#taken === undefined) return;
+    this.#giveBack(this.#taken);
+    this.#taken = undefined;
+  }
+
+  /** Forgets what waits, and gives all memory back. */
   clear(): void {
+    this.done();
     this.#end = 0;
     if (this.#bytes === undefined) return;
-    this.#holder?.hold(-this.#bytes.length);
-    giveBack(this.#bytes);
+    this.#giveBack(this.#bytes);
     this.#bytes = undefined;
+  }
+
+  #giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#holder?.hold(-bytes.length);
+    giveBack(bytes);
   }
 
   /** The memory, with room for so many bytes; nothing where that is too much. */

@@ -23,6 +23,9 @@ import { replies } from "./replies.ts";
  */
 const MAX_REFUSING = 256;
 
+/** The most that a framing takes; see `Codec`. */
+const MAX_OVERHEAD = 1024;
+
 export class Admission {
   /** Connections that have a place, or wait for it. */
   readonly all: Set<Session>;
@@ -67,8 +70,10 @@ export class Admission {
 
   /** Takes a connection that was accepted. */
   welcome(transport: Transport): void {
-    const { config: { maxFrame, proxy }, counters } = this.#context;
-    const connection = new Connection(transport, maxFrame, counters);
+    const { config: { frameLimit, proxy }, counters, task } = this.#context;
+    // A task may change to a framing that takes more beside its payloads.
+    const limit = task === undefined ? frameLimit : frameLimit + MAX_OVERHEAD;
+    const connection = new Connection(transport, limit, counters);
     this.#descriptors.opened();
     // A trusted proxy's own address is not the client's, which is still to come.
     const proxied = proxy?.trusted.matches(ipOf(connection.remoteAddr));

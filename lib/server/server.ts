@@ -16,9 +16,10 @@ import { needCertificate, openCertificate } from "./certificate.ts";
 import type { Session } from "./connection/session.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
 import { Descriptors } from "./descriptors.ts";
-import type { Handler } from "./handler.ts";
+import type { Service } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
-import type { ServeConfig, ServeOptions } from "./options.ts";
+import type { ServeConfig } from "./config.ts";
+import type { AnyOptions } from "./options.ts";
 import {
   limitsOf,
   type ParleyServer,
@@ -43,6 +44,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** The handler where tasks serve the connections. */
+const nobody = () => {};
+
 export class Server extends ServerStatsBase implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
@@ -66,8 +70,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
 
   constructor(
     config: ServeConfig,
-    handler: Handler,
-    { onError, onListen, events = {} }: ServeOptions,
+    service: Service,
+    { onListen, events = {}, ...hooks }: AnyOptions,
     {
       listen = listenAt,
       clock = systemClock,
@@ -112,8 +116,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#admission = new Admission(
       {
         config,
-        handler,
-        onError,
+        handler: typeof service === "function" ? service : nobody,
+        task: typeof service === "function" ? undefined : service.task,
+        hooks,
         events,
         deadlines,
         clock,

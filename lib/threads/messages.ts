@@ -11,6 +11,7 @@ import {
   descriptorCells,
 } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
+import type { Hooks } from "../server/hooks.ts";
 import type { ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import type { SentError } from "./sent_error.ts";
@@ -18,7 +19,7 @@ import type { SentError } from "./sent_error.ts";
 /** The options that a thread serves with: those that can be sent to it. */
 export type ThreadOptions = Omit<
   ServeOptions,
-  "signal" | "onListen" | "onError" | "events"
+  "signal" | "onListen" | "events" | keyof Hooks
 >;
 
 /** Events that a thread passes on; the others are the whole server's. */

@@ -5,7 +5,7 @@ import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { listen } from "../net/listen.ts";
-import { resolveServeOptions } from "../server/options.ts";
+import { resolveServeOptions } from "../server/config.ts";
 import {
   type ServeThreadsOptions,
   Supervisor,
@@ -48,6 +48,7 @@ export function serveThreads(
 /** Those of its options that `serve` does not have. */
 const THREAD_OPTIONS: Readonly<Record<string, 0>> = {
   ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
+  startTls: 0,
 };
 
 /** What `serveThreads` does, with a clock that a test may bring. */

@@ -1,6 +1,6 @@
 /** Places that all threads of a server share. */
 
-import type { ServeConfig } from "../server/options.ts";
+import type { ServeConfig } from "../server/config.ts";
 import type { Places } from "../server/places.ts";
 import type { Shared, SupervisorProcedures } from "./messages.ts";
 import type { WorkerCalls } from "./worker_calls.ts";

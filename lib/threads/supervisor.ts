@@ -13,10 +13,13 @@ import {
 } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
+import type { FramingName } from "../framing/mod.ts";
 import { needCertificate, openCertificate } from "../server/certificate.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/connection_info.ts";
-import type { ServeConfig, ServeOptions } from "../server/options.ts";
+import type { Hooks } from "../server/hooks.ts";
+import type { ServeConfig } from "../server/config.ts";
+import type { ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   limitsOf,
@@ -36,11 +39,13 @@ import { deserializeError, type SentError } from "./sent_error.ts";
 import { WorkerCalls } from "./worker_calls.ts";
 
 /** Options of {@linkcode serveThreads}. */
-export interface ServeThreadsOptions extends Omit<ServeOptions, "onError"> {
+export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
   /** The module that the workers run; it calls `serveThread`. */
   worker: URL;
   /** How many; by default as many as the machine has processors. */
   threads?: number;
+  /** As for `serveConnections`, where the workers serve by tasks. */
+  startTls?: boolean;
   /** What the workers are called: `self.name` in theirs. */
   name?: string;
   /** What the workers may do; by default what the program may. */
@@ -301,6 +306,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
         options: {
           ...options,
           port,
+          // Its codecs cannot be sent: a thread has them of its own.
+          framing: this.framing as FramingName,
           reusePort: true,
           // This side waits, for all of them.
           preDrainDelay: 0,

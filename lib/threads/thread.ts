@@ -2,13 +2,18 @@
 
 import { closeBackDoors } from "../core/back_doors.ts";
 import { systemClock } from "../core/clock.ts";
+import { OptionError } from "../core/errors.ts";
+import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
-import type { ErrorHandler, Handler } from "../server/handler.ts";
-import { resolveServeOptions } from "../server/options.ts";
+import type { ConnectionTask, Handler, Service } from "../server/handler.ts";
+import type { Hooks } from "../server/hooks.ts";
+import { resolveServeOptions } from "../server/config.ts";
+import { type AnyOptions } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import { startServer } from "../server/serve.ts";
+import { taskOptions } from "../server/serve_connections.ts";
 import type {
   SupervisorProcedures,
   ThreadEvent,
@@ -22,15 +27,23 @@ import { type Port, WorkerCalls } from "./worker_calls.ts";
 const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
-export interface ServeThreadOptions<State = Record<string, unknown>> {
-  /** As for `serve`. */
-  onError?: ErrorHandler<State>;
+export interface ServeThreadOptions<State = Record<string, unknown>>
+  extends Hooks<State> {
+  /** The framing that `serveThreads` has, if it is none that ships. */
+  framing?: Framing;
 }
+
+/** Options of {@linkcode serveThreadConnections}. */
+export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
+  ServeThreadOptions<State>,
+  "framing" | "state" | "onRefuse"
+>;
 
 /**
  * Serves connections in a worker that `serveThreads` has started. Call it once,
  * from the worker's main module, before anything is awaited there.
  *
+ * @typeParam State What the option `state` makes.
  * @param handler Answers one request.
  * @param options What cannot be sent from the main thread.
  *
@@ -41,9 +54,55 @@ export interface ServeThreadOptions<State = Record<string, unknown>> {
  * serveThread((request) => request);
  * ```
  */
-export function serveThread<State = Record<string, unknown>>(
+export function serveThread<State>(
   handler: Handler<State>,
-  options: ServeThreadOptions<State> = {},
+  options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+): void;
+/**
+ * Serves connections with a handler that keeps no state of its own.
+ *
+ * @param handler Answers one request.
+ * @param options What cannot be sent from the main thread.
+ */
+export function serveThread(
+  handler: Handler,
+  options?: ServeThreadOptions,
+): void;
+export function serveThread(
+  handler: Handler,
+  options: ServeThreadOptions = {},
+): void {
+  startThread(handler, options, (given) => given);
+}
+
+/**
+ * Serves connections with a task for each, in a worker that `serveThreads` has
+ * started. Call it as {@linkcode serveThread}.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param task Serves one connection.
+ * @param options What cannot be sent from the main thread.
+ *
+ * @example
+ * ```ts ignore
+ * import { serveThreadConnections } from "@parley/parley";
+ *
+ * serveThreadConnections(async (connection) => {
+ *   for await (const frame of connection) await connection.send(frame);
+ * });
+ * ```
+ */
+export function serveThreadConnections<State = Record<string, unknown>>(
+  task: ConnectionTask<State>,
+  options: ThreadTaskOptions<State> = {},
+): void {
+  startThread({ task: task as ConnectionTask }, options, taskOptions);
+}
+
+function startThread(
+  service: Service,
+  options: AnyOptions,
+  complete: (options: AnyOptions) => AnyOptions,
 ): void {
   let server: ParleyServer | undefined;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
@@ -51,18 +110,23 @@ export function serveThread<State = Record<string, unknown>>(
     {
       start(order) {
         const { index, shared, startedAt, uptime } = order;
-        const limits = resolveServeOptions(order.options);
+        const given = complete({ ...order.options, ...options });
+        const limits = resolveServeOptions(given, { startTls: 0 });
+        const { name } = limits.framing;
+        if (name !== order.options.framing) {
+          const form = `${order.options.framing}, as serveThreads has it`;
+          throw new OptionError("framing", name, form);
+        }
         let forced = 0;
         const started = server = startServer(
           {
-            ...order.options,
-            ...options,
+            ...given,
             events: {
               ...forwarding(order.events, supervisor),
               finished: (event) => forced = event.forced,
             },
           },
-          handler,
+          service,
           {
             counters: new Counters(shared.cells[index], shared.cells),
             places: sharedPlaces(limits, index, shared, supervisor),

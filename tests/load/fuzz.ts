@@ -15,25 +15,26 @@ import { assert, assertEquals } from "../support/std.ts";
 import fc from "npm:fast-check@4.3.0";
 
 import { FrameError } from "../../lib/core/errors.ts";
-import {
-  type FramingName,
-  framingNames,
-  framings,
-} from "../../lib/framing/mod.ts";
 import { frameAt } from "../support/wire_model.ts";
+import { type FramingName, framingOf } from "../../lib/framing/mod.ts";
 
 const MAX_FRAME = 24;
 
 /** Bytes that a codec's rules are about, more often than chance has them. */
-const special: Record<FramingName, number[]> = {
+const special: Readonly<Partial<Record<FramingName, number[]>>> = {
   line: [10, 13],
   length: [0, 1, 2, 24, 25, 255],
   netstring: [..."0123456789:,"].map((c) => c.charCodeAt(0)),
+  varint: [0, 1, 24, 25, 127, 128, 129, 255],
+  "length:2:little:itself": [0, 1, 2, 3, 26, 27],
+  "length:8": [0, 0, 0, 1, 24, 25, 255],
+  "fixed:3": [0],
+  "delimiter:aab": [97, 98],
 };
 
 /** What a codec makes of the bytes, in pieces of the given size. */
 function verdict(name: FramingName, sent: Uint8Array, step: number): string {
-  const codec = framings[name].codec(MAX_FRAME);
+  const codec = framingOf(name).codec(MAX_FRAME);
   let start = 0;
   let said = "";
   try {
@@ -75,13 +76,14 @@ if (!Number.isInteger(runs) || runs < 1) {
 }
 const seed = Date.now() % 2 ** 31;
 console.log(`fuzz: ${runs} sequences, seed ${seed}`);
-for (const name of framingNames) {
+const names = Object.keys(special) as FramingName[];
+for (const name of names) {
   const byte = fc.oneof(
-    { weight: 3, arbitrary: fc.constantFrom(...special[name]) },
+    { weight: 3, arbitrary: fc.constantFrom(...special[name]!) },
     { weight: 1, arbitrary: fc.integer({ min: 0, max: 255 }) },
   );
   const sequence = fc.array(byte, { maxLength: 40 });
-  const numRuns = Math.ceil(runs / framingNames.length);
+  const numRuns = Math.ceil(runs / names.length);
   const started = performance.now();
   fc.assert(
     fc.property(sequence, fc.integer({ min: 2, max: 20 }), (raw, step) => {

@@ -160,4 +160,5 @@ function malformed(
       return bytes(all[which % all.length]);
     }
   }
+  throw new Error(`nothing that is malformed in ${framing}`);
 }

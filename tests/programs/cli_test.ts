@@ -106,6 +106,12 @@ const badServerValues: [string, string, string][] = [
   ["port", "65536", WHOLE_PORT],
   ["framing", "xml", "line, length, netstring"],
   ["framing", "toString", "line, length, netstring"],
+  ["framing", "fixed:0", "fixed:BYTES"],
+  ["framing", "fixed:-1", "fixed:BYTES"],
+  ["framing", "delimiter:", "delimiter:BYTES"],
+  ["framing", "delimiter:\\q", "delimiter:BYTES"],
+  ["framing", "length:3", "length:1|2|4|8[:little][:itself]"],
+  ["framing", "\x1b[2J", "\\u001b[2J"],
   ["handler", "none", "commands, echo"],
   ["max-frame", "0", SIZE],
   ["max-frame", "64kb", SIZE],
@@ -262,6 +268,35 @@ const effects: Record<string, Effect> = {
     async check(server) {
       using peer = await Peer.to(server);
       await assertReplies(peer, "7:ECHO hi,4:PING,", "2:hi,4:PONG,");
+    },
+  },
+  "framing  ": {
+    value: "fixed:12",
+    async check(server) {
+      using peer = await Peer.to(server);
+      // It is the reply's length, too.
+      await assertReplies(peer, "ECHO 1234567PING abcdefg", "");
+    },
+  },
+  "framing   ": {
+    value: "delimiter:\\0",
+    async check(server) {
+      using peer = await Peer.to(server);
+      await assertReplies(peer, "ECHO a\nb\0PING\0", "a\nb\0PONG\0");
+    },
+  },
+  "framing    ": {
+    value: "length:2:little:itself",
+    async check(server) {
+      using peer = await Peer.to(server);
+      await assertReplies(peer, "\x06\0PING", "\x06\0PONG");
+    },
+  },
+  "framing     ": {
+    value: "varint",
+    async check(server) {
+      using peer = await Peer.to(server);
+      await assertReplies(peer, "\x07ECHO hi", "\x02hi");
     },
   },
   "framing ": {
@@ -640,6 +675,82 @@ for (const framing of ["line", "length", "netstring"] as const) {
   });
 }
 
+for (
+  const [framing, name] of [
+    ["varint", "varint"],
+    ["length:1", "length:1"],
+    ["length:8:little:itself", "length:8:little:itself"],
+    ["delimiter:\\0", "delimiter:\\x00"],
+    ["delimiter:\\r\\n", "delimiter:\\x0d\\x0a"],
+  ]
+) {
+  testPrograms(`server and client speak ${framing}`, async (way) => {
+    const flags = ["--framing", framing];
+    await using server = await RunningServer.start(way, flags);
+    assert(
+      server.listening.endsWith(` (${name} framing, commands handler)`),
+      server.listening,
+    );
+    const place = `127.0.0.1:${server.addr.port}`;
+    const result = await run(way, "client", [...flags, place], {
+      stdin: "WHOAMI\n\nECHO b",
+    });
+    assertEquals([result.code, result.stderr], [0, ""]);
+    const [whoami, ...others] = result.stdout.split("\n");
+    assert(whoami.endsWith(` framing=${name}`), whoami);
+    assertEquals(others, ["ERR empty request", "b", ""]);
+
+    const bench = ["--bench", "--json", "-n", "500", "-c", "2", "-e", place];
+    const { code, stdout } = await run(way, "client", [...flags, ...bench]);
+    assertEquals(code, 0);
+    const report = JSON.parse(stdout);
+    assertEquals(
+      [report.framing, report.done, report.sent_bytes, report.received_bytes],
+      [name, 500, 500 * 64, 500 * 59],
+    );
+  });
+}
+
+testPrograms("server and client speak fixed:16", async (way) => {
+  const flags = ["--framing", "fixed:16"];
+  const args = [...flags, "--handler", "echo", "--threads", "2"];
+  await using server = await RunningServer.start(way, args);
+  const place = `127.0.0.1:${server.addr.port}`;
+  const lines = "sixteen bytes, 1\nsixteen bytes, 2\n";
+  assertEquals(
+    await run(way, "client", [...flags, place], { stdin: lines }),
+    { code: 0, stdout: lines, stderr: "" },
+  );
+  const short = await run(way, "client", [...flags, place, "short"]);
+  assertEquals([short.code, short.stdout], [1, ""]);
+  assertOneLine(short.stderr, "client: ", "Cannot send 5 bytes", "has 16");
+  const bench = ["--bench", "--json", "-d16", "-n500", place];
+  const { code, stdout } = await run(way, "client", [...flags, ...bench]);
+  assertEquals([code, JSON.parse(stdout).sent_bytes], [0, 8000]);
+});
+
+testPrograms(
+  "server ends with 2 where its limits have no room for a framing",
+  async (way) => {
+    for (
+      const [limit, more] of [
+        ["--max-frame", []],
+        ["--max-reply", []],
+        ["--max-frame", ["--threads", "2"]],
+      ] as const
+    ) {
+      const flags = ["--port", "0", "--framing", "fixed:16", limit, "15"];
+      const result = await run(way, "server", [...flags, ...more]);
+      assertEquals([result.code, result.stdout], [2, ""]);
+      assertOneLine(
+        result.stderr,
+        "server: ",
+        'framing "fixed:16": expected frames of at most 15 bytes, the maximum',
+      );
+    }
+  },
+);
+
 testPrograms("client passes 100,000 lines in order", async (way) => {
   await using server = serveHere();
   const numbers = Array.from({ length: 100_000 }, (_, i) => `${i}\n`);
@@ -708,6 +819,17 @@ const badClientLines: [string[], ...string[]][] = [
   [["-x", "x"], '"-x"'],
   [["x", "--framing"], "--framing", "line, length, netstring"],
   [["x", "--framing=xml"], '--framing is "xml"', "line, length, netstring"],
+  [["x", "--framing=fixed:0"], '--framing is "fixed:0"', "fixed:BYTES"],
+  [["x", "--framing=delimiter:\\q"], '"delimiter:\\\\q"', "delimiter:BYTES"],
+  [["x", "--framing=length:9"], '"length:9"', "length:1|2|4|8"],
+  [
+    ["127.0.0.1:1", "--framing=fixed:9", "--max-frame=8", "x"],
+    'framing "fixed:9": expected frames of at most 8 bytes',
+  ],
+  [
+    ["--bench", "127.0.0.1:1", "--framing=fixed:9", "--max-frame=8", "-d9"],
+    'framing "fixed:9": expected frames of at most 8 bytes',
+  ],
   [["x", "--timeout", "5"], '--timeout is "5"', DURATION],
   [["x", "--timeout", "-1s"], '--timeout is "-1s"', DURATION],
   [["x", "--max-frame", "0"], '--max-frame is "0"', SIZE],

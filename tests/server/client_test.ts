@@ -6,7 +6,7 @@ import {
 } from "../support/std.ts";
 
 import { PipelinedClient } from "../../lib/client/pipelined_client.ts";
-import { framings } from "../../lib/framing/mod.ts";
+import { framingOf } from "../../lib/framing/mod.ts";
 import {
   ClientClosedError,
   commands,
@@ -162,8 +162,7 @@ Deno.test("request that gets no reply takes that of the next, until one times ou
   const client = new PipelinedClient(
     await Deno.connect({ hostname: "127.0.0.1", port }),
     {
-      encoder: framings.line.codec(100),
-      decoder: framings.line.codec(100),
+      framing: framingOf("line"),
       maxFrame: 100,
       timeout: 1000,
     },
@@ -251,8 +250,7 @@ Deno.test("request rejects when a write fails, though no end can be read", async
     closeWrite: () => Promise.resolve(),
     close: () => reading.resolve(null),
   }, {
-    encoder: framings.line.codec(100),
-    decoder: framings.line.codec(100),
+    framing: framingOf("line"),
     maxFrame: 100,
     timeout: 0,
   }, clock);

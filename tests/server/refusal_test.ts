@@ -4,7 +4,7 @@
 
 import { type AddressInfo, createServer } from "node:net";
 
-import { framings } from "../../lib/framing/mod.ts";
+import { frameOf, framingOf } from "../../lib/framing/mod.ts";
 import {
   ClientClosedError,
   connect,
@@ -44,11 +44,7 @@ const DENIED = "ERR denied: this address may not connect";
 
 /** A payload as a frame. */
 function framed(framing: FramingName, payload: string): Uint8Array {
-  const codec = framings[framing].codec(1000);
-  const out = new Uint8Array(payload.length + 12);
-  const at = codec.writeHeader(out, 0, payload.length);
-  out.set(bytes(payload), at);
-  return out.subarray(0, codec.writeTrailer(out, at + payload.length));
+  return frameOf(framingOf(framing).codec(1000), bytes(payload));
 }
 
 /** Asserts that something is the refusal with this text. */

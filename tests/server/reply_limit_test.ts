@@ -25,13 +25,15 @@ const ways: Record<string, (length: number) => ReturnType<Handler>> = {
   },
 };
 
-const framed: Record<FramingName, (payload: string) => string> = {
+const framed = {
   line: (payload) => `${payload}\n`,
   length: (payload) => `\0\0\0${String.fromCharCode(payload.length)}${payload}`,
   netstring: (payload) => `${payload.length}:${payload},`,
-};
+  varint: (payload) => `${String.fromCharCode(payload.length)}${payload}`,
+  "delimiter:\r\n": (payload) => `${payload}\r\n`,
+} as const satisfies Partial<Record<FramingName, (payload: string) => string>>;
 
-for (const framing of ["line", "length", "netstring"] as const) {
+for (const framing of Object.keys(framed) as (keyof typeof framed)[]) {
   Deno.test(`maxReply holds to the byte over ${framing}, and the connection goes on`, async () => {
     for (const [way, reply] of Object.entries(ways)) {
       await using running = serveTest(

@@ -1,7 +1,16 @@
 import { assert, assertEquals, assertRejects } from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
-import { connect, FrameError, OptionError, serve } from "../../lib/mod.ts";
+import { framingOf } from "../../lib/framing/mod.ts";
+import {
+  connect,
+  ConnectionLostError,
+  fixed,
+  FrameError,
+  length,
+  OptionError,
+  serve,
+} from "../../lib/mod.ts";
 import { startThreads } from "../../lib/threads/serve_threads.ts";
 import type {
   ServeThreadsOptions,
@@ -9,6 +18,7 @@ import type {
 } from "../../lib/threads/supervisor.ts";
 import { ONE } from "../support/certificates.ts";
 import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
+import { respFraming } from "../support/framings.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
 
 const ALLOWED = Deno.build.os === "linux" &&
@@ -385,6 +395,102 @@ testThreads("threads that cannot start leave nothing behind", async () => {
     OptionError,
     "maxFrame",
   );
+});
+
+testThreads(
+  "threads are sent the name of a framing, given by it or not",
+  async () => {
+    for (
+      const framing of [
+        "length:2" as const,
+        "delimiter:\n" as const,
+        fixed(3),
+        length({ bytes: 8, endian: "little" }),
+      ]
+    ) {
+      await using started = await serveTwo({ framing });
+      const { addr, framing: name } = started.server;
+      assertEquals(name, framingOf(framing).name);
+      const { port } = addr as Deno.NetAddr;
+      await using client = await connect({ port, framing });
+      if (name === "fixed:3") {
+        await assertRejects(() => client.request("xyz"), ConnectionLostError);
+        const { error } = await started.events.next("handler_error");
+        assertEquals(
+          String(error),
+          "EncodeError: Cannot send 1 bytes: expected 3",
+        );
+      } else assertEquals(text(await client.request("MAX REPLY")), "16777216");
+    }
+  },
+);
+
+testThreads(
+  "threads have a framing of their module, whose name the server says",
+  async () => {
+    const worker = new URL("./framing_worker.ts", import.meta.url);
+    await using started = await serveTwo({ worker, framing: respFraming });
+    assertEquals(started.server.framing, "resp");
+    using peer = await Peer.to(started.server);
+    assertEquals(await peer.ask("*0\r\n", "+resp\r\n"), "+resp\r\n");
+    assertEquals(
+      await peer.ask("!\r\n", "-ERR malformed frame: "),
+      "-ERR malformed frame: ",
+    );
+  },
+);
+
+testThreads(
+  "threads and server that differ in their framing do not start",
+  async () => {
+    const worker = new URL("./framing_worker.ts", import.meta.url);
+    for (
+      const [options, said] of [
+        // The module has no framing, and none that ships has that name.
+        [
+          { framing: respFraming },
+          'Cannot use framing "resp": expected one of',
+        ],
+        [{ worker }, 'framing "resp": expected line, as serveThreads has it'],
+        [
+          { worker, framing: "varint" as const },
+          'framing "resp": expected varint, as serveThreads has it',
+        ],
+        [
+          { framing: "fixed:9" as const, maxFrame: 8 },
+          'framing "fixed:9": expected frames of at most 8 bytes, the maximum',
+        ],
+        [{ framing: "x" as "line" }, 'framing "x": expected one of'],
+      ] as const
+    ) {
+      await assertRejects(() => serveTwo(options), OptionError, said);
+    }
+  },
+);
+
+testThreads("threads serve by tasks, and drain them", async () => {
+  const worker = new URL("./task_worker.ts", import.meta.url);
+  const started = await serveTwo({ worker });
+  const peers = await Promise.all(
+    Array.from({ length: 8 }, () => Peer.to(started.server)),
+  );
+  for (const peer of peers) {
+    assertEquals(await peer.ask("\n\n", "1\n2\n"), "1\n2\n");
+  }
+  assertEquals(started.server.metrics().requests.ok, 16);
+  const [, ...rests] = await Promise.all([
+    started.server.shutdown(),
+    ...peers.map((peer) => peer.rest()),
+  ]);
+  assertEquals(rests, peers.map(() => "bye\n"));
+});
+
+testThreads("threads have hooks of their module", async () => {
+  const worker = new URL("./hooks_worker.ts", import.meta.url);
+  await using started = await serveTwo({ worker });
+  using peer = await Peer.to(started.server);
+  const expected = "welcome\nhello\n";
+  assertEquals(await peer.ask("hello\n", expected), expected);
 });
 
 testThreads("a port with threads on it is in use for others", async () => {

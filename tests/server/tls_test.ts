@@ -302,7 +302,7 @@ Deno.test("serve outlives a broken handshake in one segment with the PROXY heade
   }
 });
 
-for (const framing of framingNames) {
+for (const framing of ["line", "length", "netstring"] as const) {
   Deno.test(`connect says that a server speaks TLS (${framing})`, async () => {
     await using running = serveTest(echo, { ...ONE, framing });
     const { port } = running.addr as Deno.NetAddr;

@@ -17,12 +17,17 @@ import type {
   EventListeners,
   ServerEvent,
 } from "../../lib/events/events.ts";
-import { type FramingName, framings } from "../../lib/framing/mod.ts";
+import {
+  type Framing,
+  type FramingName,
+  framingOf,
+} from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import type { Handler } from "../../lib/server/handler.ts";
-import type { ServeOptions } from "../../lib/server/options.ts";
+import type { Service } from "../../lib/server/handler.ts";
+import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
 import { startServer } from "../../lib/server/serve.ts";
+import { taskOptions } from "../../lib/server/serve_connections.ts";
 import type { Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();
@@ -164,7 +169,7 @@ export class Peer implements Disposable {
 /** What {@linkcode clientAndPeer} takes. */
 export interface ClientOptions {
   clock?: FakeClock;
-  framing?: FramingName;
+  framing?: FramingName | Framing;
   timeout?: number;
   maxFrame?: number;
   keepAfterTimeout?: boolean;
@@ -187,10 +192,8 @@ export async function clientAndPeer(
     Deno.connect({ hostname: "127.0.0.1", port }),
   ]);
   listener.close();
-  const { codec } = framings[framing];
   const client = new PipelinedClient(conn, {
-    encoder: codec(maxFrame),
-    decoder: codec(maxFrame),
+    framing: framingOf(framing),
     maxFrame,
     timeout,
     keepAfterTimeout,
@@ -323,11 +326,12 @@ export interface TestServer extends AsyncDisposable {
 
 /** Starts a server under test. */
 export function serveTest(
-  handler: Handler,
-  options: ServeOptions = {},
+  service: Service,
+  options: AnyOptions = {},
   surroundings: Surroundings = {},
 ): TestServer {
   const events = new Events();
+  if (typeof service === "object") options = taskOptions(options);
   const server = startServer(
     {
       hostname: "127.0.0.1",
@@ -337,7 +341,7 @@ export function serveTest(
       events: events.listeners,
       ...options,
     },
-    handler,
+    service,
     surroundings,
   );
   return {

@@ -300,7 +300,7 @@ export class RunningServer extends Running {
     try {
       server.listening = await server.stdout.next();
       const [, hostname, port] =
-        /listening on \[?([^\]]+)\]?:(\d+) /.exec(server.listening) ?? [];
+        /listening on \[?([^\] ]+)\]?:(\d+) /.exec(server.listening) ?? [];
       server.addr = { transport: "tcp", hostname, port: Number(port) };
       let line = await server.stdout.next();
       server.admin = /^admin on ((?:http|unix):.*)$/.exec(line)?.[1];

@@ -114,7 +114,49 @@ export function frameAt(
       }
       return { start, end, next: end + 1, crlf: false };
     }
+    case "varint": {
+      const header = stream.subarray(at, at + 5);
+      const last = header.findIndex((byte) => byte < 128);
+      if ((last === -1 || last === 4) && header[4] > 15) {
+        return "malformed frame: length has more than 32 bits";
+      }
+      if (last === -1) return undefined;
+      const length = header.subarray(0, last + 1)
+        .reduceRight((sum, byte) => sum * 128 + byte % 128, 0);
+      if (length > maxFrame) return tooLarge(length);
+      const start = at + last + 1;
+      const next = start + length;
+      if (next > stream.length) return undefined;
+      return { start, end: next, next, crlf: false };
+    }
   }
+  const [kind, ...form] = framing.split(":");
+  if (kind === "fixed") {
+    const next = at + Number(form[0]);
+    if (next > stream.length) return undefined;
+    return { start: at, end: next, next, crlf: false };
+  }
+  if (kind === "delimiter") {
+    const end = latin1(stream).indexOf(form[0], at);
+    const most = end === -1 ? left - form[0].length + 1 : end - at;
+    if (most > maxFrame) return tooLarge(`at least ${maxFrame + 1}`);
+    if (end === -1) return undefined;
+    return { start: at, end, next: end + form[0].length, crlf: false };
+  }
+  const size = Number(form[0]);
+  if (left < size) return undefined;
+  const header = stream.slice(at, at + size);
+  if (form.includes("little")) header.reverse();
+  const own = form.includes("itself") ? size : 0;
+  const length = Number(`0x${header.toHex()}`);
+  if (length < own) {
+    return `malformed frame: length is ${length}, of itself ${own}`;
+  }
+  if (length > 2 ** 53) return tooLarge(`over ${2 ** 53}`);
+  if (length - own > maxFrame) return tooLarge(length - own);
+  const next = at + size + length - own;
+  if (next > stream.length) return undefined;
+  return { start: at + size, end: next, next, crlf: false };
 }
 
 /** A payload as a frame. */
@@ -136,6 +178,7 @@ export function frameOf(
       return joined([header, payload, encoder.encode(",")]);
     }
   }
+  throw new Error(`the model has no replies in ${framing}`);
 }
 
 /**

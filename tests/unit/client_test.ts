@@ -4,7 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
 import { PipelinedClient } from "../../lib/client/pipelined_client.ts";
 import { RefusedError, TimeoutError } from "../../lib/core/errors.ts";
-import { framings } from "../../lib/framing/mod.ts";
+import { framingOf } from "../../lib/framing/mod.ts";
 import { FakeClock, outcome, settle } from "../support/fixtures.ts";
 import { isIdle, MemoryTransport } from "../support/memory_transport.ts";
 
@@ -24,11 +24,9 @@ function connected({ timeout = 1000, keepAfterTimeout = false } = {}): {
   clock: FakeClock;
 } {
   const [server, clock] = [new Written(), new FakeClock()];
-  const { codec } = framings.line;
   const maxFrame = 100_000;
   const client = new PipelinedClient(server, {
-    encoder: codec(maxFrame),
-    decoder: codec(maxFrame),
+    framing: framingOf("line"),
     maxFrame,
     timeout,
     keepAfterTimeout,

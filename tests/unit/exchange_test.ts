@@ -13,16 +13,13 @@ import { CHUNK, giveBack, lend } from "../../lib/net/buffers.ts";
 import { replies } from "../../lib/server/replies.ts";
 import type { ConnectionCloseEvent } from "../../lib/events/events.ts";
 import {
+  frameOf,
   type FramingName,
   framingNames,
-  framings,
-  MAX_OVERHEAD,
+  framingOf,
 } from "../../lib/framing/mod.ts";
-import type {
-  ErrorHandler,
-  Reply,
-  RequestInfo,
-} from "../../lib/server/handler.ts";
+import type { Reply, RequestInfo } from "../../lib/server/handler.ts";
+import type { ErrorHandler } from "../../lib/server/hooks.ts";
 import { bytes, text } from "../support/fixtures.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
 import {
@@ -160,11 +157,7 @@ function frame(
   if (framing === "line") {
     return joined([payload, bytes(index % 2 === 0 ? "\n" : "\r\n")]);
   }
-  const codec = framings[framing].codec(1);
-  const out = new Uint8Array(payload.length + MAX_OVERHEAD);
-  const at = codec.writeHeader(out, 0, payload.length);
-  out.set(payload, at);
-  return out.subarray(0, codec.writeTrailer(out, at + payload.length));
+  return frameOf(framingOf(framing).codec(1), payload);
 }
 
 /** Memory that lies idle is anybody's: nobody may still go by what is in it. */
@@ -263,8 +256,11 @@ class PeerModel {
   #repliesTo(count: number, timedOut: boolean): Uint8Array[] {
     const { framing, onError } = this.#script;
     return this.requests.slice(0, count).map((request, i) => {
+      const own = onError === "text" || onError === "later"
+        ? OOPS
+        : bytes(replies.requestTimeout(LIMITS.requestTimeout));
       const reply = timedOut && i + 1 === count
-        ? bytes(replies.requestTimeout(LIMITS.requestTimeout))
+        ? own
         : replyTo(request, onError);
       return reply === undefined ? new Uint8Array() : frame(framing, reply, i);
     });

@@ -1,7 +1,6 @@
 // A web page can have a browser send lines of its own to a local port, in the
 // body of an HTTP request. With `httpGuard` none of them is run.
 
-import { framingNames } from "../../lib/framing/mod.ts";
 import type { ServeOptions } from "../../lib/mod.ts";
 import { replies } from "../../lib/server/replies.ts";
 import { text } from "../support/fixtures.ts";
@@ -148,7 +147,26 @@ Deno.test("httpGuard counts lines, also those that no handler was asked", async 
   await turns(3);
 });
 
-for (const framing of framingNames.filter((name) => name !== "line")) {
+for (const framing of ["delimiter:\n", "delimiter:\\r\\n"] as const) {
+  Deno.test(`httpGuard closes HTTP in ${JSON.stringify(framing)}`, async () => {
+    for (
+      const [sent, run] of [
+        ["POST / HTTP/1.1\r\nQUIT\r\n", 0],
+        ["PING\r\nHost: x\r\nQUIT\r\n", 1],
+      ] as const
+    ) {
+      const { handled, reason } = await send([sent], { ...GUARDED, framing });
+      assertEquals([handled.length, reason], [run, "http_request"]);
+    }
+  });
+}
+
+// A page can speak in frames of the others: SECURITY.md says so.
+const refusing = [
+  ...["length", "netstring", "length:4:little", "length:4:itself"] as const,
+  ...["length:8", "length:8:little:itself"] as const,
+];
+for (const framing of refusing) {
   Deno.test(`an HTTP request is refused by its first bytes in ${framing}`, async () => {
     // Any letter, digit or sign that a method may begin with and a page may send.
     for (const method of ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"]) {

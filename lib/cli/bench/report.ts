@@ -4,8 +4,7 @@
  */
 
 import { toLine } from "../../core/text.ts";
-import { overheadOf } from "../../framing/codec.ts";
-import { type FramingName, framings } from "../../framing/mod.ts";
+import { frameOf, framingOf } from "../../framing/mod.ts";
 import type { Latencies } from "./latencies.ts";
 import type { BenchResult, Tally } from "./result.ts";
 
@@ -29,7 +28,7 @@ const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
 export interface BenchSubject {
   /** The server's address and port, or the path of its socket. */
   target: string;
-  framing: FramingName;
+  framing: string;
   tls: boolean;
   connections: number;
   depth: number;
@@ -48,11 +47,10 @@ export function summarize(subject: BenchSubject, result: BenchResult) {
   const { latencies, done, receivedBytes } = result;
   const seconds = inSeconds(result.elapsed);
   const { request_bytes: length } = subject;
-  const overhead = overheadOf(framings[subject.framing], length);
+  const codec = framingOf(subject.framing).codec(length);
+  const frame = frameOf(codec, new Uint8Array(length));
   // Whole but for a request that was cut: the framing's share is the same there.
-  const sentBytes = Math.round(
-    result.takenBytes / (length + overhead) * length,
-  );
+  const sentBytes = Math.round(result.takenBytes / frame.length * length);
   return {
     ...subject,
     duration_seconds: seconds,

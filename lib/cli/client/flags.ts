@@ -1,7 +1,6 @@
 /** The flags of `client`. */
 
 import { connectDefaults } from "../../client/client.ts";
-import { framingNames } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
@@ -12,9 +11,9 @@ import {
 } from "../flags/flags.ts";
 import {
   alpnFlag,
-  choiceFlag,
   countFlag,
   durationFlag,
+  framingFlag,
   sizeFlag,
   spanFlag,
   textFlag,
@@ -28,11 +27,7 @@ export const clientFlags = {
     "Unix socket of the server, in place of HOST and PORT",
     isSocketPath,
   ),
-  framing: choiceFlag(
-    framingNames,
-    "how requests and replies are told apart, the server's own",
-    connectDefaults.framing,
-  ),
+  framing: framingFlag,
   timeout: durationFlag(
     "timeout",
     "how long connecting, and each reply, may take",

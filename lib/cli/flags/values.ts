@@ -16,6 +16,11 @@ import {
   RATE_FORM,
   SIZE_FORM,
 } from "../../core/units.ts";
+import {
+  FRAMING_FORM,
+  type FramingName,
+  parseFraming,
+} from "../../framing/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
 import { ALPN_FORM, isAlpn } from "../../tls/settings.ts";
@@ -56,6 +61,15 @@ function isCidrList(text: string): boolean {
     throw error;
   }
 }
+
+/** The flag that takes a framing by its name, and gives its name in full. */
+export const framingFlag: ValueFlag<FramingName> = {
+  placeholder: "NAME",
+  expected: FRAMING_FORM,
+  help: `how requests and replies are told apart: ${FRAMING_FORM}`,
+  default: defaults.framing,
+  parse: (text) => parseFraming(text)?.name as FramingName | undefined,
+};
 
 export function choiceFlag<Word extends string>(
   words: readonly Word[],

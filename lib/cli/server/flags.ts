@@ -1,16 +1,14 @@
 /** The flags of `server`. */
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
-import { framingNames } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { logLevels } from "../../observe/log.ts";
+import { serveOptions, TCP_ONLY } from "../../server/config.ts";
 import {
   defaults,
   proxyModes,
   type ServeOptions,
-  serveOptions,
-  TCP_ONLY,
 } from "../../server/options.ts";
 import { clientAuths, tlsVersions } from "../../tls/settings.ts";
 import {
@@ -24,6 +22,7 @@ import {
   choiceFlag,
   cidrsFlag,
   durationFlag,
+  framingFlag,
   modeFlag,
   numberFlag,
   placeFlag,
@@ -55,11 +54,7 @@ export const serverFlags = {
     isListenPath,
   ),
   "unix-mode": modeFlag("permissions of the Unix socket's file"),
-  framing: choiceFlag(
-    framingNames,
-    "how requests and replies are told apart",
-    defaults.framing,
-  ),
+  framing: framingFlag,
   handler: choiceFlag(handlerNames, "what answers the requests", "commands"),
   "max-frame": sizeFlag("maxFrame", "maximum payload of a request"),
   "max-reply": sizeFlag("maxReply", "maximum payload of a reply"),

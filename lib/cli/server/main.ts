@@ -2,6 +2,7 @@
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr } from "../../core/address.ts";
+import { OptionError } from "../../core/errors.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
@@ -116,6 +117,9 @@ export async function main(signals: HeldSignals): Promise<void> {
   } catch (error) {
     // Its socket's file goes at once, before the process does.
     admin?.close();
+    if (error instanceof OptionError && error.option === "framing") {
+      fail(error.message, 2);
+    }
     fail(cannotListen(place, error), 1);
   }
   admin?.attach(server);

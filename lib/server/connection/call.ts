@@ -4,7 +4,7 @@
  */
 
 import type { Connection } from "../../net/connection.ts";
-import type { Reply } from "../handler.ts";
+import type { Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
 /** Ends the wait for a handler that takes too long. */
@@ -32,6 +32,10 @@ export interface Caller {
     payload: Uint8Array | undefined,
     pieces: number,
   ): Promise<void> | undefined;
+  /** How many bytes wait that the kernel has not taken. */
+  readonly buffered: number;
+  /** Has a frame written behind all that waits. */
+  push(frame: Uint8Array, waiter?: Waiter): void;
   /** Writes the replies that wait; throws if the connection is lost. */
   flush(): Promise<void> | undefined;
   /** Bytes came in that have not been looked at, or the peer's end. */
@@ -64,9 +68,9 @@ export class Call {
    * the request timeout (throws {@linkcode RequestTimeout}), when the peer is
    * gone (throws), or by `interrupt` (throws).
    */
-  async wait(pending: Promise<Reply>): Promise<Reply> {
+  async wait<Given>(pending: Promise<Given>): Promise<Given> {
     this.#atWork = true;
-    const reply = new Promise<Reply>((resolve, reject) => {
+    const reply = new Promise<Given>((resolve, reject) => {
       this.#interrupt = reject;
       pending.finally(() => this.#atWork = false).then(resolve, reject);
     });

@@ -5,10 +5,11 @@ import type { Connection } from "../../net/connection.ts";
 import type { Deadlines } from "../../core/deadlines.ts";
 import type { EventListeners } from "../../events/events.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
-import type { ErrorHandler, Handler } from "../handler.ts";
+import type { ConnectionTask, Handler } from "../handler.ts";
+import type { Hooks } from "../hooks.ts";
 import type { Counters } from "../../events/metrics.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
-import type { ServeConfig } from "../options.ts";
+import type { ServeConfig } from "../config.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import type { MemoryBound } from "../memory.ts";
 import type { Scheduler } from "../scheduler.ts";
@@ -19,7 +20,9 @@ import type { Stage } from "./stage.ts";
 export interface SharedContext {
   readonly config: ServeConfig;
   readonly handler: Handler;
-  readonly onError: ErrorHandler | undefined;
+  /** Who serves the connections in place of the handler. */
+  readonly task: ConnectionTask | undefined;
+  readonly hooks: Hooks;
   readonly events: EventListeners;
   readonly deadlines: Deadlines;
   readonly clock: Clock;

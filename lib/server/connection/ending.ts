@@ -3,6 +3,7 @@
  * that the peer gets what was sent to it.
  */
 
+import { ParleyError } from "../../core/errors.ts";
 import { type Connection, isGone } from "../../net/connection.ts";
 import type { CloseReason, RejectReason } from "../../events/events.ts";
 import type { Scheduler } from "../scheduler.ts";
@@ -16,6 +17,13 @@ export interface Refusal {
   readonly text?: string;
   /** The error behind the reason. */
   readonly error?: unknown;
+}
+
+/** More waits for a peer than `maxBuffered`. */
+export class SlowConsumerError extends ParleyError {
+  constructor(maxBuffered: number) {
+    super(`More than ${maxBuffered} bytes wait for the peer`);
+  }
 }
 
 /** See the module's text. */
@@ -42,7 +50,9 @@ export class Ending {
 
   /** Names the end after what a read or write has thrown. */
   lost(error: unknown): void {
-    this.name(isGone(error) ? "peer_reset" : "error", error);
+    const slow = error instanceof SlowConsumerError;
+    const reason = isGone(error) ? "peer_reset" : "error";
+    this.name(slow ? "slow_consumer" : reason, error);
   }
 }
 

@@ -26,7 +26,7 @@ import type { Ending } from "./ending.ts";
 import { Handling } from "./handling.ts";
 import { LastCall } from "./last_call.ts";
 import { Meter } from "./meter.ts";
-import { ReplyWriter } from "./reply_writer.ts";
+import { ReplyWriter, type Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
 /** See the module's text. */
@@ -89,7 +89,7 @@ export class Exchange implements Task, Caller {
     this.#stage = stage;
     this.#ending = parts.ending;
     this.#codec = framing.codec(maxFrame);
-    this.#writer = new ReplyWriter(connection, this.#codec, stage, scheduler);
+    this.#writer = new ReplyWriter(parts, this.#codec, this.#onError);
     this.meter = new Meter(id, counters, events, clock.now());
     this.#handling = new Handling(parts, this.#codec, this.meter, this);
   }
@@ -105,7 +105,9 @@ export class Exchange implements Task, Caller {
     // that says nothing of those to come: a drain waits for them as ever.
     this.#unread = this.#connection.inbox.length > 0;
     this.#connection.emptied = false;
-    this.#goOn();
+    const { onOpen } = this.#context.hooks;
+    if (onOpen === undefined) return this.#goOn();
+    this.#handling.greet(onOpen).then(() => this.#proceed(), this.#onError);
   }
 
   /**
@@ -155,7 +157,21 @@ export class Exchange implements Task, Caller {
       this.#writer.clear();
     }
     this.#handling.abort();
+    this.#writer.lose();
     this.#fail(undefined);
+  }
+
+  /** Tells whoever serves it that it has ended. */
+  left(reason: CloseReason): void {
+    void this.#handling.left(reason);
+  }
+
+  get buffered(): number {
+    return this.#writer.buffered;
+  }
+
+  push(frame: Uint8Array, waiter?: Waiter): void {
+    this.#writer.push(frame, waiter);
   }
 
   startRead(): void {
@@ -181,12 +197,22 @@ export class Exchange implements Task, Caller {
     this.meter.batch(now);
     // A handler or a listener may have had this connection closed.
     if (this.#over) return this.#writer.clear();
+    if (this.#writer.pushing) return void this.#writeAfter();
     try {
       this.#writer.begin().then(this.#onWritten, this.#onError);
     } catch (error) {
       // An exception here would lose the writes of others in the batch.
       this.#onError(error);
     }
+  }
+
+  /** Frames that were pushed are being written, replies among them perhaps. */
+  async #writeAfter(): Promise<void> {
+    this.#stage.write();
+    await this.#writer.idle();
+    if (this.#over) return;
+    if (this.#writer.length > 0) this.writeReplies(this.#context.clock.now());
+    else this.#rest();
   }
 
   async flush(): Promise<void> {
@@ -212,24 +238,34 @@ export class Exchange implements Task, Caller {
   }
 
   /** Has a reply written that there is no room for. */
-  #send(payload: Uint8Array, pieces: number): Promise<void> | undefined {
+  async #send(payload: Uint8Array, pieces: number): Promise<void> {
     // It goes out now; how long the peer takes for it is not the handler's.
     this.meter.batch(this.#context.clock.now());
-    if (this.#over) return undefined;
+    if (this.#over) return;
     // The kernel copies megabytes at once: others may have waited long enough.
     this.#context.scheduler.isLateNow();
-    return this.#writer.send(payload, pieces);
+    try {
+      await this.#writer.send(payload, pieces);
+    } catch (error) {
+      // The peer's doing, as below.
+      this.lost(error);
+      throw error;
+    }
   }
 
   readAhead(): void {
     this.#unread = true;
     this.#connection.heardAt = this.#context.scheduler.began;
+    if (!this.#connection.eof || this.#context.config.halfOpen) return;
+    this.#ending.name("peer_closed");
+    this.lost(undefined);
   }
 
   lost(error: unknown): void {
     this.#ending.lost(error);
     this.#over = true;
     this.#handling.abort();
+    this.#writer.lose();
     this.#fail(error);
   }
 
@@ -255,7 +291,9 @@ export class Exchange implements Task, Caller {
       const words = replies.frame(frameError);
       return void this.#conclude("frame_error", frameError, words);
     }
-    if (closing !== undefined) return void this.#conclude(closing);
+    if (closing !== undefined) {
+      return void this.#conclude(...closing);
+    }
     this.#unread = spent;
     if (spent && !scheduler.late) return this.#yield();
     if (this.#writer.length > 0) scheduler.writeSoon(this);
@@ -265,7 +303,7 @@ export class Exchange implements Task, Caller {
   /** Nothing is owed: waits for more, in its turn. */
   #rest(): void {
     if (this.meter.open) this.meter.batch(this.#context.clock.now());
-    this.#writer.clear();
+    this.#writer.done();
     if (this.#over) return;
     this.#stage.read(this.owing);
     this.owing = false;
@@ -332,6 +370,7 @@ export class Exchange implements Task, Caller {
     this.owing = false;
     this.#ending.name(reason, error);
     this.#over = true;
+    this.#writer.lose();
     this.#finish();
   }
 }

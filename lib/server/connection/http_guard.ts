@@ -8,6 +8,9 @@
 /** How many lines of a connection are looked at. */
 export const GUARDED_LINES = 2;
 
+/** The names of the framings whose frames are lines. */
+export const OF_LINES = /^(line|delimiter:(\\x0d)?\\x0a)$/;
+
 const decoder = new TextDecoder("latin1");
 
 /**
@@ -18,5 +21,5 @@ const decoder = new TextDecoder("latin1");
 export function isHttp(line: Uint8Array, left: number): boolean {
   return /^host:/i.test(decoder.decode(line.subarray(0, 5))) ||
     (left === GUARDED_LINES &&
-      / HTTP\/1\.\d$/.test(decoder.decode(line.subarray(-9))));
+      / HTTP\/1\.\d\r?$/.test(decoder.decode(line.subarray(-10))));
 }

@@ -45,6 +45,13 @@ export class Meter {
     this.#counters.requested();
   }
 
+  /** A frame is given to a task, whose doing is not timed. */
+  read(length: number): void {
+    this.handed();
+    this.#counters.finished("ok", 1);
+    this.#report("ok", 0, length);
+  }
+
   /** It was answered at once; {@linkcode batch} finishes it. */
   answered(length: number): void {
     this.#answered++;

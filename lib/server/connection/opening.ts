@@ -72,7 +72,11 @@ async function greet(
   }
 }
 
-async function secure(connection: Connection, tls: TlsIdentity): Promise<void> {
+/** Agrees on TLS. */
+export async function secure(
+  connection: Connection,
+  tls: TlsIdentity,
+): Promise<void> {
   const layer = connection.layer((below, received) =>
     tls.secure(below, received)
   );

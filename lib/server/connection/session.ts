@@ -17,6 +17,8 @@ import { Exchange } from "./exchange.ts";
 import { LastCall } from "./last_call.ts";
 import { prepare } from "./opening.ts";
 import { ReplyWriter } from "./reply_writer.ts";
+import { payloadOf } from "./payload.ts";
+import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 
 /** What all sessions of one server share, and whom they tell of themselves. */
@@ -68,7 +70,7 @@ export class Session implements SessionParts {
   readonly stage: Stage;
   readonly ending = new Ending();
   /** Set once it has its place. */
-  #exchange: Exchange | undefined;
+  #exchange: Exchange | TaskRun | undefined;
   /** Whether it has got its place. */
   admitted = false;
   #served = false;
@@ -108,7 +110,8 @@ export class Session implements SessionParts {
 
   async #life(known: Refusal | undefined): Promise<void> {
     const { connection } = this;
-    const { scheduler, tls } = this.context;
+    const { scheduler, config } = this.context;
+    const tls = config.startTls ? undefined : this.context.tls;
     if (this.proxied) await this.#prepare("greeting");
     if (this.#refusal !== undefined || this.over) return;
     const refusal = known ?? await this.#admit();
@@ -118,15 +121,15 @@ export class Session implements SessionParts {
       this.ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      await this.#say(refusal.text);
+      await this.#say(refusal);
     } else {
       if (tls !== undefined) await this.#prepare("handshaking");
       if (this.over) return;
       if (this.#refusal !== undefined) {
-        const { text } = this.#refusal;
-        if (text === undefined) return;
-        this.context.refuse(this, this.#refusal);
-        await this.#say(text);
+        const failed: Refusal = this.#refusal;
+        if (failed.text === undefined) return;
+        this.context.refuse(this, failed);
+        await this.#say(failed);
         return await farewell(connection, this.stage, scheduler);
       }
       this.#served = true;
@@ -236,19 +239,27 @@ export class Session implements SessionParts {
     }
   }
 
-  #begin(): Exchange {
+  #begin(): Exchange | TaskRun {
     this.#lastCall?.cancel();
-    const exchange = new Exchange(this);
+    const { task } = this.context;
+    const exchange = task === undefined
+      ? new Exchange(this)
+      : new TaskRun(this);
     exchange.start();
     if (this.#draining) exchange.drain();
     return exchange;
   }
 
-  async #say(text: string): Promise<void> {
-    const { config: { framing, maxFrame }, scheduler } = this.context;
-    const codec = framing.codec(maxFrame);
-    await new ReplyWriter(this.connection, codec, this.stage, scheduler)
-      .say(text);
+  /** Tells a client why it is turned away. */
+  async #say({ reason, text = "" }: Refusal): Promise<void> {
+    const { config, hooks: { onRefuse } } = this.context;
+    const codec = config.framing.codec(config.maxFrame);
+    const writer = new ReplyWriter(this, codec);
+    if (onRefuse === undefined) return await writer.say(text);
+    const words = onRefuse(reason, text);
+    if (words === undefined) return;
+    await writer.send(payloadOf(words, codec, config.maxReply), 0);
+    await writer.flush();
   }
 
   /** A phase of the opening has taken too long. */
@@ -261,6 +272,10 @@ export class Session implements SessionParts {
         this.context.refuse(this, { reason: "busy", text, error }),
       );
       return;
+    }
+    if (this.#served) {
+      this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));
+      return this.abort("error");
     }
     const [reason, what] = phase === "greeting"
       ? ["proxy_error", "PROXY header"] as const
@@ -282,6 +297,7 @@ export class Session implements SessionParts {
       this.connection.inbox.release();
     }
     this.connection.close();
+    exchange?.left(this.ending.reason ?? "error");
     this.context.ended(this, {
       admitted: this.admitted,
       served: this.#served,

@@ -16,7 +16,7 @@
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
 import type { ConnectionState } from "../connection_info.ts";
-import type { ServeConfig } from "../options.ts";
+import type { ServeConfig } from "../config.ts";
 
 /** See the module's text. */
 export type Phase = Exclude<ConnectionState, "idle">;
@@ -47,6 +47,8 @@ export class Stage implements Expirable {
   #since = Infinity;
   /** When the wait for a whole request began; other phases leave it alone. */
   #idleSince = Infinity;
+  /** When the write of frames that answer no request began, or made progress. */
+  #pushingSince = Infinity;
   readonly #deadlines: Deadlines;
   readonly #config: ServeConfig;
   readonly #expired: { expire(phase: Phase): void };
@@ -69,6 +71,14 @@ export class Stage implements Expirable {
 
   /** See {@linkcode Expirable}; worked out when it is asked for, which is rare. */
   get deadline(): number {
+    return Math.min(this.#phaseEnds, this.#pushEnds);
+  }
+
+  get #pushEnds(): number {
+    return after(this.#pushingSince, this.#config.writeTimeout);
+  }
+
+  get #phaseEnds(): number {
     const { idleTimeout, requestTimeout, writeTimeout } = this.#config;
     const idle = after(this.#idleSince, idleTimeout);
     switch (this.#phase) {
@@ -118,9 +128,22 @@ export class Stage implements Expirable {
     this.#begin("writing");
   }
 
+  /** Frames that answer no request are given to the kernel meanwhile. */
+  push(): void {
+    this.#pushingSince = this.#deadlines.now;
+  }
+
+  /** It has taken them: the peer is there, though it may say nothing. */
+  pushed(): void {
+    this.#pushingSince = Infinity;
+    this.#idleSince = this.#deadlines.now;
+  }
+
   /** The peer takes something, however slowly: the write timeout starts again. */
   progress(): void {
-    this.#since = this.#deadlines.now;
+    const { now } = this.#deadlines;
+    if (this.#phase === "writing") this.#since = now;
+    if (this.#pushingSince < now) this.#pushingSince = now;
   }
 
   /** The connection has ended. */
@@ -130,8 +153,9 @@ export class Stage implements Expirable {
 
   /** See {@linkcode Expirable}. */
   expire(): void {
-    this.#since = this.#idleSince = Infinity;
-    this.#expired.expire(this.#phase);
+    const phase = this.#pushEnds < this.#phaseEnds ? "writing" : this.#phase;
+    this.#since = this.#idleSince = this.#pushingSince = Infinity;
+    this.#expired.expire(phase);
   }
 
   #begin(phase: Phase): void {

@@ -1,0 +1,8 @@
+/** What the threads of `threads_test.ts` run with a framing of their own. */
+
+import { serveThread } from "../../lib/mod.ts";
+import { respFraming } from "../support/framings.ts";
+
+serveThread((_request, { framing }) => `+${framing}\r\n`, {
+  framing: respFraming,
+});
