@@ -155,7 +155,7 @@ testWithTools(
   async () => {
     const at = (path: string) => JSON.stringify(`file://${ROOT}${path}`);
     const program = `
-      import { serveThreads } from ${at("lib/mod.ts")};
+      import { serveThreads } from ${at("lib/threads/mod.ts")};
       const server = await serveThreads({
         hostname: "127.0.0.1",
         port: 0,

@@ -1,7 +1,4 @@
-/**
- * The prompt's history: a line a request, kept between runs in a file that
- * only its owner can read.
- */
+/** The prompt's history: a line a request, in a file of its owner's alone. */
 
 import { writeAllSync } from "../streams/standard_streams.ts";
 
@@ -25,22 +22,15 @@ export class History implements Disposable {
   }
 
   /**
-   * Opens a history, made if it is not there. It stays open, so that no
-   * permission is needed from then on. `onFailure` is called once, when a line
-   * cannot be written; no line is written from then on.
-   *
-   * @throws {Deno.errors.NotCapable} It may not be read or written.
+   * Opens a history, made if it is not there, and needs no permission from then
+   * on. `onFailure` is called when a line cannot be written, which is the last.
    */
   static async open(
     path: string,
     onFailure: (error: unknown) => void,
   ): Promise<History> {
-    const file = await Deno.open(path, {
-      read: true,
-      write: true,
-      create: true,
-      mode: 0o600,
-    });
+    const access = { read: true, write: true, create: true, mode: 0o600 };
+    const file = await Deno.open(path, access);
     try {
       // It may have been made by somebody less careful. What is no file, such
       // as /dev/null, is not ours to change.

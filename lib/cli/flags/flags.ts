@@ -1,9 +1,6 @@
-/**
- * Command-line flags from a table, each with its default, its twin in the
- * environment, and one clear line for a bad value.
- */
+/** Command-line flags from a table, each with its twin in the environment. */
 
-// @ts-types="./parse_args.d.ts"
+// @ts-types="../std.d.ts"
 import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
@@ -34,7 +31,6 @@ export interface ValueFlag<Value> {
 /** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
-  /** Tells it from a flag with a value. */
   readonly placeholder?: undefined;
 }
 
@@ -58,7 +54,7 @@ export interface CommandLine<Table extends FlagTable> {
   readonly flags: FlagValues<Table>;
   /**
    * Where each value that is no default comes from, by the flag's name: such as
-   * `--max-frame` or `PARLEY_MAX_FRAME`, or its letter if that was given.
+   * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
    */
   readonly given: ReadonlyMap<string, string>;
   /** What is no flag, and all that stands behind `--`. */
@@ -68,8 +64,6 @@ export interface CommandLine<Table extends FlagTable> {
 /**
  * Reads a command line. A flag beats its twin in the environment, where `env`
  * reads that; of a flag that is given twice, the last counts.
- *
- * @throws {UsageError} A flag is unknown, or a value is not allowed.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
@@ -206,7 +200,7 @@ function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
   throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
-/** The help text of a table; `twins` names those in the environment too. */
+/** `twins` names those in the environment too. */
 export function flagHelp(table: FlagTable, twins = false): string {
   const rows = Object.entries(table).map(([name, flag]) => {
     if (flag.placeholder === undefined) return [dashed(name), flag.help];
@@ -227,7 +221,6 @@ export function envName(name: string): string {
   return "PARLEY_" + name.toUpperCase().replaceAll("-", "_");
 }
 
-/** A flag's name as it is written. */
 export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;
 }

@@ -1,7 +1,4 @@
-/**
- * Lines to somewhere that may be slow, full or gone: whoever writes them never
- * waits, and never fails.
- */
+/** Lines to somewhere slow, full or gone: writing them never waits or fails. */
 
 /** Such as `Deno.stderr`. */
 export interface Output {
@@ -16,9 +13,8 @@ const LF = 10;
 const encoder = new TextEncoder();
 
 /**
- * Writes lines in their order, one write at a time, with all that has come in
- * the meantime. What finds no room, or cannot be written, is lost; how much
- * that was is said as soon as something can be written again.
+ * Writes what has come in the meantime, one write at a time. What finds no room,
+ * or cannot be written, is lost; how much that was is said with the next.
  */
 export class LineWriter {
   readonly #output: Output;
