@@ -21,7 +21,7 @@ import {
   clientFlags,
 } from "../../lib/cli/client/flags.ts";
 import { flagHelp, parseFlags, UsageError } from "../../lib/cli/flags/flags.ts";
-import type { Client } from "../../lib/client/pipelined_client.ts";
+import type { Client } from "../../lib/client/api.ts";
 import {
   ClientClosedError,
   commands,

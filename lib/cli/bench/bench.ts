@@ -11,7 +11,7 @@
  * those few that were in flight (no coordinated omission).
  */
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client } from "../../client/api.ts";
 import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,

@@ -3,7 +3,7 @@
  * word as soon as the connection is lost.
  */
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client } from "../../client/api.ts";
 import {
   ConnectionLostError,
   RefusedError,
