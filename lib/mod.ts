@@ -23,7 +23,7 @@
 
 export { connect, type ConnectOptions } from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions } from "./client/pipelined_client.ts";
+export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientCertificateError,
