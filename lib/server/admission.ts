@@ -114,9 +114,7 @@ export class Admission {
   }
 
   /** Gives a session its place, now that its client's address is known. */
-  #admit(
-    session: Session,
-  ): Refusal | undefined | Promise<Refusal | undefined> {
+  #admit(session: Session): Refusal | undefined | Promise<Refusal | undefined> {
     const { connection, proxied } = session;
     const refusal = proxied ? this.#unwelcome(connection) : undefined;
     if (refusal !== undefined) return this.#turnAway(session, refusal);

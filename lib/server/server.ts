@@ -14,13 +14,13 @@ import { AcceptLoop } from "./accept_loop.ts";
 import { Admission } from "./admission.ts";
 import { needCertificate, openCertificate } from "./certificate.ts";
 import type { Session } from "./connection/session.ts";
-import type { ConnectionInfo } from "./connection_info.ts";
 import { Descriptors } from "./descriptors.ts";
 import type { Service } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
 import {
+  type ConnectionInfo,
   limitsOf,
   type ParleyServer,
   type ServerLimits,

@@ -10,7 +10,7 @@ import type { Connection } from "../../net/connection.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import { replies } from "../replies.ts";
-import type { ConnectionInfo } from "../connection_info.ts";
+import type { ConnectionInfo } from "../parley_server.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Ending, farewell, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";

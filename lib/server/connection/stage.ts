@@ -15,7 +15,7 @@
  */
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
-import type { ConnectionState } from "../connection_info.ts";
+import type { ConnectionState } from "../parley_server.ts";
 import type { ServeConfig } from "../config.ts";
 
 export type Phase = Exclude<ConnectionState, "idle">;
