@@ -31,7 +31,6 @@ import type { Stage } from "./stage.ts";
 type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 
-/** How a request went that was waited for. */
 type Status = "ok" | "error" | "timeout";
 
 export class Handling implements RequestWishes {
@@ -75,7 +74,6 @@ export class Handling implements RequestWishes {
     this.#gate = new Gate(parts, meter);
   }
 
-  /** Whether a handler may still read its request. */
   get atWork(): boolean {
     return this.#call?.atWork ?? false;
   }
@@ -98,7 +96,6 @@ export class Handling implements RequestWishes {
     return this.#used > BUDGET;
   }
 
-  /** The next turn has come. */
   renew(): void {
     this.#used = this.#look = 0;
   }
@@ -109,7 +106,6 @@ export class Handling implements RequestWishes {
     this.closing ??= [reason, error];
   }
 
-  /** The handler that is waited for has had its time. */
   expire(): void {
     this.#call?.interrupt(new RequestTimeout());
   }

@@ -151,7 +151,6 @@ export class Session implements SessionParts {
     return this.ending.reason !== undefined;
   }
 
-  /** What an operator may know of it. */
   describe(): ConnectionInfo {
     const now = this.context.clock.now();
     const { heardAt, inbox, received, sent, remoteAddr } = this.connection;
@@ -169,7 +168,6 @@ export class Session implements SessionParts {
     };
   }
 
-  /** Called at the deadline of a phase. */
   expire(phase: Phase): void {
     switch (phase) {
       case "greeting":
@@ -216,7 +214,6 @@ export class Session implements SessionParts {
     return exchange;
   }
 
-  /** Tells a client why it is turned away. */
   async #say({ reason, text = "" }: Refusal): Promise<void> {
     const { config, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
@@ -228,7 +225,6 @@ export class Session implements SessionParts {
     await writer.flush();
   }
 
-  /** A phase of the opening has taken too long. */
   #tooLate(phase: "greeting" | "handshaking" | "admitting"): void {
     const limit = PHASE_LIMITS[phase];
     if (phase === "admitting") {
