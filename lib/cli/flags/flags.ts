@@ -32,6 +32,7 @@ export interface ValueFlag<Value> {
 interface SwitchFlag {
   readonly help: string;
   readonly placeholder?: undefined;
+  readonly short?: undefined;
 }
 
 export function onlyOneOf(one: string, other: string): never {
@@ -115,13 +116,13 @@ export function parseFlags<Table extends FlagTable>(
  * dash and be told as what it is: a bad value, not an unknown flag. A letter
  * becomes the name that it stands for; `written` says what stood there.
  */
-function joinValues(
-  table: FlagTable,
-  args: readonly string[],
-): { joined: string[]; written: Map<string, string> } {
+function joinValues(table: FlagTable, args: readonly string[]) {
   const joined: string[] = [];
   const written = new Map<string, string>();
-  const letters = lettersOf(table);
+  const names = new Map<string, string>();
+  for (const [name, { short = name }] of Object.entries(table)) {
+    for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
+  }
   for (let i = 0; i < args.length; i++) {
     let arg = args[i];
     if (arg === "--") {
@@ -133,31 +134,21 @@ function joinValues(
       joined.push(arg.slice(0, 2));
       arg = `-${arg.slice(2)}`;
     }
-    const { as, value } = splitFlag(arg, letters);
-    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
-    const flag = name !== undefined && Object.hasOwn(table, name)
-      ? table[name]
-      : undefined;
-    if (as === undefined || name === undefined || flag === undefined) {
+    // The value of a letter may follow it at once, as in -c50.
+    const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
+    const name = names.get(as);
+    if (name === undefined) {
       joined.push(arg);
-    } else if (flag.placeholder === undefined) {
-      if (value !== undefined) {
-        throw new UsageError(
-          `${dashed(name)} is ${quote(value)}, expected no value`,
-        );
+    } else if (isSwitch(table, name)) {
+      if (equals !== "") {
+        throw new UsageError(`${as} is ${quote(value)}, expected no value`);
       }
       joined.push(arg);
     } else {
-      const known = letters.has(as) ? `--${name}` : as;
-      if (letters.has(as)) written.set(name, as);
-      else written.delete(name);
-      if (value !== undefined) {
-        joined.push(`${known}=${value}`);
-        continue;
-      }
-      const next = args[i + 1] ?? "";
-      const taken = next !== "--" && !next.startsWith("--");
-      joined.push(`${known}=${taken ? next : ""}`);
+      written.set(name, as);
+      const next = args[i + 1] ?? "--";
+      const taken = equals + value === "" && !next.startsWith("--");
+      joined.push(`--${name}=${taken ? next : value}`);
       if (taken) i++;
     }
   }
@@ -166,31 +157,6 @@ function joinValues(
 
 function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
-}
-
-/** The names of the flags with a value that have a letter, by `-` and it. */
-function lettersOf(table: FlagTable): Map<string, string> {
-  const letters = new Map<string, string>();
-  for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) continue;
-    const letter = name.length === 1 ? name : flag.short;
-    if (letter !== undefined) letters.set(`-${letter}`, name);
-  }
-  return letters;
-}
-
-/** Parts a flag, as it is written, from a value in the same argument. */
-function splitFlag(
-  arg: string,
-  letters: ReadonlyMap<string, string>,
-): { as?: string; value?: string } {
-  // The value of a letter may follow it at once, as in -c50.
-  const letter = arg.slice(0, 2);
-  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
-    return { as: letter, value: arg.slice(2) };
-  }
-  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
-  return { as, value };
 }
 
 function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
