@@ -52,10 +52,6 @@ export { commands } from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
-export type {
-  ConnectionInfo,
-  ConnectionState,
-} from "./server/connection_info.ts";
 export { broadcast } from "./server/broadcast.ts";
 export type {
   ConnectionTask,
@@ -69,7 +65,12 @@ export type {
 } from "./server/handler.ts";
 export type { ErrorHandler, Hooks } from "./server/hooks.ts";
 export type { ProxyMode, ServeOptions } from "./server/options.ts";
-export type { ParleyServer, ServerLimits } from "./server/parley_server.ts";
+export type {
+  ConnectionInfo,
+  ConnectionState,
+  ParleyServer,
+  ServerLimits,
+} from "./server/parley_server.ts";
 export { serve } from "./server/serve.ts";
 export {
   type ConnectionsOptions,
