@@ -1,12 +1,7 @@
 /**
- * The handler `commands`: a table of small commands, made to try a server out
- * and to be a dependable peer in tests.
- *
- * A request is a command's name, in any case, and its arguments, separated by
- * spaces. Each has one reply; what cannot be done is answered with `ERR …`.
- *
- * To add a command, add an entry to the table. `HELP` and the usage errors are
- * made of it.
+ * The handler `commands`: a table of small commands to try a server out by. A
+ * request is a command's name, in any case, and its arguments. To add one, add
+ * an entry to the table, of which `HELP` and the usage errors are made.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -23,16 +18,11 @@ interface Command {
   readonly args: string;
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
-  /**
-   * Answers the command. `text` is what stands behind the name and one space,
-   * as it came.
-   *
-   * @throws {UsageError} The arguments are not right.
-   */
-  run(text: Uint8Array, info: RequestInfo): Reply | Promise<Reply>;
+  /** `text` is what stands behind the name and one space, as it came. */
+  run(text: Uint8Array, info: RequestInfo<unknown>): Reply | Promise<Reply>;
 }
 
-/** The arguments of a command are not right; the message says what is. */
+/** The message says what arguments would be right. */
 class UsageError extends Error {}
 
 const MAX_DELAY = 60_000;
@@ -170,7 +160,7 @@ const byName = new Map(Object.entries(table));
  */
 export function commands(
   request: Uint8Array<ArrayBuffer>,
-  info: RequestInfo,
+  info: RequestInfo<unknown>,
 ): Reply | Promise<Reply> {
   const space = request.indexOf(SPACE);
   const nameEnd = space === -1 ? request.length : space;
@@ -234,38 +224,21 @@ function decode(text: Uint8Array): string {
 /** Splits `12 text` at its first space; the text stays as it came. */
 function numberAndText(
   text: Uint8Array,
-  name: string,
-  least: number,
-  most: number,
+  ...range: [name: string, least: number, most: number]
 ): [number, Uint8Array] {
   const space = text.indexOf(SPACE);
   const end = space === -1 ? text.length : space;
-  const number = parseNumber(
-    shown.decode(text.subarray(0, end)),
-    name,
-    least,
-    most,
-  );
+  const number = parseNumber(shown.decode(text.subarray(0, end)), ...range);
   return [number, text.subarray(space === -1 ? end : end + 1)];
 }
 
-function parseNumber(
-  text: string,
-  name: string,
-  least: number,
-  most: number,
-): number {
+function parseNumber(text: string, name: string, least: number, most: number) {
   const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
   if (number >= least && number <= most) return number;
-  throw new UsageError(
-    `${name} is ${least} to ${most}, got ${quote(text)}`,
-  );
+  throw new UsageError(`${name} is ${least} to ${most}, got ${quote(text)}`);
 }
 
-/**
- * Gives `n` letters. All such replies share their memory: a block of its own
- * for each would let a few requests of some bytes take all there is.
- */
+/** All such replies share their memory, or a few requests could take all. */
 function letters(n: number): Uint8Array {
   if (n > block.length) {
     // By powers of two, or each of many that grow by one would make its own.

@@ -11,12 +11,11 @@ import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 export class Outbox {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #end = 0;
-  readonly #holder: Holder | undefined;
+  /** The memory of what is being written. */
+  #taken: Uint8Array<ArrayBuffer> | undefined;
 
   /** @param holder Told of the memory that is lent. */
-  constructor(holder?: Holder) {
-    this.#holder = holder;
-  }
+  constructor(private readonly holder?: Holder) {}
 
   get length(): number {
     return this.#end;
@@ -63,21 +62,49 @@ export class Outbox {
     this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end, payload);
   }
 
-  /** What waits; valid until `clear`. */
-  view(): Uint8Array {
-    // The constructor is cheaper than `subarray`, which looks up a species.
-    return this.#bytes === undefined
-      ? new Uint8Array()
-      : new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset, this.#end);
+  /** Adds a frame that is made already; gives whether there was room. */
+  addFrame(frame: Uint8Array): boolean {
+    const bytes = this.#room(this.#end + frame.length);
+    if (bytes === undefined) return false;
+    bytes.set(frame, this.#end);
+    this.#end += frame.length;
+    return true;
   }
 
-  /** Forgets what waits, and gives the memory back. */
+  /**
+   * Takes what waits, to be written; valid until `done`. What is added from now
+   * on waits for the next write.
+   */
+  take(): Uint8Array {
+    const bytes = this.#taken = this.#bytes;
+    this.#bytes = undefined;
+    const end = this.#end;
+    this.#end = 0;
+    // The constructor is cheaper than `subarray`, which looks up a species.
+    return bytes === undefined
+      ? new Uint8Array()
+      : new Uint8Array(bytes.buffer, bytes.byteOffset, end);
+  }
+
+  /** Gives the memory back of what was taken. */
+  done(): void {
+    if (this.#taken === undefined) return;
+    this.#giveBack(this.#taken);
+    this.#taken = undefined;
+  }
+
+  /** Forgets what waits, and gives all memory back. */
   clear(): void {
+    this.done();
     this.#end = 0;
     if (this.#bytes === undefined) return;
-    this.#holder?.hold(-this.#bytes.length);
-    giveBack(this.#bytes);
+    this.#giveBack(this.#bytes);
     this.#bytes = undefined;
+  }
+
+  #giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+    this.holder?.hold(-bytes.length);
+    giveBack(bytes);
   }
 
   /** The memory, with room for so many bytes; nothing where that is too much. */
@@ -90,7 +117,7 @@ export class Outbox {
       larger.set(bytes.subarray(0, this.#end));
       giveBack(bytes);
     }
-    this.#holder?.hold(larger.length - (bytes?.length ?? 0));
+    this.holder?.hold(larger.length - (bytes?.length ?? 0));
     return this.#bytes = larger;
   }
 }

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { ParleyError } from "../core/errors.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { TlsIdentity } from "../tls/identity.ts";
-import type { ServeConfig } from "./options.ts";
+import type { ServeConfig } from "./config.ts";
 
 /** Opens the certificate of a server, if it has one. */
 export function openCertificate(

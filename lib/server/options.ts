@@ -1,36 +1,10 @@
-/**
- * The options of {@linkcode serve}: their defaults, what is allowed, and the
- * frozen configuration they become. They are looked at once, before anything
- * is bound.
- */
+/** The options of {@linkcode serve}, and what stands where one is left out. */
 
-import {
-  checkHostname,
-  checkNumber,
-  checkOneOf,
-  ranges,
-  refuseBesidePath,
-  refuseUnknown,
-} from "../core/checks.ts";
-import {
-  CIDR_FORM,
-  CidrError,
-  type CidrList,
-  parseCidrList,
-} from "../core/cidr.ts";
-import { OptionError } from "../core/errors.ts";
-import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import type { EventListeners } from "../events/events.ts";
-import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
-import type { ListenPlace } from "../net/listen.ts";
+import type { Framing, FramingName } from "../framing/mod.ts";
 import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol/mod.ts";
-import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
-import {
-  checkTls,
-  type TlsOptions,
-  type TlsSettings,
-} from "../tls/settings.ts";
-import type { ErrorHandler } from "./handler.ts";
+import type { TlsOptions } from "../tls/settings.ts";
+import type { Hooks } from "./hooks.ts";
 
 /**
  * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
@@ -38,7 +12,7 @@ import type { ErrorHandler } from "./handler.ts";
  * @typeParam State What the handler keeps in `info.state`.
  */
 export interface ServeOptions<State = Record<string, unknown>>
-  extends TlsOptions {
+  extends TlsOptions, Hooks<State> {
   /**
    * The address to listen on.
    *
@@ -144,12 +118,28 @@ export interface ServeOptions<State = Record<string, unknown>>
   /**
    * The most memory that all connections hold with bytes that are not handled
    * and replies that are not taken, in bytes. Near it, those that hold most are
-   * read from no more; over it, newcomers are told `ERR busy: …`, and those that
-   * hold most are closed. 0 turns the limit off.
+   * read from no more; over it, those that hold most are closed, and newcomers
+   * wait, or are told `ERR busy: …`. 0 turns the limit off.
    *
    * @default {268435456}
    */
   maxMemory?: number;
+  /**
+   * The most bytes that wait for a peer when a frame is sent to it without a
+   * request, by `send` or `broadcast`. If there are more, its connection is
+   * closed as `slow_consumer`. A frame that finds nothing waiting may be larger.
+   *
+   * @default {1048576}
+   */
+  maxBuffered?: number;
+  /**
+   * Whether a client that has finished sending still gets the reply that a
+   * handler is at. If not, the handler's `signal` aborts, and the connection
+   * ends.
+   *
+   * @default {true}
+   */
+  halfOpen?: boolean;
   /**
    * Who may connect: addresses and CIDR blocks, separated by commas. Everybody
    * may if it is left out. Others are told `ERR denied: …`.
@@ -215,48 +205,19 @@ export interface ServeOptions<State = Record<string, unknown>>
   preDrainDelay?: number;
   /** Called once the server is bound, with the real address. */
   onListen?: (addr: Deno.Addr) => void;
-  /**
-   * Turns what the handler threw into a reply. Without it the peer is told
-   * `ERR internal error`, or `ERR reply too large: …`; the error itself goes to
-   * the events only.
-   */
-  onError?: ErrorHandler<State>;
   /** What to call for which event. */
   events?: EventListeners;
 }
+
+/** Options, whatever state their hooks know of. */
+// deno-lint-ignore no-explicit-any
+export type AnyOptions = ServeOptions<any> & { startTls?: boolean };
 
 /** What `proxyProtocol` takes. */
 export type ProxyMode = "off" | ProxyVersion;
 
 /** The modes, in the order the documentation has them. */
 export const proxyModes: readonly ProxyMode[] = ["off", ...proxyVersions];
-
-/** Whose PROXY header is believed, and in which versions. */
-export interface ProxyTrust {
-  readonly version: ProxyVersion;
-  readonly trusted: CidrList;
-}
-
-/** The options that are numbers. */
-type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
-
-/** The options, complete and checked. */
-export interface ServeConfig
-  extends ListenPlace, Readonly<Record<NumberOption, number>> {
-  readonly framing: Framing;
-  /** The most bytes of a frame that comes in. */
-  readonly frameLimit: number;
-  /** Undefined where nothing limits it, as the next. */
-  readonly maxConnectionRate: Rate | undefined;
-  readonly maxRequestRate: Rate | undefined;
-  readonly httpGuard: boolean;
-  readonly allow: CidrList | undefined;
-  readonly deny: CidrList | undefined;
-  /** Undefined where no peer is believed. */
-  readonly proxy: ProxyTrust | undefined;
-  /** Undefined where the server speaks no TLS. */
-  readonly tls: TlsSettings | undefined;
-}
 
 /** What stands where an option is left out. */
 export const defaults = Object.freeze(
@@ -274,6 +235,7 @@ export const defaults = Object.freeze(
     maxRequestRate: "0",
     ipPrefix: 64,
     maxMemory: 256 * 1024 * 1024,
+    maxBuffered: 1024 * 1024,
     proxyProtocol: "off",
     idleTimeout: 5 * 60_000,
     requestTimeout: 30_000,
@@ -282,111 +244,3 @@ export const defaults = Object.freeze(
     preDrainDelay: 0,
   } satisfies ServeOptions,
 );
-
-/** Every option. */
-export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
-  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
-  ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
-  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxConnectionRate: 0 },
-  ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
-  ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
-  ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
-  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
-  ...{ drainTimeout: 0, preDrainDelay: 0 },
-  ...{ onListen: 0, onError: 0, events: 0 },
-};
-
-/**
- * Checks the options and fills in the defaults; `more` has the names of options
- * that somebody else looks at.
- *
- * @throws {OptionError} A value is not allowed.
- */
-export function resolveServeOptions<State>(
-  options: ServeOptions<State>,
-  more: Readonly<Record<string, 0>> = {},
-): ServeConfig {
-  refuseUnknown(options, { ...serveOptions, ...more });
-  const framing = framingOf(options.framing ?? defaults.framing);
-  const numbers = numbersOf(options);
-  const { maxFrame, maxReply } = numbers;
-  const { overhead } = framing.codec(Math.min(maxFrame, maxReply));
-  return Object.freeze({
-    ...numbers,
-    hostname: checkHostname(options.hostname ?? defaults.hostname),
-    framing,
-    frameLimit: maxFrame + overhead,
-    unix: unixPlace(options),
-    reusePort: options.reusePort ?? false,
-    maxConnectionRate: rate("maxConnectionRate", options.maxConnectionRate),
-    maxRequestRate: rate("maxRequestRate", options.maxRequestRate),
-    httpGuard: options.httpGuard ?? false,
-    allow: cidrs("allow", options.allow),
-    deny: cidrs("deny", options.deny),
-    proxy: proxyTrust(options),
-    tls: checkTls(options),
-  });
-}
-
-/**
- * The options that mean nothing beside `path`, as a Unix socket's clients have
- * no address and Deno sets its queue.
- */
-export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
-  ...["hostname", "port", "tcpBacklog", "reusePort", "ipPrefix"] as const,
-  ...["maxConnectionsPerIp", "maxConnectionRate", "maxRequestRate"] as const,
-  ...["allow", "deny", "proxyProtocol", "proxyTrust", "cert", "key"] as const,
-  ...["clientCa", "clientAuth", "tlsMinVersion", "alpnProtocols"] as const,
-];
-
-function unixPlace(options: ServeOptions<never>): UnixPlace | undefined {
-  const { path, unixMode } = options;
-  if (path === undefined) {
-    if (unixMode === undefined) return undefined;
-    throw new OptionError("unixMode", unixMode, "a path beside it");
-  }
-  if (!isListenPath(path)) {
-    throw new OptionError("path", path, LISTEN_PATH_FORM);
-  }
-  refuseBesidePath(options, TCP_ONLY);
-  return { path, mode: unixMode ?? defaults.unixMode };
-}
-
-/** Reads a list of addresses. */
-function cidrs(option: string, text?: string): CidrList | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return parseCidrList(text);
-  } catch (error) {
-    if (!(error instanceof CidrError)) throw error;
-    throw new OptionError(option, error.entry, CIDR_FORM);
-  }
-}
-
-function proxyTrust(
-  { proxyProtocol = "off", proxyTrust }: ServeOptions<never>,
-): ProxyTrust | undefined {
-  checkOneOf("proxyProtocol", proxyProtocol, proxyModes);
-  const trusted = cidrs("proxyTrust", proxyTrust);
-  if (proxyProtocol === "off") return undefined;
-  // Believing everybody would let anybody take any address.
-  if (trusted === undefined) {
-    throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
-  }
-  return { version: proxyProtocol, trusted };
-}
-
-function numbersOf(options: ServeOptions<never>) {
-  const names = Object.keys(ranges).filter((name) => name in defaults);
-  return Object.fromEntries((names as NumberOption[]).map((name) => {
-    const { [name]: value = defaults[name] } = options;
-    return [name, checkNumber(name, value)];
-  })) as Record<NumberOption, number>;
-}
-
-function rate(option: string, text = "0"): Rate | undefined {
-  if (text === "0") return undefined;
-  const rate = parseRate(text);
-  if (rate !== undefined) return rate;
-  throw new OptionError(option, text, `${RATE_FORM}, or 0 for no limit`);
-}

@@ -5,7 +5,7 @@ import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
-import type { ServeConfig } from "./options.ts";
+import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
 export interface ParleyServer extends ServerStats, AsyncDisposable {

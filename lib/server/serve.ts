@@ -1,8 +1,10 @@
 /** {@linkcode serve}: options in, a running server out. */
 
 import { OptionError } from "../core/errors.ts";
-import type { Handler } from "./handler.ts";
-import { resolveServeOptions, type ServeOptions } from "./options.ts";
+import type { Handler, Service } from "./handler.ts";
+import type { Hooks } from "./hooks.ts";
+import { resolveServeOptions } from "./config.ts";
+import type { AnyOptions, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Surroundings } from "./server.ts";
 
@@ -22,7 +24,30 @@ import { Server, type Surroundings } from "./server.ts";
  * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  */
-export function serve<State = Record<string, unknown>>(
+export function serve(handler: Handler): ParleyServer;
+/**
+ * Serves TCP connections with a handler that keeps a state of its own for each.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param options Where to listen, and within which limits.
+ * @param handler Answers one request.
+ * @returns The running server, bound already.
+ * @throws {OptionError} As below, as are the others.
+ *
+ * @example
+ * ```ts
+ * import { connect, serve } from "../mod.ts";
+ *
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0, state: () => ({ count: 0 }) },
+ *   (_request, { state }) => `request ${++state.count}`,
+ * );
+ * await using client = await connect(server.addr as Deno.NetAddr);
+ * console.log(new TextDecoder().decode(await client.request("hello")));
+ * ```
+ */
+export function serve<State>(
+  options: ServeOptions<State> & Required<Pick<Hooks<State>, "state">>,
   handler: Handler<State>,
 ): ParleyServer;
 /**
@@ -37,35 +62,27 @@ export function serve<State = Record<string, unknown>>(
  * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
  * @throws {Deno.errors.NotFound} There is no folder for the path.
  */
-export function serve<State = Record<string, unknown>>(
-  options: ServeOptions<State>,
-  handler: Handler<State>,
-): ParleyServer;
-export function serve<State>(
-  ...args: [Handler<State>] | [ServeOptions<State>, Handler<State>]
+export function serve(options: ServeOptions, handler: Handler): ParleyServer;
+export function serve(
+  ...args: [Handler] | [AnyOptions, Handler]
 ): ParleyServer {
   const [options, handler] = args.length === 1 ? [{}, args[0]] : args;
   return startServer(options, handler, {});
 }
 
 /** What `serve` does, with surroundings that a test may replace. */
-export function startServer<State>(
-  options: ServeOptions<State>,
-  handler: Handler<State>,
+export function startServer(
+  options: AnyOptions,
+  service: Service,
   surroundings: Surroundings,
 ): ParleyServer {
-  if (typeof handler !== "function") {
-    throw new OptionError("handler", handler, "a function");
+  const called = typeof service === "object" ? service.task : service;
+  if (typeof called !== "function") {
+    throw new OptionError("handler", called, "a function");
   }
-  const config = resolveServeOptions(options);
-  const server = new Server(
-    config,
-    // A connection's state starts as an empty record, whatever the handler
-    // makes of it; from here on nobody but the handler looks at it.
-    handler as Handler,
-    options as ServeOptions,
-    surroundings,
-  );
+  const more: Record<string, 0> = service === called ? {} : { startTls: 0 };
+  const config = resolveServeOptions(options, more);
+  const server = new Server(config, service, options, surroundings);
   shutdownAt(options.signal, server);
   return server;
 }

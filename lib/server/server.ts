@@ -16,9 +16,10 @@ import { needCertificate, openCertificate } from "./certificate.ts";
 import type { Session } from "./connection/session.ts";
 import type { ConnectionInfo } from "./connection_info.ts";
 import { Descriptors } from "./descriptors.ts";
-import type { Handler } from "./handler.ts";
+import type { Service } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
-import type { ServeConfig, ServeOptions } from "./options.ts";
+import type { ServeConfig } from "./config.ts";
+import type { AnyOptions } from "./options.ts";
 import {
   limitsOf,
   type ParleyServer,
@@ -43,6 +44,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** The handler where tasks serve the connections. */
+const nobody = () => {};
+
 export class Server extends ServerStatsBase implements ParleyServer {
   readonly addr: Deno.Addr;
   readonly finished: Promise<void>;
@@ -50,7 +54,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly limits: ServerLimits;
   readonly threads = 1;
   readonly threadsLost = 0;
-  readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
   readonly #events: EventListeners;
@@ -61,13 +64,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
-  /** Resolves when the last connection has ended. */
   readonly #empty = Promise.withResolvers<void>();
 
   constructor(
-    config: ServeConfig,
-    handler: Handler,
-    { onError, onListen, events = {} }: ServeOptions,
+    private readonly config: ServeConfig,
+    service: Service,
+    { onListen, events = {}, ...hooks }: AnyOptions,
     {
       listen = listenAt,
       clock = systemClock,
@@ -92,7 +94,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
       Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
       clock,
     );
-    this.#config = config;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;
@@ -112,8 +113,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#admission = new Admission(
       {
         config,
-        handler,
-        onError,
+        handler: typeof service === "function" ? service : nobody,
+        task: typeof service === "function" ? undefined : service.task,
+        hooks,
         events,
         deadlines,
         clock,
@@ -137,6 +139,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       clock,
       descriptors,
       events,
+      memory,
       scheduler,
       ready: this.#tls?.proven,
       welcome: (transport) => this.#admission.welcome(transport),
@@ -180,7 +183,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
 
   shutdown(): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay } = this.#config;
+    const { preDrainDelay: delay } = this.config;
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
@@ -227,7 +230,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
   async #drain(): Promise<void> {
     const { all } = this.#admission;
     emit(this.#events.drain, { type: "drain", connections: all.size });
-    const { drainTimeout } = this.#config;
+    const { drainTimeout } = this.config;
     const cancel = drainTimeout > 0
       ? this.#clock.after(drainTimeout, () => this.#admission.force())
       : undefined;

@@ -7,47 +7,103 @@ import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
-import type { ErrorHandler, Handler } from "../server/handler.ts";
-import { resolveServeOptions } from "../server/options.ts";
+import type { ConnectionTask, Handler, Service } from "../server/handler.ts";
+import type { Hooks } from "../server/hooks.ts";
+import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
+import type { AnyOptions } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
+import type { Places } from "../server/places.ts";
 import { startServer } from "../server/serve.ts";
+import { taskOptions } from "../server/serve_connections.ts";
 import type {
+  Shared,
   SupervisorProcedures,
   ThreadEvent,
   ThreadProcedures,
 } from "./messages.ts";
 import { serializeError } from "./sent_error.ts";
-import { sharedPlaces } from "./shared_places.ts";
 import { type Port, WorkerCalls } from "./worker_calls.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */
 const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
-export interface ServeThreadOptions<State = Record<string, unknown>> {
+export interface ServeThreadOptions<State = Record<string, unknown>>
+  extends Hooks<State> {
   /** The framing that `serveThreads` has, if it is none that ships. */
   framing?: Framing;
-  /** As for `serve`. */
-  onError?: ErrorHandler<State>;
 }
+
+/** Options of {@linkcode serveThreadConnections}. */
+export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
+  ServeThreadOptions<State>,
+  "framing" | "state" | "onRefuse"
+>;
 
 /**
  * Serves connections in a worker that `serveThreads` has started. Call it once,
  * from the worker's main module, before anything is awaited there.
  *
+ * @typeParam State What the option `state` makes.
  * @param handler Answers one request.
  * @param options What cannot be sent from the main thread.
  *
  * @example
  * ```ts ignore
- * import { serveThread } from "@parley/parley";
+ * import { serveThread } from "@parley/parley/threads";
  *
  * serveThread((request) => request);
  * ```
  */
-export function serveThread<State = Record<string, unknown>>(
+export function serveThread<State>(
   handler: Handler<State>,
-  options: ServeThreadOptions<State> = {},
+  options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+): void;
+/**
+ * Serves connections with a handler that keeps no state of its own.
+ *
+ * @param handler Answers one request.
+ * @param options What cannot be sent from the main thread.
+ */
+export function serveThread(
+  handler: Handler,
+  options?: ServeThreadOptions,
+): void;
+export function serveThread(
+  handler: Handler,
+  options: ServeThreadOptions = {},
+): void {
+  startThread(handler, options, (given) => given);
+}
+
+/**
+ * Serves connections with a task for each, in a worker that `serveThreads` has
+ * started. Call it as {@linkcode serveThread}.
+ *
+ * @typeParam State What the option `state` makes.
+ * @param task Serves one connection.
+ * @param options What cannot be sent from the main thread.
+ *
+ * @example
+ * ```ts ignore
+ * import { serveThreadConnections } from "@parley/parley/threads";
+ *
+ * serveThreadConnections(async (connection) => {
+ *   for await (const frame of connection) await connection.send(frame);
+ * });
+ * ```
+ */
+export function serveThreadConnections<State = Record<string, unknown>>(
+  task: ConnectionTask<State>,
+  options: ThreadTaskOptions<State> = {},
+): void {
+  startThread({ task: task as ConnectionTask }, options, taskOptions);
+}
+
+function startThread(
+  service: Service,
+  options: AnyOptions,
+  complete: (options: AnyOptions) => AnyOptions,
 ): void {
   let server: ParleyServer | undefined;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
@@ -55,12 +111,13 @@ export function serveThread<State = Record<string, unknown>>(
     {
       start(order) {
         const { index, shared, startedAt, uptime } = order;
-        const given = { ...order.options, ...options };
-        const limits = resolveServeOptions(given);
-        const { framing } = order.options;
-        if (limits.framing.name !== framing) {
-          const form = `${framing}, as serveThreads has it`;
-          throw new OptionError("framing", limits.framing.name, form);
+        const { cells, rates, descriptors } = shared;
+        const given = complete({ ...order.options, ...options });
+        const limits = resolveServeOptions(given, { startTls: 0 });
+        const { name } = limits.framing;
+        if (name !== order.options.framing) {
+          const form = `${order.options.framing}, as serveThreads has it`;
+          throw new OptionError("framing", name, form);
         }
         let forced = 0;
         const started = server = startServer(
@@ -71,16 +128,12 @@ export function serveThread<State = Record<string, unknown>>(
               finished: (event) => forced = event.forced,
             },
           },
-          handler,
+          service,
           {
-            counters: new Counters(shared.cells[index], shared.cells),
+            counters: new Counters(cells[index], cells),
             places: sharedPlaces(limits, index, shared, supervisor),
-            rates: shared.rates,
-            descriptors: new Descriptors(
-              systemClock,
-              shared.descriptors,
-              index,
-            ),
+            rates,
+            descriptors: new Descriptors(systemClock, descriptors, index),
             startedAt,
             uptime,
           },
@@ -118,4 +171,32 @@ function forwarding(
     supervisor.tell("event", rest, serializeError(error));
   };
   return Object.fromEntries(types.map((type) => [type, forward]));
+}
+
+/** Places that all threads share; `index` is this one's in their memory. */
+function sharedPlaces(
+  { maxConnections, maxConnectionsPerIp }: ServeConfig,
+  index: number,
+  { lastId, taken }: Shared,
+  supervisor: WorkerCalls<SupervisorProcedures>,
+): Places {
+  const free = () => void Atomics.sub(taken, index, 1);
+  return {
+    nextId: () => Number(Atomics.add(lastId, 0, 1n)) + 1,
+    // Counts first and looks then, so that two threads never take the last
+    // place both; it can be that neither gets it.
+    take() {
+      Atomics.add(taken, index, 1);
+      if (maxConnections === 0) return true;
+      let sum = 0;
+      for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
+      if (sum > maxConnections) free();
+      return sum <= maxConnections;
+    },
+    free,
+    enter: (ip) => maxConnectionsPerIp === 0 || supervisor.call("enter", ip),
+    leave(ip) {
+      if (maxConnectionsPerIp > 0) supervisor.tell("leave", ip);
+    },
+  };
 }

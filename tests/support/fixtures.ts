@@ -23,10 +23,11 @@ import {
   framingOf,
 } from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import type { Handler } from "../../lib/server/handler.ts";
-import type { ServeOptions } from "../../lib/server/options.ts";
+import type { Service } from "../../lib/server/handler.ts";
+import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
 import { startServer } from "../../lib/server/serve.ts";
+import { taskOptions } from "../../lib/server/serve_connections.ts";
 import type { Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();
@@ -325,11 +326,12 @@ export interface TestServer extends AsyncDisposable {
 
 /** Starts a server under test. */
 export function serveTest(
-  handler: Handler,
-  options: ServeOptions = {},
+  service: Service,
+  options: AnyOptions = {},
   surroundings: Surroundings = {},
 ): TestServer {
   const events = new Events();
+  if (typeof service === "object") options = taskOptions(options);
   const server = startServer(
     {
       hostname: "127.0.0.1",
@@ -339,7 +341,7 @@ export function serveTest(
       events: events.listeners,
       ...options,
     },
-    handler,
+    service,
     surroundings,
   );
   return {

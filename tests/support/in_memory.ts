@@ -9,10 +9,11 @@ import { setImmediate } from "node:timers";
 
 import { assertEquals } from "./std.ts";
 
-import type { Handler } from "../../lib/server/handler.ts";
-import type { ServeOptions } from "../../lib/server/options.ts";
+import type { Service } from "../../lib/server/handler.ts";
+import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
 import { startServer } from "../../lib/server/serve.ts";
+import { taskOptions } from "../../lib/server/serve_connections.ts";
 import type { Surroundings } from "../../lib/server/server.ts";
 
 import { Events, FakeClock } from "./fixtures.ts";
@@ -36,15 +37,16 @@ export class InMemory implements AsyncDisposable {
   readonly server: ParleyServer;
 
   constructor(
-    handler: Handler,
-    options: ServeOptions = {},
+    service: Service,
+    options: AnyOptions = {},
     surroundings: Surroundings = {},
   ) {
     // A timer looks for its moment: it would be taken for one that is left.
     const events = { ...this.events.listeners, certificate_expiry: undefined };
+    if (typeof service === "object") options = taskOptions(options);
     this.server = startServer(
       { drainTimeout: 2000, events, ...options },
-      handler,
+      service,
       { listen: () => this.listener, clock: this.clock, ...surroundings },
     );
   }
@@ -60,7 +62,15 @@ export class InMemory implements AsyncDisposable {
   async connectAll(count: number): Promise<MemoryTransport[]> {
     const all = Array.from({ length: count }, () => this.listener.connect());
     await turns(4);
+    await this.acceptAll();
     return all;
+  }
+
+  /** Waits until all are accepted: the loop rests after some of them. */
+  async acceptAll(): Promise<void> {
+    for (let i = 0; i < 1000 && this.listener.queued > 0; i++) {
+      await this.pass(1, 1);
+    }
   }
 
   /** Moves the clock on in small steps, with a turn of the event loop after each. */

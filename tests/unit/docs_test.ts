@@ -13,7 +13,7 @@ import { closeReasons } from "../../lib/events/events.ts";
 import { commands } from "../../lib/handlers/commands.ts";
 import { meanings } from "../../lib/observe/numbers.ts";
 import type { RequestInfo } from "../../lib/server/handler.ts";
-import { serveOptions } from "../../lib/server/options.ts";
+import { serveOptions } from "../../lib/server/config.ts";
 
 /** The most lines of the README: what is read in ten minutes. */
 const MOST_LINES = 200;

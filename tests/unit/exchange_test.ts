@@ -18,11 +18,8 @@ import {
   framingNames,
   framingOf,
 } from "../../lib/framing/mod.ts";
-import type {
-  ErrorHandler,
-  Reply,
-  RequestInfo,
-} from "../../lib/server/handler.ts";
+import type { Reply, RequestInfo } from "../../lib/server/handler.ts";
+import type { ErrorHandler } from "../../lib/server/hooks.ts";
 import { bytes, text } from "../support/fixtures.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
 import {
@@ -259,8 +256,11 @@ class PeerModel {
   #repliesTo(count: number, timedOut: boolean): Uint8Array[] {
     const { framing, onError } = this.#script;
     return this.requests.slice(0, count).map((request, i) => {
+      const own = onError === "text" || onError === "later"
+        ? OOPS
+        : bytes(replies.requestTimeout(LIMITS.requestTimeout));
       const reply = timedOut && i + 1 === count
-        ? bytes(replies.requestTimeout(LIMITS.requestTimeout))
+        ? own
         : replyTo(request, onError);
       return reply === undefined ? new Uint8Array() : frame(framing, reply, i);
     });

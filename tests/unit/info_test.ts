@@ -82,8 +82,8 @@ const meddling: Record<string, (info: Info) => void> = {
   },
   "each function called": (info) => {
     for (const key of [...keysOf(info), ...GUESSES]) {
-      // This one is for the handler.
-      if (key === "close") continue;
+      // These are for the handler.
+      if (key === "close" || key === "send") continue;
       for (const value of ["x", 7]) {
         attempt(() => (info[key] as (value: unknown) => unknown)(value));
         attempt(() =>

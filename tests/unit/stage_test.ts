@@ -4,7 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
 import { Deadlines } from "../../lib/core/deadlines.ts";
 import { TimeoutError } from "../../lib/core/errors.ts";
-import { resolveServeOptions } from "../../lib/server/options.ts";
+import { resolveServeOptions } from "../../lib/server/config.ts";
 import {
   type Phase,
   PHASE_LIMITS,

@@ -5,21 +5,23 @@ import type { Connection } from "../../net/connection.ts";
 import type { Deadlines } from "../../core/deadlines.ts";
 import type { EventListeners } from "../../events/events.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
-import type { ErrorHandler, Handler } from "../handler.ts";
+import type { ConnectionTask, Handler } from "../handler.ts";
+import type { Hooks } from "../hooks.ts";
 import type { Counters } from "../../events/metrics.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
-import type { ServeConfig } from "../options.ts";
+import type { ServeConfig } from "../config.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import type { MemoryBound } from "../memory.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Ending } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
-/** See the module's text. */
 export interface SharedContext {
   readonly config: ServeConfig;
   readonly handler: Handler;
-  readonly onError: ErrorHandler | undefined;
+  /** Who serves the connections in place of the handler. */
+  readonly task: ConnectionTask | undefined;
+  readonly hooks: Hooks;
   readonly events: EventListeners;
   readonly deadlines: Deadlines;
   readonly clock: Clock;
@@ -36,7 +38,6 @@ export interface SharedContext {
 
 /** One connection, and what goes with it. */
 export interface SessionParts {
-  /** The connection's number. */
   readonly id: number;
   readonly connection: Connection;
   readonly stage: Stage;

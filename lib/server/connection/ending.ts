@@ -3,6 +3,7 @@
  * that the peer gets what was sent to it.
  */
 
+import { ParleyError } from "../../core/errors.ts";
 import { type Connection, isGone } from "../../net/connection.ts";
 import type { CloseReason, RejectReason } from "../../events/events.ts";
 import type { Scheduler } from "../scheduler.ts";
@@ -10,7 +11,6 @@ import type { Stage } from "./stage.ts";
 
 /** Why a connection gets no place. */
 export interface Refusal {
-  /** For the events. */
   readonly reason: RejectReason;
   /** For the peer, starting with `ERR `; nothing where it would not read it. */
   readonly text?: string;
@@ -18,31 +18,31 @@ export interface Refusal {
   readonly error?: unknown;
 }
 
-/** See the module's text. */
+/** More waits for a peer than `maxBuffered`. */
+export class SlowConsumerError extends ParleyError {
+  constructor(maxBuffered: number) {
+    super(`More than ${maxBuffered} bytes wait for the peer`);
+  }
+}
+
 export class Ending {
-  #reason: CloseReason | undefined;
-  #error: unknown;
-
   /** How the connection ends; `undefined` while it goes on. */
-  get reason(): CloseReason | undefined {
-    return this.#reason;
-  }
-
+  reason: CloseReason | undefined;
   /** The error behind the reason. */
-  get error(): unknown {
-    return this.#error;
-  }
+  error: unknown;
 
   /** Names the end; a name given earlier stands. */
   name(reason: CloseReason, error?: unknown): void {
-    if (this.#reason !== undefined) return;
-    this.#reason = reason;
-    this.#error = error;
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.error = error;
   }
 
   /** Names the end after what a read or write has thrown. */
   lost(error: unknown): void {
-    this.name(isGone(error) ? "peer_reset" : "error", error);
+    const slow = error instanceof SlowConsumerError;
+    const reason = isGone(error) ? "peer_reset" : "error";
+    this.name(slow ? "slow_consumer" : reason, error);
   }
 }
 

@@ -5,34 +5,36 @@
  */
 
 import type { Connection } from "../../net/connection.ts";
-import { networkOf } from "../../core/address.ts";
-import {
-  EncodeError,
-  FrameError,
-  ReplyTooLargeError,
-} from "../../core/errors.ts";
-import type { TokenBuckets } from "../../core/rate_limit.ts";
-import { quote } from "../../core/text.ts";
+import { EncodeError, FrameError, TimeoutError } from "../../core/errors.ts";
+import type { CloseReason } from "../../events/events.ts";
 import { emit } from "../../events/events.ts";
-import { type Codec, errorOf } from "../../framing/codec.ts";
+import { type Codec, errorOf, type Framing } from "../../framing/codec.ts";
 import { CHUNK } from "../../net/buffers.ts";
-import { startsTls } from "../../tls/record.ts";
-import type { Reply } from "../handler.ts";
+import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
-import { Call, type Caller, RequestTimeout } from "./call.ts";
+import {
+  Call,
+  type Caller,
+  isLater,
+  isSeveral,
+  Items,
+  RequestTimeout,
+} from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
-import { GUARDED_LINES, isHttp, OF_LINES } from "./http_guard.ts";
-import { Info, type Wishes } from "./info.ts";
+import { Gate, isPlain } from "./gate.ts";
+import { Info, payloadOf, type RequestWishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
+import type { Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
-const encoder = new TextEncoder();
-
 type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
+type Request = Uint8Array<ArrayBuffer>;
 
-/** See the module's text. */
-export class Handling implements Wishes {
+/** How a request went that was waited for. */
+type Status = "ok" | "error" | "timeout";
+
+export class Handling implements RequestWishes {
   /** No further request is to be handled. */
   stopped = false;
   /** Its turn was over before all were handled. */
@@ -45,22 +47,21 @@ export class Handling implements Wishes {
   readonly #context: SharedContext;
   readonly #connection: Connection;
   readonly #stage: Stage;
-  readonly #codec: Codec;
+  readonly framing: Framing;
+  readonly codec: Codec;
   readonly #meter: Meter;
   readonly #caller: Caller;
   readonly #id: number;
   readonly #info: Info;
-  readonly #rate: TokenBuckets | undefined;
-  /** What the rate goes by. */
-  readonly #network: string = "";
+  readonly #gate: Gate;
   #call: Call | undefined;
+  /** The reply of several frames that was begun last. */
+  #items: Items | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
   /** What it has used of its turn, and how much until the next look at the clock. */
   #used = 0;
   #look = 0;
-  /** How many lines are still to be looked at for HTTP. */
-  #guarded = 0;
 
   constructor(
     parts: SessionParts,
@@ -71,18 +72,13 @@ export class Handling implements Wishes {
     this.#context = parts.context;
     this.#connection = parts.connection;
     this.#stage = parts.stage;
-    this.#codec = codec;
+    this.framing = parts.context.config.framing;
+    this.codec = codec;
     this.#meter = meter;
     this.#caller = caller;
     this.#id = parts.id;
     this.#info = new Info(parts, this);
-    const { requestRate, config } = parts.context;
-    const { httpGuard, framing } = config;
-    if (httpGuard && OF_LINES.test(framing.name)) this.#guarded = GUARDED_LINES;
-    this.#rate = requestRate;
-    if (requestRate !== undefined) {
-      this.#network = networkOf(parts.connection.remoteAddr, config.ipPrefix);
-    }
+    this.#gate = new Gate(parts, meter);
   }
 
   /** Whether a handler may still read its request. */
@@ -94,6 +90,14 @@ export class Handling implements Wishes {
     this.#controller ??= new AbortController();
     if (this.#aborted) this.#controller.abort();
     return this.#controller.signal;
+  }
+
+  get buffered(): number {
+    return this.#caller.buffered;
+  }
+
+  push(frame: Uint8Array, waiter?: Waiter): void {
+    this.#caller.push(frame, waiter);
   }
 
   get isOverBudget(): boolean {
@@ -119,6 +123,7 @@ export class Handling implements Wishes {
   /** No reply is any use any more. */
   abort(): void {
     this.stopped = true;
+    this.#items?.return();
     this.#abortSignal();
     this.#call?.interrupt(undefined);
   }
@@ -131,13 +136,13 @@ export class Handling implements Wishes {
    */
   handleAll(): Promise<void> | undefined {
     const { inbox, eof } = this.#connection;
-    const codec = this.#codec;
+    const { codec } = this;
     // A receive buffer has its memory to itself. To ask for that costs a third
     // of what a view does, so it is asked for once.
     const { bytes } = inbox;
     const { buffer } = bytes;
     this.spent = false;
-    if (this.#meter.requests === 0 && !this.#isPlain()) return;
+    if (this.#meter.requests === 0 && !this.#begins()) return;
     let used = this.#used;
     let look = this.#look;
     let waiting;
@@ -183,18 +188,42 @@ export class Handling implements Wishes {
     return waiting;
   }
 
-  /** Whether the first bytes are known not to begin a TLS handshake. */
-  #isPlain(): boolean {
-    if (!this.#codec.startsUnlikeTls) return true;
-    const { inbox, eof } = this.#connection;
-    const tls = startsTls(inbox);
-    // A TLS client waits for our hello while we wait for a whole frame: refuse
-    // now, or both wait until the idle timeout.
-    if (tls) {
-      const detail = "a TLS handshake, and this port does not speak TLS";
-      this.frameError = new FrameError("malformed", detail);
+  /** Whether the first bytes may be requests. */
+  #begins(): boolean {
+    try {
+      return isPlain(this.#connection, this.codec);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.frameError = error;
+      return false;
     }
-    return tls === false || (tls === undefined && eof);
+  }
+
+  /** Calls `onOpen`, whose reply may greet the peer. */
+  async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
+    const caller = this.#caller;
+    const call = this.#call ??= new Call(this.#connection, this.#stage, caller);
+    let payload;
+    try {
+      const greeting = (async () => await onOpen(this.#info))();
+      payload = this.#payload(await call.wait(greeting));
+    } catch (error) {
+      if (caller.over) return;
+      [, payload] = await this.#failed(call, error, new Uint8Array());
+      this.close("error", error);
+    }
+    if (!caller.over) await caller.put(payload, 0);
+  }
+
+  /** Calls `onClose`, once. */
+  async left(reason: CloseReason): Promise<void> {
+    const { onClose } = this.#context.hooks;
+    if (onClose === undefined) return;
+    try {
+      await onClose(this.#info, reason);
+    } catch (error) {
+      this.#report(error);
+    }
   }
 
   /**
@@ -202,67 +231,61 @@ export class Handling implements Wishes {
    *
    * @returns What to wait for before the next one, if anything.
    */
-  #handle(request: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
+  #handle(request: Request): Promise<void> | undefined {
     const { handler, config } = this.#context;
-    if (this.#guarded > 0 && isHttp(request, this.#guarded--)) {
-      this.close("http_request");
-      return this.#caller.put(this.#own(replies.http), 0);
-    }
-    const rate = this.#rate;
-    if (rate !== undefined && !rate.take(this.#network, this.#meter.began)) {
-      this.#meter.busy(request.length);
-      const busy = replies.busyRate("request", rate.rate);
-      return this.#caller.put(this.#own(busy), 0);
+    if (!this.#gate.open) {
+      const refusal = this.#gate.refusal(request);
+      if (refusal !== undefined) {
+        if (refusal.closes) this.close(refusal.closes);
+        return this.#caller.put(this.#own(refusal.text), 0);
+      }
     }
     this.#meter.handed();
     this.pieces = 0;
     let payload;
     try {
       const reply = handler(request, this.#info);
-      if (reply instanceof Promise) {
-        return this.#handleLater(reply, request.length);
-      }
       // An echoed request needs no check: this framing has just decoded it.
-      payload = reply === request && request.length <= config.maxReply
-        ? request
-        : this.#payload(reply);
+      if (reply === request && request.length <= config.maxReply) {
+        payload = request;
+      } else if (isLater(reply)) {
+        return this.#handleLater(reply, request);
+      } else payload = this.#payload(reply);
     } catch (error) {
-      return this.#handleLater(Promise.reject(error), request.length);
+      return this.#handleLater(Promise.reject(error), request);
     }
     this.#controller = undefined;
     this.#meter.answered(request.length);
     return this.#caller.put(payload, this.pieces);
   }
 
-  async #handleLater(pending: Promise<Reply>, length: number): Promise<void> {
-    const { clock, config } = this.#context;
+  async #handleLater(
+    given: PromiseLike<Reply> | AsyncIterable<Payload>,
+    request: Request,
+  ): Promise<void> {
+    const pending = isSeveral(given) ? given : Promise.resolve(given);
+    const { clock } = this.#context;
     const caller = this.#caller;
+    const { length } = request;
     this.#meter.waiting();
     if (caller.over) {
       // The handler had its own connection closed.
-      pending.catch(() => {});
+      if (!isSeveral(pending)) pending.catch(() => {});
       return;
     }
     const call = this.#call ??= new Call(this.#connection, this.#stage, caller);
-    let status: "ok" | "error" | "timeout" = "ok";
+    let status: Status = "ok";
     let payload;
     try {
-      payload = this.#payload(await call.wait(pending));
+      const reply = isSeveral(pending) ? pending : await call.wait(pending);
+      if (isSeveral(reply)) await this.#sendAll(call, reply);
+      else payload = this.#payload(reply);
     } catch (error) {
       if (caller.over) return;
-      if (error instanceof RequestTimeout) status = "timeout";
-      else [status, payload] = await this.#failed(call, error);
+      [status, payload] = await this.#failed(call, error, request);
     }
     // A listener may have had the connection closed meanwhile.
     if (caller.over) return;
-    if (status === "timeout") {
-      this.close("request_timeout");
-      this.#abortSignal();
-      this.pieces = 0;
-      // The handler may still read its request.
-      this.#connection.inbox.forsake();
-      payload = this.#own(replies.requestTimeout(config.requestTimeout));
-    }
     this.#controller = undefined;
     const now = clock.now();
     this.#meter.batch(now);
@@ -270,30 +293,66 @@ export class Handling implements Wishes {
     await caller.put(payload, this.pieces);
   }
 
+  async #sendAll(call: Call, reply: AsyncIterable<Payload>): Promise<void> {
+    const caller = this.#caller;
+    const items = this.#items = new Items(reply, call);
+    try {
+      for await (const item of items) {
+        if (caller.over) return;
+        await caller.put(this.#payload(item), this.pieces);
+        const { scheduler } = this.#context;
+        if (scheduler.isLateNow()) await scheduler.turn();
+      }
+    } catch (error) {
+      // The peer cannot know that the reply has ended here.
+      if (items.count > 0 && !caller.over) this.close("error", error);
+      throw error;
+    }
+  }
+
   /** Makes a reply of what a handler threw. */
   async #failed(
     call: Call,
     error: unknown,
-  ): Promise<["error" | "timeout", Uint8Array | undefined]> {
-    const { onError } = this.#context;
+    request: Request,
+  ): Promise<[Status, Uint8Array | undefined]> {
+    const { hooks: { onError }, config: { requestTimeout } } = this.#context;
+    let status: Status = "error";
+    if (error instanceof RequestTimeout) {
+      status = "timeout";
+      error = this.#tooLate();
+    } else this.#report(error);
     this.pieces = 0;
-    this.#report(error);
     if (onError !== undefined && !this.#caller.over) {
       try {
-        const reply = (async () => await onError(error, this.#info))();
-        return ["error", this.#payload(await call.wait(reply))];
+        const reply = (async () => await onError(error, this.#info, request))();
+        return [status, this.#payload(await call.wait(reply))];
       } catch (failure) {
-        if (failure instanceof RequestTimeout) return ["timeout", undefined];
-        if (!this.#caller.over) this.#report(failure);
+        if (failure instanceof RequestTimeout) {
+          status = "timeout";
+          this.#tooLate();
+        } else if (!this.#caller.over) this.#report(failure);
         error = failure;
       }
     }
-    return ["error", this.#own(replies.failed(error), error)];
+    const text = status === "timeout"
+      ? replies.requestTimeout(requestTimeout)
+      : replies.failed(error);
+    return [status, this.#own(text, error)];
+  }
+
+  /** A handler has had its time. It may still read its request. */
+  #tooLate(): TimeoutError {
+    this.close("request_timeout");
+    this.#abortSignal();
+    this.#connection.inbox.forsake();
+    const { requestTimeout } = this.#context.config;
+    return new TimeoutError(`No reply within ${requestTimeout} ms`);
   }
 
   /** A text of the server's own; the connection ends where it has no frame. */
   #own(text: string, error?: unknown): Uint8Array | undefined {
-    const said = errorOf(this.#codec, text);
+    const said = errorOf(this.codec, text);
     if (said === undefined) this.close("error", error ?? new EncodeError(text));
     return said;
   }
@@ -312,19 +371,7 @@ export class Handling implements Wishes {
   /** The bytes of a reply; throws if they cannot be sent. */
   #payload(reply: Reply): Uint8Array | undefined {
     if (reply === undefined || reply === null) return undefined;
-    const payload = typeof reply === "string" ? encoder.encode(reply) : reply;
-    if (!(payload instanceof Uint8Array)) {
-      throw new TypeError(
-        `Cannot send ${
-          quote(reply)
-        }: expected a Uint8Array, a string or nothing`,
-      );
-    }
     const { maxReply } = this.#context.config;
-    if (payload.length > maxReply) {
-      throw new ReplyTooLargeError(payload.length, maxReply);
-    }
-    this.#codec.check(payload);
-    return payload;
+    return payloadOf(reply as Payload, this.codec, maxReply);
   }
 }

@@ -72,7 +72,10 @@ async function greet(
   }
 }
 
-async function secure(connection: Connection, tls: TlsIdentity): Promise<void> {
+export async function secure(
+  connection: Connection,
+  tls: TlsIdentity,
+): Promise<void> {
   const layer = connection.layer((below, received) =>
     tls.secure(below, received)
   );

@@ -1,42 +1,92 @@
 /**
- * Writes replies as frames: small ones wait in the outbox for their batch, large
- * ones go out behind it.
+ * Writes frames: small ones wait in the outbox for their batch, large ones go
+ * out behind it. Replies are written when the exchange says so. Pushed frames
+ * go out by themselves, in the order in which both were given here, and never
+ * more than one write is under way.
  */
 
 import type { Connection, Writer } from "../../net/connection.ts";
+import { ConnectionLostError } from "../../core/errors.ts";
+import { Queue } from "../../core/queue.ts";
 import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
 import { Outbox } from "../../net/outbox.ts";
 import type { Scheduler } from "../scheduler.ts";
+import type { SessionParts } from "./context.ts";
+import { SlowConsumerError } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
 /** Writes of a large reply after which others have the event loop. */
 const WRITES_PER_TURN = 4;
 
-/** See the module's text. */
+const settled = Promise.resolve();
+
+/** Who waits until the kernel has taken a frame. */
+export type Waiter = Pick<PromiseWithResolvers<void>, "resolve" | "reject">;
+
+interface Pushed {
+  readonly frame: Uint8Array;
+  readonly waiter: Waiter | undefined;
+}
+
 export class ReplyWriter implements Writer {
+  /** The frames' form from now on; another may be agreed on. */
+  codec: Codec;
+  /** Whether pushed frames are being written, by themselves. */
+  pushing = false;
   readonly #connection: Connection;
-  readonly #codec: Codec;
   readonly #stage: Stage;
   readonly #scheduler: Scheduler;
   readonly #outbox: Outbox;
+  readonly #onLost: ((error: unknown) => void) | undefined;
+  /** Whether the exchange writes: what is pushed meanwhile waits for its end. */
+  #active = false;
+  /** Whether a large reply is being written, behind which pushed frames wait. */
+  #large = false;
   #writes = 0;
+  /** Frames that the outbox has no room for, and their bytes. */
+  #pushed: Queue<Pushed> | undefined;
+  #pushedBytes = 0;
+  /** Bytes in the write under way. */
+  #taken = 0;
+  /** Who waits for what is in the outbox, and for what is in that write. */
+  #waiters: Waiter[] | undefined;
+  #served: Waiter[] | undefined;
+  /** Who waits until nothing is pushed. */
+  #idle: PromiseWithResolvers<void> | undefined;
+  /** Made with the first push, for most connections have none. */
+  #steps: {
+    write(): void;
+    wrote(n: number): void;
+    done(): void;
+    failed(error: unknown): void;
+  } | undefined;
+  readonly #maxBuffered: number;
+  /** No write is any use any more. */
+  #lost = false;
 
+  /** @param onLost Called where a push finds the connection lost. */
   constructor(
-    connection: Connection,
+    { connection, stage, context }: SessionParts,
     codec: Codec,
-    stage: Stage,
-    scheduler: Scheduler,
+    onLost?: (error: unknown) => void,
   ) {
+    this.codec = codec;
     this.#connection = connection;
-    this.#codec = codec;
     this.#stage = stage;
-    this.#scheduler = scheduler;
+    this.#scheduler = context.scheduler;
+    this.#maxBuffered = context.config.maxBuffered;
+    this.#onLost = onLost;
     this.#outbox = new Outbox(connection);
   }
 
-  /** How many bytes wait to be written. */
+  /** How many bytes wait to be written in the next write. */
   get length(): number {
     return this.#outbox.length;
+  }
+
+  /** How many bytes the kernel has not taken yet. */
+  get buffered(): number {
+    return this.#outbox.length + this.#pushedBytes + this.#taken;
   }
 
   /**
@@ -45,47 +95,98 @@ export class ReplyWriter implements Writer {
    * @returns Whether there was; if not, use {@linkcode send}.
    */
   add(payload: Uint8Array): boolean {
-    return this.#outbox.add(this.#codec, payload);
+    return this.#pushedBytes === 0 && this.#outbox.add(this.codec, payload);
   }
 
   /**
-   * Begins to write what waits. Hand the result to `connection.wrote`, then call
-   * {@linkcode clear}.
+   * Begins to write what waits, while nothing is `pushing`. Hand the result to
+   * `connection.wrote`, then call {@linkcode done}.
    */
   begin(): Promise<number> {
+    this.#active = true;
     this.#stage.write();
-    return this.#connection.send(this.#outbox.view());
+    return this.#connection.send(this.#take());
+  }
+
+  /** What was begun is written, if anything was. */
+  done(): void {
+    if (this.#active) {
+      this.#active = false;
+      this.#written();
+    }
+    if (this.#waits) this.#push();
   }
 
   /** Forgets what waits, written or not, and gives its memory back. */
   clear(): void {
-    this.#outbox.clear();
+    if (!this.#active && !this.pushing) this.#outbox.clear();
   }
 
   /** Writes what waits. */
   async flush(): Promise<void> {
-    await this.#write(this.#outbox.view());
-    this.#outbox.clear();
+    await this.#exclusively(() => this.#flush());
+    if (this.#waits) this.#push();
   }
 
   /** Writes a reply for which there is no room, behind those that wait. */
   async send(payload: Uint8Array, pieces: number): Promise<void> {
-    if (this.length > 0) await this.flush();
-    if (pieces > 0) return await this.#sendPieces(payload, pieces);
-    if (this.add(payload)) return;
-    const sent = this.#outbox.addStart(this.#codec, payload);
-    this.#connection.hold(payload.length);
-    await this.flush();
-    if (sent < payload.length) await this.#write(payload.subarray(sent));
-    this.#connection.hold(-payload.length);
-    this.#outbox.addTrailer(this.#codec, payload);
+    await this.#exclusively(async () => {
+      this.#large = true;
+      if (this.#waits) await this.#flush();
+      if (pieces > 0) await this.#sendPieces(payload, pieces);
+      else if (!this.add(payload)) await this.#sendLarge(payload);
+      this.#large = false;
+    });
   }
 
   /** Writes what waits, and a text of the server's own behind it. */
   async say(text: string): Promise<void> {
-    const payload = errorOf(this.#codec, text);
+    const payload = errorOf(this.codec, text);
     if (payload !== undefined) await this.send(payload, 0);
-    if (this.length > 0) await this.flush();
+    await this.flush();
+  }
+
+  /** Has a frame written that answers no request, behind all that waits. */
+  push(frame: Uint8Array, waiter?: Waiter): void {
+    const { buffered } = this;
+    if (buffered > 0 && buffered + frame.length > this.#maxBuffered) {
+      this.#onLost?.(new SlowConsumerError(this.#maxBuffered));
+    }
+    if (this.#lost) {
+      return waiter?.reject(
+        new ConnectionLostError("The connection has ended"),
+      );
+    }
+    if (
+      !this.#large && this.#pushedBytes === 0 && this.#outbox.addFrame(frame)
+    ) {
+      if (waiter !== undefined) (this.#waiters ??= []).push(waiter);
+    } else {
+      this.#pushed ??= new Queue();
+      this.#pushed.push({ frame, waiter });
+      this.#pushedBytes += frame.length;
+      this.#connection.hold(frame.length);
+    }
+    this.#push();
+  }
+
+  /** The same for a text of the server's own. */
+  pushText(text: string): void {
+    const payload = errorOf(this.codec, text);
+    if (payload !== undefined) this.push(frameOf(this.codec, payload));
+  }
+
+  /** No write is any use any more: whoever waits is told why. */
+  lose(): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    const waiting = [...this.#served ?? [], ...this.#waiters ?? []];
+    for (const { waiter } of this.#pushed ?? []) waiter && waiting.push(waiter);
+    this.#served = this.#waiters = this.#pushed = undefined;
+    this.#pushedBytes = 0;
+    if (waiting.length === 0) return;
+    const error = new ConnectionLostError("The connection has ended");
+    for (const { reject } of waiting) reject(error);
   }
 
   /** See {@linkcode Writer}: a peer that takes something is not stuck. */
@@ -96,19 +197,134 @@ export class ReplyWriter implements Writer {
     if (++this.#writes % WRITES_PER_TURN === 0) return this.#scheduler.turn();
   }
 
+  /** Writes for the exchange, while nothing is pushed. */
+  async #exclusively(write: () => Promise<void>): Promise<void> {
+    while (this.pushing) await this.idle();
+    this.#active = true;
+    this.#stage.write();
+    try {
+      await write();
+    } finally {
+      this.#active = false;
+    }
+    if (this.#pushedBytes > 0) this.#push();
+  }
+
+  /** Resolves when nothing is `pushing`. Whoever waits writes what is left. */
+  idle(): Promise<void> {
+    return (this.#idle ??= Promise.withResolvers()).promise;
+  }
+
+  /** Has pushed frames written, unless that is under way. */
+  #push(): void {
+    if (this.#active || this.pushing || this.#lost) return;
+    this.pushing = true;
+    this.#steps ??= {
+      write: () => this.#writePushed(),
+      wrote: (n) => this.#onWrote(n),
+      done: () => this.#onPushed(),
+      failed: (error) => {
+        this.#rest();
+        this.#onLost?.(error);
+      },
+    };
+    // What is pushed in the same turn goes out in the same write.
+    settled.then(this.#steps.write);
+  }
+
+  #writePushed(): void {
+    if (this.#lost) return this.#rest();
+    const { wrote, failed } = this.#steps!;
+    this.#stage.push();
+    try {
+      this.#connection.send(this.#next()).then(wrote, failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #onWrote(n: number): void {
+    const rest = this.#connection.wrote(n, this);
+    if (rest === undefined) this.#onPushed();
+    else rest.then(this.#steps!.done, this.#steps!.failed);
+  }
+
+  #onPushed(): void {
+    this.#written();
+    if (!this.#waits || this.#idle !== undefined) return this.#rest();
+    const { write } = this.#steps!;
+    if (this.#scheduler.isLateNow()) void this.#scheduler.turn().then(write);
+    else write();
+  }
+
+  #rest(): void {
+    this.pushing = false;
+    this.#stage.pushed();
+    this.#idle?.resolve();
+    this.#idle = undefined;
+  }
+
+  async #flush(): Promise<void> {
+    while (!this.#lost && this.#waits) {
+      await this.#connection.write(this.#next(), this);
+      this.#written();
+      if (this.#pushedBytes > 0 && this.#scheduler.isLateNow()) {
+        await this.#scheduler.turn();
+      }
+    }
+  }
+
+  /** Takes what is to be written next. */
+  #next(): Uint8Array {
+    if (this.#outbox.length > 0) return this.#take();
+    const { frame, waiter } = this.#pushed!.shift()!;
+    this.#taken = frame.length;
+    this.#pushedBytes -= frame.length;
+    this.#connection.hold(-frame.length);
+    this.#served = waiter && [waiter];
+    return frame;
+  }
+
+  get #waits(): boolean {
+    return this.#outbox.length + this.#pushedBytes > 0;
+  }
+
+  #take(): Uint8Array {
+    this.#served = this.#waiters;
+    this.#waiters = undefined;
+    this.#taken = this.#outbox.length;
+    return this.#outbox.take();
+  }
+
+  #written(): void {
+    this.#taken = 0;
+    this.#outbox.done();
+    if (this.#served === undefined) return;
+    const served = this.#served;
+    this.#served = undefined;
+    for (const { resolve } of served) resolve();
+  }
+
+  async #sendLarge(payload: Uint8Array): Promise<void> {
+    const sent = this.#outbox.addStart(this.codec, payload);
+    this.#connection.hold(payload.length);
+    await this.#connection.write(this.#take(), this);
+    this.#written();
+    if (sent < payload.length) {
+      await this.#connection.write(payload.subarray(sent), this);
+    }
+    this.#connection.hold(-payload.length);
+    this.#outbox.addTrailer(this.codec, payload);
+  }
+
   async #sendPieces(payload: Uint8Array, pieces: number): Promise<void> {
-    const frame = frameOf(this.#codec, payload);
+    const frame = frameOf(this.codec, payload);
     this.#connection.hold(frame.length);
     for (let from = 0; from < frame.length; from += pieces) {
-      await this.#write(frame.subarray(from, from + pieces));
+      await this.#connection.write(frame.subarray(from, from + pieces), this);
       const pause = this.progress();
       if (pause !== undefined) await pause;
     }
     this.#connection.hold(-frame.length);
-  }
-
-  #write(bytes: Uint8Array): Promise<void> {
-    this.#stage.write();
-    return this.#connection.write(bytes, this);
   }
 }

@@ -17,6 +17,8 @@ import { Exchange } from "./exchange.ts";
 import { LastCall } from "./last_call.ts";
 import { prepare } from "./opening.ts";
 import { ReplyWriter } from "./reply_writer.ts";
+import { payloadOf } from "./info.ts";
+import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 
 /** What all sessions of one server share, and whom they tell of themselves. */
@@ -30,7 +32,6 @@ export interface SessionContext extends SharedContext {
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Called for one that is to be told why it gets no place; gives it back. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
-  /** Called when it is to be served. */
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session, end: SessionEnd) => void;
@@ -38,37 +39,22 @@ export interface SessionContext extends SharedContext {
 
 /** How a session ended. */
 export interface SessionEnd {
-  /** Its name. */
   readonly reason: CloseReason;
-  /** Whether it had a place. */
   readonly admitted: boolean;
-  /** Whether it was served. */
   readonly served: boolean;
   /** Why it got none. */
   readonly refusal: Refusal | undefined;
-  /** The error behind the reason, or `undefined`. */
   readonly error: unknown;
-  /** Requests handed to the handler. */
   readonly requests: number;
   /** Whether a request was handed to the handler whose reply is not out. */
   readonly unanswered: boolean;
 }
 
-/** See the module's text. */
 export class Session implements SessionParts {
-  /** The connection's number. */
-  readonly id: number;
-  /** The connection. */
-  readonly connection: Connection;
-  /** When it began, by the server's clock. */
   readonly opened: number;
-  /** Whether a trusted proxy's header comes first, and names the client. */
-  readonly proxied: boolean;
-  readonly context: SessionContext;
   readonly stage: Stage;
   readonly ending = new Ending();
-  /** Set once it has its place. */
-  #exchange: Exchange | undefined;
+  #exchange: Exchange | TaskRun | undefined;
   /** Whether it has got its place. */
   admitted = false;
   #served = false;
@@ -81,18 +67,15 @@ export class Session implements SessionParts {
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
 
+  /** @param proxied Whether a proxy's header comes first, and names the client. */
   constructor(
-    id: number,
-    connection: Connection,
-    context: SessionContext,
-    proxied = false,
+    readonly id: number,
+    readonly connection: Connection,
+    readonly context: SessionContext,
+    readonly proxied = false,
   ) {
     const { clock, config, deadlines } = context;
-    this.id = id;
-    this.connection = connection;
     this.opened = connection.heardAt = clock.now();
-    this.context = context;
-    this.proxied = proxied;
     this.stage = new Stage(deadlines, config, this);
   }
 
@@ -108,7 +91,8 @@ export class Session implements SessionParts {
 
   async #life(known: Refusal | undefined): Promise<void> {
     const { connection } = this;
-    const { scheduler, tls } = this.context;
+    const { scheduler, config } = this.context;
+    const tls = config.startTls ? undefined : this.context.tls;
     if (this.proxied) await this.#prepare("greeting");
     if (this.#refusal !== undefined || this.over) return;
     const refusal = known ?? await this.#admit();
@@ -118,22 +102,22 @@ export class Session implements SessionParts {
       this.ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      await this.#say(refusal.text);
+      await this.#say(refusal);
     } else {
       if (tls !== undefined) await this.#prepare("handshaking");
       if (this.over) return;
       if (this.#refusal !== undefined) {
-        const { text } = this.#refusal;
-        if (text === undefined) return;
-        this.context.refuse(this, this.#refusal);
-        await this.#say(text);
+        const failed: Refusal = this.#refusal;
+        if (failed.text === undefined) return;
+        this.context.refuse(this, failed);
+        await this.#say(failed);
         return await farewell(connection, this.stage, scheduler);
       }
       this.#served = true;
       this.context.opened(this);
       if (this.#settled) return;
       this.#exchange = this.#begin();
-      await this.#exchange.finished;
+      await this.#exchange.done.promise;
     }
     await farewell(connection, this.stage, scheduler);
   }
@@ -170,12 +154,10 @@ export class Session implements SessionParts {
     if (this.connection.held > share) this.#exchange?.pause();
   }
 
-  /** Memory is no longer short. */
   unsqueeze(): void {
     this.#exchange?.unpause();
   }
 
-  /** Whether its end has been named. */
   get over(): boolean {
     return this.ending.reason !== undefined;
   }
@@ -236,19 +218,27 @@ export class Session implements SessionParts {
     }
   }
 
-  #begin(): Exchange {
+  #begin(): Exchange | TaskRun {
     this.#lastCall?.cancel();
-    const exchange = new Exchange(this);
+    const { task } = this.context;
+    const exchange = task === undefined
+      ? new Exchange(this)
+      : new TaskRun(this);
     exchange.start();
     if (this.#draining) exchange.drain();
     return exchange;
   }
 
-  async #say(text: string): Promise<void> {
-    const { config: { framing, maxFrame }, scheduler } = this.context;
-    const codec = framing.codec(maxFrame);
-    await new ReplyWriter(this.connection, codec, this.stage, scheduler)
-      .say(text);
+  /** Tells a client why it is turned away. */
+  async #say({ reason, text = "" }: Refusal): Promise<void> {
+    const { config, hooks: { onRefuse } } = this.context;
+    const codec = config.framing.codec(config.maxFrame);
+    const writer = new ReplyWriter(this, codec);
+    if (onRefuse === undefined) return await writer.say(text);
+    const words = onRefuse(reason, text);
+    if (words === undefined) return;
+    await writer.send(payloadOf(words, codec, config.maxReply), 0);
+    await writer.flush();
   }
 
   /** A phase of the opening has taken too long. */
@@ -261,6 +251,10 @@ export class Session implements SessionParts {
         this.context.refuse(this, { reason: "busy", text, error }),
       );
       return;
+    }
+    if (this.#served) {
+      this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));
+      return this.abort("error");
     }
     const [reason, what] = phase === "greeting"
       ? ["proxy_error", "PROXY header"] as const
@@ -282,6 +276,7 @@ export class Session implements SessionParts {
       this.connection.inbox.release();
     }
     this.connection.close();
+    exchange?.left(this.ending.reason ?? "error");
     this.context.ended(this, {
       admitted: this.admitted,
       served: this.#served,

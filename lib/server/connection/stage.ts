@@ -16,9 +16,8 @@
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
 import type { ConnectionState } from "../connection_info.ts";
-import type { ServeConfig } from "../options.ts";
+import type { ServeConfig } from "../config.ts";
 
-/** See the module's text. */
 export type Phase = Exclude<ConnectionState, "idle">;
 
 /**
@@ -40,36 +39,38 @@ export const PHASE_LIMITS = {
   lingering: 2000,
 } as const;
 
-/** See the module's text. */
 export class Stage implements Expirable {
   #phase: Phase = "admitting";
   /** When the phase began, or made progress; infinite where nothing limits it. */
   #since = Infinity;
   /** When the wait for a whole request began; other phases leave it alone. */
   #idleSince = Infinity;
-  readonly #deadlines: Deadlines;
-  readonly #config: ServeConfig;
-  readonly #expired: { expire(phase: Phase): void };
+  /** When the write of frames that answer no request began, or made progress. */
+  #pushingSince = Infinity;
 
   constructor(
-    deadlines: Deadlines,
-    config: ServeConfig,
-    expired: { expire(phase: Phase): void },
+    private readonly deadlines: Deadlines,
+    private readonly config: ServeConfig,
+    private readonly expired: { expire(phase: Phase): void },
   ) {
-    this.#deadlines = deadlines;
-    this.#config = config;
-    this.#expired = expired;
     deadlines.add(this);
   }
 
-  /** What the connection is doing. */
   get phase(): Phase {
     return this.#phase;
   }
 
   /** See {@linkcode Expirable}; worked out when it is asked for, which is rare. */
   get deadline(): number {
-    const { idleTimeout, requestTimeout, writeTimeout } = this.#config;
+    return Math.min(this.#phaseEnds, this.#pushEnds);
+  }
+
+  get #pushEnds(): number {
+    return after(this.#pushingSince, this.config.writeTimeout);
+  }
+
+  get #phaseEnds(): number {
+    const { idleTimeout, requestTimeout, writeTimeout } = this.config;
     const idle = after(this.#idleSince, idleTimeout);
     switch (this.#phase) {
       case "reading":
@@ -85,14 +86,13 @@ export class Stage implements Expirable {
     }
   }
 
-  /** A phase whose limit is fixed. */
   enter(phase: Exclude<keyof typeof PHASE_LIMITS, "paused">): void {
     this.#begin(phase);
   }
 
   /** Waits for a request. */
   read(anew: boolean): void {
-    if (anew) this.#idleSince = this.#deadlines.now;
+    if (anew) this.#idleSince = this.deadlines.now;
     // Nor does it get out of a pause.
     else if (this.#phase === "paused") return;
     this.#phase = "reading";
@@ -118,25 +118,37 @@ export class Stage implements Expirable {
     this.#begin("writing");
   }
 
+  /** Frames that answer no request are given to the kernel meanwhile. */
+  push(): void {
+    this.#pushingSince = this.deadlines.now;
+  }
+
+  /** It has taken them: the peer is there, though it may say nothing. */
+  pushed(): void {
+    this.#pushingSince = Infinity;
+    this.#idleSince = this.deadlines.now;
+  }
+
   /** The peer takes something, however slowly: the write timeout starts again. */
   progress(): void {
-    this.#since = this.#deadlines.now;
+    const { now } = this.deadlines;
+    if (this.#phase === "writing") this.#since = now;
+    if (this.#pushingSince < now) this.#pushingSince = now;
   }
 
-  /** The connection has ended. */
   leave(): void {
-    this.#deadlines.delete(this);
+    this.deadlines.delete(this);
   }
 
-  /** See {@linkcode Expirable}. */
   expire(): void {
-    this.#since = this.#idleSince = Infinity;
-    this.#expired.expire(this.#phase);
+    const phase = this.#pushEnds < this.#phaseEnds ? "writing" : this.#phase;
+    this.#since = this.#idleSince = this.#pushingSince = Infinity;
+    this.expired.expire(phase);
   }
 
   #begin(phase: Phase): void {
     this.#phase = phase;
-    this.#since = this.#deadlines.now;
+    this.#since = this.deadlines.now;
   }
 }
 

@@ -1,0 +1,55 @@
+/** {@linkcode broadcast}: one frame to many connections. */
+
+import { frameOf, type Framing } from "../framing/codec.ts";
+import { payloadOf, Peer } from "./connection/info.ts";
+import type { Payload, PeerConnection } from "./handler.ts";
+
+/**
+ * Sends a frame to many connections of one server, or of several in this thread.
+ * It is made once for all who have the same framing. Nobody waits for anybody: a
+ * peer that takes nothing is closed as `slow_consumer` once more than
+ * `maxBuffered` bytes wait for it, and one that has ended is passed over.
+ *
+ * Lines end in LF here, whatever endings the peers use.
+ *
+ * @param to The connections; each handler knows its own as `info`.
+ * @param frame The payload.
+ * @throws {EncodeError} A framing cannot carry it. Nobody is sent it then.
+ * @throws {ReplyTooLargeError} It is larger than `maxReply`. The same holds.
+ *
+ * @example
+ * ```ts
+ * import { broadcast, connect, type RequestInfo, serve } from "../mod.ts";
+ *
+ * const room = new Set<RequestInfo>();
+ * await using server = serve(
+ *   {
+ *     hostname: "127.0.0.1",
+ *     port: 0,
+ *     onOpen: (info) => void room.add(info),
+ *     onClose: (info) => void room.delete(info),
+ *   },
+ *   (line) => broadcast(room, line),
+ * );
+ * await using client = await connect(server.addr as Deno.NetAddr);
+ * console.log(new TextDecoder().decode(await client.request("hello")));
+ * ```
+ */
+export function broadcast(
+  // deno-lint-ignore no-explicit-any
+  to: Iterable<PeerConnection<any>>,
+  frame: Payload,
+): void {
+  const frames = new Map<Framing, Uint8Array>();
+  const all = Array.from(to, (peer) => {
+    const wishes = Peer.wishesOf(peer as Peer);
+    const { framing } = wishes;
+    if (!frames.has(framing)) {
+      const codec = framing.codec(peer.maxReply);
+      const payload = payloadOf(frame, codec, peer.maxReply);
+      frames.set(framing, frameOf(codec, payload));
+    }
+    return wishes;
+  });
+  for (const wishes of all) wishes.push(frames.get(wishes.framing)!);
+}

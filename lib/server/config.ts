@@ -1,0 +1,177 @@
+/**
+ * The options of {@linkcode serve}, checked, and the frozen configuration they
+ * become. They are looked at once, before anything is bound.
+ */
+
+import {
+  checkHostname,
+  checkNumber,
+  checkOneOf,
+  ranges,
+  refuseBesidePath,
+  refuseUnknown,
+} from "../core/checks.ts";
+import {
+  CIDR_FORM,
+  CidrError,
+  type CidrList,
+  parseCidrList,
+} from "../core/cidr.ts";
+import { OptionError } from "../core/errors.ts";
+import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
+import { type Framing, framingOf } from "../framing/mod.ts";
+import type { ListenPlace } from "../net/listen.ts";
+import type { ProxyVersion } from "../net/proxy_protocol/mod.ts";
+import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
+import { checkTls, type TlsSettings } from "../tls/settings.ts";
+import { hookNames } from "./hooks.ts";
+import {
+  type AnyOptions,
+  defaults,
+  proxyModes,
+  type ServeOptions,
+} from "./options.ts";
+
+/** Whose PROXY header is believed, and in which versions. */
+export interface ProxyTrust {
+  readonly version: ProxyVersion;
+  readonly trusted: CidrList;
+}
+
+type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
+
+/** The options, complete and checked. */
+export interface ServeConfig
+  extends ListenPlace, Readonly<Record<NumberOption, number>> {
+  readonly framing: Framing;
+  /** The most bytes of a frame that comes in. */
+  readonly frameLimit: number;
+  /** Undefined where nothing limits it, as the next. */
+  readonly maxConnectionRate: Rate | undefined;
+  readonly maxRequestRate: Rate | undefined;
+  readonly httpGuard: boolean;
+  readonly halfOpen: boolean;
+  readonly allow: CidrList | undefined;
+  readonly deny: CidrList | undefined;
+  /** Undefined where no peer is believed. */
+  readonly proxy: ProxyTrust | undefined;
+  /** Whether TLS begins when a task says so. */
+  readonly startTls: boolean;
+  /** Undefined where the server speaks no TLS. */
+  readonly tls: TlsSettings | undefined;
+}
+
+export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
+  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
+  ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
+  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxConnectionRate: 0 },
+  ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
+  ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
+  ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
+  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
+  ...{ drainTimeout: 0, preDrainDelay: 0 },
+  ...{ onListen: 0, events: 0, maxBuffered: 0, halfOpen: 0 },
+  ...hookNames,
+};
+
+/**
+ * Checks the options and fills in the defaults; `more` has the names of options
+ * that somebody else looks at.
+ *
+ * @throws {OptionError} A value is not allowed.
+ */
+export function resolveServeOptions(
+  options: AnyOptions,
+  more: Readonly<Record<string, 0>> = {},
+): ServeConfig {
+  refuseUnknown<object>(options, { ...serveOptions, ...more });
+  const framing = framingOf(options.framing ?? defaults.framing);
+  const unix = unixPlace(options);
+  const tls = checkTls(options);
+  const { startTls = false } = options;
+  if (startTls && tls === undefined) {
+    throw new OptionError("startTls", startTls, "a certificate beside it");
+  }
+  const numbers = numbersOf(options);
+  const { maxFrame, maxReply } = numbers;
+  const { overhead } = framing.codec(Math.min(maxFrame, maxReply));
+  return Object.freeze({
+    ...numbers,
+    hostname: checkHostname(options.hostname ?? defaults.hostname),
+    framing,
+    frameLimit: maxFrame + overhead,
+    unix,
+    reusePort: options.reusePort ?? false,
+    maxConnectionRate: rate("maxConnectionRate", options.maxConnectionRate),
+    maxRequestRate: rate("maxRequestRate", options.maxRequestRate),
+    httpGuard: options.httpGuard ?? false,
+    halfOpen: options.halfOpen ?? true,
+    allow: cidrs("allow", options.allow),
+    deny: cidrs("deny", options.deny),
+    proxy: proxyTrust(options),
+    tls,
+    startTls,
+  });
+}
+
+/**
+ * The options that mean nothing beside `path`, as a Unix socket's clients have
+ * no address and Deno sets its queue.
+ */
+export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
+  ...["hostname", "port", "tcpBacklog", "reusePort", "ipPrefix"] as const,
+  ...["maxConnectionsPerIp", "maxConnectionRate", "maxRequestRate"] as const,
+  ...["allow", "deny", "proxyProtocol", "proxyTrust", "cert", "key"] as const,
+  ...["clientCa", "clientAuth", "tlsMinVersion", "alpnProtocols"] as const,
+];
+
+function unixPlace(options: AnyOptions): UnixPlace | undefined {
+  const { path, unixMode } = options;
+  if (path === undefined) {
+    if (unixMode === undefined) return undefined;
+    throw new OptionError("unixMode", unixMode, "a path beside it");
+  }
+  if (!isListenPath(path)) {
+    throw new OptionError("path", path, LISTEN_PATH_FORM);
+  }
+  refuseBesidePath(options, TCP_ONLY);
+  return { path, mode: unixMode ?? defaults.unixMode };
+}
+
+function cidrs(option: string, text?: string): CidrList | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseCidrList(text);
+  } catch (error) {
+    if (!(error instanceof CidrError)) throw error;
+    throw new OptionError(option, error.entry, CIDR_FORM);
+  }
+}
+
+function proxyTrust(
+  { proxyProtocol = "off", proxyTrust }: AnyOptions,
+): ProxyTrust | undefined {
+  checkOneOf("proxyProtocol", proxyProtocol, proxyModes);
+  const trusted = cidrs("proxyTrust", proxyTrust);
+  if (proxyProtocol === "off") return undefined;
+  // Believing everybody would let anybody take any address.
+  if (trusted === undefined) {
+    throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
+  }
+  return { version: proxyProtocol, trusted };
+}
+
+function numbersOf(options: AnyOptions) {
+  const names = Object.keys(ranges).filter((name) => name in defaults);
+  return Object.fromEntries((names as NumberOption[]).map((name) => {
+    const { [name]: value = defaults[name] } = options;
+    return [name, checkNumber(name, value)];
+  })) as Record<NumberOption, number>;
+}
+
+function rate(option: string, text = "0"): Rate | undefined {
+  if (text === "0") return undefined;
+  const rate = parseRate(text);
+  if (rate !== undefined) return rate;
+  throw new OptionError(option, text, `${RATE_FORM}, or 0 for no limit`);
+}
