@@ -54,7 +54,12 @@ export { fixed } from "./framing/fixed.ts";
 export { length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
 export { testCodec } from "./framing/test_codec.ts";
-export { commands } from "./handlers/commands.ts";
+export {
+  type Command,
+  commands,
+  commandTable,
+  UsageError,
+} from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";

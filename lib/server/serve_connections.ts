@@ -19,7 +19,11 @@ const REQUEST_ONLY = [
  * @typeParam State What is kept in `connection.state`.
  */
 export interface ConnectionsOptions<State = Record<string, unknown>>
-  extends Omit<ServeOptions<State>, typeof REQUEST_ONLY[number]> {
+  extends
+    Omit<
+      ServeOptions<State>,
+      "requestTimeout" | "halfOpen" | "onError" | "onOpen" | "onClose"
+    > {
   /**
    * Whether connections begin without TLS, though there is a certificate, and a
    * task begins it by `startTls()`.
