@@ -50,8 +50,7 @@ export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export type { ServerStats } from "./events/server_stats.ts";
 export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
-export { fixed } from "./framing/fixed.ts";
-export { length, type LengthOptions, varint } from "./framing/length.ts";
+export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
 export { testCodec } from "./framing/test_codec.ts";
 export {

@@ -23,9 +23,6 @@ const HOLD = 3000;
 /** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
 const REFUSALS = ["ERR busy:", "ERR denied:"];
 
-/** How much of a frame is looked at, in bytes. */
-const LONGEST = 1024;
-
 const decoder = new TextDecoder();
 
 type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
@@ -33,8 +30,7 @@ type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   readonly #deliver: Deliver;
-  /** How refusals begin in this framing, if their words stand in it as such. */
-  readonly #refusals: readonly string[];
+  readonly #codec: Codec;
   readonly #clock: Clock;
   #isNext = true;
   #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
@@ -42,11 +38,7 @@ export class FirstFrame {
 
   constructor(deliver: Deliver, codec: Codec, clock: Clock) {
     this.#deliver = deliver;
-    this.#refusals = REFUSALS.flatMap((words) => {
-      const said = decoder.decode(errorOf(codec, words));
-      const at = said.indexOf(words);
-      return at < 0 ? [] : [said.slice(0, at + words.length)];
-    });
+    this.#codec = codec;
     this.#clock = clock;
   }
 
@@ -90,7 +82,10 @@ export class FirstFrame {
   }
 
   #readsLikeRefusal(frame: Uint8Array): boolean {
-    const start = decoder.decode(frame.subarray(0, LONGEST));
-    return this.#refusals.some((refusal) => start.startsWith(refusal));
+    const start = decoder.decode(frame.subarray(0, 1024));
+    return REFUSALS.some((words) => {
+      const said = decoder.decode(errorOf(this.#codec, words)).split(words);
+      return said.length > 1 && start.startsWith(said[0] + words);
+    });
   }
 }

@@ -131,9 +131,8 @@ export class PipelinedClient implements Client, Expirable {
     clock: Clock = systemClock,
   ) {
     this.#encoder = framing.codec(maxFrame);
-    this.#decoder = framing.codec(maxFrame);
-    const limit = maxFrame + this.#decoder.overhead;
-    this.#connection = new Connection(transport, limit);
+    const { overhead } = this.#decoder = framing.codec(maxFrame);
+    this.#connection = new Connection(transport, maxFrame + overhead);
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
     this.#writer = requestWriter(

@@ -4,33 +4,8 @@ import { FrameError } from "../core/errors.ts";
 
 /**
  * One connection's frames, both ways: extend it, and override what there is to
- * override. {@linkcode testCodec} tests the rules that stand here.
- *
- * @example Two bytes and their checksum
- * ```ts
- * import { Codec, EncodeError, FrameError, testCodec } from "../mod.ts";
- *
- * class PairCodec extends Codec {
- *   override overhead = 1;
- *   decode(bytes: Uint8Array, start: number, end: number) {
- *     if (this.maxFrame < 2) throw new FrameError("too_large", "2 bytes");
- *     if (start + 3 > end) return 0;
- *     this.payloadStart = start;
- *     this.payloadEnd = start + 2;
- *     if ((bytes[start] ^ bytes[start + 1]) === bytes[start + 2]) return start + 3;
- *     throw new FrameError("malformed", "wrong checksum");
- *   }
- *   override check({ length }: Uint8Array) {
- *     if (length !== 2) throw new EncodeError(`Cannot send ${length} bytes`);
- *   }
- *   override writeTrailer(out: Uint8Array, at: number, [a, b]: Uint8Array) {
- *     out[at] = a ^ b;
- *     return at + 1;
- *   }
- * }
- * const pairs = { name: "pairs", codec: (max: number) => new PairCodec(max) };
- * testCodec(pairs, (random) => Uint8Array.of(256 * random(), 256 * random()));
- * ```
+ * override. {@linkcode testCodec} tests the rules that stand here, and
+ * `docs/framing.md` shows one with a checksum.
  */
 export abstract class Codec {
   /** The most bytes of a frame beside its payload, both ways; up to 1024. */
@@ -44,13 +19,9 @@ export abstract class Codec {
   payloadStart = 0;
   /** Where it ends. */
   payloadEnd = 0;
-  /** The maximum payload of a frame that comes in, in bytes. */
-  readonly maxFrame: number;
 
-  /** Makes the codec of one connection. */
-  constructor(maxFrame: number) {
-    this.maxFrame = maxFrame;
-  }
+  /** Makes the codec of one connection, for payloads of `maxFrame` bytes. */
+  constructor(readonly maxFrame: number) {}
 
   /**
    * Looks for one whole frame, and finds it as soon as its last byte is there.
@@ -64,7 +35,7 @@ export abstract class Codec {
    * @param start Where the frame starts in it.
    * @param end Where the received bytes end.
    * @returns Where the next frame starts, with `payloadStart` and `payloadEnd`
-   * set; or 0 when more bytes are needed than `maxFrame` and `overhead`, at most.
+   * set; or 0 while more bytes are needed: `maxFrame` and `overhead` are enough.
    * @throws {FrameError} The bytes are malformed or over the limit. The stream
    * cannot be read on from there.
    */
@@ -105,22 +76,14 @@ export abstract class Codec {
 export interface Framing {
   /** The name, as logs and `WHOAMI` have it. */
   readonly name: string;
-  /** Makes the codec of one connection, for payloads of `maxFrame` bytes. */
+  /** Makes the codec of one connection; throws if no payload is so small. */
   codec(maxFrame: number): Codec;
 }
 
-/** Makes a framing of a class of codecs. */
-export function framing(
-  name: string,
-  Type: new (maxFrame: number) => Codec,
-): Framing {
-  return { name, codec: (maxFrame) => new Type(maxFrame) };
-}
-
-/** What a codec throws at a frame over its maximum. */
-export function tooLarge(length: number | string, maximum: number): FrameError {
-  const text = `length is ${length}, maximum is ${maximum}`;
-  return new FrameError("too_large", text);
+/** Throws what a codec does at a frame over its maximum, whole or not. */
+export function tooLarge(maximum: number, length?: number | string): never {
+  const got = length ?? `at least ${maximum + 1}`;
+  throw new FrameError("too_large", `length is ${got}, maximum is ${maximum}`);
 }
 
 /** Throws what a codec does at bytes of another framing. */

@@ -2,7 +2,7 @@
 
 import { EncodeError, OptionError } from "../core/errors.ts";
 import { hex } from "../core/text.ts";
-import { Codec, frameOf, type Framing, framing, tooLarge } from "./codec.ts";
+import { Codec, frameOf, type Framing, tooLarge } from "./codec.ts";
 
 /**
  * Frames that end in a delimiter of 1 to 32 bytes; text is UTF-8. A payload
@@ -36,9 +36,7 @@ export function delimiter(bytes: Uint8Array | string): Framing {
       const at = find(bytes.subarray(from, end), own);
       // Where it is not found, it may have begun with the last bytes.
       const payloadEnd = at < 0 ? Math.max(start, end - length + 1) : from + at;
-      if (payloadEnd - start > this.maxFrame) {
-        throw tooLarge(`at least ${this.maxFrame + 1}`, this.maxFrame);
-      }
+      if (payloadEnd - start > this.maxFrame) tooLarge(this.maxFrame);
       this.#scanned = at < 0 ? payloadEnd - start : 0;
       this.payloadStart = start;
       this.payloadEnd = payloadEnd;
@@ -56,7 +54,8 @@ export function delimiter(bytes: Uint8Array | string): Framing {
     }
   }
   const digits = Array.from(own, (byte) => `\\${hex(byte).slice(1)}`);
-  return framing(`delimiter:${digits.join("")}`, DelimiterCodec);
+  const name = `delimiter:${digits.join("")}`;
+  return { name, codec: (maxFrame) => new DelimiterCodec(maxFrame) };
 }
 
 /** Where some bytes are in others, or -1. */

@@ -1,36 +1,26 @@
-/** Frames that begin with their length. */
+/** Frames whose length is fixed, or what they begin with. */
 
 import { EncodeError, OptionError } from "../core/errors.ts";
-import { Codec, type Framing, framing, malformed, tooLarge } from "./codec.ts";
-
-/** The most that a payload has: what fits into 32 bits. */
-const MOST = 2 ** 32 - 1;
+import { Codec, type Framing, malformed, tooLarge } from "./codec.ts";
 
 export abstract class PrefixCodec extends Codec {
   /** The most that a payload has, and how many bytes stand behind it. */
-  protected readonly most: number = MOST;
-  protected readonly tail: number = 0;
+  readonly most: number = 2 ** 32 - 1;
+  readonly tail: number = 0;
   /** The length that was read last. */
-  protected length = 0;
+  length = 0;
   /** The size of the header, of the frame under way; 0 until it is whole. */
   #header = 0;
 
   /** Sets `length`, and gives the header's size; or 0 while it is not whole. */
-  protected abstract readHeader(
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-  ): number;
+  abstract readHeader(bytes: Uint8Array, start: number, end: number): number;
 
   decode(bytes: Uint8Array, start: number, end: number): number {
-    let header = this.#header;
-    if (header === 0) {
-      header = this.readHeader(bytes, start, end);
-      if (header === 0) return 0;
-      const { length, maxFrame } = this;
-      if (length > maxFrame) throw tooLarge(length, maxFrame);
-    }
-    const payloadEnd = start + header + this.length;
+    const header = this.#header || this.readHeader(bytes, start, end);
+    if (header === 0) return 0;
+    const { length, maxFrame } = this;
+    if (length > maxFrame) tooLarge(maxFrame, length);
+    const payloadEnd = start + header + length;
     const next = payloadEnd + this.tail;
     this.#header = next > end ? header : 0;
     if (next > end) return 0;
@@ -71,10 +61,9 @@ export interface LengthOptions {
  */
 export function length(options: LengthOptions = {}): Framing {
   const { bytes: size = 4, endian = "big", includesItself } = options;
-  const form = `${endian === "big" ? "" : `:${endian}`}` +
-    `${includesItself ? ":itself" : ""}`;
-  const name = size === 4 && form === "" ? "length" : `length:${size}${form}`;
   const big = endian === "big";
+  const form = (big ? "" : `:${endian}`) + (includesItself ? ":itself" : "");
+  const name = size === 4 && form === "" ? "length" : `length:${size}${form}`;
   if (![1, 2, 4, 8].includes(size) || !big && endian !== "little") {
     throw new OptionError("framing", name, "1, 2, 4 or 8 bytes, big or little");
   }
@@ -82,7 +71,7 @@ export function length(options: LengthOptions = {}): Framing {
 
   class LengthCodec extends PrefixCodec {
     override readonly overhead = size;
-    override readonly most = Math.min(2 ** (8 * size) - 1, MOST) - own;
+    override readonly most = 2 ** Math.min(8 * size, 32) - 1 - own;
     // As a length, TLS begins with 0x15030000 or more.
     override readonly startsUnlikeTls = big && size > 2 &&
       this.maxFrame + own < 0x15030000;
@@ -101,7 +90,7 @@ export function length(options: LengthOptions = {}): Framing {
       }
       if (length < own) malformed(`length is ${length}, of itself ${own}`);
       // Larger numbers are not exact.
-      if (length > 2 ** 53) throw tooLarge(`over ${2 ** 53}`, this.maxFrame);
+      if (length > 2 ** 53) tooLarge(this.maxFrame, `over ${2 ** 53}`);
       this.length = length - own;
       return size;
     }
@@ -114,10 +103,10 @@ export function length(options: LengthOptions = {}): Framing {
       return at + size;
     }
   }
-  return framing(name, LengthCodec);
+  return { name, codec: (maxFrame) => new LengthCodec(maxFrame) };
 }
 
-class VarintCodec extends PrefixCodec {
+class Varint extends PrefixCodec {
   override readonly overhead = 5;
 
   readHeader(bytes: Uint8Array, start: number, end: number): number {
@@ -143,4 +132,50 @@ class VarintCodec extends PrefixCodec {
  * Frames that begin with their length as an unsigned LEB128 of 32 bits, five
  * bytes at most, as delimited messages of Protocol Buffers do.
  */
-export const varint: Framing = framing("varint", VarintCodec);
+export const varint: Framing = {
+  name: "varint",
+  codec: (max) => new Varint(max),
+};
+
+/**
+ * Frames of so many bytes each, at most `maxFrame` and `maxReply`. The server
+ * has nothing to say an error with: it closes the connection.
+ *
+ * @throws {OptionError} It is no whole number from 1 to 2^30.
+ *
+ * @example
+ * ```ts
+ * import { fixed, testCodec } from "../mod.ts";
+ *
+ * testCodec(fixed(16), () => new Uint8Array(16));
+ * ```
+ */
+export function fixed(bytes: number): Framing {
+  const name = `fixed:${bytes}`;
+  if (!Number.isInteger(bytes) || bytes < 1 || bytes > 2 ** 30) {
+    throw new OptionError("framing", name, "a whole number from 1 to 2^30");
+  }
+
+  class FixedCodec extends Codec {
+    decode(_bytes: Uint8Array, start: number, end: number): number {
+      if (start + bytes > end) return 0;
+      this.payloadStart = start;
+      return this.payloadEnd = start + bytes;
+    }
+
+    override check({ length }: Uint8Array): void {
+      if (length === bytes) return;
+      throw new EncodeError(`Cannot send ${length} bytes: expected ${bytes}`);
+    }
+
+    override error(): undefined {}
+  }
+  return {
+    name,
+    codec(maxFrame) {
+      if (bytes <= maxFrame) return new FixedCodec(maxFrame);
+      const expected = `frames of at most ${maxFrame} bytes, the maximum`;
+      throw new OptionError("framing", name, expected);
+    },
+  };
+}

@@ -46,7 +46,7 @@ export class LineCodec extends Codec {
     if (lf + 1 === end && bytes.length > OWN) this.#forget();
     const crlf = lf > start && bytes[lf - 1] === CR;
     const payloadEnd = crlf ? lf - 1 : lf;
-    if (payloadEnd - start > this.maxFrame) this.#refuse();
+    if (payloadEnd - start > this.maxFrame) tooLarge(this.maxFrame);
     this.#crlf = crlf;
     this.#scanned = 0;
     this.payloadStart = start;
@@ -57,13 +57,12 @@ export class LineCodec extends Codec {
   /** The line's end is not here yet. */
   #awaitRest(bytes: Uint8Array, start: number, end: number): 0 {
     if (bytes.length > OWN) this.#forget();
-    const length = end - start;
-    this.#scanned = length;
+    this.#scanned = end - start;
+    const over = this.#scanned - this.maxFrame;
     // One byte over may still be the CR of an ending that is under way.
-    if (
-      length > this.maxFrame + 1 ||
-      (length === this.maxFrame + 1 && bytes[end - 1] !== CR)
-    ) this.#refuse();
+    if (over > 1 || over === 1 && bytes[end - 1] !== CR) {
+      tooLarge(this.maxFrame);
+    }
     return 0;
   }
 
@@ -85,12 +84,6 @@ export class LineCodec extends Codec {
     if (this.#crlf) out[at++] = CR;
     out[at++] = LF;
     return at;
-  }
-
-  // The same words whether the whole line is here or not, so that the answer
-  // does not depend on how the bytes were cut on their way.
-  #refuse(): never {
-    throw tooLarge(`at least ${this.maxFrame + 1}`, this.maxFrame);
   }
 }
 

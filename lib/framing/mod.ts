@@ -8,10 +8,9 @@
  */
 
 import { OptionError } from "../core/errors.ts";
-import { type Framing, framing } from "./codec.ts";
+import type { Framing } from "./codec.ts";
 import { delimiter } from "./delimiter.ts";
-import { fixed } from "./fixed.ts";
-import { length, varint } from "./length.ts";
+import { fixed, length, varint } from "./length.ts";
 import { LineCodec } from "./line.ts";
 import { NetstringCodec } from "./netstring.ts";
 
@@ -26,9 +25,9 @@ export type FramingName =
   | (`fixed:${number}` | `delimiter:${string}` | `length:${string}`);
 
 const named: Readonly<Record<string, Framing>> = {
-  line: framing("line", LineCodec),
+  line: { name: "line", codec: (max) => new LineCodec(max) },
   length: length(),
-  netstring: framing("netstring", NetstringCodec),
+  netstring: { name: "netstring", codec: (max) => new NetstringCodec(max) },
   varint,
 };
 
@@ -57,11 +56,8 @@ export function parseFraming(name: string): Framing | undefined {
     /^(?:length:([1248])(:little)?(:itself)?|fixed:(\d+)|delimiter:(.+))$/s
       .exec(name) ?? [];
   if (size !== undefined) {
-    return length({
-      bytes: Number(size) as 1,
-      endian: little ? "little" : "big",
-      includesItself: itself !== undefined,
-    });
+    const endian = little ? "little" : "big";
+    return length({ bytes: +size as 1, endian, includesItself: !!itself });
   }
   if (+bytes >= 1 && +bytes <= 2 ** 30) return fixed(+bytes);
   const parts = ending?.match(/\\x[\da-fA-F]{2}|\\[0tnr\\]|[^\\]/gu) ?? [];

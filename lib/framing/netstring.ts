@@ -13,9 +13,6 @@ const ZERO = 48;
 const COLON = 58;
 const COMMA = 44;
 
-// Enough for 2^32 - 1, the most that a payload has.
-const MAX_DIGITS = 10;
-
 export class NetstringCodec extends PrefixCodec {
   // Ten digits, a colon and a comma.
   override readonly overhead = 12;
@@ -45,19 +42,14 @@ export class NetstringCodec extends PrefixCodec {
         malformed(`expected ${expected}, got ${hex(byte)}`);
       }
       if (i > 0 && length === 0) malformed("length has a leading zero");
-      if (i === MAX_DIGITS) {
-        malformed(`length has more than ${MAX_DIGITS} digits`);
-      }
+      // Enough for 2^32 - 1, the most that a payload has.
+      if (i === 10) malformed("length has more than 10 digits");
       length = length * 10 + digit;
     }
     return 0;
   }
 
-  override writeHeader(
-    out: Uint8Array,
-    at: number,
-    payload: Uint8Array,
-  ): number {
+  override writeHeader(out: Uint8Array, at: number, payload: Uint8Array) {
     const digits = String(payload.length);
     for (let i = 0; i < digits.length; i++) out[at++] = digits.charCodeAt(i);
     out[at++] = COLON;

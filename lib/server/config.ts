@@ -88,6 +88,7 @@ export function resolveServeOptions(
 ): ServeConfig {
   refuseUnknown<object>(options, { ...serveOptions, ...more });
   const framing = framingOf(options.framing ?? defaults.framing);
+  const unix = unixPlace(options);
   const tls = checkTls(options);
   const { startTls = false } = options;
   if (startTls && tls === undefined) {
@@ -101,7 +102,7 @@ export function resolveServeOptions(
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,
     frameLimit: maxFrame + overhead,
-    unix: unixPlace(options),
+    unix,
     reusePort: options.reusePort ?? false,
     maxConnectionRate: rate("maxConnectionRate", options.maxConnectionRate),
     maxRequestRate: rate("maxRequestRate", options.maxRequestRate),

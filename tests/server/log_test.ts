@@ -112,6 +112,7 @@ const levels: [LogLevel, ServerEvent][] = [
   ["info", { ...closed, reason: "frame_error" }],
   ["info", { ...closed, reason: "http_request" }],
   ["info", { ...closed, reason: "write_timeout" }],
+  ["info", { ...closed, reason: "slow_consumer" }],
   ["info", { ...closed, reason: "closed" }],
   ["warn", { ...closed, reason: "request_timeout" }],
   ["warn", { ...closed, reason: "overload" }],

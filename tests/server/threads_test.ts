@@ -418,7 +418,7 @@ testThreads(
         const { error } = await started.events.next("handler_error");
         assertEquals(
           String(error),
-          "EncodeError: Cannot send 1 bytes: a frame has 3",
+          "EncodeError: Cannot send 1 bytes: expected 3",
         );
       } else assertEquals(text(await client.request("MAX REPLY")), "16777216");
     }
@@ -467,6 +467,31 @@ testThreads(
     }
   },
 );
+
+testThreads("threads serve by tasks, and drain them", async () => {
+  const worker = new URL("./task_worker.ts", import.meta.url);
+  const started = await serveTwo({ worker });
+  const peers = await Promise.all(
+    Array.from({ length: 8 }, () => Peer.to(started.server)),
+  );
+  for (const peer of peers) {
+    assertEquals(await peer.ask("\n\n", "1\n2\n"), "1\n2\n");
+  }
+  assertEquals(started.server.metrics().requests.ok, 16);
+  const [, ...rests] = await Promise.all([
+    started.server.shutdown(),
+    ...peers.map((peer) => peer.rest()),
+  ]);
+  assertEquals(rests, peers.map(() => "bye\n"));
+});
+
+testThreads("threads have hooks of their module", async () => {
+  const worker = new URL("./hooks_worker.ts", import.meta.url);
+  await using started = await serveTwo({ worker });
+  using peer = await Peer.to(started.server);
+  const expected = "welcome\nhello\n";
+  assertEquals(await peer.ask("hello\n", expected), expected);
+});
 
 testThreads("a port with threads on it is in use for others", async () => {
   await using started = await serveTwo();

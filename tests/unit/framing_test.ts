@@ -12,8 +12,7 @@ import fc from "npm:fast-check@4.3.0";
 
 import { EncodeError, FrameError, OptionError } from "../../lib/core/errors.ts";
 import { delimiter } from "../../lib/framing/delimiter.ts";
-import { fixed } from "../../lib/framing/fixed.ts";
-import { length } from "../../lib/framing/length.ts";
+import { fixed, length } from "../../lib/framing/length.ts";
 import {
   type Codec,
   frameOf,
@@ -366,9 +365,9 @@ Deno.test("codecs refuse to send what their form cannot hold", () => {
         65534,
         "Cannot send 65534 bytes: a frame holds 65533",
       ],
-      ["fixed:3", 2, "Cannot send 2 bytes: a frame has 3"],
-      ["fixed:3", 4, "Cannot send 4 bytes: a frame has 3"],
-      ["fixed:3", 0, "Cannot send 0 bytes: a frame has 3"],
+      ["fixed:3", 2, "Cannot send 2 bytes: expected 3"],
+      ["fixed:3", 4, "Cannot send 4 bytes: expected 3"],
+      ["fixed:3", 0, "Cannot send 0 bytes: expected 3"],
     ] as const
   ) {
     const codec = framingOf(name).codec(100_000);

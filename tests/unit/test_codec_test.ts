@@ -113,7 +113,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /overhead is a whole number from 0 to 1024/,
+    /overhead is 1024 bytes at most/,
     class extends Semicolon {
       override readonly overhead = 2000;
     },
@@ -128,7 +128,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /it does not matter where in memory they are/,
+    /it does not matter (where in memory they are|what is written)/,
     // Remembers a place in the buffer, not the distance from the start.
     class extends Semicolon {
       #at = 0;
@@ -150,7 +150,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /it does not matter what is outside of start and end/,
+    /it does not matter where in memory they are, and what is around them/,
     // Looks whether the byte before the frame is its own ending.
     class extends Semicolon {
       override decode(bytes: Uint8Array, start: number, end: number) {
@@ -201,7 +201,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /it does not matter how bytes are cut, of broken frames either/,
+    /of broken frames it does not matter either how bytes are cut/,
     // How much of it there is goes by how it was cut.
     class extends Semicolon {
       override decode(bytes: Uint8Array, start: number, end: number) {
@@ -213,7 +213,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /it does not matter what is written meanwhile/,
+    /it does not matter what is written meanwhile, and what other codecs do/,
     class extends Semicolon {
       override writeTrailer(out: Uint8Array, at: number, payload: Uint8Array) {
         this.scanned += 100;
@@ -222,7 +222,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /it does not matter what other codecs do/,
+    /it does not matter what is written meanwhile, and what other codecs do/,
     class extends Semicolon {
       constructor(maxFrame: number) {
         super(maxFrame);
@@ -277,7 +277,7 @@ const broken: readonly [rule: RegExp, Codec: typeof Semicolon][] = [
     },
   ],
   [
-    /decode says the same if it is asked again/,
+    /a frame lies between start and end|how often they are looked at/,
     class extends Semicolon {
       #asked = 0;
       override decode(bytes: Uint8Array, start: number, end: number) {

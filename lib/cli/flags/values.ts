@@ -66,8 +66,7 @@ function isCidrList(text: string): boolean {
 export const framingFlag: ValueFlag<FramingName> = {
   placeholder: "NAME",
   expected: FRAMING_FORM,
-  help: "how requests and replies are told apart: line, length, length:2, " +
-    "netstring, varint, fixed:16, delimiter:\\0",
+  help: `how requests and replies are told apart: ${FRAMING_FORM}`,
   default: defaults.framing,
   parse: (text) => parseFraming(text)?.name as FramingName | undefined,
 };

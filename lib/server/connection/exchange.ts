@@ -197,8 +197,7 @@ export class Exchange implements Task, Caller {
     this.meter.batch(now);
     // A handler or a listener may have had this connection closed.
     if (this.#over) return this.#writer.clear();
-    const { pushing } = this.#writer;
-    if (pushing !== undefined) return void this.#writeAfter(pushing);
+    if (this.#writer.pushing) return void this.#writeAfter();
     try {
       this.#writer.begin().then(this.#onWritten, this.#onError);
     } catch (error) {
@@ -208,9 +207,9 @@ export class Exchange implements Task, Caller {
   }
 
   /** Frames that were pushed are being written, replies among them perhaps. */
-  async #writeAfter(pushing: Promise<void>): Promise<void> {
+  async #writeAfter(): Promise<void> {
     this.#stage.write();
-    await pushing;
+    await this.#writer.idle();
     if (this.#over) return;
     if (this.#writer.length > 0) this.writeReplies(this.#context.clock.now());
     else this.#rest();
@@ -292,7 +291,9 @@ export class Exchange implements Task, Caller {
       const words = replies.frame(frameError);
       return void this.#conclude("frame_error", frameError, words);
     }
-    if (closing !== undefined) return void this.#conclude(closing);
+    if (closing !== undefined) {
+      return void this.#conclude(...closing);
+    }
     this.#unread = spent;
     if (spent && !scheduler.late) return this.#yield();
     if (this.#writer.length > 0) scheduler.writeSoon(this);

@@ -11,7 +11,7 @@ import type { Connection } from "../../net/connection.ts";
 import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
-import { GUARDED_LINES, isHttp, isOfLines } from "./http_guard.ts";
+import { GUARDED_LINES, isHttp, OF_LINES } from "./http_guard.ts";
 import type { Meter } from "./meter.ts";
 
 /** See the module's text. */
@@ -27,7 +27,7 @@ export class Gate {
 
   constructor({ connection, context }: SessionParts, meter: Meter) {
     const { requestRate, config: { httpGuard, framing, ipPrefix } } = context;
-    if (httpGuard && isOfLines(framing.name)) this.#guarded = GUARDED_LINES;
+    if (httpGuard && OF_LINES.test(framing.name)) this.#guarded = GUARDED_LINES;
     this.#meter = meter;
     this.#rate = requestRate;
     if (requestRate !== undefined) {

@@ -15,7 +15,6 @@ import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { Call, type Caller, RequestTimeout } from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
-import type { Ending } from "./ending.ts";
 import { Gate, isPlain } from "./gate.ts";
 import { Info, type RequestWishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
@@ -24,7 +23,7 @@ import { isLater, isSeveral, Items } from "./several.ts";
 import type { Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
-type Closing = "handler_closed" | "request_timeout" | "http_request";
+type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 
 /** How a request went that was waited for. */
@@ -39,12 +38,11 @@ export class Handling implements RequestWishes {
   /** What is wrong with the bytes behind those that were handled. */
   frameError: FrameError | undefined;
   /** Why, where it is not what is wrong with the bytes. */
-  closing: Closing | undefined;
+  closing: [reason: Closing, error?: unknown] | undefined;
   pieces = 0;
   readonly #context: SharedContext;
   readonly #connection: Connection;
   readonly #stage: Stage;
-  readonly #ending: Ending;
   readonly framing: Framing;
   readonly codec: Codec;
   readonly #meter: Meter;
@@ -70,7 +68,6 @@ export class Handling implements RequestWishes {
     this.#context = parts.context;
     this.#connection = parts.connection;
     this.#stage = parts.stage;
-    this.#ending = parts.ending;
     this.framing = parts.context.config.framing;
     this.codec = codec;
     this.#meter = meter;
@@ -109,9 +106,9 @@ export class Handling implements RequestWishes {
   }
 
   /** The connection ends after this reply. */
-  close(reason: Closing): void {
+  close(reason: Closing, error?: unknown): void {
     this.stopped = true;
-    this.closing ??= reason;
+    this.closing ??= [reason, error];
   }
 
   /** The handler that is waited for has had its time. */
@@ -209,7 +206,7 @@ export class Handling implements RequestWishes {
     } catch (error) {
       if (caller.over) return;
       [, payload] = await this.#failed(call, error, new Uint8Array());
-      this.#endBy(error);
+      this.close("error", error);
     }
     if (!caller.over) await caller.put(payload, 0);
   }
@@ -304,7 +301,7 @@ export class Handling implements RequestWishes {
       }
     } catch (error) {
       // The peer cannot know that the reply has ended here.
-      if (items.count > 0 && !caller.over) this.#endBy(error);
+      if (items.count > 0 && !caller.over) this.close("error", error);
       throw error;
     }
   }
@@ -349,19 +346,11 @@ export class Handling implements RequestWishes {
     return new TimeoutError(`No reply within ${requestTimeout} ms`);
   }
 
-  /** The connection ends by an error, once what is owed has been sent. */
-  #endBy(error: unknown): void {
-    this.#ending.name("error", error);
-    this.close("handler_closed");
-  }
-
   /** A text of the server's own; the connection ends where it has no frame. */
   #own(text: string, error?: unknown): Uint8Array | undefined {
-    const payload = errorOf(this.codec, text);
-    if (payload === undefined && !this.stopped) {
-      this.#endBy(error ?? new EncodeError(text));
-    }
-    return payload;
+    const said = errorOf(this.codec, text);
+    if (said === undefined) this.close("error", error ?? new EncodeError(text));
+    return said;
   }
 
   #abortSignal(): void {

@@ -8,6 +8,9 @@
 /** How many lines of a connection are looked at. */
 export const GUARDED_LINES = 2;
 
+/** The names of the framings whose frames are lines. */
+export const OF_LINES = /^(line|delimiter:(\\x0d)?\\x0a)$/;
+
 const decoder = new TextDecoder("latin1");
 
 /**
@@ -19,9 +22,4 @@ export function isHttp(line: Uint8Array, left: number): boolean {
   return /^host:/i.test(decoder.decode(line.subarray(0, 5))) ||
     (left === GUARDED_LINES &&
       / HTTP\/1\.\d\r?$/.test(decoder.decode(line.subarray(-10))));
-}
-
-/** Whether a framing's frames end with a line. */
-export function isOfLines(framing: string): boolean {
-  return /^(line|delimiter:(\\x0d)?\\x0a)$/.test(framing);
 }

@@ -18,6 +18,8 @@ import type { Stage } from "./stage.ts";
 /** Writes of a large reply after which others have the event loop. */
 const WRITES_PER_TURN = 4;
 
+const settled = Promise.resolve();
+
 /** Who waits until the kernel has taken a frame. */
 export type Waiter = Pick<PromiseWithResolvers<void>, "resolve" | "reject">;
 
@@ -30,8 +32,8 @@ interface Pushed {
 export class ReplyWriter implements Writer {
   /** The frames' form from now on; another may be agreed on. */
   codec: Codec;
-  /** The write of pushed frames that is under way by itself. */
-  pushing: Promise<void> | undefined;
+  /** Whether pushed frames are being written, by themselves. */
+  pushing = false;
   readonly #connection: Connection;
   readonly #stage: Stage;
   readonly #scheduler: Scheduler;
@@ -50,6 +52,15 @@ export class ReplyWriter implements Writer {
   /** Who waits for what is in the outbox, and for what is in that write. */
   #waiters: Waiter[] | undefined;
   #served: Waiter[] | undefined;
+  /** Who waits until nothing is pushed. */
+  #idle: PromiseWithResolvers<void> | undefined;
+  /** Made with the first push, for most connections have none. */
+  #steps: {
+    write(): void;
+    wrote(n: number): void;
+    done(): void;
+    failed(error: unknown): void;
+  } | undefined;
   readonly #maxBuffered: number;
   /** No write is any use any more. */
   #lost = false;
@@ -98,17 +109,18 @@ export class ReplyWriter implements Writer {
     return this.#connection.send(this.#take());
   }
 
-  /** What was begun is written. */
+  /** What was begun is written, if anything was. */
   done(): void {
-    if (!this.#active) return;
-    this.#active = false;
-    this.#written();
+    if (this.#active) {
+      this.#active = false;
+      this.#written();
+    }
     if (this.#waits) this.#push();
   }
 
   /** Forgets what waits, written or not, and gives its memory back. */
   clear(): void {
-    if (!this.#active && this.pushing === undefined) this.#outbox.clear();
+    if (!this.#active && !this.pushing) this.#outbox.clear();
   }
 
   /** Writes what waits. */
@@ -188,7 +200,7 @@ export class ReplyWriter implements Writer {
 
   /** Writes for the exchange, while nothing is pushed. */
   async #exclusively(write: () => Promise<void>): Promise<void> {
-    while (this.pushing !== undefined) await this.pushing;
+    while (this.pushing) await this.idle();
     this.#active = true;
     this.#stage.write();
     try {
@@ -199,44 +211,79 @@ export class ReplyWriter implements Writer {
     if (this.#pushedBytes > 0) this.#push();
   }
 
-  /** Has pushed frames written, unless that is under way. */
-  #push(): void {
-    if (this.#active || this.pushing !== undefined || this.#lost) return;
-    this.pushing = this.#writePushed();
+  /** Resolves when nothing is `pushing`. Whoever waits writes what is left. */
+  idle(): Promise<void> {
+    return (this.#idle ??= Promise.withResolvers()).promise;
   }
 
-  async #writePushed(): Promise<void> {
+  /** Has pushed frames written, unless that is under way. */
+  #push(): void {
+    if (this.#active || this.pushing || this.#lost) return;
+    this.pushing = true;
+    this.#steps ??= {
+      write: () => this.#writePushed(),
+      wrote: (n) => this.#onWrote(n),
+      done: () => this.#onPushed(),
+      failed: (error) => {
+        this.#rest();
+        this.#onLost?.(error);
+      },
+    };
+    // What is pushed in the same turn goes out in the same write.
+    settled.then(this.#steps.write);
+  }
+
+  #writePushed(): void {
+    if (this.#lost) return this.#rest();
+    const { wrote, failed } = this.#steps!;
+    this.#stage.push();
     try {
-      // What is pushed in the same turn goes out in the same write.
-      await undefined;
-      this.#stage.push();
-      await this.#flush();
-      this.#stage.pushed();
+      this.#connection.send(this.#next()).then(wrote, failed);
     } catch (error) {
-      this.#onLost?.(error);
+      failed(error);
     }
-    this.pushing = undefined;
-    // Who waited for a frame may have pushed the next one by now.
-    if (this.#waits) this.#push();
+  }
+
+  #onWrote(n: number): void {
+    const rest = this.#connection.wrote(n, this);
+    if (rest === undefined) this.#onPushed();
+    else rest.then(this.#steps!.done, this.#steps!.failed);
+  }
+
+  #onPushed(): void {
+    this.#written();
+    if (!this.#waits || this.#idle !== undefined) return this.#rest();
+    const { write } = this.#steps!;
+    if (this.#scheduler.isLateNow()) void this.#scheduler.turn().then(write);
+    else write();
+  }
+
+  #rest(): void {
+    this.pushing = false;
+    this.#stage.pushed();
+    this.#idle?.resolve();
+    this.#idle = undefined;
   }
 
   async #flush(): Promise<void> {
     while (!this.#lost && this.#waits) {
-      let bytes = this.#take();
-      if (bytes.length === 0) {
-        const { frame, waiter } = this.#pushed!.shift()!;
-        bytes = frame;
-        this.#taken = frame.length;
-        this.#pushedBytes -= frame.length;
-        this.#connection.hold(-frame.length);
-        if (waiter !== undefined) this.#served = [waiter];
-      }
-      await this.#connection.write(bytes, this);
+      await this.#connection.write(this.#next(), this);
       this.#written();
       if (this.#pushedBytes > 0 && this.#scheduler.isLateNow()) {
         await this.#scheduler.turn();
       }
     }
+  }
+
+  /** Takes what is to be written next. */
+  #next(): Uint8Array {
+    if (this.#outbox.length > 0) return this.#take();
+    const { frame, waiter } = this.#pushed!.shift()!;
+    this.#taken = frame.length;
+    this.#pushedBytes -= frame.length;
+    this.#connection.hold(-frame.length);
+    this.#served = waiter && [waiter];
+    return frame;
   }
 
   get #waits(): boolean {
