@@ -10,6 +10,7 @@ export type Value = string | number | null | Uint8Array | Error | Value[];
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const [LF, CR] = [10, 13];
+const TYPES = encoder.encode("+-:$*");
 
 class RespCodec extends Codec {
   override readonly startsUnlikeTls = true;
@@ -24,7 +25,7 @@ class RespCodec extends Codec {
     const last = Math.min(end, start + this.maxFrame);
     while (this.#left > 0) {
       const line = start + this.#at;
-      if (line < last && !"+-:$*".includes(String.fromCharCode(bytes[line]))) {
+      if (line < last && !TYPES.includes(bytes[line])) {
         throw new FrameError("malformed", "expected one of +, -, :, $ and *");
       }
       const from = Math.max(line, start + this.#seen);
@@ -70,9 +71,23 @@ class RespCodec extends Codec {
 function extra(bytes: Uint8Array, line: number, lf: number): number {
   if (bytes[lf - 1] !== CR) throw new FrameError("malformed", "LF without CR");
   if (bytes[line] !== 36 && bytes[line] !== 42) return 0;
-  const digits = decoder.decode(bytes.subarray(line + 1, lf - 1));
-  if (/^(-1|\d{1,9})$/.test(digits)) return Number(digits);
-  throw new FrameError("malformed", `expected a length, got ${digits}`);
+  const length = lengthAt(bytes, line, lf);
+  if (length >= -1) return length;
+  throw new FrameError("malformed", "expected a length of up to 9 digits");
+}
+
+/** The length that a line has, which may be -1; `NaN` if it has none. */
+function lengthAt(bytes: Uint8Array, line: number, lf: number): number {
+  const digits = lf - line - 2;
+  if (digits === 2 && bytes[line + 1] === 45 && bytes[line + 2] === 49) {
+    return -1;
+  }
+  let length = digits > 0 && digits < 10 ? 0 : NaN;
+  for (let i = line + 1; i < lf - 1; i++) {
+    const digit = bytes[i] - 48;
+    length = digit >= 0 && digit <= 9 ? 10 * length + digit : NaN;
+  }
+  return length;
 }
 
 /** The framing. */
@@ -107,18 +122,19 @@ export function parse(frame: Uint8Array): Value {
   const value = (): Value => {
     const type = frame[at];
     const lf = frame.indexOf(LF, at);
-    const text = decoder.decode(frame.subarray(at + 1, lf - 1));
-    const count = Number(text);
+    const length = lengthAt(frame, at, lf);
+    const text = frame.subarray(at + 1, lf - 1);
     at = lf + 1;
     if (type === 42) {
-      return count < 0 ? null : Array.from({ length: count }, value);
+      return length < 0 ? null : Array.from({ length }, value);
     }
     if (type === 36) {
-      if (count < 0) return null;
-      at += count + 2;
-      return frame.subarray(at - count - 2, at - 2);
+      if (length < 0) return null;
+      at += length + 2;
+      return frame.subarray(at - length - 2, at - 2);
     }
-    return type === 58 ? count : type === 45 ? new Error(text) : text;
+    const said = decoder.decode(text);
+    return type === 58 ? Number(said) : type === 45 ? new Error(said) : said;
   };
   return value();
 }

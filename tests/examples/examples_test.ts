@@ -272,7 +272,8 @@ testWithTools(
       using early = await Peer.to(example);
       await early.send("STARTTLS\nMAIL\n");
       // An alert of TLS is all that comes behind the line.
-      assertMatch(await early.rest(), /^220 ready\n220 go ahead\n\x15\x03/);
+      const rest = await early.rest();
+      assert(rest.startsWith("220 ready\n220 go ahead\n\x15\x03"), rest);
       assertMatch(
         await example.stdout.next(),
         /^expected a handshake, got first byte 0x4d$/,

@@ -6,7 +6,11 @@
  * the task does something else. No more comes in until that is used up.
  */
 
-import { ConnectionLostError, FrameError } from "../../core/errors.ts";
+import {
+  ConnectionLostError,
+  FrameError,
+  TlsError,
+} from "../../core/errors.ts";
 import { type CloseReason, emit } from "../../events/events.ts";
 import type { Codec, Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
@@ -60,6 +64,8 @@ export class TaskRun implements Task, TaskWishes {
   #over = false;
   /** The error of the peer's bytes. */
   #frameError: FrameError | undefined;
+  /** The error of its handshake. */
+  #tlsError: TlsError | undefined;
 
   constructor(parts: SessionParts) {
     const { id, connection, stage, context } = parts;
@@ -96,6 +102,8 @@ export class TaskRun implements Task, TaskWishes {
       if (error instanceof FrameError && error === this.#frameError) {
         words = replies.frame(error);
         this.#ending.name("frame_error", error);
+      } else if (error instanceof TlsError && error === this.#tlsError) {
+        this.#ending.name("error", error);
       } else if (!(this.#over && error instanceof ConnectionLostError)) {
         const { handler_error } = this.#context.events;
         const { id } = this.#parts;
@@ -184,6 +192,10 @@ export class TaskRun implements Task, TaskWishes {
       }
       if (this.#over) throw this.#lostError();
       await secure(connection, tls!);
+    } catch (error) {
+      if (error instanceof TlsError) this.#tlsError = error;
+      else this.#onLost(error);
+      throw this.#over ? this.#lostError() : error;
     } finally {
       if (!this.#over) this.#stage.handle();
     }
