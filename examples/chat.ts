@@ -55,7 +55,8 @@ serveConnections({
   await member.send("* Your name?");
   try {
     for await (const frame of member) {
-      const line = decoder.decode(frame);
+      // A CR at its end could not be sent to others.
+      const line = decoder.decode(frame).trimEnd();
       if (member.state.name !== "") take(member, line);
       else if (!/^\w{1,20}$/.test(line)) {
         member.send("* A name has 1 to 20 letters or digits.");

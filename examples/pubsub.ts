@@ -68,7 +68,8 @@ serve(
       args: "topic text",
       help: "sends the text, and replies how many it is sent to",
       run(text) {
-        const said = decoder.decode(text);
+        // A CR at its end could not be sent to others.
+        const said = decoder.decode(text).trimEnd();
         const infos = subscribers.get(topicOf(said.split(" ")[0])) ?? [];
         const to = [...infos];
         broadcast(to, `MESSAGE ${said}`);

@@ -60,6 +60,8 @@ testExample("chat", "has names and rooms", async (example) => {
   await talk(ann, "", "* bob joins lobby");
   await talk(ann, "hi  there", "ann: hi  there");
   await talk(bob, "", "ann: hi  there");
+  await talk(bob, "a\r\r", "bob: a");
+  await talk(ann, "", "bob: a");
   await talk(bob, "/who", "* in lobby: ann, bob");
   await talk(bob, "/join den", "* bob joins den");
   await talk(ann, "", "* bob leaves lobby");
