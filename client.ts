@@ -11,11 +11,11 @@ import {
   checkClientFlags,
   clientFlags,
   type ClientLine,
+  parseTarget,
 } from "./lib/cli/client/flags.ts";
-import { History } from "./lib/cli/client/history.ts";
+import { type History, openHistory } from "./lib/cli/client/history.ts";
 import { splitLines } from "./lib/cli/client/lines.ts";
 import { runPrompt } from "./lib/cli/client/prompt.ts";
-import { parseTarget } from "./lib/cli/client/target.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
 import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
 import {
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
   const atTerminal = given.length === 0 && payload === undefined &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
-    ? await openHistory()
+    ? await ownHistory()
     : undefined;
   let tls: ConnectOptions["tls"];
   try {
@@ -197,13 +197,13 @@ function revoke(...names: ("env" | "read" | "write")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
-async function openHistory(): Promise<History | undefined> {
+async function ownHistory(): Promise<History | undefined> {
   const home = Deno.env.get("HOME");
   const path = Deno.env.get("PARLEY_HISTORY") ??
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
   try {
-    return await History.open(
+    return await openHistory(
       path,
       (error) => warn(`the history is not kept: ${systemReason(error)}`),
     );

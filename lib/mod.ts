@@ -3,7 +3,8 @@
  *
  * {@linkcode serve} takes a handler and brings framing, backpressure, limits,
  * timeouts, events and a graceful shutdown. {@linkcode connect} is its other
- * side.
+ * side. What else there is, and what only some programs need, has entries of its
+ * own: `/admin`, `/threads`, `/log`, `/otel` and `/testing`.
  *
  * @example
  * ```ts
@@ -20,11 +21,6 @@
  * @module
  */
 
-export {
-  type AdminOptions,
-  type AdminServer,
-  serveAdmin,
-} from "./admin/server.ts";
 export { connect, type ConnectOptions } from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
 export type { Client, RequestOptions } from "./client/pipelined_client.ts";
@@ -52,7 +48,6 @@ export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
-export { testCodec } from "./framing/test_codec.ts";
 export {
   type Command,
   commands,
@@ -62,8 +57,6 @@ export {
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
-export { PROMETHEUS_TYPE, prometheusText } from "./observe/prometheus.ts";
-export type { AdminSource } from "./observe/numbers.ts";
 export type {
   ConnectionInfo,
   ConnectionState,
@@ -87,17 +80,6 @@ export {
   type ConnectionsOptions,
   serveConnections,
 } from "./server/serve_connections.ts";
-export { serveThreads } from "./threads/serve_threads.ts";
-export type {
-  ServeThreadsOptions,
-  ThreadedServer,
-} from "./threads/supervisor.ts";
-export {
-  serveThread,
-  serveThreadConnections,
-  type ServeThreadOptions,
-  type ThreadTaskOptions,
-} from "./threads/thread.ts";
 export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
 export type {

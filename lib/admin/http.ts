@@ -1,23 +1,18 @@
 /**
  * HTTP/1.1 (RFC 9112), as much as the admin port speaks of it: one request on a
- * connection, its head alone, and an answer whose length is known.
- *
- * `Deno.serve` takes a port, not a connection. It accepts any number of
- * clients for any time, and ends for good the first time the process has no
- * descriptor left.
+ * connection, its head alone. `Deno.serve` takes a port, not a connection, and
+ * ends for good the first time the process has no descriptor left.
  */
 
 import type { Transport } from "../net/connection.ts";
 
-/** An answer, before it becomes HTTP's. */
 export interface Answer {
-  /** The status code; 200 if it is left out. */
+  /** 200 if it is left out. */
   readonly status?: number;
   /** The `Content-Type`; plain text if it is left out. */
   readonly type?: string;
-  /** What it says. */
   readonly body: string;
-  /** More headers, their names in lower case. */
+  /** Their names are in lower case. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -31,13 +26,10 @@ export class RequestError extends Error {
   }
 }
 
-/**
- * The longest head of a request in bytes, with which most servers are content
- * (Node, 16 KiB; Apache, 8 KiB a line).
- */
+/** The longest head in bytes (Node has 16 KiB; Apache 8 KiB a line). */
 const MAX_HEAD = 16 * 1024;
 
-/** The names of the statuses in use (RFC 9110, section 15). */
+/** RFC 9110, section 15. */
 const REASONS: Readonly<Record<number, string>> = {
   200: "OK",
   202: "Accepted",
@@ -74,18 +66,8 @@ const HOST = /^[\w.~%:[\]-]*$/;
 const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
-/**
- * Reads the head of a request.
- *
- * The wait ends with the head, with the peer's end, or with an error of the
- * connection (throws), its closing among them.
- *
- * @returns The request; nothing where the peer has ended before.
- * @throws {RequestError} It is no request, or one that is too long.
- */
-export async function readRequest(
-  conn: Transport,
-): Promise<Request | undefined> {
+/** Reads the head of a request; nothing where the peer has ended before. */
+export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
   for (let length = 0; length < MAX_HEAD;) {
     const n = await conn.read(bytes.subarray(length));
@@ -100,12 +82,7 @@ export async function readRequest(
   throw new RequestError(431, `the head is over ${MAX_HEAD} bytes`);
 }
 
-/**
- * Makes a request of a head.
- *
- * @param head The lines, without the empty one at the end.
- * @throws {RequestError} It is none.
- */
+/** Makes a request of a head, without the empty line at its end. */
 export function parseRequest(head: string): Request {
   const [first, ...lines] = head.split(/\r?\n/);
   const [, method, target] = REQUEST_LINE.exec(first) ?? refuse("request line");
@@ -134,11 +111,7 @@ function refuse(what: string): never {
   throw new RequestError(400, `bad ${what}`);
 }
 
-/**
- * Sends an answer, and says that it is the last.
- *
- * @param withBody Whether the body goes with it; HEAD wants the head alone.
- */
+/** Sends an answer, the last one; HEAD wants it without the body. */
 export async function sendAnswer(
   conn: Transport,
   { status = 200, type = "text/plain; charset=utf-8", body, headers }: Answer,

@@ -1,7 +1,4 @@
-/**
- * The live page's files, as the admin port serves them. They are imports, so
- * they are part of an executable and no file is read when it runs.
- */
+/** The live page's files. As imports they are part of an executable. */
 
 // By their full names, as nobody who imports the library has a map for them.
 // deno-lint-ignore no-import-prefix

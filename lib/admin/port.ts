@@ -1,7 +1,6 @@
 /**
  * The admin port's listener and its connections: few at a time, with a request
- * each. It needs no permission once it is bound, and it survives a process
- * without descriptors.
+ * each. It survives a process without descriptors, and keeps none alive.
  */
 
 import { type Clock, within } from "../core/clock.ts";
@@ -9,104 +8,65 @@ import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
 import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
 
-/**
- * The most connections at once: a browser's six, and probes. The next one is
- * accepted all the same, and the oldest closed for it, so that whoever opens
- * connections and says nothing keeps nobody out.
- */
+/** A browser's six, and probes. For the next one the oldest is closed. */
 const MAX_CONNECTIONS = 16;
 
 /** How long to wait before accepting again after a failure, in milliseconds. */
 const RETRY = 50;
 
-/**
- * How long the port's end waits for answers that are on their way, in
- * milliseconds: that of `POST /drain` is one whenever no client is connected.
- */
+/** How long the port's end waits for answers on their way, in milliseconds. */
 const LAST_ANSWERS = 100;
 
-/** What the port needs of its surroundings. */
 export interface PortOptions {
-  /** Where connections come from, bound. */
   readonly listener: Acceptor;
-  /** The source of time. */
   readonly clock: Clock;
-  /** Answers a request. */
   readonly answer: (request: Request) => Promise<Answer>;
-  /**
-   * Closes something where the process has no descriptor left.
-   *
-   * @returns Whether there was anything to close.
-   */
+  /** Closes something where there is no descriptor left, and says whether. */
   readonly makeRoom: () => boolean;
 }
 
-/** See the module's text. It keeps no process alive. */
-export class AdminPort {
-  readonly #options: PortOptions;
+export function openPort(
+  { listener, clock, answer, makeRoom }: PortOptions,
+): { finished: Promise<void>; close(): Promise<void> } {
   /** The connections, the oldest first. */
-  readonly #open = new Set<Transport>();
+  const open = new Set<Transport>();
   /** The answers that are not out. */
-  readonly #answering = new Set<Promise<void>>();
-  readonly #closing = Promise.withResolvers<void>();
-  readonly #finished = Promise.withResolvers<void>();
-  #accepts = true;
+  const answering = new Set<Promise<void>>();
+  const closing = Promise.withResolvers<void>();
+  const finished = Promise.withResolvers<void>();
+  let accepts = true;
 
-  constructor(options: PortOptions) {
-    this.#options = options;
-    options.listener.unref?.();
-    this.#accept();
-  }
-
-  /** Resolves once the listener and every connection is closed. */
-  get finished(): Promise<void> {
-    return this.#finished.promise;
-  }
-
-  /** Accepts no more, and ends soon; resolves with `finished`. */
-  async close(): Promise<void> {
-    if (!this.#accepts) return await this.finished;
-    this.#accepts = false;
-    this.#closing.resolve();
-    this.#options.listener.close();
-    const answers = Promise.all(this.#answering);
-    await within(this.#options.clock, LAST_ANSWERS, answers);
-    for (const conn of this.#open) close(conn);
-    this.#finished.resolve();
-  }
-
-  async #accept(): Promise<void> {
-    while (this.#accepts) {
+  async function acceptAll(): Promise<void> {
+    while (accepts) {
       try {
-        const conn = await this.#options.listener.accept();
-        if (this.#open.size >= MAX_CONNECTIONS) this.#closeOldest();
-        this.#serve(conn);
+        const conn = await listener.accept();
+        if (open.size >= MAX_CONNECTIONS) closeOldest();
+        serve(conn);
       } catch (error) {
         const fault = faultOf(error);
-        if (fault === "peer" || !this.#accepts) continue;
-        if (fault === "listener") return void this.close();
-        if (fault === "descriptors" && this.#options.makeRoom()) continue;
+        if (fault === "peer" || !accepts) continue;
+        if (fault === "listener") return void end();
+        if (fault === "descriptors" && makeRoom()) continue;
         // What is closed is free once its pending read has been told.
-        if (this.#closeOldest()) {
-          await new Promise((told) => setImmediate(told));
-        } else await within(this.#options.clock, RETRY, this.#closing.promise);
+        if (closeOldest()) await new Promise((told) => setImmediate(told));
+        else await within(clock, RETRY, closing.promise);
       }
     }
   }
 
-  #closeOldest(): boolean {
-    const [oldest] = this.#open;
+  function closeOldest(): boolean {
+    const [oldest] = open;
     if (oldest === undefined) return false;
-    this.#open.delete(oldest);
+    open.delete(oldest);
     close(oldest);
     return true;
   }
 
-  async #serve(conn: Transport): Promise<void> {
+  async function serve(conn: Transport): Promise<void> {
     (conn as Partial<Deno.TcpConn>).unref?.();
-    this.#open.add(conn);
+    open.add(conn);
     try {
-      await this.#exchange(conn);
+      await exchange(conn);
       // A peer that has sent more than we have read would lose the answer if we
       // closed now.
       const bytes = new Uint8Array(1024);
@@ -114,35 +74,50 @@ export class AdminPort {
     } catch {
       // The peer is gone, or its connection was closed here.
     }
-    this.#open.delete(conn);
+    open.delete(conn);
     close(conn);
   }
 
-  async #exchange(conn: Transport): Promise<void> {
+  async function exchange(conn: Transport): Promise<void> {
     const request = await readRequest(conn).catch((error) => {
       if (error instanceof RequestError) return error;
       throw error;
     });
     if (request === undefined) return;
     const bare = request instanceof Request && request.method === "HEAD";
-    const sent = this.#answer(request)
+    const sent = answerTo(request)
       .then((answer) => sendAnswer(conn, answer, !bare));
     // It rejects where the client has left before its answer.
-    const done = sent.catch(() => {})
-      .finally(() => this.#answering.delete(done));
-    this.#answering.add(done);
+    const done = sent.catch(() => {}).finally(() => answering.delete(done));
+    answering.add(done);
     await sent;
   }
 
-  #answer(request: Request | RequestError): Promise<Answer> {
+  async function answerTo(request: Request | RequestError): Promise<Answer> {
     if (request instanceof RequestError) {
-      const { status, message } = request;
-      return Promise.resolve({ status, body: `${message}\n` });
+      return { status: request.status, body: `${request.message}\n` };
     }
-    return this.#options.answer(request)
+    try {
+      return await answer(request);
+    } catch {
       // A failure of this port is none of the program's, and not for the peer.
-      .catch(() => ({ status: 500, body: "internal error\n" }));
+      return { status: 500, body: "internal error\n" };
+    }
   }
+
+  async function end(): Promise<void> {
+    if (!accepts) return await finished.promise;
+    accepts = false;
+    closing.resolve();
+    listener.close();
+    await within(clock, LAST_ANSWERS, Promise.all(answering));
+    for (const conn of open) close(conn);
+    finished.resolve();
+  }
+
+  listener.unref?.();
+  acceptAll();
+  return { finished: finished.promise, close: end };
 }
 
 /** Closes a connection that may be closed already. */

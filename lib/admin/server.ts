@@ -29,7 +29,7 @@ import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
 import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";
-import { AdminPort, type PortOptions } from "./port.ts";
+import { openPort, type PortOptions } from "./port.ts";
 import { connectionTable, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */
@@ -87,9 +87,6 @@ export interface AdminServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** The permissions of a Unix socket's file: operators are of one user. */
-const UNIX_MODE = 0o600;
-
 /**
  * Serves the admin port of a server. It keeps no process alive.
  *
@@ -107,7 +104,8 @@ const UNIX_MODE = 0o600;
  *
  * @example
  * ```ts
- * import { serve, serveAdmin } from "../mod.ts";
+ * import { serve } from "../mod.ts";
+ * import { serveAdmin } from "./mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
@@ -125,12 +123,9 @@ export function serveAdmin(
   return admin;
 }
 
-/** What a program or a test may bring along. */
-export type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
+type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
 
-/**
- * What `serveAdmin` does, without a server yet, and with time as an argument.
- */
+/** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
   { clock = systemClock, makeRoom = () => false }: Surroundings = {},
@@ -153,18 +148,18 @@ export function startAdmin(
   }
   const listener = path === undefined
     ? Deno.listen({ hostname, port })
-    : listenUnix({ path, mode: UNIX_MODE });
+    // Operators are of one user.
+    : listenUnix({ path, mode: 0o600 });
   let server: AdminSource | undefined;
-  const admin = new AdminPort({
+  const { finished, close } = openPort({
     listener,
     clock,
     makeRoom,
     answer: (request) => answerTo(request, { ...options, hostname }, server),
   });
-  const close = () => admin.close();
   return {
     addr: listener.addr,
-    finished: admin.finished,
+    finished,
     attach(source) {
       server = source;
       source.finished.then(close, close);
@@ -190,10 +185,8 @@ async function answerTo(
   const strange = options.path === undefined &&
     !namesUs(request, options.hostname);
   if (strange && !HEALTH.includes(path)) {
-    return {
-      status: 421,
-      body: "use an IP address or localhost in place of the host's name\n",
-    };
+    const body = "use an IP address or localhost in place of the host's name\n";
+    return { status: 421, body };
   }
   const asset = assets.get(path);
   const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];

@@ -1,7 +1,4 @@
-/**
- * A server's numbers as the live page and scripts read them: JSON, with totals
- * since the start. Rates are the difference of two answers.
- */
+/** A server's numbers as the live page and scripts read them. */
 
 import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
@@ -15,19 +12,15 @@ export type Stats = ReturnType<typeof statsOf>;
 export type ConnectionTable = ReturnType<typeof connectionTable>;
 
 /**
- * Reads what `/stats.json` says. Times of day are milliseconds since 1970,
- * durations milliseconds, and memory is in bytes.
- *
- * @param port What the port knows: its name for the handler, and whether it
- * takes actions, from who has the token.
+ * Totals are since the start, times of day in milliseconds since 1970, and
+ * durations in milliseconds. `port` is what the admin port knows.
  */
 export function statsOf(
   source: AdminSource,
   port: { readonly handler: string; readonly actions: boolean },
 ) {
-  const { active, opening, accepted, closed, rejected, ...metrics } = source
-    .metrics();
-  const { requests, inFlight, durations, received, sent, held } = metrics;
+  const metrics = source.metrics();
+  const { active, opening, accepted, closed, rejected, durations } = metrics;
   return {
     version: VERSION,
     now: Date.now(),
@@ -43,14 +36,13 @@ export function statsOf(
     limits: source.limits,
     tls: source.tls,
     connections: { active, opening, accepted, closed, rejected },
-    requests: { ...requests, inFlight },
+    requests: { ...metrics.requests, inFlight: metrics.inFlight },
     durations,
-    bytes: { received, sent },
-    memory: { held },
+    bytes: { received: metrics.received, sent: metrics.sent },
+    memory: { held: metrics.held },
   };
 }
 
-/** Makes of the open connections what `/connections.json` says. */
 export function connectionTable(connections: readonly ConnectionInfo[]) {
   return {
     columns: [
@@ -58,15 +50,8 @@ export function connectionTable(connections: readonly ConnectionInfo[]) {
       ...["requests", "received", "sent", "idle", "network"],
     ],
     rows: connections.map((one) => [
-      one.id,
-      formatAddr(one.remoteAddr),
-      tenths(one.age),
-      one.state,
-      one.requests,
-      one.received,
-      one.sent,
-      tenths(one.idle),
-      one.network,
+      ...[one.id, formatAddr(one.remoteAddr), tenths(one.age), one.state],
+      ...[one.requests, one.received, one.sent, tenths(one.idle), one.network],
     ]),
   };
 }

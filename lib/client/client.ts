@@ -74,7 +74,6 @@ export interface ConnectOptions {
   signal?: AbortSignal;
 }
 
-/** What stands where an option is left out. */
 export const connectDefaults = Object.freeze(
   {
     hostname: "127.0.0.1",
@@ -85,7 +84,7 @@ export const connectDefaults = Object.freeze(
   } satisfies ConnectOptions,
 );
 
-/** Every option, and what an address of the runtime has beside. */
+/** `transport` is what an address of the runtime has beside. */
 const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
   ...{ transport: 0, hostname: 0, port: 0, path: 0, framing: 0, maxFrame: 0 },
   ...{ timeout: 0, keepAfterTimeout: 0, tls: 0, signal: 0 },
@@ -115,14 +114,12 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
  * ```
  */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  const { path, signal, keepAfterTimeout } = options;
   const {
     hostname = connectDefaults.hostname,
     port = connectDefaults.port,
-    path,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
-    keepAfterTimeout,
-    signal,
   } = options;
   refuseUnknown(options, OPTIONS);
   checkHostname(hostname);

@@ -1,7 +1,4 @@
-/**
- * How a client gets its connection: TCP, with TLS on top where it is asked for,
- * or a Unix socket.
- */
+/** How a client gets its connection: TCP, TLS, or a Unix socket. */
 
 import { lookup } from "node:dns/promises";
 
@@ -38,17 +35,10 @@ export interface TlsConnectOptions {
   alpnProtocols?: string[];
 }
 
-/**
- * The option of `Deno.connectTls` that says whom the certificate must be for.
- * It has no other name yet; without it that would be the address.
- */
+/** The option of `Deno.connectTls` that says whom the certificate must be for. */
 const SERVER_NAME = Symbol.for("unstableServerName");
 
-/**
- * Checks the `tls` option. For plain TCP nothing comes back.
- *
- * @throws {OptionError} It has a value that is not allowed.
- */
+/** Checks the `tls` option; nothing for plain TCP. */
 export function tlsOptions(
   tls: boolean | TlsConnectOptions | undefined,
 ): TlsConnectOptions | undefined {
@@ -58,11 +48,8 @@ export function tlsOptions(
   if (typeof tls !== "object" || tls === null) {
     throw new OptionError("tls", tls, "true, false or an object");
   }
-  const { serverName, cert, key } = tls;
-  const caCerts = Array.from(
-    tls.caCerts ?? [],
-    (pem) => checkCertificates("caCerts", pem),
-  );
+  const { serverName, cert, key, caCerts: given = [] } = tls;
+  const caCerts = Array.from(given, (pem) => checkCertificates("caCerts", pem));
   if (serverName === "") {
     throw new OptionError("serverName", serverName, "a name or an address");
   }
@@ -73,21 +60,15 @@ export function tlsOptions(
   return { caCerts, serverName, ...pair, alpnProtocols };
 }
 
-/**
- * Connects. A name's addresses are all tried, see `happy_eyeballs.ts`.
- *
- * @throws {ConnectError} There is none to be had; `cause` says why.
- * @throws {TimeoutError} It took too long.
- */
+/** Connects. A name's addresses are all tried, see `happy_eyeballs.ts`. */
 export async function dial(
   { hostname, port, timeout, signal, tls }: {
     hostname: string;
     port: number;
     /** In milliseconds; 0 means for ever. */
     timeout: number;
-    signal: AbortSignal | undefined;
-    /** Undefined for plain TCP. */
-    tls: TlsConnectOptions | undefined;
+    signal?: AbortSignal;
+    tls?: TlsConnectOptions;
   },
 ): Promise<Transport> {
   const place = formatHostPort(hostname, port);
@@ -95,9 +76,7 @@ export async function dial(
   const timer = timeout > 0
     ? setTimeout(() => late.abort(), timeout)
     : undefined;
-  const given = signal === undefined
-    ? late.signal
-    : AbortSignal.any([late.signal, signal]);
+  const given = AbortSignal.any([late.signal, ...signal ? [signal] : []]);
   let waitsFor = "answer";
   try {
     const serverName = tls?.serverName ?? hostname;
@@ -115,11 +94,10 @@ export async function dial(
     return await shakeHands(conn, options, given);
   } catch (error) {
     signal?.throwIfAborted();
+    const failed = `Cannot connect to ${place}:`;
     if (late.signal.aborted) {
-      throw new TimeoutError(
-        `Cannot connect to ${place}: no ${waitsFor} within ${timeout} ms`,
-        { cause: error },
-      );
+      const message = `${failed} no ${waitsFor} within ${timeout} ms`;
+      throw new TimeoutError(message, { cause: error });
     }
     // A server closes before TLS, without a word, whom it refuses.
     const refused = waitsFor === "TLS handshake" &&
@@ -127,19 +105,13 @@ export async function dial(
     const reason = refused
       ? "closed during the handshake (denied, or not TLS?)"
       : reasonOf(error);
-    throw new ConnectError(
-      `Cannot connect to ${place}: ${reason}`,
-      { cause: error },
-    );
+    throw new ConnectError(`${failed} ${reason}`, { cause: error });
   } finally {
     clearTimeout(timer);
   }
 }
 
-/**
- * The addresses of a name; or the name itself, for the runtime to look up,
- * where it can connect by name only.
- */
+/** The addresses of a name, or the name itself for the runtime to look up. */
 async function addressesOf(hostname: string): Promise<string[]> {
   // A permission for a name (`--allow-net=example.net:443`) is none for its
   // addresses. `Deno.resolveDns` would need another, and has no /etc/hosts.
@@ -170,8 +142,7 @@ function connectTo(
 
 /**
  * Connects to one address for TLS with a certificate of the client's, which
- * `Deno.startTls` does not take. It takes no signal: a connection that is made
- * too late is closed by who gets it.
+ * `Deno.startTls` does not take. Who gets it too late closes it.
  */
 function connectTls(
   hostname: string,
@@ -182,12 +153,7 @@ function connectTls(
   return Deno.connectTls(named as Deno.ConnectTlsOptions);
 }
 
-/**
- * Connects to a Unix socket. It takes no time, so the signal is looked at only
- * before.
- *
- * @throws {ConnectError} There is none to be had; `cause` says why.
- */
+/** Connects to a Unix socket, which takes no time. */
 export async function dialUnixSocket(
   path: string,
   signal?: AbortSignal,
@@ -196,10 +162,8 @@ export async function dialUnixSocket(
   try {
     return await dialUnix(path);
   } catch (error) {
-    throw new ConnectError(
-      `Cannot connect to ${path}: ${pathReason(error)}`,
-      { cause: error },
-    );
+    const message = `Cannot connect to ${path}: ${pathReason(error)}`;
+    throw new ConnectError(message, { cause: error });
   }
 }
 
@@ -240,7 +204,6 @@ async function shakeHands(
   }
 }
 
-/** Says in a few words what is wrong with a connection. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) {
     return "connection refused";

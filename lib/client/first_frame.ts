@@ -1,22 +1,16 @@
 /**
- * A connection's first frame, as the client takes it: the server may have
- * turned the connection away with it.
- *
- * A server that is full, or does not serve this address, sends one frame and
- * its end. The frame alone could be a handler's reply, so one that reads like a
- * refusal is held back until something else tells: further bytes make it a
- * reply, the end makes it a refusal. Any other frame is delivered at once.
+ * A connection's first frame: the server may have turned the connection away
+ * with it. One that reads like a refusal is held back until something else
+ * tells: further bytes make it a reply, the end makes it a refusal.
  */
 
 import type { Clock } from "../core/clock.ts";
 import { type Codec, errorOf } from "../framing/mod.ts";
 
 /**
- * How long a frame may be held that is the reply to a request if it is no
- * refusal, in milliseconds. A server that refuses sends its end right behind
- * the frame; this is time for TCP to send a lost segment several times, the
- * first time after 200 ms and then after twice as long each (Linux's
- * `TCP_RTO_MIN`, RFC 6298).
+ * How long a frame may be held that may be a reply, in milliseconds: the end is
+ * sent right behind it, and TCP has time to send it anew several times, first
+ * after 200 ms and then after twice as long (Linux's `TCP_RTO_MIN`, RFC 6298).
  */
 const HOLD = 3000;
 
@@ -48,9 +42,8 @@ export class FirstFrame {
   }
 
   /**
-   * Takes a frame. Call {@linkcode release} before, as soon as there are bytes
-   * of it. One for which no request waits (`asked`) is no reply, and held for as
-   * long as it takes.
+   * Takes a frame; {@linkcode release} is called before. One for which no
+   * request waits (`asked`) is no reply, and held for as long as it takes.
    */
   take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const isFirst = this.#isNext;

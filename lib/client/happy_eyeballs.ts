@@ -1,31 +1,21 @@
 /**
  * Connecting to a name that has several addresses, as RFC 8305 ("Happy Eyeballs
- * Version 2") has it: all are tried, the families in turn; an attempt that
- * fails or takes long is followed by the next while it goes on; the first that
- * succeeds ends the others.
- *
- * The runtimes differ in this (2.7.14 tries the first address only), and none
- * says what was wrong with each address.
+ * Version 2") has it: all are tried, the families in turn, and the first that
+ * succeeds ends the others. Deno 2.7.14 tries the first address only, and no
+ * version says what was wrong with each.
  */
 
 import { isIP } from "node:net";
 
 import { type Clock, systemClock } from "../core/clock.ts";
 
-/**
- * How long an attempt has before the next one begins beside it, in
- * milliseconds: the Connection Attempt Delay that RFC 8305, section 8
- * recommends.
- */
+/** When the next attempt begins, in milliseconds (RFC 8305, section 8). */
 const ATTEMPT_DELAY = 250;
 
 export interface Attempts<Conn extends { close(): void }> {
   /** Finds the addresses of a name, at least one, the preferred ones first. */
   lookup(hostname: string): Promise<readonly string[]>;
-  /**
-   * Connects to an address, until the signal is aborted. A connection that is
-   * made all the same must be returned: it is closed here.
-   */
+  /** A connection that is made after the abort is to be returned all the same. */
   connect(address: string, signal: AbortSignal): Promise<Conn>;
   readonly signal: AbortSignal;
   readonly clock?: Clock;
@@ -48,14 +38,7 @@ export class AttemptsError extends AggregateError {
   }
 }
 
-/**
- * Connects to the first address of a host that lets us. All other attempts are
- * ended, and their connections closed.
- *
- * @throws {AttemptsError} All of several addresses failed.
- * @throws {unknown} What the lookup, or the attempt at an only address, threw;
- * or the signal's reason.
- */
+/** Connects to the first address of a host that lets us. */
 export async function connectToAny<Conn extends { close(): void }>(
   hostname: string,
   { lookup, connect, signal, clock = systemClock }: Attempts<Conn>,
@@ -109,11 +92,7 @@ export async function connectToAny<Conn extends { close(): void }>(
   }
 }
 
-/**
- * Orders addresses for the attempts, each of them once: the families in turn,
- * beginning with that of the first address (RFC 8305, section 4). `addresses` has
- * the preferred ones first (RFC 6724).
- */
+/** Orders addresses, each once: the families in turn (RFC 8305, section 4). */
 export function interleave(addresses: readonly string[]): string[] {
   const all = new Set(addresses);
   const [first = [], others = []] = Map.groupBy(all, isIP).values();

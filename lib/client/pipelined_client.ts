@@ -1,7 +1,4 @@
-/**
- * A connection to a server: requests, pipelined, each with the reply that is
- * its own.
- */
+/** A connection to a server: requests, pipelined, each with its own reply. */
 
 import { formatAddr } from "../core/address.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -89,15 +86,11 @@ interface Pending extends Outgoing {
   settled: boolean;
 }
 
-/**
- * How long the reading goes on after a write has failed, in milliseconds. What
- * the server said before it closed is there already, and the end behind it.
- */
+/** How long what the server said is read after a failed write, in milliseconds. */
 const READ_OUT = 1000;
 
 const encoder = new TextEncoder();
 
-/** See {@linkcode Client}. It is made with a connection that is open. */
 export class PipelinedClient implements Client, Expirable {
   readonly remoteAddr: Deno.Addr;
   readonly localAddr: Deno.Addr;
@@ -108,7 +101,6 @@ export class PipelinedClient implements Client, Expirable {
   readonly #decoder: Codec;
   readonly #timeout: number;
   readonly #keepAfterTimeout: boolean;
-  readonly #clock: Clock;
   readonly #deadlines: Deadlines;
   readonly #writer: RequestWriter;
   readonly #pending = new Queue<Pending>();
@@ -116,7 +108,6 @@ export class PipelinedClient implements Client, Expirable {
   /** A frame that came without being asked for: the server's last words. */
   #unasked: Uint8Array | undefined;
   #cancelReadOut: (() => void) | undefined;
-  /** Why there is no connection any more. */
   #end: Error | undefined;
   readonly #ended = Promise.withResolvers<Error | undefined>();
 
@@ -135,14 +126,13 @@ export class PipelinedClient implements Client, Expirable {
     this.#connection = new Connection(transport, maxFrame + overhead);
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
-    this.#writer = requestWriter(
-      this.#connection,
-      this.#encoder,
-      (error) => this.#writeFailed(error),
-    );
+    // The server may have said why: the reader comes to that, and to the end.
+    this.#writer = requestWriter(this.#connection, this.#encoder, (error) => {
+      if (this.#end !== undefined) return;
+      this.#cancelReadOut = clock.after(READ_OUT, () => this.#lose(error));
+    });
     this.#timeout = timeout;
     this.#keepAfterTimeout = keepAfterTimeout;
-    this.#clock = clock;
     this.#firstFrame = new FirstFrame(
       (frame, asked) => this.#settle(frame, asked),
       this.#decoder,
@@ -231,12 +221,6 @@ export class PipelinedClient implements Client, Expirable {
     this.#pending.delete(pending);
   }
 
-  /** The server may have said why: the reader comes to that, and to the end. */
-  #writeFailed(error: unknown): void {
-    if (this.#end !== undefined) return;
-    this.#cancelReadOut = this.#clock.after(READ_OUT, () => this.#lose(error));
-  }
-
   async #receive(): Promise<void> {
     const connection = this.#connection;
     const { inbox } = connection;
@@ -252,18 +236,13 @@ export class PipelinedClient implements Client, Expirable {
         }
         while (inbox.length > 0) {
           this.#firstFrame.release();
-          const next = this.#decoder.decode(
-            inbox.bytes,
-            inbox.start,
-            inbox.end,
-          );
+          const { bytes, start, end } = inbox;
+          const next = this.#decoder.decode(bytes, start, end);
           if (next === 0) break;
           inbox.start = next;
           const { payloadStart, payloadEnd } = this.#decoder;
-          this.#firstFrame.take(
-            inbox.bytes.slice(payloadStart, payloadEnd),
-            this.#pending.first?.sent === true,
-          );
+          const frame = bytes.slice(payloadStart, payloadEnd);
+          this.#firstFrame.take(frame, this.#pending.first?.sent === true);
         }
         if (connection.eof) break;
       }
@@ -276,17 +255,14 @@ export class PipelinedClient implements Client, Expirable {
 
   #settle(reply: Uint8Array<ArrayBuffer>, asked: boolean): void {
     const pending = asked ? this.#pending.shift() : undefined;
-    if (pending === undefined) {
-      this.#unasked = reply;
-      return;
-    }
-    if (pending.settled) return;
+    if (pending === undefined) this.#unasked = reply;
+    if (pending === undefined || pending.settled) return;
     pending.settled = true;
     pending.resolve(reply);
     if (this.#pending.length === 0) this.deadline = Infinity;
   }
 
-  /** The connection ended from the other side: by an error, or in good order. */
+  /** The connection has ended from the other side. */
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
     if (error instanceof FrameError || error instanceof RefusedError) {
@@ -306,9 +282,8 @@ export class PipelinedClient implements Client, Expirable {
     const said = this.#unasked === undefined
       ? ""
       : `, which said ${quote(new TextDecoder().decode(this.#unasked))}`;
-    this.#finish(
-      new ConnectionLostError(`${how}${where}${said}`, { cause: error }),
-    );
+    const message = `${how}${where}${said}`;
+    this.#finish(new ConnectionLostError(message, { cause: error }));
   }
 
   /** What is thrown if all that the server ever said was a refusal. */

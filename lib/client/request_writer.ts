@@ -1,7 +1,4 @@
-/**
- * How a client's requests get onto its connection: those of one turn of the
- * event loop in one write, and a large one by itself.
- */
+/** Writes requests: those of one turn together, and a large one by itself. */
 
 import { Queue } from "../core/queue.ts";
 import type { Codec } from "../framing/mod.ts";
@@ -64,14 +61,12 @@ export function requestWriter(
   }
 
   return {
-    /** Has a request written, behind those that wait for it already. */
     add(request: Outgoing): void {
       unsent.push(request);
       if (!writing) write();
     },
     /** Takes back a request that is not sent yet. */
     delete: (request: Outgoing): void => unsent.delete(request),
-    /** Lets go of everything: the connection has ended. */
     end(): void {
       unsent.clear();
       // A write that is still pending goes on using this memory: leave it then.

@@ -40,12 +40,9 @@ export function ipOf(addr: Deno.Addr): string {
 }
 
 /**
- * What of an address limits and rates go by. Who has one IPv6 address has a whole
- * network of them, so those count by their first bits. IPv4 is whole, also
- * as a listener on `::` shows it: `::ffff:192.0.2.1`.
- *
- * @param ipPrefix How many bits of IPv6 count.
- * @returns `192.0.2.1`, `2001:db8::/64`, or what `formatAddr` makes of others.
+ * What of an address limits and rates go by: `192.0.2.1`, or the first bits of
+ * IPv6 (`2001:db8::/64`), as who has one address has a whole network of them.
+ * `::ffff:192.0.2.1` is IPv4, as a listener on `::` shows it.
  */
 export function networkOf(addr: Deno.Addr, ipPrefix: number): string {
   const ip = ipOf(addr);

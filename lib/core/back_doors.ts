@@ -1,7 +1,7 @@
 /**
  * What code without any permission can still do, and is kept from: importing a
- * package fetches it and writes it to Deno's cache; the storages of the web
- * write beside that; and a worker has all of it anew.
+ * package writes it to Deno's cache, as the storages of the web do; and a worker
+ * has all of it anew.
  */
 
 import module from "node:module";
@@ -9,12 +9,8 @@ import { Worker as NodeWorker } from "node:worker_threads";
 
 /** Their methods write files, and none asks for a permission. */
 const STORAGES = [
-  "caches",
-  "Cache",
-  "CacheStorage",
-  "localStorage",
-  "sessionStorage",
-  "Storage",
+  ...["caches", "Cache", "CacheStorage"],
+  ...["localStorage", "sessionStorage", "Storage"],
 ];
 
 /** What may be imported still: files, which it takes a permission to read. */
@@ -31,9 +27,8 @@ export function closeBackDoors(): void {
   module.registerHooks?.({
     resolve(specifier, context, next) {
       if (LOCAL.test(specifier)) return next(specifier, context);
-      throw new Deno.errors.NotCapable(
-        `Cannot import ${specifier} from a handler`,
-      );
+      const message = `Cannot import ${specifier} from a handler`;
+      throw new Deno.errors.NotCapable(message);
     },
   });
   for (const name of STORAGES) Reflect.deleteProperty(globalThis, name);

@@ -2,10 +2,9 @@
 
 import { OptionError } from "./errors.ts";
 
-/** The largest frame that can be asked for, either way: 1 GiB. */
-const MAX_MAX_FRAME = 1024 ** 3;
+const GIB = 1024 ** 3;
 
-/** The longest timeout: what a timer holds, 2^31 - 1 ms, about 24 days. */
+/** What a timer holds, in milliseconds: about 24 days. */
 const MAX_TIMEOUT = 2 ** 31 - 1;
 
 /** The ranges of the numeric options, ends included. */
@@ -13,12 +12,12 @@ export const ranges = Object.freeze({
   port: [0, 65_535],
   unixMode: [0, 0o777],
   tcpBacklog: [1, 2 ** 31 - 1],
-  maxFrame: [1, MAX_MAX_FRAME],
-  maxReply: [1, MAX_MAX_FRAME],
+  maxFrame: [1, GIB],
+  maxReply: [1, GIB],
   maxConnections: [0, 2 ** 31 - 1],
   maxConnectionsPerIp: [0, 2 ** 31 - 1],
-  maxMemory: [0, 2 ** 40],
-  maxBuffered: [0, 2 ** 40],
+  maxMemory: [0, 1024 * GIB],
+  maxBuffered: [0, 1024 * GIB],
   ipPrefix: [1, 128],
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],
@@ -30,26 +29,18 @@ export const ranges = Object.freeze({
 });
 
 /** @throws {OptionError} It is not a whole number in the option's range. */
-export function checkNumber(
-  option: keyof typeof ranges,
-  value: number,
-): number {
+export function checkNumber(option: keyof typeof ranges, value: number) {
   const [least, most] = ranges[option];
   if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new OptionError(
-    option,
-    value,
-    `a whole number from ${least} to ${most}`,
-  );
+  const expected = `a whole number from ${least} to ${most}`;
+  throw new OptionError(option, value, expected);
 }
 
-/** @throws {OptionError} It is no text, or empty. */
 export function checkHostname(hostname: unknown): string {
   if (typeof hostname === "string" && hostname !== "") return hostname;
   throw new OptionError("hostname", hostname, "an address or a host name");
 }
 
-/** @throws {OptionError} It is none of the words that are allowed. */
 export function checkOneOf<Word>(
   option: string,
   word: Word,
@@ -59,26 +50,15 @@ export function checkOneOf<Word>(
   throw new OptionError(option, word, `one of ${words.join(", ")}`);
 }
 
-/**
- * Refuses options that mean nothing beside the path of a Unix socket.
- *
- * @throws {OptionError} One of them is given.
- */
-export function refuseBesidePath(
-  options: object,
-  names: readonly string[],
-): void {
+/** Refuses options that mean nothing beside the path of a Unix socket. */
+export function refuseBesidePath(options: object, names: readonly string[]) {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || !names.includes(name)) continue;
     throw new OptionError(name, value, "no such option beside path");
   }
 }
 
-/**
- * Refuses options whose names nobody knows: they would be ignored in silence.
- *
- * @throws {OptionError} One of them has another name.
- */
+/** Refuses options whose names nobody knows: they would do nothing. */
 export function refuseUnknown<Options extends object>(
   options: Options,
   known: Readonly<Record<keyof Options, 0>>,

@@ -1,14 +1,11 @@
 /** Time, as an argument: tests bring a clock of their own. */
 
-/** What Parley needs of time. */
 export interface Clock {
   /** Milliseconds since some fixed moment; never goes back. */
   now(): number;
   /**
    * Calls `tick` once after `ms`, and keeps the process alive until then unless
-   * it is to be done in the background.
-   *
-   * @returns What takes the call back; harmless once it has been made.
+   * in the background. What it returns takes the call back.
    */
   after(
     ms: number,
@@ -27,11 +24,7 @@ export const systemClock: Clock = {
   },
 };
 
-/**
- * Waits for something, but no longer than `ms`.
- *
- * @returns What it resolves with; nothing where that takes longer.
- */
+/** Waits for something, but no longer than `ms`: then nothing comes back. */
 export async function within<Value>(
   clock: Clock,
   ms: number,

@@ -1,15 +1,11 @@
 /**
- * One coarse timer for all deadlines of all connections.
- *
- * Setting a deadline is the writing of a number; nothing is allocated, started
- * or cancelled. While there is anything to watch, one timer looks at every
- * deadline once an interval. So a deadline is met late by up to two intervals,
- * and never early.
+ * One coarse timer for all deadlines of all connections: setting one is the
+ * writing of a number, and the timer looks at each once an interval. So it is
+ * met late by up to two intervals, and never early.
  */
 
 import { type Clock, systemClock } from "./clock.ts";
 
-/** Something that may take only so long. */
 export interface Expirable {
   /** When it expires, in the time of {@linkcode Deadlines.now}. */
   readonly deadline: number;
@@ -31,10 +27,7 @@ export class Deadlines {
   #ticked = 0;
   #cancel: (() => void) | undefined;
 
-  /**
-   * @param shortest The shortest timeout in use, in milliseconds; the interval
-   * is an eighth of it, from 5 ms to 1 s.
-   */
+  /** The interval is an eighth of the shortest timeout, in milliseconds. */
   constructor(shortest: number, clock: Clock = systemClock) {
     this.#clock = clock;
     this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
@@ -46,11 +39,7 @@ export class Deadlines {
     return this.#now + this.#interval;
   }
 
-  /**
-   * The deadline for something that starts now.
-   *
-   * @param timeout In milliseconds; 0 means never.
-   */
+  /** The deadline for something that starts now, in milliseconds; 0 for none. */
   in(timeout: number): number {
     return timeout > 0 ? this.now + timeout : Infinity;
   }
@@ -63,7 +52,6 @@ export class Deadlines {
     }
   }
 
-  /** Watches an item no longer. The timer stops with the last one. */
   delete(item: Expirable): void {
     this.#watched.delete(item);
     if (this.#watched.size === 0) {

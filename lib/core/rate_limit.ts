@@ -1,11 +1,9 @@
 /**
- * Rates, by token buckets: one for each key, in memory of a fixed size that the
- * threads of a server share.
+ * Rates, by token buckets in memory that the threads of a server share.
  *
  * A bucket is one number, the moment when it will be full again (the "virtual
- * scheduling" of ITU-T I.371, annex A). One that is full is as good as none, so
- * its place is free for others. Where all places of a set owe something, the
- * one that owes least is forgotten, which makes it full: never stricter.
+ * scheduling" of ITU-T I.371, annex A). A full one is as good as none. Where all
+ * places of a set owe something, the one that owes least is forgotten.
  */
 
 import { networkOf } from "./address.ts";
@@ -19,9 +17,8 @@ const SETS = 2 ** 14;
 const PLACES = WAYS * SETS;
 
 /**
- * Tries to lock a set. It is locked for less than a microsecond; after so many,
- * some 10 ms, the thread that has locked it has ended, or is put aside, and the
- * lock is another's.
+ * Tries to lock a set. It is locked for less than a microsecond; after these,
+ * some 10 ms, the thread that has locked it has ended, or is put aside.
  */
 const PATIENCE = 1_000_000;
 
@@ -35,7 +32,6 @@ export interface RateCells {
   readonly locks: Int32Array;
 }
 
-/** Makes the buckets of one rate, all full. */
 export function rateCells(): RateCells {
   const cells = (count: number) =>
     new Int32Array(new SharedArrayBuffer(4 * count));
@@ -45,9 +41,7 @@ export function rateCells(): RateCells {
   return { times, tags, locks: cells(SETS) };
 }
 
-/** See the module's text. */
 export class TokenBuckets {
-  /** How fast they fill, and how much each holds. */
   readonly rate: Rate;
   readonly #cells: RateCells;
   readonly #offset: number;
@@ -60,11 +54,7 @@ export class TokenBuckets {
     this.#offset = offset;
   }
 
-  /**
-   * Takes a token, if there is one.
-   *
-   * @param now The time by this thread's clock, in milliseconds.
-   */
+  /** Takes a token, if there is one; `now` is by this thread's clock. */
   take(key: string, now: number): boolean {
     const { times, tags, locks } = this.#cells;
     const { interval, burst } = this.rate;

@@ -14,11 +14,7 @@ export const SIZE_FORM = "a size such as 65536, 64KiB or 1MiB";
 export const RATE_FORM =
   "a rate such as 100/s, 600/m, 1000/h or 10/s:50 (with its burst)";
 
-/**
- * Reads a duration: a number and one of `ms`, `s`, `m`, `h`, or a bare `0`.
- *
- * @returns Whole milliseconds, or `undefined` where the text is none.
- */
+/** Whole milliseconds; nothing where the text is no duration. */
 export function parseDuration(text: string): number | undefined {
   if (text === "0") return 0;
   const [, digits, unit] = DURATION.exec(text) ?? [];
@@ -26,12 +22,7 @@ export function parseDuration(text: string): number | undefined {
   return Math.round(Number(digits) * MS[unit as keyof typeof MS]);
 }
 
-/**
- * Reads a size in bytes: a whole number, bare or with `B`, `KiB`, `MiB` or
- * `GiB`.
- *
- * @returns Bytes, or `undefined` where the text is none.
- */
+/** Whole bytes; nothing where the text is no size. */
 export function parseSize(text: string): number | undefined {
   const [, digits, unit] = SIZE.exec(text) ?? [];
   if (digits === undefined) return undefined;
@@ -48,12 +39,7 @@ export interface Rate {
   readonly burst: number;
 }
 
-/**
- * Reads a rate: how many in a second, minute or hour, and after a colon how many
- * at once, which is by default as many. Both are from 1 to 9999999.
- *
- * @returns The rate, or `undefined` where the text is none.
- */
+/** Nothing where the text is no rate; without a burst, that is as many. */
 export function parseRate(text: string): Rate | undefined {
   const [, count, unit, burst = count] = RATE.exec(text) ?? [];
   if (count === undefined) return undefined;
@@ -61,12 +47,10 @@ export function parseRate(text: string): Rate | undefined {
   return { text, interval, burst: Number(burst) };
 }
 
-/** Writes milliseconds as {@linkcode parseDuration} reads them. */
 export function formatDuration(ms: number): string {
   return inLargest(MS, ms) ?? "0s";
 }
 
-/** Writes bytes as {@linkcode parseSize} reads them. */
 export function formatSize(bytes: number): string {
   const { B: _, ...units } = BYTES;
   return inLargest(units, bytes) ?? String(bytes);

@@ -4,11 +4,7 @@ import config from "../../deno.json" with { type: "json" };
 
 export const VERSION: string = config.version;
 
-/**
- * What this runtime cannot do that Parley relies on.
- *
- * @returns One line, or `undefined` where there is nothing to say.
- */
+/** What this runtime cannot do that Parley relies on, if there is anything. */
 export function runtimeWarning(version: string): string | undefined {
   // https://github.com/denoland/deno releases: 2.9.5 made close() end a
   // blocked write.

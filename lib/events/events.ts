@@ -29,20 +29,10 @@ export type CloseReason = typeof closeReasons[number];
 
 /** Every {@linkcode CloseReason}. */
 export const closeReasons = [
-  "peer_closed",
-  "handler_closed",
-  "idle_timeout",
-  "request_timeout",
-  "write_timeout",
-  "frame_error",
-  "http_request",
-  "shutdown",
-  "forced",
-  "peer_reset",
-  "overload",
-  "slow_consumer",
-  "closed",
-  "error",
+  ...["peer_closed", "handler_closed", "idle_timeout"] as const,
+  ...["request_timeout", "write_timeout", "frame_error"] as const,
+  ...["http_request", "shutdown", "forced", "peer_reset"] as const,
+  ...["overload", "slow_consumer", "closed", "error"] as const,
 ] as const;
 
 /** What all events have in common. */
@@ -113,13 +103,8 @@ export type RejectReason = typeof rejectReasons[number];
 
 /** Every {@linkcode RejectReason}. */
 export const rejectReasons = [
-  "busy",
-  "overload",
-  "busy_ip",
-  "busy_rate",
-  "denied",
-  "proxy_error",
-  "tls_error",
+  ...["busy", "overload", "busy_ip", "busy_rate"] as const,
+  ...["denied", "proxy_error", "tls_error"] as const,
 ] as const;
 
 /** A connection was turned away before it had a place. */
@@ -148,11 +133,7 @@ export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */
 export const requestStatuses = [
-  "ok",
-  "error",
-  "timeout",
-  "abandoned",
-  "busy",
+  ...["ok", "error", "timeout", "abandoned", "busy"] as const,
 ] as const;
 
 /** A request was answered, or its handler failed. */

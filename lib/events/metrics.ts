@@ -1,7 +1,6 @@
 /**
- * The numbers of a server: counters in one flat array, so that counting is an
- * addition, a thread's numbers can live in shared memory, and the numbers of
- * several threads are sums.
+ * The numbers of a server: counters in one flat array, which may be in shared
+ * memory, so that counting is an addition and several threads' are sums.
  */
 
 import {
@@ -15,9 +14,8 @@ import {
 
 /**
  * The upper bounds of the histogram's buckets, in milliseconds: 20 to a
- * decade, from 1 µs to 10 s, the steps of the E20 series rounded so that 1, 2,
- * 2.5 and 5 are among them. A quantile read from it is at most a seventh
- * too high. What takes longer goes into one more bucket without a bound.
+ * decade, from 1 µs to 10 s, so that a quantile is at most a seventh too high.
+ * 1, 2, 2.5 and 5 are among them; one more bucket has no bound.
  */
 export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
   .flatMap((decade) =>
@@ -96,9 +94,8 @@ export interface Metrics {
 export class Counters {
   /** See {@linkcode METRIC_CELLS}; only this thread writes them. */
   readonly cells: Float64Array;
-  /** The memory held here above which {@linkcode onHeld} is called, in bytes. */
+  /** Above so many bytes held here, {@linkcode onHeld} is called. */
   alarm = Infinity;
-  /** Called when more memory is held here than `alarm`. */
   onHeld: () => void = () => {};
   readonly #all: readonly Float64Array[];
   /** Where the last duration went. */
@@ -207,7 +204,6 @@ export class Counters {
 
   read(): Metrics {
     const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
-    const requests = named(requestStatuses, sums, STATUS);
     const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
     const counts = Array.from(sums.subarray(DURATION));
     return {
@@ -215,7 +211,7 @@ export class Counters {
       accepted: sums[ACCEPTED],
       closed: named(closeReasons, sums, CLOSED),
       rejected: named(rejectReasons, sums, REJECTED),
-      requests,
+      requests: named(requestStatuses, sums, STATUS),
       inFlight: sums[REQUESTS] - done,
       durations: {
         bounds: durationBounds,
@@ -237,15 +233,8 @@ export class Counters {
   }
 }
 
-/**
- * Settles the numbers of a thread that is gone: what was open there has ended,
- * and what was under way will get no reply.
- *
- * @returns How many connections and requests were lost.
- */
-export function settleLost(
-  cells: Float64Array,
-): { connections: number; requests: number } {
+/** Settles the numbers of a thread that is gone, and says what was lost. */
+export function settleLost(cells: Float64Array) {
   const connections = cells[ACTIVE];
   let requests = cells[REQUESTS];
   for (let i = STATUS; i < BUSY; i++) requests -= cells[i];
@@ -290,8 +279,7 @@ function named<Name extends string>(
   names: readonly Name[],
   cells: Float64Array,
   from: number,
-): Record<Name, number> {
-  return Object.fromEntries(
-    names.map((name, i) => [name, cells[from + i]]),
-  ) as Record<Name, number>;
+) {
+  const entries = names.map((name, i) => [name, cells[from + i]]);
+  return Object.fromEntries(entries) as Record<Name, number>;
 }

@@ -34,10 +34,7 @@ export class ServerStatsBase implements ServerStats {
   /** When it started, by this clock. */
   readonly #started: number;
 
-  /**
-   * @param startedAt When it started, in milliseconds since 1970.
-   * @param uptime How long it runs already, in milliseconds.
-   */
+  /** `uptime` is how long it runs already, in milliseconds. */
   constructor(
     counters: Counters,
     clock: Clock,

@@ -12,7 +12,8 @@ import { Codec, frameOf, type Framing, tooLarge } from "./codec.ts";
  *
  * @example
  * ```ts
- * import { delimiter, testCodec } from "../mod.ts";
+ * import { delimiter } from "../mod.ts";
+ * import { testCodec } from "./test_codec.ts";
  *
  * testCodec(delimiter("\0"));
  * ```

@@ -54,7 +54,8 @@ export interface LengthOptions {
  *
  * @example
  * ```ts
- * import { length, testCodec } from "../mod.ts";
+ * import { length } from "../mod.ts";
+ * import { testCodec } from "./test_codec.ts";
  *
  * testCodec(length({ bytes: 2, endian: "little", includesItself: true }));
  * ```
@@ -145,7 +146,8 @@ export const varint: Framing = {
  *
  * @example
  * ```ts
- * import { fixed, testCodec } from "../mod.ts";
+ * import { fixed } from "../mod.ts";
+ * import { testCodec } from "./test_codec.ts";
  *
  * testCodec(fixed(16), () => new Uint8Array(16));
  * ```

@@ -25,7 +25,7 @@ const NO_MATTER = [
  *
  * @example
  * ```ts
- * import { testCodec } from "../mod.ts";
+ * import { testCodec } from "@parley/parley/testing";
  *
  * testCodec("netstring");
  * ```

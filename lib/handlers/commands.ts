@@ -1,6 +1,6 @@
 /**
- * The handler `commands`: a table of small commands, made to try a server out
- * and to be a dependable peer in tests. To add one, add an entry to the table.
+ * The handler `commands`: a table of small commands to try a server out by. To
+ * add one, add an entry to the table. `commandTable` makes handlers of such.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -16,26 +16,17 @@ import type { TlsInfo } from "../core/tls_info.ts";
 import type { Handler, ReplyLater, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
-/**
- * A command of a {@linkcode commandTable}.
- *
- * @typeParam State What is kept in `info.state`.
- */
+/** A command of a {@linkcode commandTable}. */
 export interface Command<State = Record<string, unknown>> {
   /** What stands behind the name, such as `ms text`; empty for nothing. */
   readonly args: string;
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
-  /**
-   * Answers the command. `text` is what stands behind the name and one space,
-   * as it came.
-   *
-   * @throws {UsageError} The arguments are not right.
-   */
+  /** `text` is what stands behind the name and one space, as it came. */
   run(text: Uint8Array<ArrayBuffer>, info: RequestInfo<State>): ReplyLater;
 }
 
-/** The arguments of a command are not right; the message says what is. */
+/** What a command throws; the message says what arguments would be right. */
 export class UsageError extends ParleyError {}
 
 const MAX_DELAY = 60_000;
@@ -171,17 +162,13 @@ export const commands: Handler<unknown> = commandTable(table);
  *
  * @example
  * ```ts
- * import { commandTable, serve, UsageError } from "../mod.ts";
+ * import { commandTable, serve } from "../mod.ts";
  *
  * const handler = commandTable({
  *   DOUBLE: {
  *     args: "n",
  *     help: "replies two times n",
- *     run(text) {
- *       const n = new TextDecoder().decode(text);
- *       if (!/^\d{1,9}$/.test(n)) throw new UsageError(`n is digits, got ${n}`);
- *       return `${2 * Number(n)}`;
- *     },
+ *     run: (text) => `${2 * Number(new TextDecoder().decode(text))}`,
  *   },
  * });
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, handler);
@@ -269,38 +256,21 @@ function utf8(text: Uint8Array): string {
 /** Splits `12 text` at its first space; the text stays as it came. */
 function numberAndText(
   text: Uint8Array,
-  name: string,
-  least: number,
-  most: number,
+  ...range: [name: string, least: number, most: number]
 ): [number, Uint8Array] {
   const space = text.indexOf(SPACE);
   const end = space === -1 ? text.length : space;
-  const number = parseNumber(
-    shown.decode(text.subarray(0, end)),
-    name,
-    least,
-    most,
-  );
+  const number = parseNumber(shown.decode(text.subarray(0, end)), ...range);
   return [number, text.subarray(space === -1 ? end : end + 1)];
 }
 
-function parseNumber(
-  text: string,
-  name: string,
-  least: number,
-  most: number,
-): number {
+function parseNumber(text: string, name: string, least: number, most: number) {
   const number = /^\d{1,15}$/.test(text) ? Number(text) : NaN;
   if (number >= least && number <= most) return number;
-  throw new UsageError(
-    `${name} is ${least} to ${most}, got ${quote(text)}`,
-  );
+  throw new UsageError(`${name} is ${least} to ${most}, got ${quote(text)}`);
 }
 
-/**
- * Gives `n` letters. All such replies share their memory: a block of its own
- * for each would let a few requests of some bytes take all there is.
- */
+/** All such replies share their memory, or a few requests could take all. */
 function letters(n: number): Uint8Array {
   if (n > block.length) {
     // By powers of two, or each of many that grow by one would make its own.

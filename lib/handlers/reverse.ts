@@ -1,7 +1,4 @@
-/**
- * Text backwards, by grapheme: what a reader takes for one character stays
- * whole, such as a letter with its accent, or a flag.
- */
+/** Text backwards, by grapheme: a letter with its accent stays whole. */
 
 const CR = 13;
 const LF = 10;
@@ -26,8 +23,8 @@ const SLICE = 1000;
 let graphemes: Intl.Segmenter | undefined;
 
 /**
- * Turns valid UTF-8 around that has no graphemes of several characters: 64 KiB
- * take 0.3 ms. Where it may have such, nothing comes back.
+ * Turns valid UTF-8 around, 64 KiB in 0.3 ms; nothing comes back where it may
+ * have graphemes of several characters.
  */
 export function reverseBytes(text: Uint8Array): Uint8Array | undefined {
   const reversed = new Uint8Array(text.length);
@@ -43,10 +40,7 @@ export function reverseBytes(text: Uint8Array): Uint8Array | undefined {
   return reversed;
 }
 
-/**
- * Turns any text around. 64 KiB take 10 ms, so the event loop goes on
- * meanwhile.
- */
+/** Turns any text around: 64 KiB take 10 ms, in which the event loop goes on. */
 export async function reverseGraphemes(text: string): Promise<string> {
   graphemes ??= new Intl.Segmenter();
   const found: string[] = [];

@@ -83,23 +83,18 @@ export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
  * step costs a read.
  */
 export class ReceiveBuffer {
-  /** The memory; read between `start` and `end` only. */
-  bytes: Uint8Array<ArrayBuffer>;
-  /** Where the unused bytes start. */
-  start = 0;
-  /** Where they end. */
-  end = 0;
   #small = new Uint8Array(FIRST);
+  /** The memory; read between `start` and `end` only. */
+  bytes: Uint8Array<ArrayBuffer> = this.#small;
+  start = 0;
+  end = 0;
   /** Which of the steps comes first: the one after that which was filled last. */
   #step = 0;
-  readonly #limit: number;
-  readonly #holder: Holder | undefined;
 
-  constructor(limit: number, holder?: Holder) {
-    this.bytes = this.#small;
-    this.#limit = limit;
-    this.#holder = holder;
-  }
+  constructor(
+    private readonly limit: number,
+    private readonly holder?: Holder,
+  ) {}
 
   /** How much memory the next `space()` would take in addition, in bytes. */
   get growth(): number {
@@ -111,7 +106,6 @@ export class ReceiveBuffer {
     );
   }
 
-  /** How many bytes are unused. */
   get length(): number {
     return this.end - this.start;
   }
@@ -151,7 +145,7 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
-    if (this.bytes.length >= LEAST_LENT) this.#holder?.hold(-this.bytes.length);
+    if (this.bytes.length >= LEAST_LENT) this.holder?.hold(-this.bytes.length);
     this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
@@ -173,17 +167,17 @@ export class ReceiveBuffer {
     if (length < CHUNK) {
       return Math.max(STEPS[this.#step], STEPS.find((step) => step > length)!);
     }
-    return this.length > length / 2 && length < this.#limit
-      ? Math.min(length * GROWTH, this.#limit)
+    return this.length > length / 2 && length < this.limit
+      ? Math.min(length * GROWTH, this.limit)
       : length;
   }
 
   #replace(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.bytes.length >= LEAST_LENT) {
-      this.#holder?.hold(-this.bytes.length);
+      this.holder?.hold(-this.bytes.length);
       giveBack(this.bytes);
     }
     this.bytes = bytes;
-    if (bytes.length >= LEAST_LENT) this.#holder?.hold(bytes.length);
+    if (bytes.length >= LEAST_LENT) this.holder?.hold(bytes.length);
   }
 }

@@ -24,25 +24,24 @@ import type {
   ServerEvent,
 } from "../events/events.ts";
 import type { TlsStatus } from "../tls/identity.ts";
-import { gatherRepeats } from "./repeats.ts";
 
 /** How much a record matters, from the least to the most. */
 export const logLevels = ["debug", "info", "warn", "error"] as const;
 
-/** One of {@linkcode logLevels}. */
 export type LogLevel = typeof logLevels[number];
 
-/** What the log needs of the server beside its events. */
-export interface LogOptions {
+interface LogOptions {
   /** How many connections are open; asked once a second during a drain. */
   connections: () => number;
   /** When a drain is forced, in milliseconds; 0 for never. */
   drainTimeout: number;
+  /** The source of time, for tests. @internal */
   clock?: Clock;
 }
 
-/** How often a drain's progress is told, in milliseconds. */
+/** How often a drain's progress is told, and repeats are, in milliseconds. */
 const PROGRESS = 1000;
+const GATHER = 1000;
 
 /** How much of an error's text and of its stack is logged, in characters. */
 const MAX_ERROR = 256;
@@ -95,13 +94,25 @@ const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
 };
 
 /**
- * Makes the listeners that log a server's events. Which of them there are goes
- * by the logger's level now: what it does not take is not listened to, so that
- * the core does not even make those events.
+ * Makes the listeners that log a server's events. What the logger does not take
+ * now is not listened to, so that the core does not even make those events. The
+ * one for `finished` ends all timers.
  *
- * Errors may be of any kind, also such as came from another thread.
+ * @example
+ * ```ts
+ * import { getLogger } from "@logtape/logtape";
+ * import { serve } from "@parley/parley";
+ * import { logListeners } from "@parley/parley/log";
  *
- * @returns To be given to `serve`. The `finished` one ends all timers.
+ * const events = logListeners(getLogger("parley"), {
+ *   connections: () => server.connections,
+ *   drainTimeout: 10_000,
+ * });
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0, events },
+ *   (request) => request,
+ * );
+ * ```
  */
 export function logListeners(
   logger: Logger,
@@ -115,7 +126,7 @@ export function logListeners(
   };
   const write = (level: LogLevel, event: ServerEvent, count?: number) =>
     logger[level](messageOf(event), { ...fieldsOf(event, on.debug), count });
-  const repeats = gatherRepeats<ServerEvent>(
+  const repeats = gatherRepeats(
     (event, count) =>
       write(levelOf(event), event, count > 1 ? count : undefined),
     clock,
@@ -146,7 +157,7 @@ export function logListeners(
   );
 }
 
-/** Tells how far a drain is, from now until it is called off. */
+/** Tells how far a drain is, until it is called off. */
 function logProgress(
   logger: Logger,
   { connections, drainTimeout, clock }: Required<LogOptions>,
@@ -155,17 +166,59 @@ function logProgress(
   let cancel: () => void;
   const next = () => {
     cancel = clock.after(PROGRESS, () => {
+      const left = Math.max(Math.round(forcedAt - clock.now()), 0);
       logger.info("drain progress", {
         connections: connections(),
-        forced_in_ms: drainTimeout > 0
-          ? Math.max(Math.round(forcedAt - clock.now()), 0)
-          : undefined,
+        forced_in_ms: drainTimeout > 0 ? left : undefined,
       });
       next();
     });
   };
   next();
   return () => cancel();
+}
+
+/**
+ * Reports the first event of a kind at once, and those of each second after it
+ * together at its end. Kinds must be few, and none that a peer can make up.
+ */
+function gatherRepeats(
+  report: (last: ServerEvent, count: number) => void,
+  clock: Clock,
+) {
+  /** What has come of each kind since its last report. */
+  type Gathered = { count: number; last?: ServerEvent; cancel: () => void };
+  const kinds = new Map<string, Gathered>();
+  const gather = (kind: string) => {
+    const cancel = clock.after(GATHER, () => {
+      const { count, last } = kinds.get(kind)!;
+      if (count === 0) return void kinds.delete(kind);
+      gather(kind);
+      report(last!, count);
+    });
+    kinds.set(kind, { count: 0, cancel });
+  };
+  return {
+    /** Says whether it was reported on its own. */
+    add(kind: string, event: ServerEvent): boolean {
+      const gathered = kinds.get(kind);
+      if (gathered === undefined) {
+        gather(kind);
+        report(event, 1);
+        return true;
+      }
+      gathered.count++;
+      gathered.last = event;
+      return false;
+    },
+    flush(): void {
+      for (const { count, last, cancel } of kinds.values()) {
+        cancel();
+        if (count > 0) report(last!, count);
+      }
+      kinds.clear();
+    },
+  };
 }
 
 function levelOf(event: ServerEvent): LogLevel {
@@ -195,7 +248,6 @@ function messageOf(event: ServerEvent): string {
     : messages[event.type][1];
 }
 
-/** What a record has of the server's certificate. */
 export function certificateFields({ subject, notAfter }: Certificate): Fields {
   return { subject, not_after: new Date(notAfter).toISOString() };
 }
@@ -214,7 +266,8 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     ...of.notAfter !== undefined && certificateFields(event as Certificate),
     status: of.status,
     reason: of.reason,
-    duration_ms: of.duration && rounded(of.duration),
+    // More digits than microseconds are noise of the clock.
+    duration_ms: of.duration && Math.round(of.duration * 1000) / 1000,
     connections: of.connections,
     requests: of.requests,
     received_bytes: of.received,
@@ -231,8 +284,10 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
   };
 }
 
-type Fields = Record<string, unknown>;
-type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
+/** What a record has beside its message. */
+export type Fields = Record<string, unknown>;
+/** What is said of a certificate. */
+export type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
 type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**
@@ -257,9 +312,4 @@ function errorFields(error: unknown, withStack: boolean): Fields {
 
 function cut(text: string, max: number): string {
   return text.length > max ? text.slice(0, max) + "…" : text;
-}
-
-/** To the microsecond: more digits are noise of the clock. */
-function rounded(ms: number): number {
-  return Math.round(ms * 1000) / 1000;
 }

@@ -1,7 +1,6 @@
 /**
- * A server's numbers as monitoring knows them, under their names for
- * Prometheus. Those say what they are: `_total` is a counter, `_bucket` a part
- * of a histogram, and `_bytes` and `_seconds` are units.
+ * A server's numbers under their names for Prometheus: `_total` is a counter,
+ * `_bucket` a part of a histogram, and `_bytes` and `_seconds` are units.
  */
 
 import { VERSION } from "../core/version.ts";
@@ -35,7 +34,6 @@ export type Sample = readonly [
   labels?: Readonly<Record<string, string>>,
 ];
 
-/** What the numbers are. */
 export const meanings: Readonly<Record<string, string>> = {
   parley_build_info: "Versions of Parley and its runtime",
   parley_ready: "1 while connections are accepted and no shutdown has begun",
@@ -65,7 +63,6 @@ export const meanings: Readonly<Record<string, string>> = {
   process_resident_memory_bytes: "Memory of the process that is in RAM",
 };
 
-/** Reads the numbers, at this moment. */
 export function readNumbers(
   server: AdminSource,
 ): Record<string, readonly Sample[]> {
@@ -73,10 +70,7 @@ export function readNumbers(
   const metrics = server.metrics();
   const { durations } = metrics;
   return {
-    parley_build_info: [[1, {
-      version: VERSION,
-      runtime: Deno.version.deno,
-    }]],
+    parley_build_info: [[1, { version: VERSION, runtime: Deno.version.deno }]],
     parley_ready: [[server.ready ? 1 : 0]],
     parley_connections_active: [[metrics.active]],
     parley_connections_limit: [[server.limits.connections]],
@@ -107,30 +101,21 @@ export function readNumbers(
   };
 }
 
-function labelled(
-  label: string,
-  values: Readonly<Record<string, number>>,
-): Sample[] {
+function labelled(label: string, values: Record<string, number>): Sample[] {
   return Object.entries(values).map(([name, n]) => [n, { [label]: name }]);
 }
 
 /**
- * The upper bounds of the buckets for monitoring, in milliseconds: 1, 2.5 and 5
- * of each decade from 10 µs to 10 s. Each is a bound of the fine histogram too,
- * so nothing is estimated.
+ * The upper bounds of the buckets for monitoring, in milliseconds. Each is a
+ * bound of the fine histogram too, so nothing is estimated.
  */
 export const coarseBounds: readonly number[] = [-2, -1, 0, 1, 2, 3]
   .flatMap((decade) =>
     [1, 2.5, 5].map((step) => Number((step * 10 ** decade).toPrecision(6)))
   ).concat(10_000);
 
-/**
- * A bucket for each of {@linkcode coarseBounds}, and one for all values: how
- * many do not exceed the bound `le`, which is in seconds.
- */
-export function cumulativeBuckets(
-  { bounds, counts, count }: Histogram,
-): { le: string; count: number }[] {
+/** How many values do not exceed each coarse bound `le`, in seconds. */
+export function cumulativeBuckets({ bounds, counts, count }: Histogram) {
   const buckets = [];
   let sum = 0;
   for (const [i, ms] of bounds.entries()) {

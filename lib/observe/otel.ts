@@ -1,7 +1,6 @@
 /**
- * A server's numbers by OpenTelemetry, whose exporter is in Deno: it runs with
- * `OTEL_DENO=true`, and asks for the numbers whenever it is to send them. What
- * counts them does not know of it.
+ * A server's numbers by OpenTelemetry. Deno's exporter runs with
+ * `OTEL_DENO=true`, and asks for them whenever it is to send them.
  */
 
 import type { Meter, Observable } from "@opentelemetry/api";
@@ -11,17 +10,11 @@ import { type AdminSource, readNumbers } from "./numbers.ts";
 
 /**
  * Where an implementation of OpenTelemetry's API, version 1, makes itself known
- * (`makeGlobal` in `@opentelemetry/api`). Deno does so before the program
- * starts, and only where it exports; no permission is needed to look.
+ * (`makeGlobal` in `@opentelemetry/api`): Deno does so only where it exports.
  */
 const REGISTRY = Symbol.for("opentelemetry.js.api.1");
 
-/**
- * Loads OpenTelemetry's API if this process exports its telemetry.
- *
- * @returns What has a server's numbers exported from then on; nothing where
- * telemetry is off, and then nothing is loaded either.
- */
+/** Gives what exports a server's numbers; where that is off, loads nothing. */
 export async function loadTelemetry(): Promise<
   ((source: AdminSource) => void) | undefined
 > {
@@ -31,10 +24,8 @@ export async function loadTelemetry(): Promise<
 }
 
 /**
- * Makes an instrument for each number. A collector that writes for Prometheus
- * turns these names into those of the admin port, the durations left out: the
- * API has no histogram that is read instead of being recorded into, so its
- * buckets are a counter with the attribute `le`.
+ * Makes an instrument for each number. The API has no histogram that is read
+ * instead of being recorded into: its buckets are a counter with an `le`.
  */
 function observe(meter: Meter, source: AdminSource): void {
   const all = new Map<string, Observable>();

@@ -18,7 +18,8 @@ export const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
  *
  * @example
  * ```ts
- * import { prometheusText, serve } from "../mod.ts";
+ * import { prometheusText } from "@parley/parley/admin";
+ * import { serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * console.log(prometheusText(server)); // … parley_connections_active 0 …

@@ -4,6 +4,8 @@
  * failure is.
  */
 
+import { setImmediate } from "node:timers";
+
 import { type Clock, within } from "../core/clock.ts";
 import {
   type AcceptErrorEvent,
@@ -13,6 +15,7 @@ import {
 import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
 import type { Descriptors } from "./descriptors.ts";
+import type { MemoryBound } from "./memory.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /**
@@ -32,8 +35,12 @@ const LAST_CALL = 10;
 /** How long it goes on accepting at the most, should clients keep coming. */
 const QUEUE_LIMIT = 250;
 
-/** Queued connections settle at once: after so many, others have their turn. */
-const ACCEPTS_PER_TURN = 32;
+/**
+ * Queued connections settle at once, also those that have been reset: after so
+ * many in a turn, a rest in milliseconds has the event loop look at all others.
+ */
+const TRIES = 32;
+const REST = 1;
 
 export interface AcceptParts {
   readonly listener: Acceptor;
@@ -42,6 +49,7 @@ export interface AcceptParts {
   readonly clock: Clock;
   readonly descriptors: Descriptors;
   readonly events: EventListeners;
+  readonly memory: MemoryBound;
   readonly scheduler: Scheduler;
   /** What to wait for before the first; if it fails, none is accepted. */
   readonly ready: Promise<void> | undefined;
@@ -50,18 +58,14 @@ export interface AcceptParts {
 }
 
 export class AcceptLoop {
-  readonly #parts: AcceptParts;
   #stopping = false;
   /** When a stopping server accepts no more, whoever is queued. */
   #closeBy = Infinity;
   #closed = false;
   #cancelClose: (() => void) | undefined;
-  /** Ends the wait between two tries. */
   #wake: (() => void) | undefined;
 
-  constructor(parts: AcceptParts) {
-    this.#parts = parts;
-  }
+  constructor(private readonly parts: AcceptParts) {}
 
   /**
    * Accepts until the listener is closed.
@@ -70,19 +74,24 @@ export class AcceptLoop {
    */
   async run(): Promise<{ error: unknown } | undefined> {
     try {
-      await this.#parts.ready;
+      await this.parts.ready;
     } catch (error) {
       this.#close();
       return { error };
     }
-    const { listener, clock, descriptors, scheduler } = this.#parts;
-    let { backlog } = this.#parts;
+    const { listener, clock, descriptors, memory, scheduler } = this.parts;
+    let { backlog } = this.parts;
     // At the descriptor limit the runtime cannot load what the stack trace of an
     // error needs for each file in it, and panics: so that is loaded here.
     void new Error().stack;
     let backoff = BACKOFF_FIRST;
-    let accepted = 0;
+    let tries = 0;
     while (!this.#closed) {
+      if (tries === TRIES) {
+        await this.#sleep(REST);
+        tries = 0;
+      }
+      if (tries++ === 0) setImmediate(() => tries = 0);
       let transport;
       if (descriptors.full) {
         // Those that are queued get no descriptor before the end.
@@ -114,46 +123,46 @@ export class AcceptLoop {
         if (--backlog > 0 && clock.now() < this.#closeBy) this.#closeSoon();
         else this.#close();
       }
+      // The next turn makes room: nobody is refused for what others hold.
+      if (memory.over) await scheduler.turn();
       try {
-        this.#parts.welcome(transport);
+        this.parts.welcome(transport);
       } catch (error) {
         // A socket that is gone by now may refuse its options.
         this.#failed({ error, retryIn: 0, fatal: false });
         transport.close();
       }
-      if (++accepted % ACCEPTS_PER_TURN === 0) await scheduler.turn();
     }
   }
 
   /** Accepts those that are queued, and then closes the listener. */
   stop(): void {
     this.#stopping = true;
-    this.#closeBy = this.#parts.clock.now() + QUEUE_LIMIT;
+    this.#closeBy = this.parts.clock.now() + QUEUE_LIMIT;
     this.#closeSoon();
     this.retry();
   }
 
-  /** Tries again now: something has become free. */
   retry(): void {
     this.#wake?.();
   }
 
   #failed(failure: Omit<AcceptErrorEvent, "type">): void {
-    const { accept_error } = this.#parts.events;
+    const { accept_error } = this.parts.events;
     emit(accept_error, { type: "accept_error", ...failure });
   }
 
   /** Closing the listener on those that are queued would reset them. */
   #closeSoon(): void {
     this.#cancelClose?.();
-    this.#cancelClose = this.#parts.clock.after(LAST_CALL, () => this.#close());
+    this.#cancelClose = this.parts.clock.after(LAST_CALL, () => this.#close());
   }
 
   #close(): void {
     this.#closed = true;
     this.#cancelClose?.();
     try {
-      this.#parts.listener.close();
+      this.parts.listener.close();
     } catch (error) {
       // A listener that failed may be closed already.
       if (!(error instanceof Deno.errors.BadResource)) throw error;
@@ -163,6 +172,6 @@ export class AcceptLoop {
 
   async #sleep(ms: number): Promise<void> {
     const woken = new Promise<void>((resolve) => this.#wake = resolve);
-    await within(this.#parts.clock, ms, woken);
+    await within(this.parts.clock, ms, woken);
   }
 }

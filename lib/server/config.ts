@@ -38,7 +38,6 @@ export interface ProxyTrust {
   readonly trusted: CidrList;
 }
 
-/** The options that are numbers. */
 type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
 
 /** The options, complete and checked. */
@@ -62,7 +61,6 @@ export interface ServeConfig
   readonly tls: TlsSettings | undefined;
 }
 
-/** Every option. */
 export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
   ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
@@ -140,7 +138,6 @@ function unixPlace(options: AnyOptions): UnixPlace | undefined {
   return { path, mode: unixMode ?? defaults.unixMode };
 }
 
-/** Reads a list of addresses. */
 function cidrs(option: string, text?: string): CidrList | undefined {
   if (text === undefined) return undefined;
   try {

@@ -118,8 +118,8 @@ export interface ServeOptions<State = Record<string, unknown>>
   /**
    * The most memory that all connections hold with bytes that are not handled
    * and replies that are not taken, in bytes. Near it, those that hold most are
-   * read from no more; over it, newcomers are told `ERR busy: …`, and those that
-   * hold most are closed. 0 turns the limit off.
+   * read from no more; over it, those that hold most are closed, and newcomers
+   * wait, or are told `ERR busy: …`. 0 turns the limit off.
    *
    * @default {268435456}
    */

@@ -4,7 +4,7 @@ import { OptionError } from "../core/errors.ts";
 import type { Handler, Service } from "./handler.ts";
 import type { Hooks } from "./hooks.ts";
 import { resolveServeOptions } from "./config.ts";
-import { type AnyOptions, type ServeOptions } from "./options.ts";
+import type { AnyOptions, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Surroundings } from "./server.ts";
 

@@ -54,7 +54,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly limits: ServerLimits;
   readonly threads = 1;
   readonly threadsLost = 0;
-  readonly #config: ServeConfig;
   readonly #listener: Acceptor;
   readonly #clock: Clock;
   readonly #events: EventListeners;
@@ -65,11 +64,10 @@ export class Server extends ServerStatsBase implements ParleyServer {
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
-  /** Resolves when the last connection has ended. */
   readonly #empty = Promise.withResolvers<void>();
 
   constructor(
-    config: ServeConfig,
+    private readonly config: ServeConfig,
     service: Service,
     { onListen, events = {}, ...hooks }: AnyOptions,
     {
@@ -96,7 +94,6 @@ export class Server extends ServerStatsBase implements ParleyServer {
       Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
       clock,
     );
-    this.#config = config;
     this.#listener = listener;
     this.#clock = clock;
     this.#events = events;
@@ -142,6 +139,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       clock,
       descriptors,
       events,
+      memory,
       scheduler,
       ready: this.#tls?.proven,
       welcome: (transport) => this.#admission.welcome(transport),
@@ -185,7 +183,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
 
   shutdown(): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay } = this.#config;
+    const { preDrainDelay: delay } = this.config;
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
@@ -232,7 +230,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
   async #drain(): Promise<void> {
     const { all } = this.#admission;
     emit(this.#events.drain, { type: "drain", connections: all.size });
-    const { drainTimeout } = this.#config;
+    const { drainTimeout } = this.config;
     const cancel = drainTimeout > 0
       ? this.#clock.after(drainTimeout, () => this.#admission.force())
       : undefined;

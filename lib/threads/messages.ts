@@ -1,7 +1,4 @@
-/**
- * What a threaded server and its threads tell each other, and the memory that
- * they share.
- */
+/** What a server and its threads tell each other, and the memory they share. */
 
 import { type RateCells, rateCells } from "../core/rate_limit.ts";
 import type { ServerEvent } from "../events/events.ts";
@@ -16,7 +13,7 @@ import type { ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import type { SentError } from "./sent_error.ts";
 
-/** The options that a thread serves with: those that can be sent to it. */
+/** Those that can be sent to a thread. */
 export type ThreadOptions = Omit<
   ServeOptions,
   "signal" | "onListen" | "events" | keyof Hooks
@@ -28,7 +25,6 @@ export const threadEvents = [
   ...["request", "handler_error", "accept_error"] as const,
 ];
 
-/** One of {@linkcode threadEvents}. */
 export type ThreadEvent = typeof threadEvents[number];
 
 export interface ThreadStart {
@@ -79,13 +75,12 @@ export interface Shared {
 }
 
 export function share(threads: number): Shared {
+  const bytes = (count: number) => new SharedArrayBuffer(count);
+  const cells = () => new Float64Array(bytes(METRIC_CELLS * 8));
   return {
-    cells: Array.from(
-      { length: threads },
-      () => new Float64Array(new SharedArrayBuffer(METRIC_CELLS * 8)),
-    ),
-    taken: new Int32Array(new SharedArrayBuffer(threads * 4)),
-    lastId: new BigInt64Array(new SharedArrayBuffer(8)),
+    cells: Array.from({ length: threads }, cells),
+    taken: new Int32Array(bytes(threads * 4)),
+    lastId: new BigInt64Array(bytes(8)),
     rates: [rateCells(), rateCells()],
     descriptors: descriptorCells(threads),
   };

@@ -1,8 +1,4 @@
-/**
- * What was thrown, on its way between threads. A clone of an error keeps
- * neither its class nor its own fields, and its name only if it is one of the
- * language's.
- */
+/** What was thrown, on its way between threads: a clone loses class and fields. */
 
 import * as parley from "../core/errors.ts";
 import { messageOf } from "../core/text.ts";
@@ -31,11 +27,9 @@ const classes: Readonly<Record<string, ErrorConstructor>> = Object.fromEntries(
 const MOST_CAUSES = 8;
 
 /**
- * Makes of what was thrown what can be sent to another thread. Of an error's
- * own fields those are kept that hold text, a number or a boolean. A value that
- * cannot be sent becomes an error that has its text.
- *
- * @param causes How many causes of it are sent, too.
+ * Makes of what was thrown what can be sent. Of an error's own fields those are
+ * kept that hold text, a number or a boolean. A value that cannot be sent
+ * becomes an error that has its text.
  */
 export function serializeError(
   error: unknown,
@@ -52,10 +46,7 @@ export function serializeError(
   }
 }
 
-/**
- * Makes again what was thrown: an error of the same class where this side has
- * it, and of the same name in any case.
- */
+/** Makes again what was thrown, of the same class where this side has it. */
 export function deserializeError(sent: SentError): unknown {
   if ("value" in sent) return sent.value;
   const { known, name, message, stack, fields, cause } = sent;

@@ -29,7 +29,7 @@ import {
  *
  * @example
  * ```ts ignore
- * import { serveThreads } from "@parley/parley";
+ * import { serveThreads } from "@parley/parley/threads";
  *
  * const server = await serveThreads({
  *   port: 7000,
@@ -45,7 +45,6 @@ export function serveThreads(
   return startThreads(options, systemClock);
 }
 
-/** Those of its options that `serve` does not have. */
 const THREAD_OPTIONS: Readonly<Record<string, 0>> = {
   ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
   startTls: 0,
@@ -58,12 +57,10 @@ export async function startThreads(
 ): Promise<ThreadedServer> {
   const { threads = navigator.hardwareConcurrency } = options;
   checkNumber("threads", threads);
-  if (Deno.build.os !== "linux") {
-    throw new OptionError(
-      "threads",
-      threads,
-      `1 on ${Deno.build.os}: only Linux spreads connections over listeners`,
-    );
+  const { os } = Deno.build;
+  if (os !== "linux") {
+    const one = `1 on ${os}: only Linux spreads connections over listeners`;
+    throw new OptionError("threads", threads, one);
   }
   if (options.path !== undefined) {
     throw new OptionError("path", options.path, "no path beside threads");

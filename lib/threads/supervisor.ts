@@ -1,8 +1,7 @@
 /**
- * The main thread of a server with several. Each of the others is a worker with
- * an event loop and a listener of its own on the same port, and the kernel
- * spreads the connections over them (`SO_REUSEPORT`). This side starts them,
- * replaces those that die, adds up their numbers, and ends them.
+ * The main thread of a server with several. The others are workers, each with a
+ * listener on the same port, over which the kernel spreads the connections
+ * (`SO_REUSEPORT`). This side starts, replaces and ends them.
  */
 
 import { type Clock, within } from "../core/clock.ts";
@@ -63,9 +62,8 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
 export type ThreadedServer = Omit<ParleyServer, "ref" | "unref">;
 
 /**
- * How long to wait before a thread that died is replaced, in milliseconds:
- * doubled from the first to the last with each death, and the first again once
- * a thread has lived for as long as the last.
+ * The wait before a thread that died is replaced, in milliseconds: doubled with
+ * each death, and the first again once one has lived for as long as the last.
  */
 const BACKOFF_FIRST = 100;
 const BACKOFF_LAST = 10_000;
@@ -73,8 +71,7 @@ const BACKOFF_LAST = 10_000;
 /**
  * How much longer than the drain timeout a thread may take to end, in
  * milliseconds. One that takes longer is held up by its handler, and given up:
- * its connections end with the process, for the runtime cannot stop a thread
- * that never comes back.
+ * the runtime cannot stop it, so its connections end with the process.
  */
 const GRACE = 1000;
 
@@ -151,7 +148,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     return this.#finished.promise;
   }
 
-  /** Ready is who has a thread that accepts, and is to go on with that. */
   get ready(): boolean {
     return this.#stage === "serving" &&
       this.#threads.values().some(({ accepts }) => accepts);
@@ -175,11 +171,10 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const shown = await needCertificate(this.#tls).reload(files);
     if (shown === undefined) return false;
     const { cert, key, clientCa } = shown;
-    // Those that take the place of others show it, too.
-    this.#options = { ...this.#options, cert, key, clientCa };
-    await this.#askAll((calls) =>
-      calls.call("reloadTls", { cert, key, clientCa })
-    );
+    const those = { cert, key, clientCa };
+    // Threads that take the place of others show them, too.
+    this.#options = { ...this.#options, ...those };
+    await this.#askAll((thread) => thread.call("reloadTls", those));
     return true;
   }
 
@@ -192,11 +187,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     try {
       await this.#tls?.proven;
       await this.#spawn(0, this.#options.port);
-      const others = Array.from(
-        { length: this.threads - 1 },
-        (_, i) => this.#spawn(i + 1, this.addr.port),
-      );
-      await Promise.all(others);
+      const others = Array.from({ length: this.threads - 1 }, (_, i) => i + 1);
+      await Promise.all(others.map((i) => this.#spawn(i, this.addr.port)));
       this.#stage = "serving";
       emit(this.#events.listening, { type: "listening", addr: this.addr });
       this.#tls?.watch();
@@ -254,11 +246,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#finished.resolve();
   }
 
-  async #spawn(
-    index: number,
-    port: number | undefined,
-    waited = 0,
-  ): Promise<void> {
+  async #spawn(index: number, port?: number, waited = 0): Promise<void> {
     const {
       worker: url,
       threads: _threads,
@@ -271,10 +259,8 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       events: _events,
       ...options
     } = this.#options;
-    const worker = new Worker(
-      url,
-      { type: "module", name, deno: { permissions } } as WorkerOptions,
-    );
+    const setup = { type: "module", name, deno: { permissions } } as const;
+    const worker = new Worker(url, setup as WorkerOptions);
     const entered = new AddressCounts(Infinity);
     const calls = new WorkerCalls<ThreadProcedures>(
       worker,

@@ -9,18 +9,19 @@ import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ConnectionTask, Handler, Service } from "../server/handler.ts";
 import type { Hooks } from "../server/hooks.ts";
-import { resolveServeOptions } from "../server/config.ts";
-import { type AnyOptions } from "../server/options.ts";
+import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
+import type { AnyOptions } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
+import type { Places } from "../server/places.ts";
 import { startServer } from "../server/serve.ts";
 import { taskOptions } from "../server/serve_connections.ts";
 import type {
+  Shared,
   SupervisorProcedures,
   ThreadEvent,
   ThreadProcedures,
 } from "./messages.ts";
 import { serializeError } from "./sent_error.ts";
-import { sharedPlaces } from "./shared_places.ts";
 import { type Port, WorkerCalls } from "./worker_calls.ts";
 
 /** The worker's side of its channel; the types of a page do not have it. */
@@ -49,7 +50,7 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  *
  * @example
  * ```ts ignore
- * import { serveThread } from "@parley/parley";
+ * import { serveThread } from "@parley/parley/threads";
  *
  * serveThread((request) => request);
  * ```
@@ -85,7 +86,7 @@ export function serveThread(
  *
  * @example
  * ```ts ignore
- * import { serveThreadConnections } from "@parley/parley";
+ * import { serveThreadConnections } from "@parley/parley/threads";
  *
  * serveThreadConnections(async (connection) => {
  *   for await (const frame of connection) await connection.send(frame);
@@ -110,6 +111,7 @@ function startThread(
     {
       start(order) {
         const { index, shared, startedAt, uptime } = order;
+        const { cells, rates, descriptors } = shared;
         const given = complete({ ...order.options, ...options });
         const limits = resolveServeOptions(given, { startTls: 0 });
         const { name } = limits.framing;
@@ -128,14 +130,10 @@ function startThread(
           },
           service,
           {
-            counters: new Counters(shared.cells[index], shared.cells),
+            counters: new Counters(cells[index], cells),
             places: sharedPlaces(limits, index, shared, supervisor),
-            rates: shared.rates,
-            descriptors: new Descriptors(
-              systemClock,
-              shared.descriptors,
-              index,
-            ),
+            rates,
+            descriptors: new Descriptors(systemClock, descriptors, index),
             startedAt,
             uptime,
           },
@@ -173,4 +171,32 @@ function forwarding(
     supervisor.tell("event", rest, serializeError(error));
   };
   return Object.fromEntries(types.map((type) => [type, forward]));
+}
+
+/** Places that all threads share; `index` is this one's in their memory. */
+function sharedPlaces(
+  { maxConnections, maxConnectionsPerIp }: ServeConfig,
+  index: number,
+  { lastId, taken }: Shared,
+  supervisor: WorkerCalls<SupervisorProcedures>,
+): Places {
+  const free = () => void Atomics.sub(taken, index, 1);
+  return {
+    nextId: () => Number(Atomics.add(lastId, 0, 1n)) + 1,
+    // Counts first and looks then, so that two threads never take the last
+    // place both; it can be that neither gets it.
+    take() {
+      Atomics.add(taken, index, 1);
+      if (maxConnections === 0) return true;
+      let sum = 0;
+      for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
+      if (sum > maxConnections) free();
+      return sum <= maxConnections;
+    },
+    free,
+    enter: (ip) => maxConnectionsPerIp === 0 || supervisor.call("enter", ip),
+    leave(ip) {
+      if (maxConnectionsPerIp > 0) supervisor.tell("leave", ip);
+    },
+  };
 }

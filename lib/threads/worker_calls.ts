@@ -1,7 +1,4 @@
-/**
- * Calls between a thread and its worker: either side calls procedures of the
- * other by name, and may wait for what they return.
- */
+/** Calls between a thread and its worker, in both ways. */
 
 import {
   deserializeError,
@@ -41,11 +38,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     port.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
   }
 
-  /**
-   * Calls a procedure of the other side.
-   *
-   * The wait ends with what it returns or throws, or with `end()` (throws).
-   */
+  /** Calls a procedure of the other side; `end()` makes it throw. */
   async call<Name extends keyof Remote & string>(
     name: Name,
     ...args: Parameters<Remote[Name]>
@@ -66,11 +59,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     this.#port.postMessage({ call: 0, name, args });
   }
 
-  /**
-   * Hears nothing any more.
-   *
-   * @param error What calls throw, those under way and later ones.
-   */
+  /** Hears nothing any more; calls under way and later ones throw the error. */
   end(error: unknown): void {
     this.#ended ??= { error };
     this.#port.onmessage = null;

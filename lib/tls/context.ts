@@ -1,7 +1,4 @@
-/**
- * What one certificate, with the options beside it, makes of connections: the
- * engine that speaks TLS, and who the peer is by it.
- */
+/** What one certificate makes of connections: an engine, and who the peer is. */
 
 import process from "node:process";
 import { Duplex } from "node:stream";
@@ -19,15 +16,13 @@ const MAX_VOUCHED = 10_000;
 /** What the engine has against the peer's certificate; empty for nothing. */
 type Verifier = { ssl: { verifyError(): string | null } };
 
-/** See the module's text. */
 export class TlsContext {
   readonly settings: TlsSettings;
   readonly #context: object;
   readonly #authorities: (() => object[]) | undefined;
   /**
-   * The fingerprints of client certificates that an authority vouches for. A
-   * session that is resumed brings its certificate with it, and the runtime
-   * checks that no more, also where it was refused at first.
+   * The fingerprints of client certificates that an authority vouches for: the
+   * runtime checks none that comes with a session that is resumed.
    */
   readonly #vouched: Set<string>;
 
@@ -44,12 +39,7 @@ export class TlsContext {
     this.#authorities = clientCa ? this.#authoritiesOf(clientCa) : undefined;
   }
 
-  /**
-   * Makes the server's side of a connection.
-   *
-   * @param wire What it sends and receives by.
-   * @param ca What the runtime reads the authorities of clients from.
-   */
+  /** Makes the server's side of a connection. */
   engine(wire: Duplex, ca = this.#authorities?.()): TLSSocket {
     const { alpnProtocols: alpn } = this.settings;
     return new (tls().TLSSocket)(wire, {
@@ -62,12 +52,7 @@ export class TlsContext {
     });
   }
 
-  /**
-   * Says what a handshake has agreed on.
-   *
-   * @throws {ClientCertificateError} The client has shown no certificate where
-   * it must, or one that is not good.
-   */
+  /** Says what a handshake has agreed on, or what is wrong with the client. */
   introduce(engine: TLSSocket): TlsInfo {
     const { clientCa, clientAuth } = this.settings;
     const shown = clientCa ? engine.getPeerX509Certificate() : undefined;
@@ -106,9 +91,8 @@ export class TlsContext {
   }
 
   /**
-   * Has the runtime read the authorities once. Deno 2.9 reads them twice for a
-   * connection: at first to show them behind the certificate, as if they were
-   * of its chain, and then to check clients by them.
+   * Has the runtime read the authorities once. Deno 2.9 reads them twice: at
+   * first to show them as if they were of its chain, then to check clients.
    */
   #authoritiesOf(pem: string): () => object[] {
     let reads = 0;

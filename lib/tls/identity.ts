@@ -1,12 +1,9 @@
-/**
- * The server's certificate, which may change while the server runs.
- */
+/** The server's certificate, which may change while the server runs. */
 
 import type { Clock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "../net/connection.ts";
 import { TlsContext } from "./context.ts";
-import { type ExpiryStep, watchExpiry } from "./expiry.ts";
 import { namesOf } from "./names.ts";
 import { certificatesOf, checkCertificates, checkKeyPair } from "./pem.ts";
 import { prove } from "./proof.ts";
@@ -28,7 +25,6 @@ export interface TlsStatus {
 
 type Tell = (step: ExpiryStep, status: TlsStatus) => void;
 
-/** See the module's text. */
 export class TlsIdentity {
   /** Rejects where a handshake in memory has shown that something is wrong. */
   readonly proven: Promise<void>;
@@ -66,29 +62,23 @@ export class TlsIdentity {
       watchExpiry(notAfter, this.#clock, (step) => tell(step, this.status));
   }
 
-  /** Watches it no more. */
   close(): void {
     this.#endWatch?.();
     this.#endWatch = undefined;
   }
 
   /**
-   * Shows another certificate from now on. Connections that are secured, and
-   * handshakes that have begun, keep the one they have. None waits for the one
-   * before it, which may hang: the last one that was asked for stays.
-   *
-   * @returns What is shown; nothing where a later one has overtaken it.
-   * @throws {OptionError} One of the files cannot be used.
+   * Shows another certificate from now on; handshakes that have begun keep the
+   * one they have. None waits for the one before it, which may hang: the last
+   * one that was asked for stays, and others that come later give nothing.
    */
   async reload(
     files: TlsFiles | Promise<TlsFiles>,
   ): Promise<TlsSettings | undefined> {
     const turn = ++this.#begun;
     try {
-      const context = new TlsContext(
-        this.#settingsOf(await files),
-        this.#context,
-      );
+      const settings = this.#settingsOf(await files);
+      const context = new TlsContext(settings, this.#context);
       await prove(context);
       if (turn < this.#shown) return undefined;
       this.#shown = turn;
@@ -103,7 +93,6 @@ export class TlsIdentity {
     }
   }
 
-  /** Puts TLS on top of a connection; see {@linkcode TlsTransport}. */
   secure(below: Transport, received: Uint8Array): TlsTransport {
     return new TlsTransport(below, received, this.#context);
   }
@@ -124,4 +113,29 @@ function certificateOf({ cert }: TlsSettings) {
   const [{ raw, validToDate }] = certificatesOf(cert);
   const { subject, names } = namesOf(raw);
   return { subject: subject || names[0], notAfter: validToDate.getTime() };
+}
+
+/** How many days may be left when it is told; 0 is when it has expired. */
+const STEPS = [0, 7, 30] as const;
+type ExpiryStep = typeof STEPS[number];
+
+const HOUR = 60 * 60_000;
+
+/** Tells of a certificate's end, once for each step; gives what ends that. */
+function watchExpiry(
+  notAfter: number,
+  clock: Clock,
+  tell: (step: ExpiryStep) => void,
+): () => void {
+  let told: number | undefined;
+  let cancel: () => void;
+  const look = () => {
+    const left = notAfter - Date.now();
+    const step = STEPS.find((days) => left <= days * 24 * HOUR);
+    if (step !== undefined && step < (told ?? Infinity)) tell(told = step);
+    // The date may be set meanwhile, and a timer holds 24 days only.
+    cancel = clock.after(HOUR, look, { background: true });
+  };
+  look();
+  return () => cancel();
 }

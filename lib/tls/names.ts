@@ -1,25 +1,20 @@
 /**
- * The names in a certificate (RFC 5280, in DER as X.690 has it).
- *
- * The runtime gives them as one text in which nothing is escaped: a subject
- * `CN=eve\nO=admin` of one attribute looks like one of two there, and a comma
- * in a URI begins what looks like another name. So they are read here.
+ * The names in a certificate (RFC 5280, in DER as X.690 has it). The runtime
+ * escapes nothing in them: `CN=eve\nO=admin` of one attribute looks like one of
+ * two, and a comma in a URI begins what looks like another name.
  */
 
 import { formatIPv4, formatIPv6 } from "../net/proxy_protocol/v2.ts";
 
-/** One element: what kind it is, its contents, and all of it. */
 interface Element {
   readonly tag: number;
   readonly body: Uint8Array;
   readonly whole: Uint8Array;
 }
 
-/** The version and the extensions, where a certificate has them (4.1). */
+/** Parts of a certificate (4.1), and `id-ce-subjectAltName` (4.2.1.6). */
 const VERSION = 0xa0;
 const EXTENSIONS = 0xa3;
-
-/** `id-ce-subjectAltName` (4.2.1.6). */
 const SUBJECT_ALT_NAME = "2.5.29.17";
 
 /** The types of attributes that have a name in RFC 4514, section 3. */
@@ -43,15 +38,8 @@ const SPECIAL = /["+,;<>\\]|^[ #]| $|\p{Cc}/gu;
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/**
- * Reads the names in a certificate, of which DER is given.
- *
- * @returns The subject as RFC 4514 writes it, and the `subjectAltName`s.
- * @throws {Error} It is no certificate.
- */
-export function namesOf(
-  der: Uint8Array,
-): { subject: string; names: string[] } {
+/** Reads the subject, as RFC 4514 writes it, and the `subjectAltName`s. */
+export function namesOf(der: Uint8Array): { subject: string; names: string[] } {
   const fields = within(within(elements(der)));
   if (fields[0].tag === VERSION) fields.shift();
   const extensions = fields.filter(({ tag }) => tag === EXTENSIONS)

@@ -1,13 +1,10 @@
 /**
- * Certificates and keys as text, checked before anybody relies on them.
- *
- * The runtime takes from such a text what it can read and passes over the rest
- * in silence: a block behind a byte order mark, behind spaces, or behind
- * another one on the same line. So the blocks are found here, each that counts
- * is read, and what is handed on is written anew.
+ * Certificates and keys as text, checked before anybody relies on them. The
+ * runtime passes over what it cannot read in silence, such as a block behind
+ * spaces: so the blocks are found here, and what is handed on is written anew.
  */
 
-import type { KeyObject, X509Certificate } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import process from "node:process";
 
 import { OptionError } from "../core/errors.ts";
@@ -31,10 +28,7 @@ interface Block {
 /** Makes the error that says what was found. */
 type Refuse = (found: unknown) => OptionError;
 
-/**
- * What begins and what ends a block; and what was meant to, for a block whose
- * BEGIN and END nobody recognizes would be passed over.
- */
+/** What begins and what ends a block, and what was meant to. */
 const MARKER =
   /-----(BEGIN|END) ((?:[A-Z0-9]+ )*[A-Z0-9]+)-----|(?:BEGIN|END) [A-Z0-9 ]*(?:CERTIFICATE|KEY)/g;
 
@@ -45,18 +39,14 @@ const CERTIFICATE = /^(X509 )?CERTIFICATE$/;
 const BESIDE = /PRIVATE KEY$| PARAMETERS$/;
 
 /** How a private key is encoded, by its label; `ENCRYPTED` is not among them. */
-const KEY_TYPES: Readonly<
-  Record<string, "pkcs8" | "pkcs1" | "sec1" | undefined>
-> = {
-  "PRIVATE KEY": "pkcs8",
-  "RSA PRIVATE KEY": "pkcs1",
-  "EC PRIVATE KEY": "sec1",
-};
+const KEY_TYPES = new Map([
+  ["PRIVATE KEY", "pkcs8" as const],
+  ["RSA PRIVATE KEY", "pkcs1" as const],
+  ["EC PRIVATE KEY", "sec1" as const],
+]);
 
-/** The curves of ECDSA keys that the runtime can sign with. */
+/** The curves, and the sizes of RSA in bits, that the runtime can sign with. */
 const CURVES: readonly unknown[] = ["prime256v1", "secp384r1", "secp521r1"];
-
-/** The sizes of RSA keys that the runtime can sign with, in bits. */
 const RSA_MIN = 2048;
 const RSA_MAX = 8192;
 
@@ -64,17 +54,11 @@ const KEY_FORM = "one private key in PEM, not encrypted: " +
   `RSA of ${RSA_MIN} to ${RSA_MAX} bits, ` +
   "ECDSA with P-256, P-384 or P-521, or Ed25519";
 
-/**
- * Checks a certificate and its key. Either text may have other things around
- * its blocks, also the other's.
- *
- * @returns Both of them, and nothing else that was in the texts.
- * @throws {OptionError} One of them cannot be used. The key is not in it.
- */
+/** Gives both, and nothing else that was in the texts; no error has the key. */
 export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
   const found = readCertificates("cert", cert);
   const certificates = found.map(({ certificate }) => certificate);
-  const { privateKey, name } = readKey("key", key);
+  const { privateKey, name } = readKey(key);
   const own = certificates.findIndex((one) => one.checkPrivateKey(privateKey));
   if (own === -1) {
     throw new OptionError("key", name, "the key of the certificate");
@@ -95,19 +79,12 @@ export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
   };
 }
 
-/**
- * @returns All certificates, and nothing else that was in the text.
- * @throws {OptionError} There is none, or one that cannot be read.
- */
+/** Gives all certificates, and nothing else that was in the text. */
 export function checkCertificates(option: string, pem: unknown): string {
   return certificatesOf(pem, option).join("");
 }
 
-/** The certificates of a text. */
-export function certificatesOf(
-  pem: unknown,
-  option = "cert",
-): X509Certificate[] {
+export function certificatesOf(pem: unknown, option = "cert") {
   return readCertificates(option, pem).map(({ certificate }) => certificate);
 }
 
@@ -138,17 +115,14 @@ function readCertificates(option: string, pem: unknown) {
   });
 }
 
-function readKey(
-  option: string,
-  pem: unknown,
-): { privateKey: KeyObject; name: string } {
-  const refuse: Refuse = (found) => new OptionError(option, found, KEY_FORM);
+function readKey(pem: unknown): { privateKey: KeyObject; name: string } {
+  const refuse: Refuse = (found) => new OptionError("key", found, KEY_FORM);
   const blocks = findBlocks(pem, refuse);
   const keys = blocks.filter(({ label }) => label.endsWith("PRIVATE KEY"));
   if (keys.length === 0) throw refuse(nameOf(blocks[0]));
   const name = keys.map(nameOf).join(" and ");
   if (keys.length > 1) throw refuse(name);
-  const type = KEY_TYPES[keys[0].label];
+  const type = KEY_TYPES.get(keys[0].label);
   if (type === undefined) throw refuse(name);
   const key = decode(keys[0], refuse) as Buffer;
   let privateKey;
@@ -161,16 +135,13 @@ function readKey(
   return { privateKey, name };
 }
 
-function isUsable({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject) {
+function isUsable(
+  { asymmetricKeyType: type, asymmetricKeyDetails }: KeyObject,
+) {
   const { modulusLength = 0, namedCurve } = asymmetricKeyDetails ?? {};
-  switch (asymmetricKeyType) {
-    case "rsa":
-      return modulusLength >= RSA_MIN && modulusLength <= RSA_MAX;
-    case "ec":
-      return CURVES.includes(namedCurve);
-    default:
-      return asymmetricKeyType === "ed25519";
-  }
+  if (type === "ec") return CURVES.includes(namedCurve);
+  if (type !== "rsa") return type === "ed25519";
+  return modulusLength >= RSA_MIN && modulusLength <= RSA_MAX;
 }
 
 /** Finds the blocks of a text, at least one; what is around them is ignored. */
@@ -206,14 +177,12 @@ function decode(block: Block, refuse: Refuse): Uint8Array {
   const { body } = block;
   // The header of a key with a password, by OpenSSL's older way (RFC 1421).
   if (body.includes("Proc-Type:")) throw refuse(`encrypted ${nameOf(block)}`);
-  let der;
+  if (body.trim() === "") throw refuse(`empty ${nameOf(block)}`);
   try {
-    der = Uint8Array.fromBase64(body);
+    return Uint8Array.fromBase64(body);
   } catch {
     throw refuse(`${nameOf(block)} that is not base64`);
   }
-  if (der.length === 0) throw refuse(`empty ${nameOf(block)}`);
-  return der;
 }
 
 /** What a block is, without what it says: it may be a secret. */

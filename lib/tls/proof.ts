@@ -1,7 +1,4 @@
-/**
- * Handshakes in memory, with a client of the same runtime: they show that what
- * is to be shown is shown, and that the runtime heeds each option.
- */
+/** Handshakes in memory, which show that the runtime heeds each option. */
 
 import { Buffer } from "node:buffer";
 import process from "node:process";
@@ -17,12 +14,7 @@ import { certificatesOf } from "./pem.ts";
 /** How long a handshake may take, in milliseconds; it waits for nobody. */
 const LIMIT = 5000;
 
-/**
- * Shakes hands as a server does.
- *
- * @throws {TlsError} No handshake works.
- * @throws {OptionError} The runtime does not heed one of the settings.
- */
+/** Throws if no handshake works, or one of the settings is not heeded. */
 export async function prove(context: TlsContext): Promise<void> {
   const { settings } = context;
   const { cert, key, clientCa, tlsMinVersion, alpnProtocols } = settings;
@@ -61,7 +53,6 @@ function unheeded(option: string, value: unknown): OptionError {
   return new OptionError(option, value, `a runtime that heeds it, not ${deno}`);
 }
 
-/** Shakes hands once, and says what the server has seen of that. */
 async function shake(context: TlsContext, options: ConnectionOptions) {
   const sent: Uint8Array[] = [];
   const near: Duplex = wire((bytes) => {

@@ -1,7 +1,4 @@
-/**
- * What of TLS shows from outside: how its records begin. All versions from 1.0
- * on begin alike (RFC 8446, section 5.1).
- */
+/** How records begin, in all versions of TLS alike (RFC 8446, section 5.1). */
 
 export const MAX_RECORD = 16 * 1024;
 
@@ -31,27 +28,17 @@ interface Received {
  * 4). No text begins so by chance.
  */
 const CLIENT_HELLO: readonly (readonly [least: number, most: number])[] = [
-  [HANDSHAKE, HANDSHAKE],
-  [MAJOR, MAJOR],
-  [0, 4],
-  [0, 0x41],
-  [0, 0xff],
-  [1, 1],
-  [0, 0],
+  ...[[HANDSHAKE, HANDSHAKE], [MAJOR, MAJOR], [0, 4]] as const,
+  ...[[0, 0x41], [0, 0xff], [1, 1], [0, 0]] as const,
 ];
 
 const LF = 10;
 
 /**
- * Whether bytes begin as a client of TLS does. What is said of some bytes holds
- * for them with any others behind, so that it does not depend on how a client's
- * bytes are cut on their way.
- *
- * @returns `undefined` when more bytes are needed to tell.
+ * Whether bytes begin as a client of TLS does; nothing where it takes more of
+ * them to tell, so that it does not depend on how they are cut on their way.
  */
-export function startsTls(
-  { bytes, start, end }: Received,
-): boolean | undefined {
+export function startsTls({ bytes, start, end }: Received) {
   for (const [i, [least, most]] of CLIENT_HELLO.entries()) {
     if (start + i === end) return undefined;
     const byte = bytes[start + i];
@@ -63,10 +50,7 @@ export function startsTls(
   return true;
 }
 
-/**
- * Whether bytes begin as an alert does, the reply of a server of TLS to a
- * client that does not speak it.
- */
+/** Whether bytes begin as a server's alert to one who does not speak TLS. */
 export function isTlsAlert({ bytes, start, end }: Received): boolean {
   // Whole it has a length of 2, and 1 or 2 for what it means.
   return end - start >= 7 && bytes[start] === ALERT &&

@@ -62,31 +62,21 @@ export interface TlsSettings extends Required<Omit<TlsOptions, "clientCa">> {
 /** A protocol's name has 1 to 255 bytes (RFC 7301, section 3.1). */
 const ALPN = /^[\x21-\x2b\x2d-\x7e]{1,255}$/;
 
-/** What `alpnProtocols` takes. */
 export const ALPN_FORM =
   "a list of names such as h2, of 1 to 255 ASCII characters, no comma or space";
 
-/**
- * Checks the options, all but what only a handshake can tell.
- *
- * @returns Nothing where the server is to speak no TLS.
- * @throws {OptionError} A value is not allowed, or means nothing without another.
- */
+/** Checks the options; nothing where the server is to speak no TLS. */
 export function checkTls(options: TlsOptions): TlsSettings | undefined {
   const { cert, key, clientCa } = options;
   const { clientAuth = "require", tlsMinVersion = "1.2" } = options;
   const plain = cert === undefined && key === undefined;
-  for (
-    const [name, missing] of [
-      ["tlsMinVersion", plain && "cert"],
-      ["alpnProtocols", plain && "cert"],
-      ["clientCa", plain && "cert"],
-      ["clientAuth", clientCa === undefined && "clientCa"],
-    ] as const
-  ) {
-    if (!missing || options[name] === undefined) continue;
+  const lack = (missing: keyof TlsOptions, ...names: (keyof TlsOptions)[]) => {
+    const name = names.find((name) => options[name] !== undefined);
+    if (name === undefined) return;
     throw new OptionError(name, options[name], `a ${missing} beside it`);
-  }
+  };
+  if (plain) lack("cert", "tlsMinVersion", "alpnProtocols", "clientCa");
+  if (clientCa === undefined) lack("clientCa", "clientAuth");
   return plain ? undefined : {
     ...checkKeyPair(cert, key),
     clientCa: clientCa === undefined
@@ -98,13 +88,11 @@ export function checkTls(options: TlsOptions): TlsSettings | undefined {
   };
 }
 
-/** Whether these are names of protocols. */
 export function isAlpn(names: unknown): names is string[] {
   return Array.isArray(names) &&
     names.every((name) => typeof name === "string" && ALPN.test(name));
 }
 
-/** @throws {OptionError} It is not a list of protocols. */
 export function checkAlpn(protocols: unknown = []): string[] {
   if (isAlpn(protocols)) return [...protocols];
   throw new OptionError("alpnProtocols", protocols, ALPN_FORM);

@@ -1,11 +1,7 @@
 /**
- * TLS on top of a connection that is open already, on the server's side.
- *
- * `Deno.listenTls` has one certificate for life, and to put another listener in
- * its place resets whoever the kernel has queued at the first. So the listener
- * stays a plain one, and TLS begins once a connection is accepted, with the
- * certificate of that moment: by `node:tls`, over a stream that reads and
- * writes the connection.
+ * TLS on top of a connection that is accepted, by `node:tls`. `Deno.listenTls`
+ * has one certificate for life, and to put another listener in its place resets
+ * whoever the kernel has queued at the first.
  */
 
 import process from "node:process";
@@ -62,11 +58,7 @@ export class TlsTransport implements Transport {
   #failure: { error: unknown } | undefined;
 
   /** @param received What of the handshake has been read from it already. */
-  constructor(
-    below: Transport,
-    received: Uint8Array,
-    context: TlsContext,
-  ) {
+  constructor(below: Transport, received: Uint8Array, context: TlsContext) {
     this.#context = context;
     this.#below = below;
     this.#unused = received;
@@ -98,17 +90,7 @@ export class TlsTransport implements Transport {
     this.#secured.promise.catch(() => {});
   }
 
-  /**
-   * Waits until the peer and this side have agreed on keys.
-   *
-   * The wait ends with that; with a peer that speaks no TLS, or no version in
-   * common, or does not like our certificate (throws); with the peer's end or
-   * reset (throws); or with `close()` (throws).
-   *
-   * @returns What they have agreed on.
-   * @throws {ClientCertificateError} The peer's certificate is not good.
-   * @throws {TlsError} The peer has ended, or not sent what TLS asks for.
-   */
+  /** Waits until both sides have agreed; the peer's end or `close()` throws. */
   async handshake(): Promise<TlsInfo> {
     // The engine starts in the tick that its constructor has asked for. Bytes
     // that it refuses before that would end the process.
@@ -117,7 +99,6 @@ export class TlsTransport implements Transport {
     return this.#context.introduce(this.#engine);
   }
 
-  /** Bytes received from below. */
   get received(): number {
     return this.#received;
   }
@@ -134,9 +115,8 @@ export class TlsTransport implements Transport {
     // The engine makes no record of nothing, and would never be done with it.
     if (bytes.length === 0) return Promise.resolve(0);
     // A record at a time, so that a slow peer is seen to take something.
-    const part = bytes.length > MAX_RECORD
-      ? bytes.subarray(0, MAX_RECORD)
-      : bytes;
+    const large = bytes.length > MAX_RECORD;
+    const part = large ? bytes.subarray(0, MAX_RECORD) : bytes;
     return this.#do((done) => this.#engine.write(part, done), part.length);
   }
 
@@ -223,10 +203,7 @@ export class TlsTransport implements Transport {
   }
 
   /** Writes encrypted bytes below, all of them. */
-  async #send(
-    bytes: Uint8Array,
-    done: (error?: Error) => void,
-  ): Promise<void> {
+  async #send(bytes: Uint8Array, done: (error?: Error) => void): Promise<void> {
     try {
       for (let sent = 0; sent < bytes.length;) {
         sent += await this.#below.write(sent ? bytes.subarray(sent) : bytes);
@@ -239,10 +216,7 @@ export class TlsTransport implements Transport {
     }
   }
 
-  /**
-   * Has the engine look again at what it still has to send. Deno before 2.9
-   * does not do that by itself after a write.
-   */
+  /** Has the engine go on after a write, as Deno before 2.9 does not itself. */
   #nudge(): void {
     this.#wire.emit("data", NOTHING);
   }

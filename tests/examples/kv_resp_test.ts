@@ -1,6 +1,6 @@
 // examples/kv_resp.ts, and the framing of RESP that it has.
 
-import { testCodec } from "../../lib/mod.ts";
+import { testCodec } from "../../lib/framing/test_codec.ts";
 import { array, bulk, parse, resp } from "../../examples/resp.ts";
 import { Example } from "../support/examples.ts";
 import { bytes, Peer, text } from "../support/fixtures.ts";

@@ -112,6 +112,9 @@ const ALERT = 0x15;
 /** A bit less than what the server gives for a header, in milliseconds. */
 const HEADER_TIME = 4000;
 
+/** How long the server waits for an end that it has said, in milliseconds. */
+const LINGER = 2000;
+
 /** What can be done once. */
 const ENDINGS: readonly Step["act"][] = ["finish", "cut"];
 
@@ -129,6 +132,8 @@ class Client {
   #link: Link | undefined;
   #sent = 0;
   #finished = false;
+  /** When it has connected and sent, in order, and up to where. */
+  readonly #sends: (readonly [at: number, to: number])[] = [];
   /** It has broken off: what it got is but the start of its replies. */
   #gone = false;
   /** The server may have been full. */
@@ -232,6 +237,7 @@ class Client {
     this.#mayBeRefused = ++this.#crowd.size > most;
     const link = this.#link = await Link.open(port)
       .catch((error) => this.#differs(`cannot connect: ${error.message}`));
+    this.#sends.push([link.opened, 0]);
     if (this.#header.length === 0) this.#secure(link);
     return link;
   }
@@ -257,6 +263,7 @@ class Client {
     const { length } = this.#header;
     const from = this.#sent;
     const to = this.#sent = Math.min(from + count, this.#stream.length);
+    this.#sends.push([performance.now(), to]);
     if (from < length) {
       link.send(this.#stream.subarray(from, Math.min(to, length)));
       if (to < length) return;
@@ -299,7 +306,7 @@ class Client {
       if (received.length === 0 || received[0] === ALERT) return;
       this.#differs(`without TLS came ${shown(received, 0)}`);
     }
-    const whole = all && !setting.tight;
+    const whole = all && !setting.tight && !this.#hasOverstayed(link);
     const outcomes = this.#outcomes(link);
     const found = outcomes.find(({ replies }) => {
       const at = differenceAt(replies, received);
@@ -314,17 +321,40 @@ class Client {
       );
     }
     if (!whole || ended === undefined) return;
+    // That a header is broken may show before all of it has come.
+    if (this.#isBroken && this.#sent > 0) return;
     if (!found.over) this.#differs("the server has ended it");
-    if (ended instanceof Error && !this.#isStranger) {
+    if (this.#isStranger()) return;
+    if (ended instanceof Error) {
       this.#differs(`it has ended by an error: ${ended.message}`);
+    }
+    // Where a reply came, keys were agreed on.
+    if (setting.tls && received.length > 0 && !link.isEndSaid) {
+      this.#differs("TLS does not say its end");
     }
   }
 
+  /**
+   * Whether it was cut off because it sent for longer than the server waits for
+   * its end. What it had not taken by then is lost.
+   */
+  #hasOverstayed(link: Link): boolean {
+    if (!(link.ended instanceof Error)) return false;
+    const ids = this.#idsFor(link);
+    const over = this.#sends.find(([, to]) =>
+      this.#foretell(link, ids, to, false).some(({ over }) => over)
+    );
+    return over !== undefined && link.endedAt - over[0] > LINGER;
+  }
+
   /** Whether its header is not whole, or broken: the server just closes. */
-  get #isStranger(): boolean {
-    const { length } = this.#header;
-    return length > this.#sent ||
-      length > 0 && headers[this.#talk.header].broken === true;
+  #isStranger(sent = this.#sent): boolean {
+    return this.#header.length > sent || this.#isBroken;
+  }
+
+  get #isBroken(): boolean {
+    return this.#header.length > 0 &&
+      headers[this.#talk.header].broken === true;
   }
 
   /** All that may have been said by now; the first is the ordinary. */
@@ -337,18 +367,23 @@ class Client {
     return this.#foretold[1];
   }
 
-  #foretell(link: Link, ids: string[]): Outcome[] {
+  #foretell(
+    link: Link,
+    ids: string[],
+    sent = this.#sent,
+    finished = this.#finished,
+  ): Outcome[] {
     const { setting } = this.#target;
     const { framing, places, tight } = setting;
     const { length } = this.#header;
     const peer = length > 0 && headers[this.#talk.header].peer ||
       `127.0.0.1:${link.port}`;
-    const stream = this.#stream.subarray(length, this.#sent);
-    const closed = this.#finished || this.#sent >= length;
-    const outcomes = this.#isStranger
+    const stream = this.#stream.subarray(length, sent);
+    const closed = finished || sent >= length;
+    const outcomes = this.#isStranger(sent)
       ? [{ replies: [], over: closed }]
       : ids.map((id) =>
-        outcomeOf(setting, stream, this.#finished, `${id}peer=${peer}`)
+        outcomeOf(setting, stream, finished, `${id}peer=${peer}`)
       );
     const refusals = [
       ...this.#mayBeRefused ? [`connection limit of ${places}`] : [],

@@ -135,7 +135,7 @@ export function scripts(setting: Setting): fc.Arbitrary<Script> {
     steps,
   });
   return fc.oneof(
-    { weight: 40, arbitrary: few },
+    { weight: 20, arbitrary: few },
     { weight: 1, arbitrary: many },
   );
 }

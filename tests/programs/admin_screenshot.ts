@@ -7,7 +7,8 @@
 
 import { fileURLToPath } from "node:url";
 
-import { commands, serve, serveAdmin } from "../../lib/mod.ts";
+import { serveAdmin } from "../../lib/admin/mod.ts";
+import { commands, serve } from "../../lib/mod.ts";
 import { open, startBrowser } from "../support/admin_page.ts";
 import { Peer, random } from "../support/fixtures.ts";
 

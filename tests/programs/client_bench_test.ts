@@ -2,8 +2,7 @@
 // program around it.
 
 import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
-import { Latencies } from "../../lib/cli/bench/latencies.ts";
-import { preciseClock } from "../../lib/cli/bench/precise_clock.ts";
+import { preciseClock } from "../../lib/cli/bench/mode.ts";
 import {
   type BenchSubject,
   type BenchSummary,
@@ -13,7 +12,11 @@ import {
   toProgress,
   toText,
 } from "../../lib/cli/bench/report.ts";
-import { type BenchResult, Tally } from "../../lib/cli/bench/result.ts";
+import {
+  type BenchResult,
+  Latencies,
+  Tally,
+} from "../../lib/cli/bench/result.ts";
 import {
   benchFlags,
   benchRequest,

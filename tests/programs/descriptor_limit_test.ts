@@ -34,17 +34,29 @@ function adminOf({ admin }: RunningServer): { addr: Deno.Addr } {
   return { addr: { transport: "tcp", hostname, port: Number(port) } };
 }
 
-/** Asks how the server is; a probe that gets no answer has waited too long. */
+/** Asks how the server is, and returns how long that took, in milliseconds. */
+async function probe(
+  server: RunningServer,
+  path: string,
+  body: string,
+): Promise<number> {
+  const from = performance.now();
+  using peer = await Peer.to(adminOf(server));
+  await peer.send(`GET /${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  const answer = await peer.rest();
+  assertMatch(answer, /^HTTP\/1\.1 200 OK\r\n/);
+  assertEquals(answer.split("\r\n\r\n")[1], `${body}\n`);
+  return performance.now() - from;
+}
+
+/**
+ * Asks as Kubernetes does by default: a probe has one second, and the third one
+ * in a row that is late counts. A busy machine may well delay one.
+ */
 async function assertHealthy(server: RunningServer): Promise<void> {
   for (const [path, body] of [["livez", "ok"], ["readyz", "ready"]]) {
-    const from = performance.now();
-    using peer = await Peer.to(adminOf(server));
-    await peer.send(`GET /${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
-    const answer = await peer.rest();
-    assertMatch(answer, /^HTTP\/1\.1 200 OK\r\n/);
-    assertEquals(answer.split("\r\n\r\n")[1], `${body}\n`);
-    // Kubernetes gives a probe one second.
-    assert(performance.now() - from < 1000, path);
+    let late = 0;
+    while (await probe(server, path, body) > 1000) assert(++late < 3, path);
   }
 }
 
@@ -143,7 +155,7 @@ testWithTools(
   async () => {
     const at = (path: string) => JSON.stringify(`file://${ROOT}${path}`);
     const program = `
-      import { serveThreads } from ${at("lib/mod.ts")};
+      import { serveThreads } from ${at("lib/threads/mod.ts")};
       const server = await serveThreads({
         hostname: "127.0.0.1",
         port: 0,

@@ -83,3 +83,23 @@ Deno.test("the other tasks go by the lock file of the whole tree", () => {
     }
   }
 });
+
+testWithTools(
+  "the library by itself loads no page and no package",
+  [],
+  async () => {
+    for (const entry of [".", "./testing"] as const) {
+      const { code, stdout, stderr } = await runCommand([
+        Deno.execPath(),
+        ...["info", "--json", config.exports[entry]],
+      ]);
+      assertEquals(code, 0, stderr);
+      const graph: { modules: { specifier: string }[] } = JSON.parse(stdout);
+      const others = graph.modules.map(({ specifier }) => specifier).filter(
+        (specifier) =>
+          /^npm:|\/lib\/(admin|cli|observe|threads)\//.test(specifier),
+      );
+      assertEquals(others, [], `${entry} loads them`);
+    }
+  },
+);

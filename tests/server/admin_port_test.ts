@@ -2,7 +2,7 @@
 // in, and what it does without descriptors.
 
 import { parseRequest, RequestError } from "../../lib/admin/http.ts";
-import { AdminPort } from "../../lib/admin/port.ts";
+import { openPort } from "../../lib/admin/port.ts";
 import { type AdminServer, serveAdmin } from "../../lib/admin/server.ts";
 import { FakeClock, FakeListener, Peer, settle } from "../support/fixtures.ts";
 import {
@@ -143,11 +143,11 @@ function emfile(): Error {
   return Object.assign(error, { code: "EMFILE" });
 }
 
-Deno.test("AdminPort without descriptors uses its spares, then its own, then waits", async () => {
+Deno.test("the admin port without descriptors uses its spares, then its own, then waits", async () => {
   const listener = new FakeListener();
   const clock = new FakeClock();
   let spares = 2;
-  const port = new AdminPort({
+  const port = openPort({
     listener,
     clock,
     answer: () => Promise.resolve({ body: "ok\n" }),
@@ -185,10 +185,10 @@ function settleAll(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-Deno.test("AdminPort goes on after a peer's fault, and ends with its listener", async () => {
+Deno.test("the admin port goes on after a peer's fault, and ends with its listener", async () => {
   const listener = new FakeListener();
   const clock = new FakeClock();
-  const port = new AdminPort({
+  const port = openPort({
     listener,
     clock,
     answer: () => Promise.reject(new Error("a secret")),

@@ -1,6 +1,7 @@
 /** What the threads of `threads_test.ts` run with hooks. */
 
-import { broadcast, type RequestInfo, serveThread } from "../../lib/mod.ts";
+import { broadcast, type RequestInfo } from "../../lib/mod.ts";
+import { serveThread } from "../../lib/threads/mod.ts";
 
 const room = new Set<RequestInfo<unknown>>();
 

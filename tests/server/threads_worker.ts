@@ -1,6 +1,6 @@
 /** What the threads of `threads_test.ts` run: commands, and ways to die. */
 
-import { serveThread } from "../../lib/mod.ts";
+import { serveThread } from "../../lib/threads/mod.ts";
 
 const text = new TextDecoder();
 

@@ -17,8 +17,8 @@ import {
   removeStaleSocket,
   serve,
   type ServeOptions,
-  serveThreads,
 } from "../../lib/mod.ts";
+import { serveThreads } from "../../lib/threads/mod.ts";
 import { fileId } from "../../lib/net/unix.ts";
 import { bytes, Events, Peer, text } from "../support/fixtures.ts";
 import {

@@ -62,7 +62,15 @@ export class InMemory implements AsyncDisposable {
   async connectAll(count: number): Promise<MemoryTransport[]> {
     const all = Array.from({ length: count }, () => this.listener.connect());
     await turns(4);
+    await this.acceptAll();
     return all;
+  }
+
+  /** Waits until all are accepted: the loop rests after some of them. */
+  async acceptAll(): Promise<void> {
+    for (let i = 0; i < 1000 && this.listener.queued > 0; i++) {
+      await this.pass(1, 1);
+    }
   }
 
   /** Moves the clock on in small steps, with a turn of the event loop after each. */

@@ -208,6 +208,11 @@ export class MemoryListener implements Acceptor {
   #accept: PromiseWithResolvers<MemoryTransport> | undefined;
   #closed = false;
 
+  /** How many have connected and were not accepted. */
+  get queued(): number {
+    return this.#queued.length;
+  }
+
   /**
    * Connects.
    *

@@ -18,10 +18,19 @@ const FORGOTTEN = 50;
 /** How many pieces are made of encrypted bytes at the most. */
 const MOST_PIECES = 40;
 
+/**
+ * How the record begins in which TLS 1.3 says its end: there are 19 encrypted
+ * bytes in it, as in one of two plain bytes.
+ */
+const END = [0x17, 3, 3, 0, 19];
+const END_LENGTH = END.length + 19;
+
 /** See the module's text. */
 export class Link {
   /** How the server has ended it: in good order, or by an error. */
   ended: "finished" | Error | undefined;
+  /** When that was seen, as `performance.now()` has it. */
+  endedAt = Infinity;
   /** The port of this side. */
   readonly port: number;
   /** When it was connected, as `performance.now()` has it. */
@@ -30,6 +39,8 @@ export class Link {
   /** What plain bytes are written to and read from. */
   #plain: Duplex;
   #received: Uint8Array[] = [];
+  /** The last encrypted bytes. */
+  #last = new Uint8Array();
   /** How much more is taken. */
   #room = Infinity;
   #waiting = new Set<(changed: true) => void>();
@@ -80,7 +91,10 @@ export class Link {
         done();
       },
     });
-    raw.on("data", (bytes) => void wire.push(bytes));
+    raw.on("data", (bytes) => {
+      this.#last = joined([this.#last, bytes]).slice(-END_LENGTH);
+      wire.push(bytes);
+    });
     raw.once("end", () => {
       wire.push(null);
       // The engine forgets to say so at times, with all bytes handed over.
@@ -142,6 +156,12 @@ export class Link {
     return this.#received.reduce((sum, { length }) => sum + length, 0);
   }
 
+  /** Whether the last that came by TLS was that there is no more. */
+  get isEndSaid(): boolean {
+    return this.#last.length === END_LENGTH &&
+      END.every((byte, i) => this.#last[i] === byte);
+  }
+
   /**
    * Waits until something is so: looks now, and after each change.
    *
@@ -179,6 +199,7 @@ export class Link {
   }
 
   #end(how: "finished" | Error): void {
+    if (this.ended === undefined) this.endedAt = performance.now();
     this.ended ??= how;
     this.#changed();
   }

@@ -2,7 +2,8 @@
 
 import { assertEquals } from "../support/std.ts";
 
-import { InMemory, turn } from "../support/in_memory.ts";
+import { InMemory, turn, turns } from "../support/in_memory.ts";
+import { MemoryListener } from "../support/memory_transport.ts";
 
 /** How many are connected, or were refused. */
 function accepted({ server }: InMemory): number {
@@ -10,17 +11,48 @@ function accepted({ server }: InMemory): number {
   return active + opening;
 }
 
-Deno.test("accept leaves turns to others while many are queued", async () => {
+Deno.test("accept leaves the event loop to others while many are queued", async () => {
   await using running = new InMemory((request) => request);
   const all = Array.from({ length: 100 }, () => running.listener.connect());
-  const perTurn = [];
-  for (let before = 0; before < all.length; before = accepted(running)) {
-    await turn();
-    perTurn.push(accepted(running) - before);
+  // However many turns follow each other: they would not be enough for others.
+  await turns(20);
+  const each = [accepted(running)];
+  for (let i = 0; i < 3; i++) {
+    const before = accepted(running);
+    await running.pass(1, 1);
+    each.push(accepted(running) - before);
   }
-  assertEquals(perTurn, [32, 32, 32, 4]);
+  assertEquals(each, [32, 32, 32, 4]);
   for (const transport of all) transport.end();
   await running.pass(5, 1);
+});
+
+Deno.test("accept leaves it to them while many are reset in the queue", async () => {
+  let tries = 0;
+  const listener = new MemoryListener();
+  const accept = listener.accept.bind(listener);
+  listener.accept = () =>
+    ++tries > 100
+      ? accept()
+      : Promise.reject(new Deno.errors.NotConnected("They have gone"));
+  const listen = () => listener;
+  await using running = new InMemory((request) => request, {}, { listen });
+  const each = [];
+  for (let before = 0; before < 101; before = tries) {
+    await running.pass(1, 1);
+    await turns(20);
+    each.push(tries - before);
+  }
+  assertEquals(each, [32, 32, 32, 5]);
+  assertEquals(running.events.of("accept_error").length, 100);
+});
+
+Deno.test("accept does not rest where connections come one by one", async () => {
+  await using running = new InMemory((request) => request);
+  const all = [];
+  for (let i = 0; i < 100; i++) all.push(await running.connect());
+  assertEquals(accepted(running), 100);
+  for (const transport of all) transport.end();
 });
 
 Deno.test("shutdown accepts as many as may be queued, and then no more", async () => {

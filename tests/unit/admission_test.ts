@@ -14,7 +14,7 @@ Deno.test("everybody gives a descriptor back, served or refused", async () => {
     { maxConnections: 1 },
     { descriptors },
   );
-  const all = Array.from({ length: 300 }, () => running.listener.connect());
+  const all = await running.connectAll(300);
   await turns(20);
   // One is served, 256 are told why they are not, and the others are closed.
   assertEquals(all.filter(({ closed }) => !closed).length, 257);

@@ -336,7 +336,7 @@ Deno.test("whoever was paused while the bound was passed goes on after it", asyn
   endAll(other, ...idle);
 });
 
-Deno.test("over the bound newcomers are refused and the biggest is closed", async () => {
+Deno.test("over the bound the biggest is closed, and a newcomer is taken after it", async () => {
   const { running, idle } = await bounded();
   await using _ = running;
   const [large, middle, small] = await running.connectAll(3);
@@ -350,9 +350,10 @@ Deno.test("over the bound newcomers are refused and the biggest is closed", asyn
   small.push("\n");
   await over(running);
   const newcomer = running.listener.connect();
+  newcomer.push("hello\n");
   await turns(5);
-  assertEquals(newcomer.text, "ERR busy: memory limit reached\n");
-  assertEquals(running.server.metrics().rejected.overload, 1);
+  assertEquals(newcomer.text, "hello\n");
+  assertEquals(running.server.metrics().rejected.overload, 0);
   // A reply of 200,000 bytes and its first chunk are more than the half frame.
   assertEquals(endings(running), { 1: "overload" });
   assertEquals([idle[1].text, small.taken.length], ["request\n", 5001]);
@@ -360,11 +361,7 @@ Deno.test("over the bound newcomers are refused and the biggest is closed", asyn
   for (const transport of [large, middle]) transport.push("\n");
   await turns(5);
   assertEquals([large.taken.length, middle.taken.length], [100_001, 5001]);
-  const later = await running.connect();
-  later.push("later\n");
-  await turns(3);
-  assertEquals(later.text, "later\n");
-  endAll(newcomer, large, middle, small, later, ...idle);
+  endAll(newcomer, large, middle, small, ...idle);
 });
 
 Deno.test("over the bound as many are closed as it takes, and no more", async () => {
@@ -385,27 +382,43 @@ Deno.test("over the bound as many are closed as it takes, and no more", async ()
   left.end();
 });
 
-Deno.test("over the bound a newcomer that is refused takes no place", async () => {
-  const { running, idle } = await bounded(LIMIT, 12);
-  await using _ = running;
-  const large = await running.connect();
-  await half(large, 100_000);
-  idle[0].take(0);
-  idle[0].push("g\n");
-  await over(running);
-  const refused = running.listener.connect();
-  await turns(5);
-  assertEquals(refused.text, "ERR busy: memory limit reached\n");
-  endAll(refused);
-  // There are places for two: one was closed for the memory it held.
-  const [one, two, three] = await running.connectAll(3);
-  for (const transport of [one, two, three]) transport.push("x\n");
-  await turns(5);
-  assertEquals(
-    [one.text, two.text, three.text],
-    ["x\n", "x\n", "ERR busy: connection limit of 12 reached\n"],
+Deno.test("a newcomer is refused where room is taken again, and takes no place", async () => {
+  const later = Promise.withResolvers<string>();
+  await using running = new InMemory(
+    (request) => request[0] === 97 ? later.promise : reply(request),
+    { maxMemory: LIMIT, maxConnections: 4 },
   );
-  endAll(large, one, two, three, ...idle);
+  const { clock, listener, server } = running;
+  const all = await running.connectAll(3);
+  for (const transport of all) transport.take(0);
+  all[0].push("a\n");
+  await turns(3);
+  for (const transport of all.slice(1)) transport.push("g\n");
+  await over(running);
+  const refused = listener.connect();
+  const now = clock.now.bind(clock);
+  let looks = 0;
+  // At each look at the clock it is time for the next turn.
+  clock.now = () => now() + 3 * ++looks;
+  // One turn makes room, and before the next one that is taken.
+  for (let i = 0; i < 9 && refused.text === ""; i++) {
+    await running.pass(1, 1);
+    const [closed] = running.events.of("connection_close");
+    if (closed !== undefined) later.resolve("g".repeat(500_000));
+  }
+  const last = clock.now();
+  clock.now = () => now() + last;
+  assertEquals(refused.text, "ERR busy: memory limit reached\n");
+  assertEquals(server.metrics().rejected.overload, 1);
+  await running.pass(5, 1);
+  // One of three is left.
+  const others = await running.connectAll(4);
+  for (const transport of others) transport.push("x\n");
+  await running.pass(5, 1);
+  const busy = "ERR busy: connection limit of 4 reached\n";
+  assertEquals(others.map(({ text }) => text), ["x\n", "x\n", "x\n", busy]);
+  for (const transport of all) transport.take(Infinity);
+  endAll(refused, ...all, ...others);
 });
 
 Deno.test("without a bound nobody is paused or refused", async () => {

@@ -1,13 +1,8 @@
 // Options whose names nobody knows are refused: they would be ignored in silence.
 
-import {
-  connect,
-  echo,
-  OptionError,
-  serve,
-  serveAdmin,
-  serveThreads,
-} from "../../lib/mod.ts";
+import { serveAdmin } from "../../lib/admin/mod.ts";
+import { connect, echo, OptionError, serve } from "../../lib/mod.ts";
+import { serveThreads } from "../../lib/threads/mod.ts";
 import { assertRejects, assertThrows } from "../support/std.ts";
 
 const wrong = { port: 0, maxFrames: 1 };

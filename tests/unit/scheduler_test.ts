@@ -527,8 +527,7 @@ for (const [idle, what] of [[0, "all ask"], [300, "some are idle"]] as const) {
     for (const transport of all) {
       running.listener.connect(undefined, transport);
     }
-    // They are accepted a few at a time.
-    await turns(100);
+    await running.acceptAll();
     // All of these have come before anybody is looked at.
     for (const transport of all) transport.ask();
     for (let i = 0; i < 3000 && served.length < 1000 * rounds; i++) {
@@ -561,6 +560,7 @@ Deno.test("the replies of one batch are written together, in as many writes", as
   const all = numbers(40).map(() => new Logged());
   for (const transport of all) running.listener.connect(undefined, transport);
   await turns(3);
+  await running.acceptAll();
   for (const transport of all) transport.push("a\nb\n");
   await microtasks();
   const both = Array(16).fill(["handle", "handle"]).flat();

@@ -1,9 +1,5 @@
 // @ts-check
-/// <reference lib="dom" />
-/**
- * What an operator may do with a token: drain the server, close a connection.
- * The token stays in its field, and goes nowhere but into the header.
- */
+/** What an operator may do with a token, which stays in its field. */
 
 import { find, write } from "./dom.js";
 
@@ -11,24 +7,19 @@ const token = /** @type {HTMLInputElement} */ (find("#token"));
 const answer = find("#answer");
 const dialog = /** @type {HTMLDialogElement} */ (find("#confirm"));
 
-find("#drain").addEventListener("click", () =>
-  void act(
+find("#drain").onclick = () =>
+  act(
     "Drain the server? It accepts no more connections, answers what has " +
       "arrived, and ends.",
     "Drain",
     "drain",
     { 202: "The server drains." },
-  ));
+  );
 
 // Enter in the field is no answer to a question that nobody has asked.
 token.form?.addEventListener("submit", (event) => event.preventDefault());
 
-/**
- * Asks, and then closes one connection.
- *
- * @param {number} id
- * @param {string} peer
- */
+/** @param {number} id @param {string} peer */
 export async function closeConnection(id, peer) {
   await act(
     `Close connection ${id} of ${peer}? It gets no reply that it still waits for.`,
@@ -57,9 +48,7 @@ async function act(question, verb, path, answers) {
   // Escape closes a dialog and leaves its last value.
   dialog.returnValue = "no";
   dialog.showModal();
-  await new Promise((closed) =>
-    dialog.addEventListener("close", closed, { once: true })
-  );
+  await new Promise((closed) => dialog.onclose = closed);
   if (dialog.returnValue === "yes") write(answer, await post(path, answers));
 }
 

@@ -1,9 +1,7 @@
 // @ts-check
-/// <reference lib="dom" />
 /**
- * The charts: five minutes of values, one chart for each kind of them. A line
- * has the colour of its name in the figure's caption, so the style sheet alone
- * knows the colours.
+ * The charts: five minutes of values. A line has the colour of its name in the
+ * caption, so that the style sheet alone knows the colours.
  */
 
 import { find, make, write } from "./dom.js";
@@ -78,8 +76,6 @@ const charts = KINDS.map(chartOf);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 /**
- * Adds the values of one moment to the charts.
- *
  * @param {number} time Seconds since 1970.
  * @param {Readonly<Record<string, number | undefined>>} values By series.
  */
@@ -99,6 +95,10 @@ function push(time, values) {
   for (const name in series) series[name].push(values[name] ?? null);
 }
 
+function latest() {
+  return times.at(-1) ?? Date.now() / 1000;
+}
+
 function draw() {
   for (const chart of charts) chart();
 }
@@ -108,12 +108,7 @@ function drop(many) {
   for (const list of [times, ...Object.values(series)]) list.splice(0, many);
 }
 
-/**
- * Puts a chart on the page.
- *
- * @param {Kind} kind
- * @returns {() => void} Draws its values.
- */
+/** @param {Kind} kind @returns {() => void} Draws its values. */
 function chartOf({ title, names, say, axis, scale, grid }) {
   const time = make("time", {});
   const place = make("div", { class: "plot", "aria-hidden": "true" });
@@ -124,18 +119,9 @@ function chartOf({ title, names, say, axis, scale, grid }) {
     return { values: series[name] = [], term, shown, ink };
   });
   const terms = lines.map(({ term, shown }) => make("div", {}, term, shown));
-  find("#charts").append(make(
-    "figure",
-    { class: "panel" },
-    make(
-      "figcaption",
-      {},
-      make("h2", {}, title),
-      time,
-      make("dl", {}, ...terms),
-    ),
-    place,
-  ));
+  const head = [make("h2", {}, title), time, make("dl", {}, ...terms)];
+  const caption = make("figcaption", {}, ...head);
+  find("#charts").append(make("figure", { class: "panel" }, caption, place));
 
   /** @returns {import("npm:uplot@1.6.32").AlignedData} */
   const data = () => [
@@ -152,10 +138,10 @@ function chartOf({ title, names, say, axis, scale, grid }) {
     }
     write(time, at == null ? "" : numbers.clock(times[at] * 1000));
   };
-  const sizeOfPlace = () => ({
-    width: place.clientWidth,
-    height: place.clientHeight,
-  });
+  const sizeOfPlace = () => {
+    const { clientWidth: width, clientHeight: height } = place;
+    return { width, height };
+  };
   const style = getComputedStyle(place);
   const look = {
     font: `11px ${style.fontFamily}`,
@@ -175,12 +161,7 @@ function chartOf({ title, names, say, axis, scale, grid }) {
         points: { size: 6 },
       },
       scales: {
-        x: {
-          range: () => {
-            const last = times.at(-1) ?? Date.now() / 1000;
-            return [last - KEPT, last];
-          },
-        },
+        x: { range: () => [latest() - KEPT, latest()] },
         y: scale ?? {
           range: (_, _low, high) => [
             0,
@@ -195,10 +176,10 @@ function chartOf({ title, names, say, axis, scale, grid }) {
           gap: 4,
           space: 60,
           incrs: [60, 120, 300],
+          // At the edge it would meet the lowest name of the other axis.
           values: (_, seconds) =>
             seconds.map((second) =>
-              // There it would meet the lowest name of the other axis.
-              second - (times.at(-1) ?? second) < 20 - KEPT
+              second - latest() < 20 - KEPT
                 ? ""
                 : numbers.clock(second * 1000).slice(0, 5)
             ),
@@ -245,10 +226,9 @@ function decades(low, high) {
   const first = Math.round(Math.log10(low));
   const last = Math.round(Math.log10(high));
   const step = Math.ceil((last - first) / 4);
-  /** @type {number[]} */
-  const powers = [];
-  for (let power = first; power <= last; power += step) {
-    powers.push(Number((10 ** power).toPrecision(1)));
-  }
-  return powers;
+  const many = Math.floor((last - first) / step) + 1;
+  return Array.from(
+    { length: many },
+    (_, i) => Number((10 ** (first + i * step)).toPrecision(1)),
+  );
 }

@@ -1,8 +1,5 @@
 // @ts-check
-/**
- * What the page shows, worked out of two answers of the server and put into
- * words. Pure: the tests call it as it is.
- */
+/** What the page shows, worked out of two answers of the server. Pure. */
 
 /** @typedef {import("../stats.ts").Stats} Stats */
 
@@ -50,10 +47,7 @@ export function quantile(bounds, counts, part) {
   return Infinity;
 }
 
-/**
- * @param {Stats} stats
- * @returns {number} Requests done with, however they went.
- */
+/** @param {Stats} stats @returns {number} Requests done with. */
 export function done({ requests: { ok, error, timeout, abandoned } }) {
   return ok + error + timeout + abandoned;
 }
@@ -64,21 +58,13 @@ export function sum(numbers) {
 }
 
 /**
- * The address with the most connections.
+ * How many connections the address with the most has.
  *
  * @param {readonly string[]} networks That of each connection.
- * @returns {number} How many it has.
  */
 export function busiest(networks) {
-  /** @type {Map<string, number>} */
-  const counts = new Map();
-  let most = 0;
-  for (const network of networks) {
-    const count = (counts.get(network) ?? 0) + 1;
-    counts.set(network, count);
-    if (count > most) most = count;
-  }
-  return most;
+  const groups = Map.groupBy(networks, (network) => network).values();
+  return groups.reduce((most, { length }) => Math.max(most, length), 0);
 }
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
@@ -98,13 +84,9 @@ export function rate(value) {
 
 /** @param {number} value @returns {string} For an axis: 1500 is 1.5k. */
 export function short(value) {
-  for (
-    const [size, unit]
-      of /** @type {const} */ ([[1e9, "G"], [1e6, "M"], [1e3, "k"]])
-  ) {
-    if (value >= size) return Number((value / size).toFixed(2)) + unit;
-  }
-  return String(Number(value.toFixed(2)));
+  const power = [1e3, 1e6, 1e9].filter((size) => value >= size).length;
+  return Number((value / 1000 ** power).toFixed(2)) +
+    ["", "k", "M", "G"][power];
 }
 
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -143,20 +125,18 @@ export function duration(ms) {
 
 /** @param {number} ms @returns {string} Two units at the most: 3 h 07 m. */
 export function age(ms) {
-  const seconds = Math.floor(ms / 1000);
-  if (seconds < 60) return `${seconds} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} m ${two(seconds % 60)} s`;
-  const hours = Math.floor(minutes / 60);
-  if (hours < 24) return `${hours} h ${two(minutes % 60)} m`;
-  return `${Math.floor(hours / 24)} d ${two(hours % 24)} h`;
+  const [s, m, h] = [1000, 60_000, 3_600_000].map((unit) =>
+    Math.floor(ms / unit)
+  );
+  if (s < 60) return `${s} s`;
+  if (m < 60) return `${m} m ${two(s % 60)} s`;
+  if (h < 24) return `${h} h ${two(m % 60)} m`;
+  return `${Math.floor(h / 24)} d ${two(h % 24)} h`;
 }
 
 /** @param {number} ms Since 1970. @returns {string} HH:MM:SS, local time. */
 export function clock(ms) {
-  const time = new Date(ms);
-  return [time.getHours(), time.getMinutes(), time.getSeconds()]
-    .map(two).join(":");
+  return new Date(ms).toTimeString().slice(0, 8);
 }
 
 /** @param {number} value */

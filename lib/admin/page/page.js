@@ -1,8 +1,5 @@
 // @ts-check
-/// <reference lib="dom" />
-/**
- * Asks the server each second while somebody looks, and shows the answers.
- */
+/** Asks the server each second while somebody looks, and shows the answers. */
 
 import { closeConnection } from "./actions.js";
 import { addToCharts } from "./charts.js";
@@ -63,10 +60,8 @@ async function poll(signal) {
     if (signal.aborted) return;
     showLost(error);
   }
-  const timer = setTimeout(
-    () => void poll(signal),
-    Math.max(0, asked + PERIOD - performance.now()),
-  );
+  const left = Math.max(0, asked + PERIOD - performance.now());
+  const timer = setTimeout(() => void poll(signal), left);
   signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
 }
 
@@ -137,11 +132,8 @@ function showConnections({ columns, rows }, limit) {
   );
   table.show(connections);
   put({ listed: numbers.count(rows.length) });
-  putLimit(
-    "ip",
-    numbers.busiest(connections.map(({ network }) => String(network))),
-    limit,
-  );
+  const networks = connections.map(({ network }) => String(network));
+  putLimit("ip", numbers.busiest(networks), limit);
 }
 
 /** @param {unknown} error What fetch threw, or an answer without numbers. */
@@ -150,13 +142,11 @@ function showLost(error) {
   const status = error instanceof Response ? error.status : undefined;
   // The admin port is there before the server that it is for.
   if (status === 503) return showState("not-ready", "Not ready");
-  const since = before && ` since ${numbers.clock(before.now)}`;
-  const why = status !== undefined
-    ? `. It answers ${status}`
-    : before?.draining
-    ? ": it was draining"
-    : "";
-  showState("lost", `No contact with the server${since ?? ""}${why}`);
+  let text = "No contact with the server";
+  if (before) text += ` since ${numbers.clock(before.now)}`;
+  if (status !== undefined) text += `. It answers ${status}`;
+  else if (before?.draining) text += ": it was draining";
+  showState("lost", text);
 }
 
 /** @param {string} state @param {string} text */
@@ -172,13 +162,8 @@ function putLimit(name, value, limit) {
   put({ [`limit-${name}`]: `${numbers.count(value)}${most}` });
   const meter = /** @type {HTMLMeterElement} */ (find(`#meter-${name}`));
   meter.hidden = limit === 0;
-  Object.assign(meter, {
-    max: limit,
-    optimum: 0,
-    low: limit * NEAR,
-    high: limit * VERY_NEAR,
-    value,
-  });
+  const marks = { low: limit * NEAR, high: limit * VERY_NEAR };
+  Object.assign(meter, { max: limit, optimum: 0, ...marks, value });
 }
 
 /**

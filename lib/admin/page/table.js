@@ -1,9 +1,8 @@
 // @ts-check
-/// <reference lib="dom" />
 /**
- * The table of open connections. Only the rows in sight, and a few around them,
- * are elements; two empty rows stand for those above and below. An element
- * stays with its connection, so that a click meets the one it was meant for.
+ * The table of open connections. Only the rows in and around sight are elements;
+ * two empty rows stand for the others. An element stays with its connection, so
+ * that a click meets the one it was meant for.
  */
 
 import { find, make, write } from "./dom.js";
@@ -16,20 +15,13 @@ const AROUND = 8;
 
 /** @type {Readonly<Record<string, (value: any) => string>>} By column. */
 const SAY = {
-  id: String,
-  peer: String,
-  state: String,
-  age,
-  idle: age,
-  requests: count,
-  received: bytes,
-  sent: bytes,
+  ...{ id: String, peer: String, state: String, age, idle: age },
+  ...{ requests: count, received: bytes, sent: bytes },
 };
 
 /** @type {Readonly<Record<string, string>>} Columns called otherwise. */
 const TITLES = { received: "in", sent: "out" };
 
-/** The table of open connections. */
 export class Table {
   #scroller = find("#connections");
   #table = /** @type {HTMLTableElement} */ (find("#connections table"));
@@ -71,17 +63,14 @@ export class Table {
   #headOf(column) {
     const title = TITLES[column] ?? column;
     const button = make("button", { type: "button" }, title);
-    button.addEventListener("click", () => {
+    button.onclick = () => {
       this.#descending = column === this.#by && !this.#descending;
       this.#by = column;
       this.#scroller.scrollTop = 0;
       this.#sort();
-    });
-    return make(
-      "th",
-      { scope: "col", class: column, "data-column": column },
-      button,
-    );
+    };
+    const about = { scope: "col", class: column, "data-column": column };
+    return make("th", about, button);
   }
 
   #sort() {
@@ -105,10 +94,8 @@ export class Table {
     // Fewer rows than before may end above what was in sight.
     const top = Math.min(scrollTop, Math.max(0, total * height - clientHeight));
     const first = Math.max(0, Math.floor(top / height) - AROUND);
-    const last = Math.min(
-      total,
-      Math.ceil((top + clientHeight) / height) + AROUND,
-    );
+    const end = Math.ceil((top + clientHeight) / height) + AROUND;
+    const last = Math.min(total, end);
     setHeight(this.#above, first * height);
     setHeight(this.#below, (total - last) * height);
 
@@ -144,22 +131,14 @@ export class Table {
 
   /** @param {number} id */
   #newElement(id) {
-    const name = `close connection ${id}`;
-    const close = make(
-      "button",
-      { type: "button", "aria-label": name },
-      "close",
+    const close = make("button", { type: "button" }, "close");
+    close.ariaLabel = `close connection ${id}`;
+    const cells = Object.keys(SAY).map((column) =>
+      make("td", { class: column })
     );
-    const element = make(
-      "tr",
-      {},
-      ...Object.keys(SAY).map((column) => make("td", { class: column })),
-      make("td", { class: "action" }, close),
-    );
-    close.addEventListener(
-      "click",
-      () => this.#onClose(id, element.cells[1].title),
-    );
+    const action = make("td", { class: "action" }, close);
+    const element = make("tr", {}, ...cells, action);
+    close.onclick = () => this.#onClose(id, cells[1].title);
     this.#elements.set(id, element);
     return element;
   }

@@ -23,11 +23,11 @@ import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
+/** How many connections are opened at once. */
 const OPENING = 64;
 
+/** How often a lost one is opened again, and the first wait for it, in ms. */
 const TRIES = 5;
-
-/** How long it waits before the first of them, in milliseconds. */
 const FIRST_WAIT = 100;
 
 /** How often `onProgress` is called, in milliseconds. */
@@ -57,15 +57,12 @@ export interface BenchOptions {
 /**
  * Measures a server.
  *
- * All connections are opened before the first request. One that is lost is
- * opened again after a wait that grows; after five times without a reply it is
- * given up, as is one whose requests take too long five times over. The run
- * ends with the last one. Every request that was sent is either done or failed
- * in the result, also those that were in flight when it was interrupted.
+ * All connections are opened before the first request, or it throws. One that
+ * is lost is opened again after a wait that grows; after five times without a
+ * reply it is given up, as is one whose requests take too long five times over.
+ * The run ends with the last one. Every request that was sent is either done or
+ * failed in the result, also those in flight when it was interrupted.
  *
- * @throws {ConnectError} A connection cannot be opened to begin with; as for
- * `connect`.
- * @throws {EncodeError} The framing cannot carry the request.
  * @throws The signal's reason, if it comes before the first request.
  */
 export async function runBench(options: BenchOptions): Promise<BenchResult> {
@@ -103,8 +100,7 @@ function closeAll(clients: readonly Client[]): void {
 
 /** A connection that is opened again where it is lost. */
 interface Link {
-  /** Undefined while there is none. */
-  client: Client | undefined;
+  client?: Client;
   readonly lanes: Lane[];
   /** Those that wait for it to be there again. */
   readonly parked: Lane[];
@@ -153,8 +149,14 @@ class Run {
     this.#open = clients.length;
     this.#links = clients.map((client) => {
       const link: Link = { client, lanes: [], parked: [], tries: 0, late: 0 };
-      while (link.lanes.length < options.depth) {
-        link.lanes.push(this.#laneOn(link));
+      for (let i = 0; i < options.depth; i++) {
+        const lane: Lane = {
+          link,
+          due: 0,
+          onReply: (reply) => this.#replied(lane, reply),
+          onError: (error) => this.#failed(lane, error),
+        };
+        link.lanes.push(lane);
       }
       return link;
     });
@@ -244,7 +246,9 @@ class Run {
       try {
         link.client = await connect(this.#over.signal);
       } catch (error) {
-        if (!this.#isOver) result.connectErrors.add(messageOf(error));
+        if (!this.#isOver) {
+          result.connectErrors.add(messageOf(error));
+        }
       }
     }
     if (this.#isOver) return close(link);
@@ -258,16 +262,6 @@ class Run {
     if (this.#result.givenUp === this.#links.length) {
       this.#stop("no_connection");
     }
-  }
-
-  #laneOn(link: Link): Lane {
-    const lane: Lane = {
-      link,
-      due: 0,
-      onReply: (reply) => this.#replied(lane, reply),
-      onError: (error) => this.#failed(lane, error),
-    };
-    return lane;
   }
 
   /** Sends the next request on a lane that is free, as soon as it is due. */
@@ -373,7 +367,9 @@ class Run {
 
   #settleIfDone(): void {
     const { sent, done, failed } = this.#result;
-    if (this.#isOver && done + failed === sent) this.#settled.resolve();
+    if (this.#isOver && done + failed === sent) {
+      this.#settled.resolve();
+    }
   }
 }
 

@@ -5,15 +5,14 @@
 
 import { toLine } from "../../core/text.ts";
 import { frameOf, framingOf } from "../../framing/mod.ts";
-import type { Latencies } from "./latencies.ts";
-import type { BenchResult, Tally } from "./result.ts";
+import type { BenchResult, Latencies, Tally } from "./result.ts";
 
 const BAR_WIDTH = 40;
 
 /** How many texts of errors the report for people shows of each kind. */
 const SHOWN_TEXTS = 10;
 
-/** What a report says of latencies, each in milliseconds. */
+/** In milliseconds. */
 const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
   min: ({ min }) => min,
   avg: ({ mean }) => mean,
@@ -84,13 +83,11 @@ export function summarize(subject: BenchSubject, result: BenchResult) {
   };
 }
 
-/** The report as one line of JSON, the object {@linkcode BenchSummary}. */
 export const toJson: (summary: BenchSummary) => string = toLine;
 
 /**
- * The report as two lines of CSV, names and values: each number and word of the
- * JSON under its name, `latency_seconds` with `_` and the name within it. What
- * is a list there is left out; what is null is empty.
+ * Two lines of CSV, names and values: what the JSON has but for its lists, of
+ * which `latency_seconds` has a field for each name within it.
  */
 export function toCsv(summary: BenchSummary): string {
   const { latency_seconds: latency, ...others } = summary;
@@ -99,15 +96,13 @@ export function toCsv(summary: BenchSummary): string {
   for (const name of Object.keys(latencyKinds)) {
     fields.push([`latency_seconds_${name}`, latency?.[name]]);
   }
-  return [
-    fields.map(([name]) => name).join(","),
-    fields.map(([, value]) => csvField(value)).join(","),
-  ].join("\n");
+  return [0, 1]
+    .map((part) => fields.map((field) => csvField(field[part])).join(","))
+    .join("\n");
 }
 
 export function toText(summary: BenchSummary): string {
   return [
-    header(summary),
     totals(summary),
     latencyLines(summary),
     histogramLines(summary),
@@ -130,19 +125,15 @@ export function toProgress(result: BenchResult): string {
     `${perSecond(done, seconds).toFixed(0)} requests/s${p99}`;
 }
 
-function header(summary: BenchSummary): string[] {
+function totals(summary: BenchSummary): string[] {
   const { target, framing, tls, connections, depth, rate } = summary;
-  return [
+  const { done, failed, unsent, duration_seconds: seconds, end } = summary;
+  const lines = [
     `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
     `${plural(connections, "connection")}, depth ${depth}, ` +
     (rate === null ? "" : `${rate} requests/s due, `) +
     `requests of ${plural(summary.request_bytes, "byte")}`,
-  ];
-}
-
-function totals(summary: BenchSummary): string[] {
-  const { done, failed, unsent, duration_seconds: seconds, end } = summary;
-  const lines = [
+    "",
     `${plural(done, "request")} done in ${seconds.toFixed(3)} s, ` +
     `${failed} failed`,
   ];
@@ -230,7 +221,7 @@ function printable(text: string): string {
 }
 
 function csvField(value: unknown): string {
-  const text = value === undefined || value === null ? "" : String(value);
+  const text = String(value ?? "");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
@@ -239,18 +230,10 @@ function perSecond(count: number, seconds: number): number {
 }
 
 /** Milliseconds as seconds, to a microsecond. */
-function inSeconds(ms: number): number {
-  return Math.round(ms * 1000) / 1_000_000;
-}
+const inSeconds = (ms: number) => Math.round(ms * 1000) / 1_000_000;
 
-function inMs(seconds: number): string {
-  return (seconds * 1000).toFixed(3);
-}
+const inMs = (seconds: number) => (seconds * 1000).toFixed(3);
+const inMB = (bytes: number) => (bytes / 1_000_000).toFixed(2);
 
-function inMB(bytes: number): string {
-  return (bytes / 1_000_000).toFixed(2);
-}
-
-function plural(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
+const plural = (count: number, what: string) =>
+  `${count} ${what}${count === 1 ? "" : "s"}`;

@@ -1,6 +1,6 @@
 /** What a measurement counts. */
 
-import { Latencies } from "./latencies.ts";
+import { Float64Histogram } from "hdr-histogram-js";
 
 export type BenchEnd = "complete" | "interrupted" | "no_connection";
 
@@ -39,8 +39,6 @@ export class BenchResult {
 /** More texts than these are a peer's that says something else each time. */
 const MOST_TEXTS = 100;
 
-const OTHERS = "(others)";
-
 /** Counts texts; the first hundred by themselves, and all others together. */
 export class Tally {
   total = 0;
@@ -49,7 +47,7 @@ export class Tally {
   add(text: string): void {
     this.total++;
     const known = this.#counts.has(text) || this.#counts.size < MOST_TEXTS;
-    const key = known ? text : OTHERS;
+    const key = known ? text : "(others)";
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
   }
 
@@ -59,4 +57,77 @@ export class Tally {
       .map(([text, count]) => ({ text, count }))
       .sort((a, b) => b.count - a.count);
   }
+}
+
+/** The histogram counts microseconds; it goes to 24 days, as timeouts do. */
+const STEPS_PER_MS = 1000;
+const MOST_STEPS = 2 ** 31 * STEPS_PER_MS;
+const DIGITS = 3;
+
+/** Where bars begin within a decade. */
+const BAR_STEPS = [1, 1.5, 2, 3, 5, 7];
+
+/**
+ * Latencies, counted as they come: memory stays the same however many they are,
+ * and a percentile is right to a thousandth of itself.
+ */
+export class Latencies {
+  /** The shortest and the longest, in milliseconds. */
+  min = Infinity;
+  max = 0;
+  count = 0;
+  #sum = 0;
+  readonly #histogram = new Float64Histogram(1, MOST_STEPS, DIGITS);
+
+  add(ms: number): void {
+    this.count++;
+    this.#sum += ms;
+    if (ms < this.min) this.min = ms;
+    if (ms > this.max) this.max = ms;
+    const steps = Math.ceil(ms * STEPS_PER_MS);
+    this.#histogram.recordValue(steps < MOST_STEPS ? steps : MOST_STEPS);
+  }
+
+  get mean(): number {
+    return this.#sum / this.count;
+  }
+
+  /** What so many per cent do not exceed, in milliseconds; `NaN` of none. */
+  percentile(percent: number): number {
+    if (this.count === 0) return NaN;
+    const ms = this.#histogram.getValueAtPercentile(percent) / STEPS_PER_MS;
+    return Math.min(Math.max(ms, this.min), this.max);
+  }
+
+  /**
+   * The latencies by size: six bars to a decade, for they may differ by several
+   * decades, from the bar of the shortest to that of the longest. What is
+   * `above` exactly belongs to the bar below.
+   */
+  bars() {
+    const bars: { above: number; upTo: number; count: number }[] = [];
+    let bound = 0;
+    for (let i = 0; i < this.#histogram.countsArrayLength; i++) {
+      const count = this.#histogram.getCountAtIndex(i);
+      if (count === 0) continue;
+      const ms = this.#histogram.valueFromIndex(i) / STEPS_PER_MS;
+      while (bars.length === 0 || ms > bars[bars.length - 1].upTo) {
+        const upTo = barBound(bound++);
+        // Nothing is drawn below the shortest.
+        if (bars.length === 0 && ms > upTo) continue;
+        bars.push({ above: barBound(bound - 2), upTo, count: 0 });
+      }
+      bars[bars.length - 1].count += count;
+    }
+    return bars;
+  }
+}
+
+/** The bound with this number in milliseconds, from a microsecond on. */
+function barBound(number: number): number {
+  if (number < 0) return 0;
+  const decade = Math.floor(number / BAR_STEPS.length) - 3;
+  const step = BAR_STEPS[number % BAR_STEPS.length];
+  // Without the dust of a binary multiplication.
+  return Number((step * 10 ** decade).toPrecision(3));
 }

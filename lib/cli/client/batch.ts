@@ -1,10 +1,7 @@
 /**
- * Many requests, pipelined over one connection, their replies printed in
- * order: what the client does with its arguments and with a pipe.
- *
- * Memory stays bounded, however much comes in: a window limits the requests in
- * flight, by number and by bytes; a full window stops the reading of input,
- * and a reader of our output that takes its time stops the sending.
+ * Many requests, pipelined over one connection, their replies printed in order.
+ * Memory stays bounded: a full window of requests in flight stops the reading
+ * of input, and a slow reader of our output stops the sending.
  */
 
 import { Buffer } from "node:buffer";
@@ -15,9 +12,8 @@ import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
 
+/** How many requests, and bytes of several, may be in flight. */
 const WINDOW = 1024;
-
-/** How many bytes of requests may be in flight, unless a single one is more. */
 const WINDOW_BYTES = 1024 * 1024;
 
 /** From here on, output waits for its reader. */
@@ -120,10 +116,7 @@ class Printer {
     this.#output = output;
   }
 
-  /**
-   * Prints bytes and an LF. Gives a promise where the reader is behind, or
-   * where a write has failed.
-   */
+  /** Prints a line; it waits where the reader is behind or a write has failed. */
   add(bytes: Uint8Array): Promise<void> | undefined {
     this.#waiting.push(bytes, LF);
     this.#bytes += bytes.length + 1;

@@ -1,6 +1,9 @@
-/** The flags of `client`. */
+/** The command line of `client`: its flags, the server, and the request. */
+
+import { isIPv6 } from "node:net";
 
 import { connectDefaults } from "../../client/client.ts";
+import { quote } from "../../core/text.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
@@ -100,11 +103,7 @@ export const benchFlags = {
 
 export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
 
-/**
- * Checks that the flags of a command line go together.
- *
- * @throws {UsageError} Two of them do not, or one lacks another.
- */
+/** @throws {UsageError} Two flags do not go together, or one lacks another. */
 export function checkClientFlags({ flags, given }: ClientLine): void {
   const lost = given.keys().find((name) => name.startsWith("tls-"));
   if (lost !== undefined && !flags.tls) {
@@ -133,10 +132,7 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
 
 /**
  * Makes the request that a measurement sends: the one that is given, or as many
- * bytes as `-d` says of `PING` and letters behind it. Fewer than four bytes are
- * the beginning of that word, which the handler `echo` alone has a reply to.
- *
- * @throws {UsageError} There are several, or one and `-d`.
+ * bytes as `-d` says of `PING` and letters behind it.
  */
 export function benchRequest(
   { flags, given }: ClientLine,
@@ -155,4 +151,50 @@ export function benchRequest(
   }
   if (given.has("d")) onlyOneOf("-d", "a request");
   return new TextEncoder().encode(request);
+}
+
+/** A name or an IPv4 address; names are the resolver's to judge. */
+const HOST = /^[^\s:/[\]]+$/;
+
+/**
+ * Reads `host`, `host:port`, `host port`, `[::1]:8080` or `::1`, and the
+ * requests behind it. A second argument of digits only is a port, unless the
+ * first has one: such a request goes behind `host:port`.
+ */
+export function parseTarget(args: readonly string[]) {
+  const [place, ...rest] = args;
+  if (place === undefined || place === "") {
+    throw new UsageError(
+      "no server given, expected client HOST[:PORT] (try --help)",
+    );
+  }
+  let [hostname, port] = splitPlace(place);
+  if (!HOST.test(hostname) && !isIPv6(hostname)) {
+    throw new UsageError(
+      `server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`,
+    );
+  }
+  if (port === undefined && /^\d+$/.test(rest[0])) port = rest.shift();
+  return {
+    hostname,
+    port: port === undefined ? connectDefaults.port : parsePort(port),
+    requests: rest,
+  };
+}
+
+function splitPlace(place: string): [string, string | undefined] {
+  const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
+  if (bracketed !== null) return [bracketed[1], bracketed[2]];
+  const colon = place.indexOf(":");
+  // More than one colon is an IPv6 address without brackets, and no port.
+  if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];
+  return [place.slice(0, colon), place.slice(colon + 1)];
+}
+
+function parsePort(text: string): number {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  if (port >= 1 && port <= 65_535) return port;
+  throw new UsageError(
+    `port is ${quote(text)}, expected a whole number from 1 to 65535`,
+  );
 }

@@ -1,7 +1,4 @@
-/**
- * The line that is typed at a terminal: its keys, and how it is shown. It
- * knows nothing of requests.
- */
+/** The line that is typed at a terminal: its keys, and how it is shown. */
 
 import process from "node:process";
 import {
@@ -18,8 +15,8 @@ import { printable } from "../../core/text.ts";
 const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
 
 /**
- * Asks for lines, one at a time. While none is asked for, typing goes on: what
- * is typed is shown without a prompt, and kept for the next time one is.
+ * Asks for lines, one at a time. What is typed while none is asked for is shown
+ * without a prompt, and kept.
  */
 export class LineEditor implements Disposable {
   readonly #prompt: string;
@@ -30,17 +27,16 @@ export class LineEditor implements Disposable {
   readonly #readline: Interface & { prevRows?: number };
   /** Lines that were typed before they were asked for. */
   readonly #ahead: string[] = [];
-  /** Takes the line that is asked for. */
   #answer: ((line: string | undefined) => void) | undefined;
   #closed = false;
 
   /** Takes the terminal, until it is disposed of or the input ends. */
-  constructor({ prompt, history, onInterrupt }: {
-    prompt: string;
+  constructor(
+    prompt: string,
     /** Lines of earlier runs, the newest first. */
-    history: readonly string[];
-    onInterrupt: () => void;
-  }) {
+    history: readonly string[],
+    onInterrupt: () => void,
+  ) {
     this.#prompt = prompt;
     this.#readline = createInterface({
       input: process.stdin,
@@ -63,10 +59,7 @@ export class LineEditor implements Disposable {
     }
   }
 
-  /**
-   * Asks for a line; nothing comes at the end of the input (Ctrl-D). One that
-   * was typed ahead is taken at once.
-   */
+  /** Asks for a line; nothing comes at the end of the input (Ctrl-D). */
   next(): Promise<string | undefined> {
     const line = this.#ahead.shift();
     if (line !== undefined) {
@@ -94,10 +87,7 @@ export class LineEditor implements Disposable {
 
   #take(line: string): void {
     const answer = this.#answer;
-    if (answer === undefined) {
-      this.#ahead.push(line);
-      return;
-    }
+    if (answer === undefined) return void this.#ahead.push(line);
     this.#answer = undefined;
     this.#readline.setPrompt("");
     answer(line);

@@ -1,6 +1,6 @@
 /** Input as requests: one a line. */
 
-// @ts-types="./delimiter_stream.d.ts"
+// @ts-types="../std.d.ts"
 import { DelimiterStream } from "@std/streams";
 
 const LF = 10;
@@ -8,8 +8,8 @@ const CR = 13;
 
 /**
  * Cuts bytes into lines. LF ends a line, a CR before it is dropped; the last one
- * may lack its LF. The lines end in front of one that is longer than `max`
- * bytes, no more of which is ever held; `failure` says so then.
+ * may lack its LF. They end in front of one that is longer than `max` bytes, no
+ * more of which is ever held; `failure` says so then.
  */
 export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
   let failure: string | undefined;

@@ -1,44 +1,30 @@
-/**
- * The client at a terminal: requests as they are typed, their replies, and a
- * word as soon as the connection is lost.
- */
+/** The client at a terminal: requests as they are typed, and their replies. */
 
 import type { Client } from "../../client/pipelined_client.ts";
-import {
-  ConnectionLostError,
-  RefusedError,
-  TimeoutError,
-} from "../../core/errors.ts";
-import {
-  decodeText,
-  messageOf,
-  printable,
-  printableLine,
-} from "../../core/text.ts";
+import * as errors from "../../core/errors.ts";
+import * as text from "../../core/text.ts";
 import type { History } from "./history.ts";
 import { LineEditor } from "./line_editor.ts";
 
+const ENDS = [
+  ...[errors.ConnectionLostError, errors.RefusedError, errors.TimeoutError],
+];
+
 /**
- * Reads requests from the terminal and shows their replies, until `exit`,
- * `quit` or the end of input. Each request is sent once the one before it has
- * its reply; the last reply is waited for.
+ * Reads requests, each once the one before it has its reply, until `exit`,
+ * `quit` or the end of input.
  */
 export async function runPrompt(
   client: Client,
   { place, reconnect, history, onInterrupt }: {
-    /** The server, as the prompt shows it. */
     place: string;
     reconnect: () => Promise<Client>;
     history?: History;
-    /** Called for Ctrl-C. */
     onInterrupt: () => void;
   },
 ): Promise<void> {
-  using editor = new LineEditor({
-    prompt: `${place}> `,
-    history: history?.lines ?? [],
-    onInterrupt,
-  });
+  const lines = history?.lines ?? [];
+  using editor = new LineEditor(`${place}> `, lines, onInterrupt);
   let current: Client | undefined;
   let waiting = false;
   const watch = (client: Client) => {
@@ -48,8 +34,8 @@ export async function runPrompt(
       current = undefined;
       // A request that waits says so itself.
       if (error === undefined || waiting) return;
-      const what = error instanceof RefusedError
-        ? printableLine(error.message)
+      const what = error instanceof errors.RefusedError
+        ? text.printableLine(error.message)
         : "connection lost";
       editor.say(`(${what}; the next request connects again)`);
     });
@@ -63,14 +49,12 @@ export async function runPrompt(
     waiting = true;
     try {
       if (current === undefined) watch(await reconnect());
-      editor.say(printable(decodeText(await current!.request(line))));
+      const reply = await current!.request(line);
+      editor.say(text.printable(text.decodeText(reply)));
     } catch (error) {
-      editor.say(`(${printableLine(messageOf(error))})`);
+      editor.say(`(${text.printableLine(text.messageOf(error))})`);
       // Its end is said already.
-      if (
-        error instanceof ConnectionLostError ||
-        error instanceof RefusedError || error instanceof TimeoutError
-      ) current = undefined;
+      if (ENDS.some((End) => error instanceof End)) current = undefined;
     }
     waiting = false;
   }

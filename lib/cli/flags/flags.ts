@@ -1,9 +1,6 @@
-/**
- * Command-line flags from a table, each with its default, its twin in the
- * environment, and one clear line for a bad value.
- */
+/** Command-line flags from a table, each with its twin in the environment. */
 
-// @ts-types="./parse_args.d.ts"
+// @ts-types="../std.d.ts"
 import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
@@ -34,8 +31,8 @@ export interface ValueFlag<Value> {
 /** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
-  /** Tells it from a flag with a value. */
   readonly placeholder?: undefined;
+  readonly short?: undefined;
 }
 
 export function onlyOneOf(one: string, other: string): never {
@@ -58,7 +55,7 @@ export interface CommandLine<Table extends FlagTable> {
   readonly flags: FlagValues<Table>;
   /**
    * Where each value that is no default comes from, by the flag's name: such as
-   * `--max-frame` or `PARLEY_MAX_FRAME`, or its letter if that was given.
+   * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
    */
   readonly given: ReadonlyMap<string, string>;
   /** What is no flag, and all that stands behind `--`. */
@@ -68,8 +65,6 @@ export interface CommandLine<Table extends FlagTable> {
 /**
  * Reads a command line. A flag beats its twin in the environment, where `env`
  * reads that; of a flag that is given twice, the last counts.
- *
- * @throws {UsageError} A flag is unknown, or a value is not allowed.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
@@ -121,13 +116,13 @@ export function parseFlags<Table extends FlagTable>(
  * dash and be told as what it is: a bad value, not an unknown flag. A letter
  * becomes the name that it stands for; `written` says what stood there.
  */
-function joinValues(
-  table: FlagTable,
-  args: readonly string[],
-): { joined: string[]; written: Map<string, string> } {
+function joinValues(table: FlagTable, args: readonly string[]) {
   const joined: string[] = [];
   const written = new Map<string, string>();
-  const letters = lettersOf(table);
+  const names = new Map<string, string>();
+  for (const [name, { short = name }] of Object.entries(table)) {
+    for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
+  }
   for (let i = 0; i < args.length; i++) {
     let arg = args[i];
     if (arg === "--") {
@@ -139,31 +134,21 @@ function joinValues(
       joined.push(arg.slice(0, 2));
       arg = `-${arg.slice(2)}`;
     }
-    const { as, value } = splitFlag(arg, letters);
-    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
-    const flag = name !== undefined && Object.hasOwn(table, name)
-      ? table[name]
-      : undefined;
-    if (as === undefined || name === undefined || flag === undefined) {
+    // The value of a letter may follow it at once, as in -c50.
+    const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
+    const name = names.get(as);
+    if (name === undefined) {
       joined.push(arg);
-    } else if (flag.placeholder === undefined) {
-      if (value !== undefined) {
-        throw new UsageError(
-          `${dashed(name)} is ${quote(value)}, expected no value`,
-        );
+    } else if (isSwitch(table, name)) {
+      if (equals !== "") {
+        throw new UsageError(`${as} is ${quote(value)}, expected no value`);
       }
       joined.push(arg);
     } else {
-      const known = letters.has(as) ? `--${name}` : as;
-      if (letters.has(as)) written.set(name, as);
-      else written.delete(name);
-      if (value !== undefined) {
-        joined.push(`${known}=${value}`);
-        continue;
-      }
-      const next = args[i + 1] ?? "";
-      const taken = next !== "--" && !next.startsWith("--");
-      joined.push(`${known}=${taken ? next : ""}`);
+      written.set(name, as);
+      const next = args[i + 1] ?? "--";
+      const taken = equals + value === "" && !next.startsWith("--");
+      joined.push(`--${name}=${taken ? next : value}`);
       if (taken) i++;
     }
   }
@@ -174,31 +159,6 @@ function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
 }
 
-/** The names of the flags with a value that have a letter, by `-` and it. */
-function lettersOf(table: FlagTable): Map<string, string> {
-  const letters = new Map<string, string>();
-  for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) continue;
-    const letter = name.length === 1 ? name : flag.short;
-    if (letter !== undefined) letters.set(`-${letter}`, name);
-  }
-  return letters;
-}
-
-/** Parts a flag, as it is written, from a value in the same argument. */
-function splitFlag(
-  arg: string,
-  letters: ReadonlyMap<string, string>,
-): { as?: string; value?: string } {
-  // The value of a letter may follow it at once, as in -c50.
-  const letter = arg.slice(0, 2);
-  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
-    return { as: letter, value: arg.slice(2) };
-  }
-  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
-  return { as, value };
-}
-
 function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
   const value = flag.parse(text);
   if (value !== undefined) return value;
@@ -206,7 +166,7 @@ function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
   throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
-/** The help text of a table; `twins` names those in the environment too. */
+/** `twins` names those in the environment too. */
 export function flagHelp(table: FlagTable, twins = false): string {
   const rows = Object.entries(table).map(([name, flag]) => {
     if (flag.placeholder === undefined) return [dashed(name), flag.help];
@@ -227,7 +187,6 @@ export function envName(name: string): string {
   return "PARLEY_" + name.toUpperCase().replaceAll("-", "_");
 }
 
-/** A flag's name as it is written. */
 export function dashed(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`;
 }

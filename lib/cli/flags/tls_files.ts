@@ -8,46 +8,29 @@ import {
   type TlsKeyPair,
 } from "../../tls/pem.ts";
 
-/** Such as `Deno.readTextFile`. */
 type ReadText = (path: string) => Promise<string>;
 
-/**
- * Reads and checks the files of `--tls-cert` and `--tls-key`.
- *
- * @throws {ParleyError} One cannot be read or used; the message names it.
- */
+/** Reads and checks the files of `--tls-cert` and `--tls-key`. */
 export async function readKeyPair(
   files: TlsKeyPair,
   read: ReadText,
 ): Promise<TlsKeyPair> {
   const cert = await readFile("--tls-cert", files.cert, read);
   const key = await readFile("--tls-key", files.key, read);
-  try {
-    return checkKeyPair(cert, key);
-  } catch (error) {
-    if (!(error instanceof OptionError)) throw error;
-    const name = error.option === "cert" ? "cert" : "key";
-    throw notUsable(`--tls-${name}`, files[name], error);
-  }
+  return used(
+    () => checkKeyPair(cert, key),
+    ({ option }) => [`--tls-${option}`, files[option as keyof TlsKeyPair]],
+  );
 }
 
-/**
- * Reads and checks the file of a flag that takes authorities.
- *
- * @throws {ParleyError} It cannot be read or used; the message names it.
- */
+/** Reads and checks the file of a flag that takes authorities. */
 export async function readCertificates(
   flag: "--tls-ca" | "--tls-client-ca",
   file: string,
   read: ReadText,
 ): Promise<string> {
   const pem = await readFile(flag, file, read);
-  try {
-    return checkCertificates(flag, pem);
-  } catch (error) {
-    if (!(error instanceof OptionError)) throw error;
-    throw notUsable(flag, file, error);
-  }
+  return used(() => checkCertificates(flag, pem), () => [flag, file]);
 }
 
 async function readFile(
@@ -58,26 +41,28 @@ async function readFile(
   try {
     return await read(path);
   } catch (error) {
-    throw new ParleyError(
-      `cannot read ${flag} ${quote(path)}: ${whyNotRead(error)}`,
-      { cause: error },
-    );
+    const why = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : error instanceof Deno.errors.PermissionDenied
+      ? "the system does not allow it"
+      : messageOf(error);
+    const message = `cannot read ${flag} ${quote(path)}: ${why}`;
+    throw new ParleyError(message, { cause: error });
   }
 }
 
-function whyNotRead(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "there is no such file";
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "the system does not allow it";
+/** Runs a check; `fileOf` says which flag and file an error of it is about. */
+function used<Checked>(
+  check: () => Checked,
+  fileOf: (error: OptionError) => [flag: string, path: string],
+): Checked {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    const [flag, path] = fileOf(error);
+    const found = `it has ${quote(error.value)}, expected ${error.expected}`;
+    const message = `cannot use ${flag} ${quote(path)}: ${found}`;
+    throw new ParleyError(message, { cause: error });
   }
-  return messageOf(error);
-}
-
-function notUsable(flag: string, path: string, error: OptionError) {
-  const { value, expected } = error;
-  return new ParleyError(
-    `cannot use ${flag} ${quote(path)}: it has ${quote(value)}, ` +
-      `expected ${expected}`,
-    { cause: error },
-  );
 }

@@ -54,8 +54,7 @@ export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
 
 function isCidrList(text: string): boolean {
   try {
-    parseCidrList(text);
-    return true;
+    return Boolean(parseCidrList(text));
   } catch (error) {
     if (error instanceof CidrError) return false;
     throw error;
@@ -85,7 +84,6 @@ export function choiceFlag<Word extends string>(
   };
 }
 
-/** A flag that takes a whole number in a range, ends included. */
 export function countFlag<Default extends number | undefined>(
   [least, most]: readonly number[],
   help: string,
@@ -105,7 +103,6 @@ export function numberFlag(option: Option, help: string): ValueFlag<number> {
   return countFlag(ranges[option], help, usual[option]);
 }
 
-/** A flag that takes a number of threads, or `auto` for the machine's. */
 export function threadsFlag(help: string): ValueFlag<number> {
   const number = numberFlag("threads", help);
   const most = ranges.threads[1];
@@ -136,7 +133,6 @@ export function sizeFlag(
   };
 }
 
-/** A flag that takes a duration; 0 turns its limit off. */
 export function durationFlag(option: Option, help: string): ValueFlag<number> {
   return {
     placeholder: "TIME",
@@ -148,7 +144,6 @@ export function durationFlag(option: Option, help: string): ValueFlag<number> {
   };
 }
 
-/** A flag that takes a rate, or 0 for none. */
 export function rateFlag(help: string): ValueFlag<string> {
   const isRate = (text: string) =>
     text === "0" || parseRate(text) !== undefined;
@@ -156,7 +151,6 @@ export function rateFlag(help: string): ValueFlag<string> {
   return { ...textFlag("RATE", expected, help, isRate), shown: "0" };
 }
 
-/** A flag that takes how long something goes on, or is not used. */
 export function spanFlag(help: string): ValueFlag<number | undefined> {
   return {
     placeholder: "TIME",
@@ -168,7 +162,6 @@ export function spanFlag(help: string): ValueFlag<number | undefined> {
   };
 }
 
-/** A flag that takes a file's permissions as `chmod` does, such as 0660. */
 export function modeFlag(help: string): ValueFlag<number> {
   return {
     placeholder: "MODE",
@@ -180,7 +173,6 @@ export function modeFlag(help: string): ValueFlag<number> {
   };
 }
 
-/** A flag that takes application protocols, or none. */
 export function alpnFlag(help: string): ValueFlag<string[]> {
   return {
     placeholder: "NAME,…",
@@ -188,10 +180,7 @@ export function alpnFlag(help: string): ValueFlag<string[]> {
     help,
     default: [],
     shown: "none",
-    parse: (text) => {
-      const names = text.split(",");
-      return isAlpn(names) ? names : undefined;
-    },
+    parse: (text) => [text.split(",")].find(isAlpn),
   };
 }
 
@@ -233,11 +222,6 @@ function parsePlace(text: string): Place | undefined {
   return { hostname: ipv6 ?? name, port };
 }
 
-function inRange(
-  [least, most]: readonly number[],
-  value: number | undefined,
-): number | undefined {
-  return value !== undefined && value >= least && value <= most
-    ? value
-    : undefined;
+function inRange([least, most]: readonly number[], value = NaN) {
+  return value >= least && value <= most ? value : undefined;
 }

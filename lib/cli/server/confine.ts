@@ -3,12 +3,9 @@
 import { closeBackDoors } from "../../core/back_doors.ts";
 
 /**
- * Gives permissions up. What is bound needs none any more. But the main thread
- * of several, which serves nobody, has to load and bind those that take the
- * place of others.
- *
- * It is synchronous, for a request may be handled in the next turn of the event
- * loop.
+ * Gives permissions up, at once: the next turn may handle a request. But the
+ * main thread of several, which serves nobody, has still to load and bind those
+ * that take the place of others.
  */
 export function confine(threads: number): void {
   const serves = threads === 1;

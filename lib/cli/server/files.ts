@@ -1,28 +1,18 @@
-/**
- * The files of a `server`: its certificate, and those of its Unix sockets. Once
- * it is bound, only the keeper may touch them.
- */
+/** A `server`'s files, which only the keeper may touch once it is bound. */
 
 import { fileId } from "../../net/unix.ts";
 import type { TlsFiles } from "../../tls/settings.ts";
 import { readCertificates, readKeyPair } from "../flags/tls_files.ts";
+import type { ServerLine } from "./flags.ts";
 import { openKeeper } from "./keeper.ts";
 import type { Log } from "./logging.ts";
 
 export type ServerFiles = Awaited<ReturnType<typeof openFiles>>;
 
-/**
- * Starts the keeper if there is anything to keep. From then on the program's
- * own permissions can be given up.
- *
- * @param flags Each is empty where it is not used.
- */
+/** Starts the keeper if there is anything to keep. */
 export async function openFiles(
-  { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa }: {
-    "tls-cert": string;
-    "tls-key": string;
-    "tls-client-ca": string;
-  },
+  { "tls-cert": cert, "tls-key": key, "tls-client-ca": clientCa }:
+    ServerLine["flags"],
   sockets: readonly string[],
   { logger }: Log,
 ) {
@@ -38,14 +28,10 @@ export async function openFiles(
       : async (): Promise<TlsFiles> => {
         const { readText } = keeper;
         const pair = await readKeyPair({ cert, key }, readText);
-        return clientCa === "" ? pair : {
-          ...pair,
-          clientCa: await readCertificates(
-            "--tls-client-ca",
-            clientCa,
-            readText,
-          ),
-        };
+        if (clientCa === "") return pair;
+        const flag = "--tls-client-ca";
+        const authorities = await readCertificates(flag, clientCa, readText);
+        return { ...pair, clientCa: authorities };
       },
     /** Call it when a socket is bound, so that its file is known. */
     bound(path: string): void {
@@ -57,10 +43,7 @@ export async function openFiles(
             logger.error("socket not removed", { path, error: message })
           ));
     },
-    /**
-     * Removes sockets' files that are still the ones that were bound. It is done
-     * once, however often it is asked for; what was not bound is left alone.
-     */
+    /** Removes sockets' files, once, that are still the ones that were bound. */
     async removeSockets(paths = sockets): Promise<void> {
       await Promise.all(paths.map((path) => removals.get(path)?.()));
     },
@@ -68,9 +51,8 @@ export async function openFiles(
 }
 
 /**
- * Opens files that are of no use but to be closed, for when the program has no
- * other descriptor left. Gives what closes one of them, and says whether there
- * was one left.
+ * Opens files that are of no use but to be closed, for when there is no other
+ * descriptor left. Gives what closes one, and says whether there was one.
  */
 export function openSpares(count: number): () => boolean {
   const path = Deno.build.os === "windows" ? "NUL" : "/dev/null";

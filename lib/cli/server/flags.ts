@@ -162,14 +162,10 @@ export const serverFlags = {
   help: { help: "print this and end" },
 } as const satisfies FlagTable;
 
-/**
- * Checks what no flag can tell by itself.
- *
- * @throws {UsageError} Flags do not go together, or one lacks another.
- */
-export function checkTogether(
-  { flags, given, rest }: CommandLine<typeof serverFlags>,
-): void {
+export type ServerLine = CommandLine<typeof serverFlags>;
+
+/** @throws {UsageError} Flags do not go together, or one lacks another. */
+export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
     throw new UsageError(
       `unexpected argument ${JSON.stringify(rest[0])} (try --help)`,
@@ -220,13 +216,8 @@ const renamed: Readonly<Record<string, keyof ServeOptions>> = {
   "tls-alpn": "alpnProtocols",
 };
 
-/**
- * The options of `serve` that are given as flags; the others have the same
- * defaults there, but for `httpGuard`.
- */
-export function serveOptionsOf(
-  { flags, given }: CommandLine<typeof serverFlags>,
-): ServeOptions {
+/** The options that are given; all but `httpGuard` have the same defaults. */
+export function serveOptionsOf({ flags, given }: ServerLine): ServeOptions {
   const options = Object.fromEntries(
     Object.entries(flags)
       .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)

@@ -1,7 +1,4 @@
-/**
- * Signals from the first moment on: what comes before the program can act on it
- * is held until then.
- */
+/** Signals from the first moment on, held until the program can act on them. */
 
 type ServerSignal = "SIGHUP" | "SIGINT" | "SIGTERM";
 
@@ -10,7 +7,6 @@ const SIGNALS: readonly ServerSignal[] = Deno.build.os === "windows"
   ? ["SIGINT"]
   : ["SIGHUP", "SIGINT", "SIGTERM"];
 
-/** Making one is what holds them. */
 export class HeldSignals {
   readonly #held: ServerSignal[] = [];
   readonly #listeners = new Map<ServerSignal, () => void>();

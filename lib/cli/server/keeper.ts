@@ -1,11 +1,7 @@
 /**
- * The keeper: a worker that may read a few files and remove a few sockets,
- * and nothing else. A program that has one gives its own permissions up, so that no
- * handler opens a file; what still has to be read or removed later is asked of
- * the keeper.
- *
- * It is a worker since a Deno process cannot narrow a permission, but start a
- * worker with a narrower one.
+ * The keeper: a worker that may read a few files and remove a few sockets. The
+ * program gives its own permissions up, so that no handler opens a file; it
+ * cannot narrow them, but start a worker with narrower ones.
  */
 
 import { type Clock, systemClock, within } from "../../core/clock.ts";
@@ -14,17 +10,10 @@ import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
 import type { KeeperProcedures } from "./keeper_worker.ts";
 
-/**
- * How long the keeper may take for what it is asked, in milliseconds: a file may
- * be a pipe that nobody writes to, or on a disk that is gone.
- */
+/** How long it may take, in milliseconds: a pipe may have nobody who writes. */
 const LIMIT = 5000;
 
-/**
- * Starts a keeper. It needs the permissions that it is to have, and those to
- * read its own module: open it before they are given up. Disposing ends the
- * worker.
- */
+/** Starts a keeper, before the permissions that it is to have are given up. */
 export async function openKeeper(
   { read, sockets = [] }: {
     read: readonly string[];
@@ -36,9 +25,7 @@ export async function openKeeper(
     type: "module",
     name: "keeper",
     // It has no permission that is not named.
-    deno: {
-      permissions: { read: [...read, ...sockets], write: [...sockets] },
-    },
+    deno: { permissions: { read: [...read, ...sockets], write: [...sockets] } },
   });
   const calls = new WorkerCalls<KeeperProcedures>(worker, {});
   worker.onerror = (event) => {
@@ -48,11 +35,6 @@ export async function openKeeper(
   };
   await calls.call("ready");
   return {
-    /**
-     * Reads a file of `read`, as it is by now.
-     *
-     * @throws {TimeoutError} It takes too long. Others can be read meanwhile.
-     */
     readText: (path: string): Promise<string> =>
       inTime(clock, calls.call("readText", path, LIMIT)),
     /** Removes the file of a socket, if it is still the one that is meant. */

@@ -1,7 +1,4 @@
-/**
- * The worker behind {@linkcode openKeeper}. It obeys its one caller; what it
- * may touch at all is up to the permissions that it was started with.
- */
+/** The worker behind {@linkcode openKeeper}, which obeys its one caller. */
 
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
@@ -14,12 +11,8 @@ import { WorkerCalls } from "../../threads/worker_calls.ts";
 
 const PAUSE = 20;
 
-const procedures = {
-  /** Answered once it is there. */
-  ready() {},
-  readText,
-  removeFile,
-};
+/** `ready` is answered once the worker is there. */
+const procedures = { ready() {}, readText, removeFile };
 
 export type KeeperProcedures = typeof procedures;
 
@@ -51,7 +44,7 @@ async function readPipe(path: string, limit: number): Promise<string> {
   throw new Error(`no answer within ${limit} ms`);
 }
 
-/** Takes what a read says of a pipe whose writer has not written. */
+/** A pipe whose writer has not written yet. */
 function nothingYet(error: NodeJS.ErrnoException): number {
   if (error.code !== "EAGAIN") throw error;
   return -1;

@@ -13,15 +13,13 @@ import {
 import { type Clock, systemClock, within } from "../../core/clock.ts";
 import { toLine } from "../../core/text.ts";
 import type { LogLevel } from "../../observe/log.ts";
-import { LineWriter, type Output } from "../streams/line_writer.ts";
+import { lineWriter, type Output } from "../streams/line_writer.ts";
 
 /** How the log may look; `auto` goes by whether it is a terminal. */
 export const logFormats = ["auto", "json", "pretty"] as const;
 
-export type LogFormat = typeof logFormats[number];
-
 export interface LogSettings {
-  format: LogFormat;
+  format: typeof logFormats[number];
   level: LogLevel;
   noColor: boolean;
 }
@@ -46,7 +44,7 @@ export function openLog(
   const pretty = format === "pretty" ||
     (format === "auto" && output.isTerminal());
   const toText = pretty ? prettyFormatter(!noColor) : jsonFormatter;
-  const lines = new LineWriter(output, (count) =>
+  const lines = lineWriter(output, (count) =>
     toText({
       category: [CATEGORY],
       level: "warning",
@@ -70,20 +68,15 @@ export function openLog(
   });
   return {
     logger: getLogger(CATEGORY),
-    /**
-     * Resolves when everything is written, or after a second: whoever does not
-     * take the log must not hold up the program's end.
-     */
+    /** Who does not take the log must not hold up the program's end. */
     flush: (): Promise<void> => within(clock, FLUSH_LIMIT, lines.flush()),
   };
 }
 
-/** A level's name here; of LogTape's levels, four are in use. */
 function nameOf(level: TapeLevel): string {
   return level === "warning" ? "warn" : level;
 }
 
-/** A record as an object on a line of its own. */
 export function jsonFormatter(record: LogRecord): string {
   return toLine({
     ts: new Date(record.timestamp).toISOString(),
@@ -93,10 +86,7 @@ export function jsonFormatter(record: LogRecord): string {
   }) + "\n";
 }
 
-/**
- * Makes what turns a record into a line for people: the local time, the level,
- * the message, and the fields as `name=value`.
- */
+/** For people: local time, level, message, and the fields as `name=value`. */
 export function prettyFormatter(color: boolean): TextFormatter {
   const make = color ? getAnsiColorFormatter : getTextFormatter;
   return make({

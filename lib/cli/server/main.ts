@@ -3,6 +3,7 @@
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr } from "../../core/address.ts";
 import { OptionError } from "../../core/errors.ts";
+import { messageOf } from "../../core/text.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
@@ -22,7 +23,6 @@ import {
   show,
   surviveFileSizeLimit,
 } from "../streams/standard_streams.ts";
-import { cannotListen } from "./bind_errors.ts";
 import { confine } from "./confine.ts";
 import { openFiles, openSpares, type ServerFiles } from "./files.ts";
 import { checkTogether, serveOptionsOf, serverFlags } from "./flags.ts";
@@ -41,8 +41,7 @@ SIGHUP has it read the certificate again.`;
 
 /**
  * How many descriptors the admin port has in reserve: one for each of its
- * connections, so that those who ask how the server is get an answer while
- * clients have taken all others.
+ * connections, for when clients have taken all others.
  */
 const SPARES = 16;
 
@@ -187,4 +186,45 @@ async function finish(text: string): Promise<never> {
 function fail(message: string, code: number): never {
   show(`server: ${message}\n`);
   Deno.exit(code);
+}
+
+/** Says that the server, or its admin port, cannot listen at a place. */
+function cannotListen(place: Place, error: unknown, admin = false) {
+  const isPath = "path" in place;
+  const where = isPath && !admin ? place.path : formatPlace(place);
+  const reason = isPath
+    ? whyNotUnix(error, admin ? "--admin" : "--unix")
+    : admin
+    ? whyNotBound(error, "--admin", "--admin", "--admin says")
+    : whyNotBound(error, "--hostname", "--port", "--hostname and --port say");
+  return `cannot listen on ${where}${admin ? " for --admin" : ""}: ${reason}`;
+}
+
+function whyNotBound(error: unknown, host: string, port: string, both: string) {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return `the port is in use (${port} takes another, 0 picks a free one)`;
+  }
+  if (error instanceof Deno.errors.AddrNotAvailable) {
+    return `the address is not this machine's (${host} takes one that is)`;
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return `the system allows it to privileged users only (${port} takes 0 or 1024 to 65535)`;
+  }
+  return `${messageOf(error)} (${both} where to listen)`;
+}
+
+function whyNotUnix(error: unknown, flag: string): string {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return `the socket is in use (${flag} takes another path)`;
+  }
+  if (error instanceof OptionError) {
+    return `what is there is no socket, and is left alone (${flag} takes another path)`;
+  }
+  if (error instanceof Deno.errors.NotFound) {
+    return `there is no such folder (${flag} takes a path in one that is there)`;
+  }
+  if (error instanceof Deno.errors.PermissionDenied) {
+    return `this user may not write to the folder (${flag} takes another path)`;
+  }
+  return `${messageOf(error)} (${flag} says where to listen)`;
 }

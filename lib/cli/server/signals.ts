@@ -37,15 +37,12 @@ export class Stop {
     }
   }
 
-  /** From now on there may be clients: a signal waits for {@linkcode serve}. */
+  /** There may be clients from now on: a signal waits for {@linkcode serve}. */
   hold(): void {
     this.#end = () => {};
   }
 
-  /**
-   * The server is there: `end` ends it in good order, and `cleanUp` is what is
-   * left to do where it ends at once.
-   */
+  /** `end` ends the server in good order; `cleanUp` comes where it ends at once. */
   serve(end: () => void, cleanUp: () => Promise<void>): void {
     this.#end = end;
     this.#cleanUp = cleanUp;

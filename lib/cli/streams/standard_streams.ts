@@ -1,11 +1,7 @@
 /**
- * Standard input, output and error, as both programs use them: what is printed
- * is printed whole or its failure is reported, and a message that cannot be
- * shown changes nothing else.
- *
- * Output that was closed before the start (`>&-`), or is open for reading only,
- * cannot be told from `/dev/null`: the runtime opens that in place of the first,
- * and reports no error (EBADF) of the second.
+ * Standard input, output and error, as both programs use them. Output that was
+ * closed before the start (`>&-`) or is open for reading only cannot be told
+ * from `/dev/null`: the runtime opens that, or reports no error (EBADF).
  */
 
 import { systemReason } from "../../core/text.ts";
@@ -14,12 +10,8 @@ import type { Output } from "./line_writer.ts";
 const encoder = new TextEncoder();
 
 /**
- * Writes all bytes, however many are taken at a time.
- *
- * `@std/streams` has only what goes through a `WritableStream`, and on Deno
+ * Writes all bytes. `@std/streams` goes through a `WritableStream`, and on Deno
  * 2.7.14 the first write to `Deno.stdout.writable` resolves even if it fails.
- *
- * @throws {Error} The system's own, from the first write that fails.
  */
 export async function writeAll(
   output: Output,
@@ -30,34 +22,23 @@ export async function writeAll(
   }
 }
 
-/**
- * Whether a write failed because nobody reads the output any more. Then nothing
- * that anybody wants is lost.
- */
+/** Whether nobody reads the output any more: nothing is lost then. */
 export function isReaderGone(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe ||
     error instanceof Deno.errors.ConnectionReset;
 }
 
-/**
- * Prints a text and an LF on standard output. It is done as well if nobody
- * reads that any more.
- *
- * @throws {Error} Some of it could not be written; the message says why.
- */
+/** Prints a text and an LF; done as well if nobody reads that any more. */
 export async function print(text: string): Promise<void> {
   try {
     await writeAll(Deno.stdout, encoder.encode(`${text}\n`));
   } catch (error) {
     if (isReaderGone(error)) return;
-    throw new Error(
-      `cannot write to standard output: ${systemReason(error)}`,
-      { cause: error },
-    );
+    const reason = systemReason(error);
+    throw new Error(`cannot write to standard output: ${reason}`);
   }
 }
 
-/** Writes all of a text, however much is taken at a time. */
 export function writeAllSync(
   output: { writeSync(bytes: Uint8Array): number },
   text: string,
@@ -68,37 +49,25 @@ export function writeAllSync(
   }
 }
 
-/**
- * Shows a text on standard error, as far as that is possible: where it is not,
- * there is no other place to say so, and the exit code still tells.
- */
+/** Shows a text on standard error, if possible: the exit code tells anyway. */
 export function show(text: string): void {
   try {
     writeAllSync(Deno.stderr, text);
   } catch {
-    // See above.
+    // There is no other place to say so.
   }
 }
 
-/** Standard input. An error of it says that it is one. */
-export async function* standardInput(): AsyncGenerator<
-  Uint8Array<ArrayBuffer>
-> {
+/** An error of it says what it is of. */
+export async function* standardInput() {
   try {
     yield* Deno.stdin.readable;
   } catch (error) {
-    throw new Error(
-      `cannot read standard input: ${systemReason(error)}`,
-      { cause: error },
-    );
+    throw new Error(`cannot read standard input: ${systemReason(error)}`);
   }
 }
 
-/**
- * Has a write past the limit on a file's size (`ulimit -f`) fail like one to a
- * full disk. Without this the signal that comes with it, SIGXFSZ, ends the
- * process at once.
- */
+/** Has a write past `ulimit -f` fail: its signal would end the process. */
 export function surviveFileSizeLimit(): void {
   if (Deno.build.os === "windows") return;
   Deno.addSignalListener("SIGXFSZ", () => {});

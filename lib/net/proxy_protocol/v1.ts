@@ -49,16 +49,13 @@ export function parseV1(
     );
   }
   const version = begin === V1_TCP4 ? 4 : 6;
-  const hostnames = [
-    address(fields[0], "source", version),
-    address(fields[1], "destination", version),
-  ];
-  const ports = [port(fields[2], "source"), port(fields[3], "destination")];
-  return {
-    length,
-    source: addr(hostnames[0], ports[0]),
-    destination: addr(hostnames[1], ports[1]),
-  };
+  const whose = ["source", "destination"];
+  const hostnames = whose.map((end, i) => address(fields[i], end, version));
+  const ports = whose.map((end, i) => port(fields[2 + i], end));
+  const [source, destination] = whose.map((_, i) =>
+    addr(hostnames[i], ports[i])
+  );
+  return { length, source, destination };
 }
 
 /**

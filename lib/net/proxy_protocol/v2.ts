@@ -162,27 +162,22 @@ function addresses(
   format: (header: Uint8Array, at: number) => string,
 ): Required<Omit<ProxyHeader, "length">> {
   const ports = V2_FIXED + 2 * size;
-  return {
-    source: addr(format(header, V2_FIXED), uint16(header, ports)),
-    destination: addr(
-      format(header, V2_FIXED + size),
-      uint16(header, ports + 2),
-    ),
-  };
+  const [source, destination] = [0, 1].map((i) =>
+    addr(
+      format(header, V2_FIXED + i * size),
+      uint16(header, ports + 2 * i),
+    )
+  );
+  return { source, destination };
 }
 
-/** Writes the four bytes of an address. */
 export function formatIPv4(header: Uint8Array, at: number): string {
   return header.subarray(at, at + 4).join(".");
 }
 
-/** Writes the sixteen bytes of an address. */
 export function formatIPv6(header: Uint8Array, at: number): string {
-  const groups = Array.from(
-    { length: 8 },
-    (_, group) => uint16(header, at + 2 * group).toString(16),
-  );
-  return canonicalIPv6(groups.join(":"));
+  const hex = header.subarray(at, at + 16).toHex();
+  return canonicalIPv6(hex.match(/.{4}/g)!.join(":"));
 }
 
 function uint16(bytes: Uint8Array, at: number): number {

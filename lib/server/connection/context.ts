@@ -16,7 +16,6 @@ import type { Scheduler } from "../scheduler.ts";
 import type { Ending } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
-/** See the module's text. */
 export interface SharedContext {
   readonly config: ServeConfig;
   readonly handler: Handler;
@@ -39,7 +38,6 @@ export interface SharedContext {
 
 /** One connection, and what goes with it. */
 export interface SessionParts {
-  /** The connection's number. */
   readonly id: number;
   readonly connection: Connection;
   readonly stage: Stage;

@@ -13,13 +13,18 @@ import { CHUNK } from "../../net/buffers.ts";
 import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
-import { Call, type Caller, RequestTimeout } from "./call.ts";
+import {
+  Call,
+  type Caller,
+  isLater,
+  isSeveral,
+  Items,
+  RequestTimeout,
+} from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Gate, isPlain } from "./gate.ts";
-import { Info, type RequestWishes } from "./info.ts";
+import { Info, payloadOf, type RequestWishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
-import { payloadOf } from "./payload.ts";
-import { isLater, isSeveral, Items } from "./several.ts";
 import type { Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
@@ -29,7 +34,6 @@ type Request = Uint8Array<ArrayBuffer>;
 /** How a request went that was waited for. */
 type Status = "ok" | "error" | "timeout";
 
-/** See the module's text. */
 export class Handling implements RequestWishes {
   /** No further request is to be handled. */
   stopped = false;

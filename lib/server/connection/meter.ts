@@ -9,8 +9,8 @@ import {
   type RequestStatus,
 } from "../../events/events.ts";
 import type { Counters } from "../../events/metrics.ts";
+import type { SessionParts } from "./context.ts";
 
-/** See the module's text. */
 export class Meter {
   /** Requests handed to the handler. */
   requests = 0;
@@ -26,16 +26,11 @@ export class Meter {
   readonly #counters: Counters;
   readonly #events: EventListeners;
 
-  constructor(
-    id: number,
-    counters: Counters,
-    events: EventListeners,
-    now: number,
-  ) {
+  constructor({ id, context: { counters, events, clock } }: SessionParts) {
     this.#id = id;
     this.#counters = counters;
     this.#events = events;
-    this.began = now;
+    this.began = clock.now();
     if (events.request !== undefined) this.#lengths = [];
   }
 

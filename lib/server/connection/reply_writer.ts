@@ -28,7 +28,6 @@ interface Pushed {
   readonly waiter: Waiter | undefined;
 }
 
-/** See the module's text. */
 export class ReplyWriter implements Writer {
   /** The frames' form from now on; another may be agreed on. */
   codec: Codec;

@@ -17,7 +17,7 @@ import { Exchange } from "./exchange.ts";
 import { LastCall } from "./last_call.ts";
 import { prepare } from "./opening.ts";
 import { ReplyWriter } from "./reply_writer.ts";
-import { payloadOf } from "./payload.ts";
+import { payloadOf } from "./info.ts";
 import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 
@@ -32,7 +32,6 @@ export interface SessionContext extends SharedContext {
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Called for one that is to be told why it gets no place; gives it back. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
-  /** Called when it is to be served. */
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session, end: SessionEnd) => void;
@@ -40,36 +39,21 @@ export interface SessionContext extends SharedContext {
 
 /** How a session ended. */
 export interface SessionEnd {
-  /** Its name. */
   readonly reason: CloseReason;
-  /** Whether it had a place. */
   readonly admitted: boolean;
-  /** Whether it was served. */
   readonly served: boolean;
   /** Why it got none. */
   readonly refusal: Refusal | undefined;
-  /** The error behind the reason, or `undefined`. */
   readonly error: unknown;
-  /** Requests handed to the handler. */
   readonly requests: number;
   /** Whether a request was handed to the handler whose reply is not out. */
   readonly unanswered: boolean;
 }
 
-/** See the module's text. */
 export class Session implements SessionParts {
-  /** The connection's number. */
-  readonly id: number;
-  /** The connection. */
-  readonly connection: Connection;
-  /** When it began, by the server's clock. */
   readonly opened: number;
-  /** Whether a trusted proxy's header comes first, and names the client. */
-  readonly proxied: boolean;
-  readonly context: SessionContext;
   readonly stage: Stage;
   readonly ending = new Ending();
-  /** Set once it has its place. */
   #exchange: Exchange | TaskRun | undefined;
   /** Whether it has got its place. */
   admitted = false;
@@ -83,18 +67,15 @@ export class Session implements SessionParts {
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
 
+  /** @param proxied Whether a proxy's header comes first, and names the client. */
   constructor(
-    id: number,
-    connection: Connection,
-    context: SessionContext,
-    proxied = false,
+    readonly id: number,
+    readonly connection: Connection,
+    readonly context: SessionContext,
+    readonly proxied = false,
   ) {
     const { clock, config, deadlines } = context;
-    this.id = id;
-    this.connection = connection;
     this.opened = connection.heardAt = clock.now();
-    this.context = context;
-    this.proxied = proxied;
     this.stage = new Stage(deadlines, config, this);
   }
 
@@ -136,7 +117,7 @@ export class Session implements SessionParts {
       this.context.opened(this);
       if (this.#settled) return;
       this.#exchange = this.#begin();
-      await this.#exchange.finished;
+      await this.#exchange.done.promise;
     }
     await farewell(connection, this.stage, scheduler);
   }
@@ -173,12 +154,10 @@ export class Session implements SessionParts {
     if (this.connection.held > share) this.#exchange?.pause();
   }
 
-  /** Memory is no longer short. */
   unsqueeze(): void {
     this.#exchange?.unpause();
   }
 
-  /** Whether its end has been named. */
   get over(): boolean {
     return this.ending.reason !== undefined;
   }

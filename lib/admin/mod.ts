@@ -1,0 +1,9 @@
+/**
+ * The admin port: a page that lives, metrics, and probes for a load balancer.
+ *
+ * @module
+ */
+
+export { type AdminOptions, type AdminServer, serveAdmin } from "./server.ts";
+export type { AdminSource } from "../observe/numbers.ts";
+export { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";

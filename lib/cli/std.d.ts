@@ -1,0 +1,20 @@
+// Types of what Parley uses of @std/cli and @std/streams, whose npm builds come
+// without any.
+
+export function parseArgs(
+  args: readonly string[],
+  options: {
+    string: readonly string[];
+    boolean: readonly string[];
+    "--": boolean;
+    unknown: (arg: string, key?: string) => unknown;
+  },
+): { _: (string | number)[]; "--"?: string[]; [name: string]: unknown };
+
+export class DelimiterStream
+  extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
+  constructor(
+    delimiter: Uint8Array,
+    options: { disposition: "suffix" },
+  );
+}
