@@ -48,7 +48,12 @@ export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
-export { commands } from "./handlers/commands.ts";
+export {
+  type Command,
+  commands,
+  commandTable,
+  UsageError,
+} from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
