@@ -18,7 +18,6 @@ const FINEST = 5;
 const COARSEST = 1000;
 
 export class Deadlines {
-  readonly #clock: Clock;
   readonly #interval: number;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
@@ -28,8 +27,7 @@ export class Deadlines {
   #cancel: (() => void) | undefined;
 
   /** The interval is an eighth of the shortest timeout, in milliseconds. */
-  constructor(shortest: number, clock: Clock = systemClock) {
-    this.#clock = clock;
+  constructor(shortest: number, private readonly clock: Clock = systemClock) {
     this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
   }
 
@@ -47,7 +45,7 @@ export class Deadlines {
   add(item: Expirable): void {
     this.#watched.add(item);
     if (this.#cancel === undefined) {
-      this.#ticked = this.#clock.now();
+      this.#ticked = this.clock.now();
       this.#schedule();
     }
   }
@@ -61,11 +59,11 @@ export class Deadlines {
   }
 
   #schedule(): void {
-    this.#cancel = this.#clock.after(this.#interval, () => this.#tick());
+    this.#cancel = this.clock.after(this.#interval, () => this.#tick());
   }
 
   #tick(): void {
-    const clock = this.#clock.now();
+    const clock = this.clock.now();
     // A machine that was suspended, or an event loop that a handler held up,
     // has let nobody send anything: such a gap counts as two intervals.
     this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
