@@ -113,7 +113,7 @@ export class Handling implements RequestWishes {
   /** No reply is any use any more. */
   abort(): void {
     this.stopped = true;
-    this.#items?.return();
+    this.#items?.end();
     this.#abortSignal();
     this.#call?.interrupt(undefined);
   }
@@ -287,9 +287,10 @@ export class Handling implements RequestWishes {
     const caller = this.caller;
     const items = this.#items = new Items(reply, call);
     try {
-      for await (const item of items) {
-        if (caller.over) return;
-        await caller.put(this.#payload(item), this.pieces);
+      while (true) {
+        const { done, value } = await items.next();
+        if (done || caller.over) return;
+        await caller.put(this.#payload(value), this.pieces);
         const { scheduler } = this.#context;
         if (scheduler.isLateNow()) await scheduler.turn();
       }
@@ -297,6 +298,8 @@ export class Handling implements RequestWishes {
       // The peer cannot know that the reply has ended here.
       if (items.count > 0 && !caller.over) this.close("error", error);
       throw error;
+    } finally {
+      void items.end();
     }
   }
 
