@@ -23,7 +23,7 @@
 
 export { connect, type ConnectOptions } from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions } from "./client/pipelined_client.ts";
+export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientCertificateError,
@@ -48,7 +48,12 @@ export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
-export { commands } from "./handlers/commands.ts";
+export {
+  type Command,
+  commands,
+  commandTable,
+  UsageError,
+} from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";

@@ -1,14 +1,7 @@
 /** The line that is typed at a terminal: its keys, and how it is shown. */
 
 import process from "node:process";
-import {
-  clearScreenDown,
-  createInterface,
-  cursorTo,
-  type Interface,
-  type Key,
-  moveCursor,
-} from "node:readline";
+import * as readline from "node:readline";
 
 import { printable } from "../../core/text.ts";
 
@@ -24,7 +17,7 @@ export class LineEditor implements Disposable {
    * `prevRows` is the row within the line from which readline redraws it. It is
    * not documented, but nothing else tells readline that the cursor was moved.
    */
-  readonly #readline: Interface & { prevRows?: number };
+  readonly #readline: readline.Interface & { prevRows?: number };
   /** Lines that were typed before they were asked for. */
   readonly #ahead: string[] = [];
   #answer: ((line: string | undefined) => void) | undefined;
@@ -38,7 +31,7 @@ export class LineEditor implements Disposable {
     onInterrupt: () => void,
   ) {
     this.#prompt = prompt;
-    this.#readline = createInterface({
+    this.#readline = readline.createInterface({
       input: process.stdin,
       output: process.stdout,
       terminal: true,
@@ -117,9 +110,9 @@ export class LineEditor implements Disposable {
   /** Removes the line, with all its rows, from the screen. */
   #erase(): void {
     const { rows } = this.#readline.getCursorPos();
-    moveCursor(process.stdout, 0, -rows);
-    cursorTo(process.stdout, 0);
-    clearScreenDown(process.stdout);
+    readline.moveCursor(process.stdout, 0, -rows);
+    readline.cursorTo(process.stdout, 0);
+    readline.clearScreenDown(process.stdout);
     this.#readline.prevRows = 0;
   }
 
@@ -132,7 +125,7 @@ export class LineEditor implements Disposable {
 }
 
 /** Ctrl-\ and Ctrl-] do nothing; readline would put them into the line. */
-function markControl(_text: string | undefined, key: Key): void {
+function markControl(_text: string | undefined, key: readline.Key): void {
   // deno-lint-ignore no-control-regex
   if (/^[\x1c\x1d]$/.test(key.sequence ?? "")) key.ctrl = true;
 }

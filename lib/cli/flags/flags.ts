@@ -35,10 +35,12 @@ interface SwitchFlag {
   readonly short?: undefined;
 }
 
+export function refuse(message: string): never {
+  throw new UsageError(message);
+}
+
 export function onlyOneOf(one: string, other: string): never {
-  throw new UsageError(
-    `${one} and ${other} are given, expected only one of them`,
-  );
+  refuse(`${one} and ${other} are given, expected only one of them`);
 }
 
 export type FlagTable = Readonly<
@@ -80,7 +82,7 @@ export function parseFlags<Table extends FlagTable>(
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
-      throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
+      refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
   const values: Record<string, unknown> = {};
@@ -140,9 +142,7 @@ function joinValues(table: FlagTable, args: readonly string[]) {
     if (name === undefined) {
       joined.push(arg);
     } else if (isSwitch(table, name)) {
-      if (equals !== "") {
-        throw new UsageError(`${as} is ${quote(value)}, expected no value`);
-      }
+      if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
       joined.push(arg);
     } else {
       written.set(name, as);
@@ -163,7 +163,7 @@ function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
   const value = flag.parse(text);
   if (value !== undefined) return value;
   const shown = flag.secret ? "not allowed" : quote(text);
-  throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
+  refuse(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
 /** `twins` names those in the environment too. */
