@@ -68,8 +68,12 @@ export type {
   ReplyLater,
   RequestInfo,
 } from "./server/handler.ts";
-export type { ErrorHandler, Hooks } from "./server/hooks.ts";
-export type { ProxyMode, ServeOptions } from "./server/options.ts";
+export type {
+  ErrorHandler,
+  Hooks,
+  ProxyMode,
+  ServeOptions,
+} from "./server/options.ts";
 export type {
   ConnectionInfo,
   ConnectionState,

@@ -2,9 +2,8 @@
 
 import { OptionError } from "../core/errors.ts";
 import type { Handler, Service } from "./handler.ts";
-import type { Hooks } from "./hooks.ts";
 import { resolveServeOptions } from "./config.ts";
-import type { AnyOptions, ServeOptions } from "./options.ts";
+import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Surroundings } from "./server.ts";
 

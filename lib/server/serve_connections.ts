@@ -2,8 +2,7 @@
 
 import { OptionError } from "../core/errors.ts";
 import type { ConnectionTask } from "./handler.ts";
-import type { Hooks } from "./hooks.ts";
-import type { AnyOptions, ServeOptions } from "./options.ts";
+import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { startServer } from "./serve.ts";
 

@@ -16,7 +16,7 @@ import type {
   PeerConnection,
   RequestInfo,
 } from "../handler.ts";
-import type { Hooks } from "../hooks.ts";
+import type { Hooks } from "../options.ts";
 import type { SessionParts } from "./context.ts";
 import type { Waiter } from "./reply_writer.ts";
 
