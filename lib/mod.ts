@@ -80,11 +80,11 @@ export type {
   ParleyServer,
   ServerLimits,
 } from "./server/parley_server.ts";
-export { serve } from "./server/serve.ts";
 export {
   type ConnectionsOptions,
+  serve,
   serveConnections,
-} from "./server/serve_connections.ts";
+} from "./server/serve.ts";
 export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
 export type {

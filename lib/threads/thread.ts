@@ -12,8 +12,7 @@ import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
 import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import type { Places } from "../server/places.ts";
-import { startServer } from "../server/serve.ts";
-import { taskOptions } from "../server/serve_connections.ts";
+import { startServer, taskOptions } from "../server/serve.ts";
 import type {
   Shared,
   SupervisorProcedures,

@@ -205,7 +205,6 @@ export class Handling implements RequestWishes {
     if (!caller.over) await caller.put(payload, 0);
   }
 
-  /** Calls `onClose`, once. */
   async left(reason: CloseReason): Promise<void> {
     const { onClose } = this.#context.hooks;
     if (onClose === undefined) return;
@@ -361,7 +360,6 @@ export class Handling implements RequestWishes {
     emit(handler_error, { type: "handler_error", id: this.#id, error });
   }
 
-  /** The bytes of a reply; throws if they cannot be sent. */
   #payload(reply: Reply): Uint8Array | undefined {
     if (reply === undefined || reply === null) return undefined;
     const { maxReply } = this.#context.config;

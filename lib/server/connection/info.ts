@@ -29,9 +29,7 @@ export interface Wishes {
   /** The framing from now on, and its codec for this connection. */
   readonly framing: Framing;
   readonly codec: Codec;
-  /** Aborts when what is sent is no use any more. */
   readonly signal: AbortSignal;
-  /** How many bytes wait that the kernel has not taken. */
   readonly buffered: number;
   /** Has a frame written behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void;
