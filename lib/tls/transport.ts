@@ -159,14 +159,17 @@ export class TlsTransport implements Transport {
       this.#unused = NOTHING;
       while (this.#handshaking || this.#reader !== undefined) {
         const space = this.#filled ? lend() : this.#small;
-        const n = await this.below.read(space);
-        if (n === null) {
-          this.#end();
-          break;
+        try {
+          const n = await this.below.read(space);
+          if (n === null) {
+            this.#end();
+            break;
+          }
+          this.#filled = n === space.length;
+          this.#feed(space.subarray(0, n));
+        } finally {
+          if (space !== this.#small) giveBack(space);
         }
-        this.#filled = n === space.length;
-        this.#feed(space.subarray(0, n));
-        if (space !== this.#small) giveBack(space);
         this.#deliver();
       }
     } catch (error) {
