@@ -12,7 +12,6 @@ export interface Answer {
   /** The `Content-Type`; plain text if it is left out. */
   readonly type?: string;
   readonly body: string;
-  /** Their names are in lower case. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -63,7 +62,6 @@ const HOST = /^[\w.~%:[\]-]*$/;
 const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
-/** Reads the head of a request; nothing where the peer has ended before. */
 export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
   for (let length = 0; length < MAX_HEAD;) {

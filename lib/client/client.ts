@@ -140,7 +140,6 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   });
 }
 
-/** Checks what goes with a path, and connects to it. */
 async function dialPath(
   path: string,
   { hostname, port, tls, signal }: ConnectOptions,

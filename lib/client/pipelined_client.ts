@@ -82,7 +82,6 @@ interface Pending extends Outgoing {
   readonly deadline: number;
   readonly resolve: (reply: Uint8Array<ArrayBuffer>) => void;
   readonly reject: (error: unknown) => void;
-  /** Whether nobody waits any longer. */
   settled: boolean;
 }
 

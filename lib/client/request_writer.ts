@@ -65,7 +65,6 @@ export function requestWriter(
       unsent.push(request);
       if (!writing) write();
     },
-    /** Takes back a request that is not sent yet. */
     delete: (request: Outgoing): void => unsent.delete(request),
     end(): void {
       unsent.clear();

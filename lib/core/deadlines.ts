@@ -22,7 +22,6 @@ export class Deadlines {
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
-  /** What the clock said at the last tick. */
   #ticked = 0;
   #cancel: (() => void) | undefined;
 

@@ -5,30 +5,23 @@ import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
 
-/** The command line is not right; the message says what is expected. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** A flag that takes a value. */
 export interface ValueFlag<Value> {
-  /** What stands for the value in the help. */
   readonly placeholder: string;
   readonly help: string;
   readonly default: Value;
-  /** How the help shows the default, if not as it is. */
   readonly shown?: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
-  /** Whether no message may show its value. */
   readonly secret?: boolean;
-  /** A letter that it may be given by as well. */
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
 
-/** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
   readonly placeholder?: undefined;
@@ -60,7 +53,6 @@ export interface CommandLine<Table extends FlagTable> {
    * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
    */
   readonly given: ReadonlyMap<string, string>;
-  /** What is no flag, and all that stands behind `--`. */
   readonly rest: readonly string[];
 }
 

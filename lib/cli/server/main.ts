@@ -188,7 +188,6 @@ function fail(message: string, code: number): never {
   Deno.exit(code);
 }
 
-/** Says that the server, or its admin port, cannot listen at a place. */
 function cannotListen(place: Place, error: unknown, admin = false) {
   const isPath = "path" in place;
   const where = isPath && !admin ? place.path : formatPlace(place);
