@@ -27,7 +27,7 @@ import {
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect, type ConnectOptions } from "./lib/client/client.ts";
 import type { TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/pipelined_client.ts";
+import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";

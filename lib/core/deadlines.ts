@@ -18,7 +18,7 @@ const FINEST = 5;
 const COARSEST = 1000;
 
 export class Deadlines {
-  readonly #interval: number;
+  #interval: number;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
@@ -27,7 +27,17 @@ export class Deadlines {
 
   /** The interval is an eighth of the shortest timeout, in milliseconds. */
   constructor(shortest: number, private readonly clock: Clock = systemClock) {
-    this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
+    this.#interval = intervalFor(shortest);
+  }
+
+  /** Is finer from now on, for a timeout that is shorter; 0 means never. */
+  refine(timeout: number): void {
+    const interval = intervalFor(timeout || Infinity);
+    if (interval >= this.#interval) return;
+    this.#cancel?.();
+    this.#moveOn();
+    this.#interval = interval;
+    if (this.#cancel !== undefined) this.#schedule();
   }
 
   /** The time, in milliseconds, that counts for something that starts now. */
@@ -62,14 +72,22 @@ export class Deadlines {
   }
 
   #tick(): void {
-    const clock = this.clock.now();
-    // A machine that was suspended, or an event loop that a handler held up,
-    // has let nobody send anything: such a gap counts as two intervals.
-    this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
-    this.#ticked = clock;
+    this.#moveOn();
     this.#schedule();
     for (const item of this.#watched) {
       if (item.deadline <= this.#now) item.expire();
     }
   }
+
+  #moveOn(): void {
+    const clock = this.clock.now();
+    // A machine that was suspended, or an event loop that a handler held up,
+    // has let nobody send anything: such a gap counts as two intervals.
+    this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
+    this.#ticked = clock;
+  }
+}
+
+function intervalFor(shortest: number): number {
+  return Math.min(Math.max(shortest / 8, FINEST), COARSEST);
 }

@@ -6,17 +6,12 @@
 
 import { setImmediate } from "node:timers";
 
-import { type Clock, within } from "../core/clock.ts";
-import {
-  type AcceptErrorEvent,
-  emit,
-  type EventListeners,
-} from "../events/events.ts";
+import { within } from "../core/clock.ts";
+import { type AcceptErrorEvent, emit } from "../events/events.ts";
 import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
+import type { SharedContext } from "./connection/context.ts";
 import type { Descriptors } from "./descriptors.ts";
-import type { MemoryBound } from "./memory.ts";
-import type { Scheduler } from "./scheduler.ts";
 
 /**
  * How long to wait before accepting again after a failure, in milliseconds:
@@ -42,15 +37,12 @@ const QUEUE_LIMIT = 250;
 const TRIES = 32;
 const REST = 1;
 
-export interface AcceptParts {
+export interface AcceptParts
+  extends Pick<SharedContext, "clock" | "events" | "memory" | "scheduler"> {
   readonly listener: Acceptor;
   /** What the kernel can hold in its queue, and may be left there. */
   readonly backlog: number;
-  readonly clock: Clock;
   readonly descriptors: Descriptors;
-  readonly events: EventListeners;
-  readonly memory: MemoryBound;
-  readonly scheduler: Scheduler;
   /** What to wait for before the first; if it fails, none is accepted. */
   readonly ready: Promise<void> | undefined;
   /** Takes a connection; it may throw where the peer is gone by now. */

@@ -7,11 +7,7 @@ import { ipOf, networkOf } from "../core/address.ts";
 import { emit } from "../events/events.ts";
 import { Connection, type Transport } from "../net/connection.ts";
 import type { Refusal } from "./connection/ending.ts";
-import {
-  Session,
-  type SessionContext,
-  type SessionEnd,
-} from "./connection/session.ts";
+import { Session, type SessionContext } from "./connection/session.ts";
 import type { SharedContext } from "./connection/context.ts";
 import type { Descriptors } from "./descriptors.ts";
 import type { Places } from "./places.ts";
@@ -45,7 +41,7 @@ export class Admission {
       admit: (session) => this.#admit(session),
       opened: (session) => this.#opened(session),
       refuse: (session, refusal) => this.#turnAway(session, refusal),
-      ended: (session, end) => this.#ended(session, end),
+      ended: (session) => this.#ended(session),
     };
   }
 
@@ -118,9 +114,7 @@ export class Admission {
   }
 
   /** Gives a session its place, now that its client's address is known. */
-  #admit(
-    session: Session,
-  ): Refusal | undefined | Promise<Refusal | undefined> {
+  #admit(session: Session): Refusal | undefined | Promise<Refusal | undefined> {
     const { connection, proxied } = session;
     const refusal = proxied ? this.#unwelcome(connection) : undefined;
     if (refusal !== undefined) return this.#turnAway(session, refusal);
@@ -176,28 +170,30 @@ export class Admission {
     emit(connection_rejected, { type, reason, remoteAddr, error });
   }
 
-  #ended(session: Session, end: SessionEnd): void {
+  #ended(session: Session): void {
     this.descriptors.closed();
     if (this.#refusing.delete(session)) return this.onEnded();
-    const { id, opened, connection: { remoteAddr, received, sent } } = session;
+    const { id, opened, connection, refusal, exchange, ending } = session;
+    const { remoteAddr, received, sent } = connection;
     const { clock, counters, events } = this.#context;
     this.all.delete(session);
     this.places.free();
-    if (end.admitted) this.places.leave(this.#networkOf(remoteAddr));
-    if (end.refusal !== undefined) {
+    if (session.admitted) this.places.leave(this.#networkOf(remoteAddr));
+    if (refusal !== undefined) {
       counters.opening(-1);
-      this.#rejected(session.connection, end.refusal);
+      this.#rejected(connection, refusal);
       return this.onEnded();
     }
     // It had a place, and ended before it could be served.
-    if (!end.served) this.#opened(session);
-    const { reason, error, requests, unanswered } = end;
+    if (!session.served) this.#opened(session);
+    const { reason = "error", error } = ending;
     counters.closed(reason);
     if (reason === "forced") this.forced++;
     const duration = clock.now() - opened;
+    const requests = exchange?.meter.requests ?? 0;
     emit(events.connection_close, {
       ...{ type: "connection_close", id, remoteAddr, reason, error, duration },
-      ...{ requests, received, sent, unanswered },
+      ...{ requests, received, sent, unanswered: exchange?.owing ?? false },
     });
     this.onEnded();
   }

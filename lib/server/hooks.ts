@@ -52,7 +52,6 @@ export interface Hooks<State = Record<string, unknown>> {
   onRefuse?: (reason: RejectReason, text: string) => Payload | undefined;
 }
 
-/** Their names. */
 export const hookNames: Readonly<Record<keyof Hooks, 0>> = {
   ...{ state: 0, onOpen: 0, onClose: 0, onError: 0, onRefuse: 0 },
 };

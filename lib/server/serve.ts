@@ -13,7 +13,11 @@ import { Server, type Surroundings } from "./server.ts";
  *
  * @param handler Answers one request.
  * @returns The running server, bound already.
- * @throws {Deno.errors.AddrInUse} The port is taken.
+ * @throws {OptionError} An option has a value that is not allowed. Nothing has
+ * been bound then.
+ * @throws {Deno.errors.AddrInUse} The port or the path is taken.
+ * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
+ * @throws {Deno.errors.NotFound} There is no folder for the path.
  *
  * @example
  * ```ts
@@ -26,13 +30,9 @@ import { Server, type Surroundings } from "./server.ts";
  */
 export function serve(handler: Handler): ParleyServer;
 /**
- * Serves TCP connections with a handler that keeps a state of its own for each.
+ * The same, with a handler that keeps a state of its own for each connection.
  *
  * @typeParam State What the option `state` makes.
- * @param options Where to listen, and within which limits.
- * @param handler Answers one request.
- * @returns The running server, bound already.
- * @throws {OptionError} As below, as are the others.
  *
  * @example
  * ```ts
@@ -50,18 +50,7 @@ export function serve<State>(
   options: ServeOptions<State> & Required<Pick<Hooks<State>, "state">>,
   handler: Handler<State>,
 ): ParleyServer;
-/**
- * Serves TCP connections with a handler and options.
- *
- * @param options Where to listen, and within which limits.
- * @param handler Answers one request.
- * @returns The running server, bound already.
- * @throws {OptionError} An option has a value that is not allowed. Nothing has
- * been bound then.
- * @throws {Deno.errors.AddrInUse} The port or the path is taken.
- * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
- * @throws {Deno.errors.NotFound} There is no folder for the path.
- */
+/** The same, with options: where to listen, and within which limits. */
 export function serve(options: ServeOptions, handler: Handler): ParleyServer;
 export function serve(
   ...args: [Handler] | [AnyOptions, Handler]

@@ -47,6 +47,8 @@ export interface ConnectionsOptions<State = Record<string, unknown>>
  *
  * @param task Serves one connection.
  * @returns The running server, bound already.
+ * @throws {OptionError} An option has a value that is not allowed, as for `serve`,
+ * as are the other errors.
  *
  * @example
  * ```ts
@@ -64,30 +66,15 @@ export interface ConnectionsOptions<State = Record<string, unknown>>
  */
 export function serveConnections(task: ConnectionTask): ParleyServer;
 /**
- * Serves TCP connections with tasks that keep a state of their own for each.
+ * The same, with a task that keeps a state of its own for each connection.
  *
  * @typeParam State What the option `state` makes.
- * @param options Where to listen, and within which limits.
- * @param task Serves one connection.
- * @returns The running server, bound already.
- * @throws {OptionError} As below, as are the others.
  */
 export function serveConnections<State>(
   options: ConnectionsOptions<State> & Required<Pick<Hooks<State>, "state">>,
   task: ConnectionTask<State>,
 ): ParleyServer;
-/**
- * Serves TCP connections with a task for each, and options.
- *
- * @param options Where to listen, and within which limits.
- * @param task Serves one connection.
- * @returns The running server, bound already.
- * @throws {OptionError} An option has a value that is not allowed. Nothing has
- * been bound then.
- * @throws {Deno.errors.AddrInUse} The port or the path is taken.
- * @throws {Deno.errors.AddrNotAvailable} The address is not this machine's.
- * @throws {Deno.errors.NotFound} There is no folder for the path.
- */
+/** The same, with options: where to listen, and within which limits. */
 export function serveConnections(
   options: ConnectionsOptions,
   task: ConnectionTask,

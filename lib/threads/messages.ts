@@ -7,7 +7,7 @@ import {
   type DescriptorCells,
   descriptorCells,
 } from "../server/descriptors.ts";
-import type { ConnectionInfo } from "../server/connection_info.ts";
+import type { ConnectionInfo } from "../server/parley_server.ts";
 import type { Hooks } from "../server/hooks.ts";
 import type { ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";

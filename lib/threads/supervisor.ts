@@ -15,12 +15,12 @@ import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
 import { needCertificate, openCertificate } from "../server/certificate.ts";
 import { Descriptors } from "../server/descriptors.ts";
-import type { ConnectionInfo } from "../server/connection_info.ts";
 import type { Hooks } from "../server/hooks.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
+  type ConnectionInfo,
   limitsOf,
   type ParleyServer,
   type ServerLimits,

@@ -97,7 +97,7 @@ export class Peer implements Disposable {
   readonly conn: Deno.Conn;
   #received = new Uint8Array();
 
-  constructor(conn: Deno.TcpConn | Deno.UnixConn) {
+  constructor(conn: Deno.TcpConn | Deno.TlsConn | Deno.UnixConn) {
     this.conn = conn;
     if ("setNoDelay" in conn) conn.setNoDelay(true);
   }

@@ -11,7 +11,7 @@
  * those few that were in flight (no coordinated omission).
  */
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client as AnyClient } from "../../client/api.ts";
 import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,
@@ -34,6 +34,12 @@ const PROGRESS_INTERVAL = 250;
 
 /** How many requests of each lane may take too long in a row. */
 const LATE = 5;
+
+/** What a load needs of its clients. */
+export type Client = Pick<
+  AnyClient,
+  "request" | "pending" | "sent" | "close" | "closed"
+>;
 
 export interface BenchOptions {
   connections: number;

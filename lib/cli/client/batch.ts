@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client } from "../../client/api.ts";
 import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";

@@ -5,7 +5,7 @@
 
 import type { Connection } from "../../net/connection.ts";
 import type { Payload, Reply, ReplyLater } from "../handler.ts";
-import type { Waiter } from "./reply_writer.ts";
+import type { Serving } from "./serving.ts";
 import type { Stage } from "./stage.ts";
 
 /** Ends the wait for a handler that takes too long. */
@@ -19,11 +19,8 @@ export class RequestTimeout extends Error {}
 const MICROTASKS = 8;
 
 /** What a handler's call needs of the exchange that it belongs to. */
-export interface Caller {
-  /** No reply is any use any more. */
-  readonly over: boolean;
-  /** A request has come in whole, and its reply is not out yet. */
-  owing: boolean;
+export interface Caller
+  extends Pick<Serving, "over" | "owing" | "buffered" | "push" | "lost"> {
   /**
    * Puts a reply behind those that wait.
    *
@@ -33,16 +30,10 @@ export interface Caller {
     payload: Uint8Array | undefined,
     pieces: number,
   ): Promise<void> | undefined;
-  /** How many bytes wait that the kernel has not taken. */
-  readonly buffered: number;
-  /** Has a frame written behind all that waits. */
-  push(frame: Uint8Array, waiter?: Waiter): void;
   /** Writes the replies that wait; throws if the connection is lost. */
   flush(): Promise<void> | undefined;
   /** Bytes came in that have not been looked at, or the peer's end. */
   readAhead(): void;
-  /** The connection is lost: no reply is any use. Ends the wait, too. */
-  lost(error: unknown): void;
 }
 
 export class Call {

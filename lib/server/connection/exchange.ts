@@ -205,9 +205,7 @@ export class Exchange extends Serving implements Caller {
     if (this.#unread) return this.#proceed();
     if (eof) return void this.#conclude("peer_closed");
     if (this.lastCall !== undefined) {
-      if (emptied && inbox.length === 0) {
-        return void this.#conclude("shutdown");
-      }
+      if (emptied && inbox.length === 0) return void this.#conclude("shutdown");
       this.lastCall.begin();
     }
     if (reading === undefined) this.context.scheduler.read(this);

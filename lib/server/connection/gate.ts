@@ -27,7 +27,6 @@ export class Gate {
   /** How many lines are still to be looked at for HTTP. */
   #guarded = 0;
   readonly #rate: TokenBuckets | undefined;
-  /** What the rate goes by. */
   readonly #network: string = "";
   readonly #meter: Meter;
 

@@ -34,7 +34,6 @@ export class Meter {
     if (events.request !== undefined) this.#lengths = [];
   }
 
-  /** A request is handed to the handler. */
   handed(): void {
     this.requests++;
     this.#counters.requested();

@@ -122,7 +122,6 @@ export class ReplyWriter implements Writer {
     if (!this.#active && !this.pushing) this.#outbox.clear();
   }
 
-  /** Writes what waits. */
   async flush(): Promise<void> {
     await this.#exclusively(() => this.#flush());
     if (this.#waits) this.#push();
@@ -274,7 +273,6 @@ export class ReplyWriter implements Writer {
     }
   }
 
-  /** Takes what is to be written next. */
   #next(): Uint8Array {
     if (this.#outbox.length > 0) return this.#take();
     const { frame, waiter } = this.#pushed!.shift()!;

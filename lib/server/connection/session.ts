@@ -10,7 +10,7 @@ import type { Connection } from "../../net/connection.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import { replies } from "../replies.ts";
-import type { ConnectionInfo } from "../connection_info.ts";
+import type { ConnectionInfo } from "../parley_server.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Ending, farewell, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
@@ -18,6 +18,7 @@ import { LastCall } from "./last_call.ts";
 import { prepare } from "./opening.ts";
 import { ReplyWriter } from "./reply_writer.ts";
 import { payloadOf } from "./info.ts";
+import type { Serving } from "./serving.ts";
 import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 
@@ -34,31 +35,19 @@ export interface SessionContext extends SharedContext {
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
-  readonly ended: (session: Session, end: SessionEnd) => void;
-}
-
-/** How a session ended. */
-export interface SessionEnd {
-  readonly reason: CloseReason;
-  readonly admitted: boolean;
-  readonly served: boolean;
-  /** Why it got none. */
-  readonly refusal: Refusal | undefined;
-  readonly error: unknown;
-  readonly requests: number;
-  /** Whether a request was handed to the handler whose reply is not out. */
-  readonly unanswered: boolean;
+  readonly ended: (session: Session) => void;
 }
 
 export class Session implements SessionParts {
   readonly opened: number;
   readonly stage: Stage;
   readonly ending = new Ending();
-  #exchange: Exchange | TaskRun | undefined;
+  exchange: Serving | undefined;
   /** Whether it has got its place. */
   admitted = false;
-  #served = false;
-  #refusal: Refusal | undefined;
+  served = false;
+  /** Why it is turned away. */
+  refusal: Refusal | undefined;
   #draining = false;
   /** The wait of a draining session for a first byte. */
   #lastCall: LastCall | undefined;
@@ -94,11 +83,11 @@ export class Session implements SessionParts {
     const { scheduler, config } = this.context;
     const tls = config.startTls ? undefined : this.context.tls;
     if (this.proxied) await this.#prepare("greeting");
-    if (this.#refusal !== undefined || this.over) return;
+    if (this.refusal !== undefined || this.over) return;
     const refusal = known ?? await this.#admit();
     if (this.#settled) return;
     if (refusal !== undefined) {
-      this.#refusal = refusal;
+      this.refusal = refusal;
       this.ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
@@ -106,18 +95,18 @@ export class Session implements SessionParts {
     } else {
       if (tls !== undefined) await this.#prepare("handshaking");
       if (this.over) return;
-      if (this.#refusal !== undefined) {
-        const failed: Refusal = this.#refusal;
+      if (this.refusal !== undefined) {
+        const failed: Refusal = this.refusal;
         if (failed.text === undefined) return;
         this.context.refuse(this, failed);
         await this.#say(failed);
         return await farewell(connection, this.stage, scheduler);
       }
-      this.#served = true;
+      this.served = true;
       this.context.opened(this);
       if (this.#settled) return;
-      this.#exchange = this.#begin();
-      await this.#exchange.done.promise;
+      this.exchange = this.#begin();
+      await this.exchange.done.promise;
     }
     await farewell(connection, this.stage, scheduler);
   }
@@ -129,7 +118,7 @@ export class Session implements SessionParts {
    */
   drain(): void {
     this.#draining = true;
-    if (this.#exchange !== undefined) return this.#exchange.drain();
+    if (this.exchange !== undefined) return this.exchange.drain();
     const { clock } = this.context;
     this.#lastCall = new LastCall(clock, this.connection, () => {
       if (this.connection.silent) this.abort("shutdown");
@@ -151,18 +140,17 @@ export class Session implements SessionParts {
    * a frame, it is paused.
    */
   squeeze(share: number): void {
-    if (this.connection.held > share) this.#exchange?.pause();
+    if (this.connection.held > share) this.exchange?.pause();
   }
 
   unsqueeze(): void {
-    this.#exchange?.unpause();
+    this.exchange?.unpause();
   }
 
   get over(): boolean {
     return this.ending.reason !== undefined;
   }
 
-  /** What an operator may know of it. */
   describe(): ConnectionInfo {
     const now = this.context.clock.now();
     const { heardAt, inbox, received, sent, remoteAddr } = this.connection;
@@ -174,13 +162,12 @@ export class Session implements SessionParts {
       age: now - this.opened,
       idle: now - heardAt,
       state: phase === "reading" && inbox.length === 0 ? "idle" : phase,
-      requests: this.#exchange?.meter.requests ?? 0,
+      requests: this.exchange?.meter.requests ?? 0,
       received,
       sent,
     };
   }
 
-  /** Called at the deadline of a phase. */
   expire(phase: Phase): void {
     switch (phase) {
       case "greeting":
@@ -194,7 +181,7 @@ export class Session implements SessionParts {
       case "paused":
         return this.abort("overload");
       case "handling":
-        return this.#exchange?.expire();
+        return this.exchange?.expire();
       case "lingering":
         return this.abort("shutdown");
     }
@@ -202,7 +189,7 @@ export class Session implements SessionParts {
 
   async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
     const failed = await prepare(this, phase);
-    this.#refusal ??= failed;
+    this.refusal ??= failed;
   }
 
   /** Asks for a place, and waits for the answer if another thread gives it. */
@@ -218,18 +205,15 @@ export class Session implements SessionParts {
     }
   }
 
-  #begin(): Exchange | TaskRun {
+  #begin(): Serving {
     this.#lastCall?.cancel();
     const { task } = this.context;
-    const exchange = task === undefined
-      ? new Exchange(this)
-      : new TaskRun(this);
+    const exchange = new (task === undefined ? Exchange : TaskRun)(this);
     exchange.start();
     if (this.#draining) exchange.drain();
     return exchange;
   }
 
-  /** Tells a client why it is turned away. */
   async #say({ reason, text = "" }: Refusal): Promise<void> {
     const { config, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
@@ -241,7 +225,6 @@ export class Session implements SessionParts {
     await writer.flush();
   }
 
-  /** A phase of the opening has taken too long. */
   #tooLate(phase: "greeting" | "handshaking" | "admitting"): void {
     const limit = PHASE_LIMITS[phase];
     if (phase === "admitting") {
@@ -252,7 +235,7 @@ export class Session implements SessionParts {
       );
       return;
     }
-    if (this.#served) {
+    if (this.served) {
       this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));
       return this.abort("error");
     }
@@ -260,7 +243,7 @@ export class Session implements SessionParts {
       ? ["proxy_error", "PROXY header"] as const
       : ["tls_error", "TLS handshake"] as const;
     const error = new TimeoutError(`No ${what} within ${limit} ms`);
-    this.#refusal = { reason, error };
+    this.refusal = { reason, error };
     this.abort("shutdown");
   }
 
@@ -270,21 +253,14 @@ export class Session implements SessionParts {
     this.#settled = true;
     this.stage.leave();
     this.#lastCall?.cancel();
-    const exchange = this.#exchange;
+    const { exchange } = this;
     exchange?.end();
     if (exchange === undefined && this.connection.reading === undefined) {
       this.connection.inbox.release();
     }
     this.connection.close();
-    exchange?.left(this.ending.reason ?? "error");
-    this.context.ended(this, {
-      admitted: this.admitted,
-      served: this.#served,
-      refusal: this.#refusal,
-      reason: this.ending.reason ?? "error",
-      error: this.ending.error,
-      requests: exchange?.meter.requests ?? 0,
-      unanswered: exchange?.owing ?? false,
-    });
+    this.ending.name("error");
+    exchange?.left(this.ending.reason!);
+    this.context.ended(this);
   }
 }

@@ -15,7 +15,7 @@
  */
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
-import type { ConnectionState } from "../connection_info.ts";
+import type { ConnectionState } from "../parley_server.ts";
 import type { ServeConfig } from "../config.ts";
 
 export type Phase = Exclude<ConnectionState, "idle">;
@@ -90,7 +90,6 @@ export class Stage implements Expirable {
     this.#begin(phase);
   }
 
-  /** Waits for a request. */
   read(anew: boolean): void {
     if (anew) this.#idleSince = this.deadlines.now;
     // Nor does it get out of a pause.
@@ -98,12 +97,10 @@ export class Stage implements Expirable {
     this.#phase = "reading";
   }
 
-  /** Waits for memory to read on to. */
   pause(): void {
     if (this.#phase === "reading") this.#begin("paused");
   }
 
-  /** There is memory again. */
   unpause(): void {
     if (this.#phase === "paused") this.#phase = "reading";
   }
@@ -113,7 +110,6 @@ export class Stage implements Expirable {
     this.#begin("handling");
   }
 
-  /** Bytes are given to the kernel. */
   write(): void {
     this.#begin("writing");
   }

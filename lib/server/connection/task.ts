@@ -6,7 +6,11 @@
  * the task does something else. No more comes in until that is used up.
  */
 
-import { ConnectionLostError, FrameError } from "../../core/errors.ts";
+import {
+  ConnectionLostError,
+  FrameError,
+  TlsError,
+} from "../../core/errors.ts";
 import { emit } from "../../events/events.ts";
 import type { Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
@@ -36,6 +40,8 @@ export class TaskRun extends Serving implements TaskWishes {
   #ended = false;
   /** The error of the peer's bytes. */
   #frameError: FrameError | undefined;
+  /** The error of its handshake. */
+  #tlsError: TlsError | undefined;
 
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
@@ -57,6 +63,8 @@ export class TaskRun extends Serving implements TaskWishes {
       if (error instanceof FrameError && error === this.#frameError) {
         words = replies.frame(error);
         this.ending.name("frame_error", error);
+      } else if (error instanceof TlsError && error === this.#tlsError) {
+        this.ending.name("error", error);
       } else if (!(this.over && error instanceof ConnectionLostError)) {
         const { handler_error } = this.context.events;
         const { id } = this.parts;
@@ -144,6 +152,10 @@ export class TaskRun extends Serving implements TaskWishes {
       }
       if (this.over) throw this.#lostError();
       await secure(connection, tls!);
+    } catch (error) {
+      if (error instanceof TlsError) this.#tlsError = error;
+      else this.lost(error);
+      throw this.over ? this.#lostError() : error;
     } finally {
       if (!this.over) this.stage.handle();
     }
