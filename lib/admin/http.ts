@@ -27,17 +27,10 @@ const MAX_HEAD = 16 * 1024;
 
 /** RFC 9110, section 15. */
 const REASONS: Readonly<Record<number, string>> = {
-  200: "OK",
-  202: "Accepted",
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  421: "Misdirected Request",
-  431: "Request Header Fields Too Large",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
+  ...{ 200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized" },
+  ...{ 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed" },
+  ...{ 421: "Misdirected Request", 431: "Request Header Fields Too Large" },
+  ...{ 500: "Internal Server Error", 503: "Service Unavailable" },
 };
 
 /** All answers have these: nothing is kept, guessed, framed or loaded. */

@@ -96,7 +96,10 @@ export function parseFlags<Table extends FlagTable>(
     }
     if (text === undefined) continue;
     given.set(name, source);
-    values[name] = valueOf(flag, source, text);
+    values[name] = flag.parse(text);
+    if (values[name] !== undefined) continue;
+    const shown = flag.secret ? "not allowed" : quote(text);
+    refuse(`${source} is ${shown}, expected ${flag.expected}`);
   }
   return {
     flags: values as FlagValues<Table>,
@@ -149,13 +152,6 @@ function joinValues(table: FlagTable, args: readonly string[]) {
 
 function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
-}
-
-function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
-  const value = flag.parse(text);
-  if (value !== undefined) return value;
-  const shown = flag.secret ? "not allowed" : quote(text);
-  refuse(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
 /** `twins` names those in the environment too. */
