@@ -68,19 +68,23 @@ export type {
   ReplyLater,
   RequestInfo,
 } from "./server/handler.ts";
-export type { ErrorHandler, Hooks } from "./server/hooks.ts";
-export type { ProxyMode, ServeOptions } from "./server/options.ts";
+export type {
+  ErrorHandler,
+  Hooks,
+  ProxyMode,
+  ServeOptions,
+} from "./server/options.ts";
 export type {
   ConnectionInfo,
   ConnectionState,
   ParleyServer,
   ServerLimits,
 } from "./server/parley_server.ts";
-export { serve } from "./server/serve.ts";
 export {
   type ConnectionsOptions,
+  serve,
   serveConnections,
-} from "./server/serve_connections.ts";
+} from "./server/serve.ts";
 export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
 export type {

@@ -42,7 +42,6 @@ export const SHORT = 4096;
 /** The most bytes of idle buffers kept for reuse; the rest is garbage. */
 const KEPT = 32 * 1024 * 1024;
 
-/** Who answers for lent memory. */
 export interface Holder {
   /** Memory was lent, or given back: then `bytes` is below 0. */
   hold(bytes: number): void;

@@ -19,7 +19,6 @@ export type Transport =
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>
   & { readonly shortReadMeansEmpty?: false; readonly received?: number };
 
-/** Counts what several connections do. */
 export interface ByteCounter extends Holder {
   received(bytes: number): void;
   sent(bytes: number): void;
@@ -41,16 +40,13 @@ const scratch = new Uint8Array(CHUNK);
 export class Connection implements Holder {
   /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;
-  /** The address of this side, as the other side knows it. */
   localAddr: Deno.Addr;
   /** The address of the other side; behind a trusted proxy, the client's. */
   remoteAddr: Deno.Addr;
   received = 0;
-  /** Bytes that the kernel has taken so far. */
   sent = 0;
   /** Memory it holds with bytes not handled and replies not taken. */
   held = 0;
-  /** Whether the peer has finished sending. */
   eof = false;
   /** What is known by the TLS on top of it, once its keys are agreed on. */
   tls: TlsInfo | undefined;
@@ -63,7 +59,6 @@ export class Connection implements Holder {
   closed = false;
   /** How many bytes the read under way, or the last one, has room for. */
   #room = 0;
-  /** What the write under way was given. */
   #sending: Uint8Array | undefined;
 
   /** @param limit The most bytes of a frame that comes in. */
@@ -214,7 +209,6 @@ export class Connection implements Holder {
   }
 }
 
-/** Whether an error of a read or write says that the peer is gone. */
 export function isGone(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe ||

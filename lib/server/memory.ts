@@ -84,7 +84,6 @@ export class MemoryBound {
     return held > this.#limit && heldHere * threads >= held;
   }
 
-  /** Finds out where we are, and when to look again. */
   #look(): void {
     const { held, heldHere, threads } = this.counters;
     this.#near = held > NEAR * this.#limit;

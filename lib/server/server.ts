@@ -2,17 +2,17 @@
 
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
+import { ParleyError } from "../core/errors.ts";
 import { type RateCells, TokenBuckets } from "../core/rate_limit.ts";
 import type { Rate } from "../core/units.ts";
-import { emit } from "../events/events.ts";
+import { emit, type EventListeners } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
-import type { TlsStatus } from "../tls/identity.ts";
+import { TlsIdentity, type TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import { AcceptLoop } from "./accept_loop.ts";
 import { Admission } from "./admission.ts";
-import { needCertificate, openCertificate } from "./certificate.ts";
 import type { SharedContext } from "./connection/context.ts";
 import type { Session } from "./connection/session.ts";
 import { Descriptors } from "./descriptors.ts";
@@ -224,4 +224,28 @@ export class Server extends ServerStatsBase implements ParleyServer {
     if (this.#stage !== "draining") return;
     if (this.#admission.size === 0) this.#empty.resolve();
   }
+}
+
+/** Opens the certificate of a server, if it has one. */
+export function openCertificate(
+  { tls }: ServeConfig,
+  clock: Clock,
+  { certificate_expiry: listener }: EventListeners,
+): TlsIdentity | undefined {
+  return tls && new TlsIdentity(
+    tls,
+    clock,
+    listener && ((days, { subject, notAfter }) => {
+      const type = "certificate_expiry";
+      emit(listener, { type, days, subject, notAfter });
+    }),
+  );
+}
+
+/** @throws {ParleyError} There is none. */
+export function needCertificate(tls: TlsIdentity | undefined): TlsIdentity {
+  if (tls !== undefined) return tls;
+  throw new ParleyError(
+    "Cannot reload TLS: the server was started without cert and key",
+  );
 }

@@ -8,8 +8,7 @@ import {
   descriptorCells,
 } from "../server/descriptors.ts";
 import type { ConnectionInfo } from "../server/parley_server.ts";
-import type { Hooks } from "../server/hooks.ts";
-import type { ServeOptions } from "../server/options.ts";
+import type { Hooks, ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import type { SentError } from "./sent_error.ts";
 

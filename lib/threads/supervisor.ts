@@ -13,11 +13,10 @@ import {
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
-import { needCertificate, openCertificate } from "../server/certificate.ts";
+import { needCertificate, openCertificate } from "../server/server.ts";
 import { Descriptors } from "../server/descriptors.ts";
-import type { Hooks } from "../server/hooks.ts";
 import type { ServeConfig } from "../server/config.ts";
-import type { ServeOptions } from "../server/options.ts";
+import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   type ConnectionInfo,

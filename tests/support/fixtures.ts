@@ -26,8 +26,7 @@ import type { Acceptor } from "../../lib/net/listen.ts";
 import type { Service } from "../../lib/server/handler.ts";
 import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
-import { startServer } from "../../lib/server/serve.ts";
-import { taskOptions } from "../../lib/server/serve_connections.ts";
+import { startServer, taskOptions } from "../../lib/server/serve.ts";
 import type { Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();

@@ -150,10 +150,7 @@ function addresses(
 ): Required<Omit<ProxyHeader, "length">> {
   const ports = V2_FIXED + 2 * size;
   const [source, destination] = [0, 1].map((i) =>
-    addr(
-      format(header, V2_FIXED + i * size),
-      uint16(header, ports + 2 * i),
-    )
+    addr(format(header, V2_FIXED + i * size), uint16(header, ports + 2 * i))
   );
   return { source, destination };
 }

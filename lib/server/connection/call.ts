@@ -104,19 +104,13 @@ export function isLater(
   return "then" in reply || isSeveral(reply);
 }
 
-export function isSeveral(
-  reply: ReplyLater,
-): reply is AsyncIterable<Payload> {
+export function isSeveral(reply: ReplyLater): reply is AsyncIterable<Payload> {
   return typeof reply === "object" && reply !== null &&
     Symbol.asyncIterator in reply;
 }
 
-/**
- * The items of such a reply, each waited for as a handler is. Where the wait ends
- * by anything else than an item, the iteration is ended, and nobody waits for
- * that: what makes the items may be stuck.
- */
-export class Items implements AsyncIterableIterator<Payload, undefined> {
+/** The items of such a reply, each waited for as a handler is. */
+export class Items {
   /** How many there were. */
   count = 0;
   readonly #items: AsyncIterator<Payload>;
@@ -126,29 +120,18 @@ export class Items implements AsyncIterableIterator<Payload, undefined> {
     this.#items = reply[Symbol.asyncIterator]();
   }
 
-  async next(): Promise<IteratorResult<Payload, undefined>> {
-    try {
-      const next = await this.call.wait(this.#items.next());
-      if (next.done) this.#ended = true;
-      else this.count++;
-      return next;
-    } catch (error) {
-      this.#end();
-      throw error;
-    }
+  async next(): Promise<IteratorResult<Payload>> {
+    const next = await this.call.wait(this.#items.next());
+    if (next.done) this.#ended = true;
+    else this.count++;
+    return next;
   }
 
-  return(): Promise<IteratorResult<Payload, undefined>> {
-    this.#end();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  /** What is behind the items lets go of what it holds. */
-  async #end(): Promise<void> {
+  /**
+   * Has what is behind the items let go of what it holds. Nobody waits for that:
+   * it may be stuck.
+   */
+  async end(): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
     try {

@@ -6,7 +6,7 @@ import type { Deadlines } from "../../core/deadlines.ts";
 import type { EventListeners } from "../../events/events.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
 import type { ConnectionTask, Handler } from "../handler.ts";
-import type { Hooks } from "../hooks.ts";
+import type { Hooks } from "../options.ts";
 import type { Counters } from "../../events/metrics.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
 import type { ServeConfig } from "../config.ts";

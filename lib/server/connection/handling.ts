@@ -113,7 +113,7 @@ export class Handling implements RequestWishes {
   /** No reply is any use any more. */
   abort(): void {
     this.stopped = true;
-    this.#items?.return();
+    this.#items?.end();
     this.#abortSignal();
     this.#call?.interrupt(undefined);
   }
@@ -205,7 +205,6 @@ export class Handling implements RequestWishes {
     if (!caller.over) await caller.put(payload, 0);
   }
 
-  /** Calls `onClose`, once. */
   async left(reason: CloseReason): Promise<void> {
     const { onClose } = this.#context.hooks;
     if (onClose === undefined) return;
@@ -287,9 +286,10 @@ export class Handling implements RequestWishes {
     const caller = this.caller;
     const items = this.#items = new Items(reply, call);
     try {
-      for await (const item of items) {
-        if (caller.over) return;
-        await caller.put(this.#payload(item), this.pieces);
+      while (true) {
+        const { done, value } = await items.next();
+        if (done || caller.over) return;
+        await caller.put(this.#payload(value), this.pieces);
         const { scheduler } = this.#context;
         if (scheduler.isLateNow()) await scheduler.turn();
       }
@@ -297,6 +297,8 @@ export class Handling implements RequestWishes {
       // The peer cannot know that the reply has ended here.
       if (items.count > 0 && !caller.over) this.close("error", error);
       throw error;
+    } finally {
+      void items.end();
     }
   }
 
@@ -358,7 +360,6 @@ export class Handling implements RequestWishes {
     emit(handler_error, { type: "handler_error", id: this.#id, error });
   }
 
-  /** The bytes of a reply; throws if they cannot be sent. */
   #payload(reply: Reply): Uint8Array | undefined {
     if (reply === undefined || reply === null) return undefined;
     const { maxReply } = this.#context.config;

@@ -16,7 +16,7 @@ import type {
   PeerConnection,
   RequestInfo,
 } from "../handler.ts";
-import type { Hooks } from "../hooks.ts";
+import type { Hooks } from "../options.ts";
 import type { SessionParts } from "./context.ts";
 import type { Waiter } from "./reply_writer.ts";
 
@@ -29,9 +29,7 @@ export interface Wishes {
   /** The framing from now on, and its codec for this connection. */
   readonly framing: Framing;
   readonly codec: Codec;
-  /** Aborts when what is sent is no use any more. */
   readonly signal: AbortSignal;
-  /** How many bytes wait that the kernel has not taken. */
   readonly buffered: number;
   /** Has a frame written behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void;

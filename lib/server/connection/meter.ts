@@ -11,6 +11,8 @@ import {
 import type { Counters } from "../../events/metrics.ts";
 import type { SessionParts } from "./context.ts";
 
+type Status = Exclude<RequestStatus, "abandoned">;
+
 export class Meter {
   /** Requests handed to the handler. */
   requests = 0;
@@ -84,11 +86,7 @@ export class Meter {
   }
 
   /** Finishes one that was waited for. */
-  late(
-    status: Exclude<RequestStatus, "abandoned">,
-    length: number,
-    now: number,
-  ): void {
+  late(status: Status, length: number, now: number): void {
     if (!this.#pending) return;
     this.#pending = false;
     const duration = now - this.began;
@@ -98,18 +96,14 @@ export class Meter {
     this.#report(status, duration, length);
   }
 
-  /** The connection has ended: finishes what is left. */
+  /** Finishes what is left. */
   end(now: number): void {
     this.batch(now);
     if (this.#pending) this.#counters.finished("abandoned", 1);
     this.#pending = false;
   }
 
-  #report(
-    status: Exclude<RequestStatus, "abandoned">,
-    duration: number,
-    requestBytes: number,
-  ): void {
+  #report(status: Status, duration: number, requestBytes: number): void {
     const { request } = this.#events;
     if (request === undefined) return;
     const id = this.#id;

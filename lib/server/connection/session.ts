@@ -111,11 +111,7 @@ export class Session implements SessionParts {
     await farewell(connection, this.stage, scheduler);
   }
 
-  /**
-   * Ends once nothing is owed. Requests that have arrived by now, also those
-   * that the kernel still holds, get their replies first. A peer that has not
-   * sent a byte is owed nothing.
-   */
+  /** Ends once nothing is owed; a peer that has sent no byte is owed nothing. */
   drain(): void {
     this.#draining = true;
     if (this.exchange !== undefined) return this.exchange.drain();
@@ -135,10 +131,7 @@ export class Session implements SessionParts {
     this.#settle();
   }
 
-  /**
-   * Memory is short: if it holds more than its share and waits for the rest of
-   * a frame, it is paused.
-   */
+  /** Memory is short: whoever holds more than its share is paused. */
   squeeze(share: number): void {
     if (this.connection.held > share) this.exchange?.pause();
   }
@@ -229,11 +222,8 @@ export class Session implements SessionParts {
     const limit = PHASE_LIMITS[phase];
     if (phase === "admitting") {
       const error = new TimeoutError(`No answer about a place in ${limit} ms`);
-      const text = replies.noAnswer;
-      this.#giveUp?.(
-        this.context.refuse(this, { reason: "busy", text, error }),
-      );
-      return;
+      const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
+      return this.#giveUp?.(this.context.refuse(this, busy));
     }
     if (this.served) {
       this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));

@@ -34,11 +34,9 @@ export class TaskRun extends Serving implements TaskWishes {
   #asked = false;
   /** Whether its read waits for its turn. */
   #parked = false;
-  /** What it has used of its turn. */
   #used = 0;
   /** Nothing more is given to the task. */
   #ended = false;
-  /** The error of the peer's bytes. */
   #frameError: FrameError | undefined;
   /** The error of its handshake. */
   #tlsError: TlsError | undefined;
