@@ -20,6 +20,7 @@ import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 export interface Command<State = Record<string, unknown>> {
   /** What stands behind the name, such as `ms text`; empty for nothing. */
   readonly args: string;
+  /** What it does, in a few words, for `HELP`. */
   readonly help: string;
   /** `text` is what stands behind the name and one space, as it came. */
   run(text: Uint8Array<ArrayBuffer>, info: RequestInfo<State>): ReplyLater;
