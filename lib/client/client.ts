@@ -159,7 +159,6 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   return new PipelinedClient(transport, settings);
 }
 
-/** Checks what goes with a path, and connects to it. */
 async function dialPath(
   path: string,
   { hostname, port, tls, signal }: ConnectOptions,

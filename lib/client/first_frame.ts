@@ -52,7 +52,6 @@ export class FirstFrame {
     if (asked) this.#cancel = this.clock.after(HOLD, () => this.release());
   }
 
-  /** Delivers what is held: it was no refusal. */
   release(): void {
     if (this.#held === undefined) return;
     const { frame, asked } = this.#held;
@@ -65,7 +64,6 @@ export class FirstFrame {
     if (this.#held?.asked) this.release();
   }
 
-  /** Forgets what is held: the connection has ended. */
   forget(): void {
     this.#held = undefined;
     this.#cancel?.();

@@ -26,11 +26,9 @@ interface FailedAttempt {
   readonly error: unknown;
 }
 
-/** None of several addresses could be connected to. */
 export class AttemptsError extends AggregateError {
   override name = "AttemptsError";
 
-  /** The attempts are in the order in which they failed. */
   constructor(readonly attempts: readonly FailedAttempt[]) {
     super(attempts.map(({ error }) => error), "All addresses failed");
   }

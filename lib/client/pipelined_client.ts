@@ -45,7 +45,6 @@ interface Pending extends Outgoing {
   readonly reject: (error: unknown) => void;
   /** Where the frames of a streamed reply go. */
   readonly frames: Frames | undefined;
-  /** Whether nobody waits any longer. */
   settled: boolean;
 }
 

@@ -105,7 +105,6 @@ export function requestWriter(
       queued += request.payload.length;
       if (!writing) write();
     },
-    /** Takes back a request that is not sent yet. */
     delete(request: Outgoing): void {
       unsent.delete(request);
       queued -= request.payload.length;

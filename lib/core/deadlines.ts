@@ -18,18 +18,15 @@ const FINEST = 5;
 const COARSEST = 1000;
 
 export class Deadlines {
-  readonly #clock: Clock;
   #interval: number;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
-  /** What the clock said at the last tick. */
   #ticked = 0;
   #cancel: (() => void) | undefined;
 
   /** The interval is an eighth of the shortest timeout, in milliseconds. */
-  constructor(shortest: number, clock: Clock = systemClock) {
-    this.#clock = clock;
+  constructor(shortest: number, private readonly clock: Clock = systemClock) {
     this.#interval = intervalFor(shortest);
   }
 
@@ -57,7 +54,7 @@ export class Deadlines {
   add(item: Expirable): void {
     this.#watched.add(item);
     if (this.#cancel === undefined) {
-      this.#ticked = this.#clock.now();
+      this.#ticked = this.clock.now();
       this.#schedule();
     }
   }
@@ -71,7 +68,7 @@ export class Deadlines {
   }
 
   #schedule(): void {
-    this.#cancel = this.#clock.after(this.#interval, () => this.#tick());
+    this.#cancel = this.clock.after(this.#interval, () => this.#tick());
   }
 
   #tick(): void {
@@ -83,7 +80,7 @@ export class Deadlines {
   }
 
   #moveOn(): void {
-    const clock = this.#clock.now();
+    const clock = this.clock.now();
     // A machine that was suspended, or an event loop that a handler held up,
     // has let nobody send anything: such a gap counts as two intervals.
     this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);

@@ -90,12 +90,10 @@ export interface Metrics {
   readonly held: number;
 }
 
-/** What one thread counts. */
 export class Counters {
   /** Above so many bytes held here, {@linkcode onHeld} is called. */
   alarm = Infinity;
   onHeld: () => void = () => {};
-  /** Where the last duration went. */
   #bucket = 0;
 
   /** Only this thread writes its cells; `all` are those of all threads. */
@@ -126,7 +124,6 @@ export class Counters {
     this.cells[statusCells[status]] += count;
   }
 
-  /** So many requests took `ms` each. */
   took(ms: number, count: number): void {
     const bucket = this.#bucket;
     // Connections of one batch have the same duration.
@@ -257,7 +254,6 @@ export function quantileOf(
   return Infinity;
 }
 
-/** The first bucket whose bound is not below the value. */
 function bucketOf(ms: number): number {
   let low = 0;
   let high = durationBounds.length;

@@ -74,7 +74,6 @@ const BACKOFF_LAST = 10_000;
  */
 const GRACE = 1000;
 
-/** How long a thread may take to say what it is asked, in milliseconds. */
 const ANSWER_LIMIT = 1000;
 
 /** What the program may, but its own to give up: else that would go for all. */
@@ -83,14 +82,12 @@ const INHERITED = Object.fromEntries(
     .map((name) => [name, "inherit"]),
 );
 
-/** One worker, and what this side knows of it. */
 interface Thread {
   readonly index: number;
   readonly worker: Worker;
   readonly since: number;
   /** How long it was waited for after the one before it, in milliseconds. */
   readonly waited: number;
-  /** The places by address that it holds. */
   readonly entered: AddressCounts;
   readonly calls: WorkerCalls<ThreadProcedures>;
   accepts: boolean;
@@ -316,7 +313,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     emit(listener as (event: ServerEvent) => void, event);
   }
 
-  /** A thread is gone: settles what it leaves behind, and replaces it. */
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
     if (this.#threads.get(index) !== thread || this.#stage === "ended") return;

@@ -37,7 +37,6 @@ export class TlsContext {
     this.#authorities = clientCa ? this.#authoritiesOf(clientCa) : undefined;
   }
 
-  /** Makes the server's side of a connection. */
   engine(wire: Duplex, ca = this.#authorities?.()): TLSSocket {
     const { alpnProtocols: alpn } = this.settings;
     return new (tls().TLSSocket)(wire, {
@@ -50,7 +49,6 @@ export class TlsContext {
     });
   }
 
-  /** Says what a handshake has agreed on, or what is wrong with the client. */
   introduce(engine: TLSSocket): TlsInfo {
     const { clientCa, clientAuth } = this.settings;
     const shown = clientCa ? engine.getPeerX509Certificate() : undefined;

@@ -33,7 +33,6 @@ export class TlsTransport implements Transport {
   readonly remoteAddr: Deno.Addr;
   /** The engine does not tell whether it holds more. */
   readonly shortReadMeansEmpty = false;
-  /** What the engine takes for its connection. */
   readonly #wire: Duplex;
   readonly #engine: TLSSocket;
   readonly #small = new Uint8Array(SMALL);
@@ -42,15 +41,12 @@ export class TlsTransport implements Transport {
   /** Received before this was made, and not handed to the engine yet. */
   #unused: Uint8Array;
   #received = 0;
-  /** Whether the last read took all its space. */
   #filled = false;
   #pumping = false;
   /** Plain bytes that the last reader had no room for. */
   #rest: Uint8Array | undefined;
   #reader: Reader | undefined;
-  /** Ends the wait for a write. */
   #interrupt: ((error: unknown) => void) | undefined;
-  /** Settles when the last write below has. */
   #written: Promise<void> | undefined;
   #ended = false;
   #failure: { error: unknown } | undefined;
@@ -188,7 +184,6 @@ export class TlsTransport implements Transport {
     this.#wire.emit("data", bytes);
   }
 
-  /** Gives the reader what there is for it. */
   #deliver(): void {
     if (this.#reader === undefined) return;
     const { space, resolve, reject } = this.#reader;
@@ -205,7 +200,6 @@ export class TlsTransport implements Transport {
     this.#reader = undefined;
   }
 
-  /** Writes encrypted bytes below, all of them. */
   async #send(bytes: Uint8Array, done: (error?: Error) => void): Promise<void> {
     try {
       for (let sent = 0; sent < bytes.length;) {

@@ -23,7 +23,6 @@ import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
-/** How many connections are opened at once. */
 const OPENING = 64;
 
 /** How often a lost one is opened again, and the first wait for it, in ms. */
@@ -52,11 +51,9 @@ export interface BenchOptions {
   /** Requests that are due each second; without it, a closed loop. */
   rate: number | undefined;
   payload: Uint8Array;
-  /** Connects; aborted if the run ends meanwhile. */
   connect: (signal: AbortSignal) => Promise<Client>;
   clock: Clock;
   signal: AbortSignal;
-  /** Told four times a second how far the run is. */
   onProgress?: (result: BenchResult) => void;
 }
 
@@ -80,7 +77,6 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const result = new BenchResult();
   const started = clock.now();
   let open = clients.length;
-  /** When the last connection that was open ended. */
   let lostAll = 0;
   /** For how long there was no connection, in milliseconds. */
   let unserved = 0;
@@ -90,13 +86,10 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const free: Lane[] = [];
   let cancelDue: (() => void) | undefined;
   let cancelProgress = () => {};
-  /** Aborted when no more is sent. */
   const over = new AbortController();
-  /** Resolves when nothing is in flight either. */
   const settled = Promise.withResolvers<void>();
   let failure: unknown;
 
-  /** Milliseconds with a connection, so far. */
   function elapsed(): number {
     return (open > 0 ? clock.now() : lostAll) - started - unserved;
   }
@@ -327,7 +320,6 @@ interface Link {
   late: number;
 }
 
-/** A place for a request on a connection. */
 interface Lane {
   readonly link: Link;
   /** When its request was due: its latency counts from then. */

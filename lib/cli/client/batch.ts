@@ -21,13 +21,11 @@ const OUTPUT_BYTES = 256 * 1024;
 
 export class BatchResult {
   replied = 0;
-  /** Requests that were handed to the connection. */
   requested = 0;
   errors = 0;
   /** Whether all requests there are were handed to the connection. */
   inputEnded = false;
   failure: unknown;
-  /** Why the output cannot be written. */
   outputFailure: unknown;
 }
 
@@ -50,7 +48,6 @@ export async function runBatch(
   requests: ReadableStream<Uint8Array>,
   output: Output,
   { json, terminal }: {
-    /** Prints an object per reply instead of the reply. */
     json: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;

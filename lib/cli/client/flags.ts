@@ -22,7 +22,6 @@ import {
   textFlag,
 } from "../flags/values.ts";
 
-/** The flags of `client`, in the order that its help has them. */
 export const clientFlags = {
   unix: textFlag(
     "PATH",

@@ -15,7 +15,6 @@ export async function openHistory(
   onFailure: (error: unknown) => void,
 ) {
   const access = { read: true, write: true, create: true, mode: 0o600 };
-  /** Undefined once it is closed, or a line could not be written. */
   let file: Deno.FsFile | undefined = await Deno.open(path, access);
   const close = () => {
     file?.close();

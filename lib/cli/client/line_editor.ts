@@ -65,7 +65,6 @@ export class LineEditor implements Disposable {
     return new Promise((resolve) => this.#answer = resolve);
   }
 
-  /** Prints a text above the line that is being typed. */
   say(text: string): void {
     if (!this.#closed) this.#erase();
     process.stdout.write(`${text}\n`);
@@ -105,7 +104,6 @@ export class LineEditor implements Disposable {
     this.#draw();
   };
 
-  /** Removes the line, with all its rows, from the screen. */
   #erase(): void {
     const { rows } = this.#readline.getCursorPos();
     readline.moveCursor(process.stdout, 0, -rows);
@@ -114,7 +112,6 @@ export class LineEditor implements Disposable {
     this.#readline.prevRows = 0;
   }
 
-  /** Shows the line where the cursor is, if there is anything of it. */
   #draw(): void {
     if (this.#closed) return;
     const { line } = this.#readline;

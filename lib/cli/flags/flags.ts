@@ -5,30 +5,23 @@ import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
 
-/** The command line is not right; the message says what is expected. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** A flag that takes a value. */
 export interface ValueFlag<Value> {
-  /** What stands for the value in the help. */
   readonly placeholder: string;
   readonly help: string;
   readonly default: Value;
-  /** How the help shows the default, if not as it is. */
   readonly shown?: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
-  /** Whether no message may show its value. */
   readonly secret?: boolean;
-  /** A letter that it may be given by as well. */
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
 
-/** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
   readonly placeholder?: undefined;
@@ -60,7 +53,6 @@ export interface CommandLine<Table extends FlagTable> {
    * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
    */
   readonly given: ReadonlyMap<string, string>;
-  /** What is no flag, and all that stands behind `--`. */
   readonly rest: readonly string[];
 }
 
@@ -104,7 +96,10 @@ export function parseFlags<Table extends FlagTable>(
     }
     if (text === undefined) continue;
     given.set(name, source);
-    values[name] = valueOf(flag, source, text);
+    values[name] = flag.parse(text);
+    if (values[name] !== undefined) continue;
+    const shown = flag.secret ? "not allowed" : quote(text);
+    refuse(`${source} is ${shown}, expected ${flag.expected}`);
   }
   return {
     flags: values as FlagValues<Table>,
@@ -157,13 +152,6 @@ function joinValues(table: FlagTable, args: readonly string[]) {
 
 function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
-}
-
-function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
-  const value = flag.parse(text);
-  if (value !== undefined) return value;
-  const shown = flag.secret ? "not allowed" : quote(text);
-  refuse(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
 /** `twins` names those in the environment too. */

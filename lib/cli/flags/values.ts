@@ -37,7 +37,6 @@ export function textFlag(
   return { placeholder, expected, help, default: "", shown: "none", parse };
 }
 
-/** A flag that takes a list of addresses and CIDR blocks, or is not used. */
 export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
   return { ...textFlag("CIDR,…", expected, help, isCidrList), shown };
@@ -52,7 +51,6 @@ function isCidrList(text: string): boolean {
   }
 }
 
-/** The flag that takes a framing by its name, and gives its name in full. */
 export const framingFlag: ValueFlag<FramingName> = {
   placeholder: "NAME",
   expected: FRAMING_FORM,
@@ -189,7 +187,6 @@ export function formatPlace(place: Place): string {
     : formatHostPort(place.hostname, place.port);
 }
 
-/** A flag that takes an address or a Unix socket to listen on, or is off. */
 export function placeFlag(help: string): ValueFlag<Place | undefined> {
   return {
     placeholder: "HOST:PORT|unix:PATH",

@@ -39,7 +39,6 @@ const CERT_FILE = "the file of a certificate in PEM";
 const KEY_FILE = "the file of the certificate's private key in PEM";
 const CA_FILE = "the file of the authorities of clients in PEM";
 
-/** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
   hostname: {
     ...textFlag("HOST", "an address of this machine", "address to listen on"),
@@ -224,7 +223,6 @@ export function serveOptionsOf({ flags, given }: ServerLine): ServeOptions {
   return { ...options, httpGuard: flags["http-guard"] === "on" };
 }
 
-/** The option that a flag of this name stands for, if there is one. */
 function optionOf(flag: string): keyof ServeOptions {
   const name = flag.replace(/-./g, ([, letter]) => letter.toUpperCase());
   return renamed[flag] ?? name as keyof ServeOptions;

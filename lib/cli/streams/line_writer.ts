@@ -1,6 +1,5 @@
 /** Lines to somewhere slow, full or gone: writing them never waits or fails. */
 
-/** Such as `Deno.stderr`. */
 export interface Output {
   /** Writes some of the bytes, at least one, and says how many. */
   write(bytes: Uint8Array): Promise<number>;
@@ -63,7 +62,6 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
       size += line.length;
       writing ??= write();
     },
-    /** Resolves when nothing waits any more. It may take for ever. */
     async flush(): Promise<void> {
       await writing;
     },
