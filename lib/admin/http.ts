@@ -18,11 +18,8 @@ export interface Answer {
 
 /** A request that cannot be read, and the status code to answer with. */
 export class RequestError extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
+  constructor(readonly status: number, message: string) {
     super(message);
-    this.status = status;
   }
 }
 

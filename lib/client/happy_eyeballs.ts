@@ -28,13 +28,11 @@ interface FailedAttempt {
 
 /** None of several addresses could be connected to. */
 export class AttemptsError extends AggregateError {
-  /** In the order in which they failed. */
-  readonly attempts: readonly FailedAttempt[];
+  override name = "AttemptsError";
 
-  constructor(attempts: readonly FailedAttempt[]) {
+  /** The attempts are in the order in which they failed. */
+  constructor(readonly attempts: readonly FailedAttempt[]) {
     super(attempts.map(({ error }) => error), "All addresses failed");
-    this.name = "AttemptsError";
-    this.attempts = attempts;
   }
 }
 

@@ -12,11 +12,8 @@ const ENTRY = /^([^/%]*)(?:\/(0|[1-9]\d{0,2}))?$/;
 
 /** An entry of a list is neither an address nor a CIDR. */
 export class CidrError extends ParleyError {
-  readonly entry: string;
-
-  constructor(entry: string) {
+  constructor(readonly entry: string) {
     super(`${quote(entry)} is not ${CIDR_FORM}`);
-    this.entry = entry;
   }
 }
 

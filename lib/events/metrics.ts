@@ -92,23 +92,17 @@ export interface Metrics {
 
 /** What one thread counts. */
 export class Counters {
-  /** See {@linkcode METRIC_CELLS}; only this thread writes them. */
-  readonly cells: Float64Array;
   /** Above so many bytes held here, {@linkcode onHeld} is called. */
   alarm = Infinity;
   onHeld: () => void = () => {};
-  readonly #all: readonly Float64Array[];
   /** Where the last duration went. */
   #bucket = 0;
 
-  /** @param all The cells of all threads, these among them. */
+  /** Only this thread writes its cells; `all` are those of all threads. */
   constructor(
-    cells: Float64Array = new Float64Array(METRIC_CELLS),
-    all: readonly Float64Array[] = [cells],
-  ) {
-    this.cells = cells;
-    this.#all = all;
-  }
+    readonly cells: Float64Array = new Float64Array(METRIC_CELLS),
+    private readonly all: readonly Float64Array[] = [cells],
+  ) {}
 
   opened(): void {
     this.cells[ACTIVE]++;
@@ -167,7 +161,7 @@ export class Counters {
   }
 
   get threads(): number {
-    return this.#all.length;
+    return this.all.length;
   }
 
   // From here on, over all threads.
@@ -228,7 +222,7 @@ export class Counters {
 
   #sum(cell: number): number {
     let sum = 0;
-    for (const cells of this.#all) sum += cells[cell];
+    for (const cells of this.all) sum += cells[cell];
     return sum;
   }
 }

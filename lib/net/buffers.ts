@@ -27,9 +27,6 @@ export const CHUNK: number = 64 * 1024 + 64;
  */
 const STEPS = [2048, 8192, CHUNK] as const;
 
-/** The most that fits into a lent buffer of the first step. */
-export const LEAST_LENT: number = STEPS[0];
-
 /**
  * How much larger a buffer gets that is too small. By two, a frame of 1 MiB was
  * copied whole on its way there; by four, a third of it is.
@@ -39,37 +36,44 @@ const GROWTH = 4;
 /** What a batch of short replies fits into, in bytes. */
 export const SHORT = 4096;
 
-/** The most bytes of idle buffers kept for reuse; the rest is garbage. */
-const KEPT = 32 * 1024 * 1024;
+/** The most bytes of idle buffers kept for reuse; V8 may collect the rest. */
+const KEPT = 16 * 1024 * 1024;
 
 export interface Holder {
   /** Memory was lent, or given back: then `bytes` is below 0. */
   hold(bytes: number): void;
 }
 
-/** Idle buffers, by their length. */
-const idle = new Map<number, Uint8Array<ArrayBuffer>[]>();
+type Buffer = Uint8Array<ArrayBuffer>;
+/** Idle buffers, by their place and length. */
+const idle = new Map<number, (Buffer | WeakRef<Buffer>)[]>();
 /** Those that batches of short replies use, without a search. */
-const short: Uint8Array<ArrayBuffer>[] = [];
-idle.set(SHORT, short);
+const short: (Buffer | WeakRef<Buffer>)[] = [];
 let kept = 0;
 
-/** Lends a buffer, its content left over from an earlier use. */
-export function lend(length: number = CHUNK): Uint8Array<ArrayBuffer> {
-  const bytes = (length === SHORT ? short : idle.get(length))?.pop();
-  if (bytes === undefined) return new Uint8Array(length);
-  kept -= length;
-  return bytes;
+/** Lends a buffer, its content left over; it begins at `from` in its memory. */
+export function lend(length: number = CHUNK, from = 0): Buffer {
+  const others = length === SHORT ? short : idle.get(from - length);
+  for (let last; (last = others?.pop()) !== undefined;) {
+    const bytes = last instanceof WeakRef ? last.deref() : last;
+    if (bytes === last) kept -= length;
+    if (bytes !== undefined) return bytes;
+  }
+  if (length < STEPS[1]) return new Uint8Array(length);
+  // Other memory stays resident: the C library keeps what V8 frees of it.
+  const initial = Math.ceil((from + length) / 65536);
+  const { buffer } = new WebAssembly.Memory({ initial, maximum: initial });
+  return new Uint8Array(buffer as ArrayBuffer, from, length);
 }
 
 /** Takes a lent buffer back. Nobody may read or write it any more. */
-export function giveBack(bytes: Uint8Array<ArrayBuffer>): void {
-  const { length } = bytes;
-  if (kept + length > KEPT) return;
-  kept += length;
-  const others = length === SHORT ? short : idle.get(length);
-  if (others === undefined) idle.set(length, [bytes]);
-  else others.push(bytes);
+export function giveBack(bytes: Buffer): void {
+  const { byteOffset, length } = bytes;
+  let others = length === SHORT ? short : idle.get(byteOffset - length);
+  if (others === undefined) idle.set(byteOffset - length, others = []);
+  const keeps = kept + length <= KEPT;
+  if (keeps) kept += length;
+  others.push(keeps ? bytes : new WeakRef(bytes));
 }
 
 /**
@@ -144,7 +148,7 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
-    if (this.bytes.length >= LEAST_LENT) this.holder?.hold(-this.bytes.length);
+    if (this.bytes.length >= STEPS[0]) this.holder?.hold(-this.bytes.length);
     this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
@@ -172,11 +176,11 @@ export class ReceiveBuffer {
   }
 
   #replace(bytes: Uint8Array<ArrayBuffer>): void {
-    if (this.bytes.length >= LEAST_LENT) {
+    if (this.bytes.length >= STEPS[0]) {
       this.holder?.hold(-this.bytes.length);
       giveBack(this.bytes);
     }
     this.bytes = bytes;
-    if (bytes.length >= LEAST_LENT) this.holder?.hold(bytes.length);
+    if (bytes.length >= STEPS[0]) this.holder?.hold(bytes.length);
   }
 }

@@ -60,6 +60,7 @@ export class Connection implements Holder {
   /** How many bytes the read under way, or the last one, has room for. */
   #room = 0;
   #sending: Uint8Array | undefined;
+  #writing: Promise<number> | undefined;
 
   /** @param limit The most bytes of a frame that comes in. */
   constructor(
@@ -150,7 +151,7 @@ export class Connection implements Holder {
    */
   send(bytes: Uint8Array): Promise<number> {
     this.#sending = bytes;
-    return this.transport.write(bytes);
+    return this.#writing = this.transport.write(bytes);
   }
 
   /**
@@ -160,7 +161,6 @@ export class Connection implements Holder {
    */
   wrote(n: number, writer?: Writer): Promise<void> | undefined {
     const bytes = this.#sending!;
-    this.#sending = undefined;
     this.#wrote(n);
     return n < bytes.length ? this.#writeRest(bytes, n, writer) : undefined;
   }
@@ -173,15 +173,22 @@ export class Connection implements Holder {
     while (done < bytes.length) {
       const pause = writer?.progress();
       if (pause !== undefined) await pause;
-      const n = await this.transport.write(bytes.subarray(done));
+      const n = await this.send(bytes.subarray(done));
       this.#wrote(n);
       done += n;
     }
   }
 
   #wrote(n: number): void {
+    this.#sending = this.#writing = undefined;
     this.sent += n;
     this.counters?.sent(n);
+  }
+
+  /** Gives its receive buffer back, once no read or write can touch it. */
+  async letGo(): Promise<void> {
+    await Promise.allSettled([this.reading, this.#writing]);
+    this.inbox.release();
   }
 
   hold(bytes: number): void {

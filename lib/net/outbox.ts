@@ -8,6 +8,9 @@
 import type { Codec } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
+/** A copy to a place a little behind its own in a page takes ten times as long. */
+const FROM = 2048;
+
 export class Outbox {
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #end = 0;
@@ -112,7 +115,7 @@ export class Outbox {
     const bytes = this.#bytes;
     if (bytes !== undefined && length <= bytes.length) return bytes;
     if (length > CHUNK) return undefined;
-    const larger = lend(length <= SHORT ? SHORT : CHUNK);
+    const larger = length <= SHORT ? lend(SHORT) : lend(CHUNK, FROM);
     if (bytes !== undefined) {
       larger.set(bytes.subarray(0, this.#end));
       giveBack(bytes);

@@ -22,15 +22,22 @@ const NEAR = 0.8;
 /** A share is never less than this, in bytes: short requests always go on. */
 const LEAST_SHARE = 8192;
 
-/** How often a thread near the bound looks at its connections, in milliseconds. */
+/** How often a thread looks at its connections, in milliseconds. */
 const INTERVAL = 250;
+
+/**
+ * Who has held so much has garbage collected once it holds less, every so many
+ * looks and three times, for V8 keeps the room of what it has collected first.
+ */
+const MUCH = 16 * 1024 * 1024;
+const QUIET = 20;
 
 /**
  * V8 collects garbage as its own heap grows, and buffers are outside of it. It
  * counts what is asked for there, though: so many bytes at once, never touched
- * and so never resident, have it collect. It takes about 3 ms.
+ * and so never resident, have it collect, bit by bit. Half of it is too little.
  */
-const COLLECT = 64 * 1024 * 1024;
+const COLLECT = 128 * 1024 * 1024;
 
 /** A connection, as the bound sees it; a session is one. */
 export interface Holding {
@@ -44,9 +51,10 @@ export interface Holding {
 export class MemoryBound {
   /** Whether no request is to be handled, and no connection to be taken. */
   over = false;
-  #near = false;
-  /** Whether connections were closed since the last look at all of them. */
-  #closed = false;
+  /** For how many looks it is near: what was closed is back a little later. */
+  #near = 0;
+  /** For how many looks there is garbage; at each `QUIET` of them it is collected. */
+  #left = 0;
   readonly #limit: number;
   #cancel: (() => void) | undefined;
 
@@ -67,6 +75,7 @@ export class MemoryBound {
   }
 
   close(): void {
+    this.#near = this.#left = 0;
     this.#cancel?.();
     this.#cancel = undefined;
   }
@@ -86,16 +95,19 @@ export class MemoryBound {
 
   #look(): void {
     const { held, heldHere, threads } = this.counters;
-    this.#near = held > NEAR * this.#limit;
+    const mark = NEAR * this.#limit;
+    if (held > mark) this.#near = 2;
+    if (heldHere > MUCH) this.#left = Math.max(this.#left, 3 * QUIET);
     // What other threads take shows only to one that looks.
-    if (this.#near || threads > 1) this.#watch();
+    if (this.#near || this.#left || threads > 1) this.#watch();
     if (this.#must) {
       if (!this.over) this.scheduler.turn().then(() => this.#makeRoom());
       this.over = true;
       this.counters.alarm = Infinity;
       return;
     }
-    const next = this.#near ? this.#limit : NEAR * this.#limit;
+    const first = held > MUCH ? mark : Math.min(mark, MUCH);
+    const next = held > mark ? this.#limit : first;
     // What the other threads do meanwhile is not seen here, so each gets its
     // part of the way to the next mark.
     this.counters.alarm = heldHere +
@@ -105,10 +117,10 @@ export class MemoryBound {
   #watch(): void {
     this.#cancel ??= this.clock.after(INTERVAL, () => {
       this.#cancel = undefined;
-      this.#look();
+      if (this.#near) this.#near--;
       // What was closed, or is over, is garbage that still counts as resident.
-      if (this.#closed || !this.#near) new ArrayBuffer(COLLECT);
-      this.#closed = false;
+      if (this.#left && --this.#left % QUIET === 0) new ArrayBuffer(COLLECT);
+      this.#look();
       for (const session of this.sessions) {
         if (this.#near) session.squeeze(this.#share);
         else session.unsqueeze();
@@ -127,7 +139,7 @@ export class MemoryBound {
       // Those that are refused hold it, and are gone soon.
       if (most === undefined) return;
       most.abort("overload");
-      this.#closed = true;
+      this.#left = 3 * QUIET + 1;
     }
     this.#look();
   }

@@ -99,7 +99,6 @@ interface Thread {
 export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
-  readonly threads: number;
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
@@ -124,7 +123,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   constructor(
     options: ServeThreadsOptions,
     config: ServeConfig,
-    threads: number,
+    readonly threads: number,
     clock: Clock,
   ) {
     const shared = share(threads);
@@ -136,7 +135,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#drainTimeout = config.drainTimeout;
     this.#events = options.events ?? {};
     this.#clock = clock;
-    this.threads = threads;
     this.#shared = shared;
     this.#descriptors = new Descriptors(clock, shared.descriptors);
     this.#tls = openCertificate(config, clock, this.#events);

@@ -17,7 +17,6 @@ const MAX_VOUCHED = 10_000;
 type Verifier = { ssl: { verifyError(): string | null } };
 
 export class TlsContext {
-  readonly settings: TlsSettings;
   readonly #context: object;
   readonly #authorities: (() => object[]) | undefined;
   /**
@@ -27,10 +26,9 @@ export class TlsContext {
   readonly #vouched: Set<string>;
 
   /** @param before What was shown before, whose sessions may be resumed. */
-  constructor(settings: TlsSettings, before?: TlsContext) {
+  constructor(readonly settings: TlsSettings, before?: TlsContext) {
     const { cert, key, clientCa, tlsMinVersion } = settings;
     const minVersion = `TLSv${tlsMinVersion}` as const;
-    this.settings = settings;
     this.#context =
       tls().createSecureContext({ cert, key, minVersion }).context;
     this.#vouched = before && before.settings.clientCa === clientCa

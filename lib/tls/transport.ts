@@ -33,8 +33,6 @@ export class TlsTransport implements Transport {
   readonly remoteAddr: Deno.Addr;
   /** The engine does not tell whether it holds more. */
   readonly shortReadMeansEmpty = false;
-  readonly #below: Transport;
-  readonly #context: TlsContext;
   /** What the engine takes for its connection. */
   readonly #wire: Duplex;
   readonly #engine: TLSSocket;
@@ -58,9 +56,11 @@ export class TlsTransport implements Transport {
   #failure: { error: unknown } | undefined;
 
   /** @param received What of the handshake has been read from it already. */
-  constructor(below: Transport, received: Uint8Array, context: TlsContext) {
-    this.#context = context;
-    this.#below = below;
+  constructor(
+    private readonly below: Transport,
+    received: Uint8Array,
+    private readonly context: TlsContext,
+  ) {
     this.#unused = received;
     this.localAddr = below.localAddr;
     this.remoteAddr = below.remoteAddr;
@@ -96,7 +96,7 @@ export class TlsTransport implements Transport {
     // that it refuses before that would end the process.
     process.nextTick(() => this.#pump());
     await this.#secured.promise;
-    return this.#context.introduce(this.#engine);
+    return this.context.introduce(this.#engine);
   }
 
   get received(): number {
@@ -126,12 +126,12 @@ export class TlsTransport implements Transport {
       this.#nudge();
     }, 0);
     await this.#written;
-    await this.#below.closeWrite();
+    await this.below.closeWrite();
   }
 
   close(): void {
     this.#fail(new Deno.errors.BadResource("Connection is closed"));
-    this.#below.close();
+    this.below.close();
   }
 
   /** Has the engine do what it may never finish once the connection fails. */
@@ -159,14 +159,17 @@ export class TlsTransport implements Transport {
       this.#unused = NOTHING;
       while (this.#handshaking || this.#reader !== undefined) {
         const space = this.#filled ? lend() : this.#small;
-        const n = await this.#below.read(space);
-        if (n === null) {
-          this.#end();
-          break;
+        try {
+          const n = await this.below.read(space);
+          if (n === null) {
+            this.#end();
+            break;
+          }
+          this.#filled = n === space.length;
+          this.#feed(space.subarray(0, n));
+        } finally {
+          if (space !== this.#small) giveBack(space);
         }
-        this.#filled = n === space.length;
-        this.#feed(space.subarray(0, n));
-        if (space !== this.#small) giveBack(space);
         this.#deliver();
       }
     } catch (error) {
@@ -206,7 +209,7 @@ export class TlsTransport implements Transport {
   async #send(bytes: Uint8Array, done: (error?: Error) => void): Promise<void> {
     try {
       for (let sent = 0; sent < bytes.length;) {
-        sent += await this.#below.write(sent ? bytes.subarray(sent) : bytes);
+        sent += await this.below.write(sent ? bytes.subarray(sent) : bytes);
       }
       done();
       this.#nudge();
@@ -235,7 +238,7 @@ export class TlsTransport implements Transport {
     this.#failure = { error };
     // The engine is gone before it can say so, and nothing is encrypted yet.
     if (error instanceof TlsError && this.#written === undefined) {
-      this.#below.write(HANDSHAKE_FAILURE).catch(() => {});
+      this.below.write(HANDSHAKE_FAILURE).catch(() => {});
     }
     this.#handshaking = false;
     this.#secured.reject(error);

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { CHUNK, giveBack, lend } from "../../lib/net/buffers.ts";
+import { CHUNK, giveBack, lend, SHORT } from "../../lib/net/buffers.ts";
 import type { Transport } from "../../lib/net/connection.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
 
@@ -250,7 +250,7 @@ export class MemoryListener implements Acceptor {
 
 /** Whether the next that needs memory may be lent this. */
 export function isIdle({ buffer }: Uint8Array): boolean {
-  const lent = [2048, 4096, 8192, CHUNK]
+  const lent = [2048, SHORT, 8192, CHUNK]
     .flatMap((length) => Array.from({ length: 20 }, () => lend(length)));
   for (const bytes of lent.toReversed()) giveBack(bytes);
   return lent.some((bytes) => bytes.buffer === buffer);

@@ -9,7 +9,7 @@
 import { assert, assertEquals } from "../support/std.ts";
 import fc from "npm:fast-check@4.3.0";
 
-import { CHUNK, giveBack, lend } from "../../lib/net/buffers.ts";
+import { CHUNK, giveBack, lend, SHORT } from "../../lib/net/buffers.ts";
 import { replies } from "../../lib/server/replies.ts";
 import type { ConnectionCloseEvent } from "../../lib/events/events.ts";
 import {
@@ -162,7 +162,7 @@ function frame(
 
 /** Memory that lies idle is anybody's: nobody may still go by what is in it. */
 function scribble(): void {
-  const lent = [2048, 4096, 8192, CHUNK]
+  const lent = [2048, SHORT, 8192, CHUNK]
     .flatMap((length) => Array.from({ length: 4 }, () => lend(length)));
   for (const bytes of lent) giveBack(bytes.fill(33));
 }
@@ -739,6 +739,7 @@ for (const [cause, happen] of Object.entries(causes)) {
 class LateTransport extends MemoryTransport {
   /** Whether all writes fail, while reads are as before. */
   broken = false;
+  readonly #landed = Promise.withResolvers<void>();
   /** The memory of the read that was under way at the end. */
   space = new Uint8Array();
   /** That of the write. */
@@ -746,13 +747,28 @@ class LateTransport extends MemoryTransport {
 
   override read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
     this.space = space;
-    return super.read(space);
+    return this.#late(super.read(space));
   }
 
   override write(written: Uint8Array<ArrayBuffer>): Promise<number> {
     if (this.broken) return Promise.reject(new Deno.errors.BrokenPipe());
     this.written = written;
-    return super.write(written);
+    return this.#late(super.write(written));
+  }
+
+  /** What was under way at the end is over. */
+  async land(): Promise<void> {
+    this.#landed.resolve();
+    await turns(9);
+  }
+
+  async #late<T>(operation: Promise<T>): Promise<T> {
+    try {
+      return await operation;
+    } catch (error) {
+      if (this.closed) await this.#landed.promise;
+      throw error;
+    }
   }
 }
 
@@ -792,6 +808,9 @@ for (const [cause, happen] of Object.entries(halves)) {
     await happen(at, late);
     await turns(3);
     assert(!isIdle(space), "others may be lent what a read still writes to");
+    await late.land();
+    const atWork = cause.startsWith("its handler");
+    assertEquals(isIdle(space), !atWork, "it is not lent once that is over");
   });
 }
 
@@ -811,6 +830,8 @@ Deno.test("a header lends the memory of its read to nobody", async () => {
   await running.server.disconnect(1);
   await turns(3);
   assert(!isIdle(space), "others may be lent what a read still writes to");
+  await late.land();
+  assert(isIdle(space), "it is not lent once that is over");
 });
 
 const blocked = {
@@ -834,6 +855,8 @@ for (const [which, handle] of Object.entries(blocked)) {
     await running.server.disconnect(1);
     await turns(3);
     assert(!isIdle(late.written), "others may be lent what is still written");
+    await late.land();
+    assertEquals(isIdle(late.written), which === "of a batch");
   });
 }
 

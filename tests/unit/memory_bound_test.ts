@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "../support/std.ts";
 import fc from "npm:fast-check@4.3.0";
 
-import { CHUNK, ReceiveBuffer } from "../../lib/net/buffers.ts";
+import { CHUNK, giveBack, lend, ReceiveBuffer } from "../../lib/net/buffers.ts";
 import {
   Counters,
   METRIC_CELLS,
@@ -287,6 +287,72 @@ Deno.test("half a frame near the bound goes on once there is memory again", asyn
   assertEquals([large.taken.length, other.taken.length], [60_001, 8292]);
   assertEquals(endings(running), {});
   endAll(large, other, ...idle);
+});
+
+Deno.test("nobody goes on near the bound before the memory of those closed is back", async () => {
+  const { running, idle } = await bounded();
+  await using _ = running;
+  const [large, other] = await running.connectAll(2);
+  await half(large, 100_000);
+  await half(other, 60_000);
+  await running.pass(300);
+  assertEquals(await stateOf(running, 12), "paused");
+  large.end();
+  await turns(3);
+  assert(running.server.metrics().held < NEAR);
+  await running.pass(250);
+  assertEquals(await stateOf(running, 12), "paused");
+  await running.pass(250);
+  assertEquals(await stateOf(running, 12), "reading");
+  endAll(other, ...idle);
+});
+
+Deno.test("V8 is asked to collect garbage once much less is held, three times", async () => {
+  const { ArrayBuffer } = globalThis;
+  let asked = 0;
+  globalThis.ArrayBuffer = class extends ArrayBuffer {
+    constructor(length: number) {
+      super(length);
+      if (length === 128 * 1024 ** 2) asked++;
+    }
+  } as ArrayBufferConstructor;
+  try {
+    const { running, idle } = await bounded(0);
+    await using _ = running;
+    const all = await running.connectAll(20);
+    for (const transport of all) await half(transport, 900_000);
+    assert(running.server.metrics().held > 16 * 1024 ** 2);
+    await running.pass(10_000);
+    assertEquals(asked, 0, "while it is in use");
+    endAll(...all);
+    for (const count of [1, 2, 3, 3]) {
+      await running.pass(5000);
+      assertEquals(asked, count);
+    }
+    endAll(...idle);
+    await turns(3);
+    assertEquals(running.clock.timers, 0, "nobody looks any more");
+  } finally {
+    globalThis.ArrayBuffer = ArrayBuffer;
+  }
+});
+
+Deno.test("a buffer is lent again from its place in its memory, however much is idle", () => {
+  const kinds = [[8192, 0], [CHUNK, 0], [CHUNK, 2048], [4 * CHUNK, 0]] as const;
+  for (const [length, from] of kinds) {
+    // More than is kept for sure: the rest is lent again until it is collected.
+    const lent = Array.from(
+      { length: 20 * 1024 ** 2 / length },
+      () => lend(length, from),
+    );
+    for (const bytes of lent) giveBack(bytes);
+    const again = lent.map(() => lend(length, from));
+    assertEquals(new Set(again), new Set(lent));
+    assertEquals(new Set(again.map(({ buffer }) => buffer)).size, lent.length);
+    assert(again.every((bytes) => bytes.length === length));
+    assert(again.every((bytes) => bytes.byteOffset === from));
+    for (const bytes of again) giveBack(bytes);
+  }
 });
 
 Deno.test("a connection near the bound that is owed nothing is not paused", async () => {

@@ -106,15 +106,12 @@ export async function runBatch(
 /** Writes as soon as it can, and what comes meanwhile in one write after it. */
 class Printer {
   failure: unknown;
-  readonly #output: Output;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
   /** Resolves when nothing waits any more. */
   writing: Promise<void> | undefined;
 
-  constructor(output: Output) {
-    this.#output = output;
-  }
+  constructor(private readonly output: Output) {}
 
   /** Prints a line; it waits where the reader is behind or a write has failed. */
   add(bytes: Uint8Array): Promise<void> | undefined {
@@ -138,7 +135,7 @@ class Printer {
         const chunk = Buffer.concat(this.#waiting, this.#bytes);
         this.#waiting = [];
         this.#bytes = 0;
-        await writeAll(this.#output, chunk);
+        await writeAll(this.output, chunk);
       }
       this.writing = undefined;
     } catch (error) {

@@ -12,7 +12,6 @@ const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
  * without a prompt, and kept.
  */
 export class LineEditor implements Disposable {
-  readonly #prompt: string;
   /**
    * `prevRows` is the row within the line from which readline redraws it. It is
    * not documented, but nothing else tells readline that the cursor was moved.
@@ -25,12 +24,11 @@ export class LineEditor implements Disposable {
 
   /** Takes the terminal, until it is disposed of or the input ends. */
   constructor(
-    prompt: string,
+    private readonly prompt: string,
     /** Lines of earlier runs, the newest first. */
     history: readonly string[],
     onInterrupt: () => void,
   ) {
-    this.#prompt = prompt;
     this.#readline = readline.createInterface({
       input: process.stdin,
       output: process.stdout,
@@ -57,12 +55,12 @@ export class LineEditor implements Disposable {
     const line = this.#ahead.shift();
     if (line !== undefined) {
       // It was shown when it was typed, but not next to its reply.
-      this.say(`${this.#prompt}${printable(line)}`);
+      this.say(`${this.prompt}${printable(line)}`);
       return Promise.resolve(line);
     }
     if (this.#closed) return Promise.resolve(undefined);
     this.#erase();
-    this.#readline.setPrompt(this.#prompt);
+    this.#readline.setPrompt(this.prompt);
     this.#draw();
     return new Promise((resolve) => this.#answer = resolve);
   }

@@ -122,6 +122,11 @@ export class ReplyWriter implements Writer {
     if (!this.#active && !this.pushing) this.#outbox.clear();
   }
 
+  /** Gives all memory back, once no read or write can touch it. */
+  letGo(): void {
+    this.#connection.letGo().then(() => this.#outbox.clear());
+  }
+
   async flush(): Promise<void> {
     await this.#exclusively(() => this.#flush());
     if (this.#waits) this.#push();

@@ -141,11 +141,7 @@ export abstract class Serving implements Task {
   end(): void {
     this.#letGo();
     this.meter.end(this.context.clock.now());
-    const { closed, inbox, reading } = this.connection;
-    if (!closed && reading === undefined && !this.atWork) {
-      inbox.release();
-      this.writer.clear();
-    }
+    if (!this.atWork) this.writer.letGo();
     this.done.reject(undefined);
   }
 

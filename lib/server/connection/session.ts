@@ -244,10 +244,8 @@ export class Session implements SessionParts {
     this.stage.leave();
     this.#lastCall?.cancel();
     const { exchange } = this;
-    exchange?.end();
-    if (exchange === undefined && this.connection.reading === undefined) {
-      this.connection.inbox.release();
-    }
+    if (exchange === undefined) void this.connection.letGo();
+    else exchange.end();
     this.connection.close();
     this.ending.name("error");
     exchange?.left(this.ending.reason!);
