@@ -58,16 +58,7 @@ export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { broadcast } from "./server/broadcast.ts";
-export type {
-  ConnectionTask,
-  Handler,
-  ParleyConnection,
-  Payload,
-  PeerConnection,
-  Reply,
-  ReplyLater,
-  RequestInfo,
-} from "./server/handler.ts";
+export type * from "./server/handler.ts";
 export type {
   ErrorHandler,
   Hooks,

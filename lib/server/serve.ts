@@ -1,11 +1,11 @@
 /** {@linkcode serve} and {@linkcode serveConnections}: options in, a server out. */
 
 import { OptionError } from "../core/errors.ts";
-import type { ConnectionTask, Handler, Service } from "./handler.ts";
+import type { ConnectionTask, Handler } from "./handler.ts";
 import { resolveServeOptions } from "./config.ts";
 import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
-import { Server, type Surroundings } from "./server.ts";
+import { Server, type Service, type Surroundings } from "./server.ts";
 
 /**
  * Serves TCP connections with a handler.

@@ -16,7 +16,7 @@ import { Admission } from "./admission.ts";
 import type { SharedContext } from "./connection/context.ts";
 import type { Session } from "./connection/session.ts";
 import { Descriptors } from "./descriptors.ts";
-import type { Service } from "./handler.ts";
+import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
@@ -28,6 +28,9 @@ import {
 } from "./parley_server.ts";
 import { LocalPlaces, type Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
+
+/** Who serves the connections: a handler of requests, or a task for each. */
+export type Service = Handler | { readonly task: ConnectionTask };
 
 /** What a test may replace. */
 export interface Surroundings {

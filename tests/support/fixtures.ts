@@ -23,11 +23,10 @@ import {
   framingOf,
 } from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import type { Service } from "../../lib/server/handler.ts";
 import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
 import { startServer, taskOptions } from "../../lib/server/serve.ts";
-import type { Surroundings } from "../../lib/server/server.ts";
+import type { Service, Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
