@@ -13,7 +13,7 @@ import {
   type ClientLine,
   parseTarget,
 } from "./lib/cli/client/flags.ts";
-import { History } from "./lib/cli/client/history.ts";
+import { type History, openHistory } from "./lib/cli/client/history.ts";
 import { splitLines } from "./lib/cli/client/lines.ts";
 import { runPrompt } from "./lib/cli/client/prompt.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
@@ -27,7 +27,7 @@ import {
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect, type ConnectOptions } from "./lib/client/client.ts";
 import type { TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/pipelined_client.ts";
+import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
@@ -65,7 +65,7 @@ async function main(): Promise<number> {
   const atTerminal = given.length === 0 && payload === undefined &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
-    ? await openHistory()
+    ? await ownHistory()
     : undefined;
   let tls: ConnectOptions["tls"];
   try {
@@ -197,13 +197,13 @@ function revoke(...names: ("env" | "read" | "write")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
-async function openHistory(): Promise<History | undefined> {
+async function ownHistory(): Promise<History | undefined> {
   const home = Deno.env.get("HOME");
   const path = Deno.env.get("PARLEY_HISTORY") ??
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
   try {
-    return await History.open(
+    return await openHistory(
       path,
       (error) => warn(`the history is not kept: ${systemReason(error)}`),
     );

@@ -23,7 +23,7 @@
 
 export { connect, type ConnectOptions } from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions } from "./client/pipelined_client.ts";
+export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientCertificateError,
@@ -48,33 +48,34 @@ export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
 export { type FramingName, framingNames } from "./framing/mod.ts";
-export { commands } from "./handlers/commands.ts";
+export {
+  type Command,
+  commands,
+  commandTable,
+  UsageError,
+} from "./handlers/commands.ts";
 export { echo } from "./handlers/echo.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
+export { broadcast } from "./server/broadcast.ts";
+export type * from "./server/handler.ts";
+export type {
+  ErrorHandler,
+  Hooks,
+  ProxyMode,
+  ServeOptions,
+} from "./server/options.ts";
 export type {
   ConnectionInfo,
   ConnectionState,
-} from "./server/connection_info.ts";
-export { broadcast } from "./server/broadcast.ts";
-export type {
-  ConnectionTask,
-  Handler,
-  ParleyConnection,
-  Payload,
-  PeerConnection,
-  Reply,
-  ReplyLater,
-  RequestInfo,
-} from "./server/handler.ts";
-export type { ErrorHandler, Hooks } from "./server/hooks.ts";
-export type { ProxyMode, ServeOptions } from "./server/options.ts";
-export type { ParleyServer, ServerLimits } from "./server/parley_server.ts";
-export { serve } from "./server/serve.ts";
+  ParleyServer,
+  ServerLimits,
+} from "./server/parley_server.ts";
 export {
   type ConnectionsOptions,
+  serve,
   serveConnections,
-} from "./server/serve_connections.ts";
+} from "./server/serve.ts";
 export type { TlsStatus } from "./tls/identity.ts";
 export type { TlsKeyPair } from "./tls/pem.ts";
 export type {

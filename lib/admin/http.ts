@@ -12,17 +12,13 @@ export interface Answer {
   /** The `Content-Type`; plain text if it is left out. */
   readonly type?: string;
   readonly body: string;
-  /** Their names are in lower case. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** A request that cannot be read, and the status code to answer with. */
 export class RequestError extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
+  constructor(readonly status: number, message: string) {
     super(message);
-    this.status = status;
   }
 }
 
@@ -31,17 +27,10 @@ const MAX_HEAD = 16 * 1024;
 
 /** RFC 9110, section 15. */
 const REASONS: Readonly<Record<number, string>> = {
-  200: "OK",
-  202: "Accepted",
-  400: "Bad Request",
-  401: "Unauthorized",
-  403: "Forbidden",
-  404: "Not Found",
-  405: "Method Not Allowed",
-  421: "Misdirected Request",
-  431: "Request Header Fields Too Large",
-  500: "Internal Server Error",
-  503: "Service Unavailable",
+  ...{ 200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized" },
+  ...{ 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed" },
+  ...{ 421: "Misdirected Request", 431: "Request Header Fields Too Large" },
+  ...{ 500: "Internal Server Error", 503: "Service Unavailable" },
 };
 
 /** All answers have these: nothing is kept, guessed, framed or loaded. */
@@ -66,7 +55,6 @@ const HOST = /^[\w.~%:[\]-]*$/;
 const decoder = new TextDecoder("latin1");
 const encoder = new TextEncoder();
 
-/** Reads the head of a request; nothing where the peer has ended before. */
 export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
   for (let length = 0; length < MAX_HEAD;) {

@@ -30,7 +30,6 @@ export function openPort(
 ): { finished: Promise<void>; close(): Promise<void> } {
   /** The connections, the oldest first. */
   const open = new Set<Transport>();
-  /** The answers that are not out. */
   const answering = new Set<Promise<void>>();
   const closing = Promise.withResolvers<void>();
   const finished = Promise.withResolvers<void>();
@@ -120,7 +119,6 @@ export function openPort(
   return { finished: finished.promise, close: end };
 }
 
-/** Closes a connection that may be closed already. */
 function close(conn: Transport): void {
   try {
     conn.close();

@@ -225,7 +225,6 @@ async function answerTo(
   }
 }
 
-/** Why an action is not for whoever asks, if it is not. */
 async function refusal(
   request: Request,
   token: string | undefined,

@@ -3,7 +3,7 @@
 import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
 import type { AdminSource } from "../observe/numbers.ts";
-import type { ConnectionInfo } from "../server/connection_info.ts";
+import type { ConnectionInfo } from "../server/parley_server.ts";
 
 /** What `/stats.json` says. */
 export type Stats = ReturnType<typeof statsOf>;

@@ -16,7 +16,8 @@ import {
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
-import { type Client, PipelinedClient } from "./pipelined_client.ts";
+import type { Client } from "./api.ts";
+import { PipelinedClient } from "./pipelined_client.ts";
 
 /** Options of {@linkcode connect}. */
 export interface ConnectOptions {
@@ -57,12 +58,26 @@ export interface ConnectOptions {
   /**
    * Whether the connection goes on when a request has timed out. Its reply is
    * dropped then when it comes late, and the others stay with their own
-   * requests. If it never comes, each reply goes to the request before its own:
-   * so the connection is closed unless you know that it will come.
+   * requests, behind it. If it never comes, each reply goes to the request before
+   * its own: so the connection is closed unless you know that it will come.
    *
    * @default {false}
    */
   keepAfterTimeout?: boolean;
+  /**
+   * How many bytes may be unsent before {@linkcode Client.ready} waits, and the
+   * most bytes of {@linkcode Client.pushes} that wait to be taken.
+   *
+   * @default {1048576}
+   */
+  maxBuffered?: number;
+  /**
+   * Whether a frame answers no request: then it is one of
+   * {@linkcode Client.pushes}. It is given each frame that comes, as the copy
+   * that is delivered. If it throws, the connection ends. Without it each frame
+   * that comes while a request waits is its reply, and any other is forgotten.
+   */
+  isPush?: (frame: Uint8Array<ArrayBuffer>) => boolean;
   /**
    * Speaks TLS, as the server must then. Its certificate is checked; nothing is
    * sent before that.
@@ -81,13 +96,15 @@ export const connectDefaults = Object.freeze(
     framing: "line",
     maxFrame: 16 * 1024 * 1024,
     timeout: 30_000,
+    maxBuffered: 1024 * 1024,
   } satisfies ConnectOptions,
 );
 
 /** `transport` is what an address of the runtime has beside. */
 const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
   ...{ transport: 0, hostname: 0, port: 0, path: 0, framing: 0, maxFrame: 0 },
-  ...{ timeout: 0, keepAfterTimeout: 0, tls: 0, signal: 0 },
+  ...{ timeout: 0, keepAfterTimeout: 0, maxBuffered: 0, isPush: 0 },
+  ...{ tls: 0, signal: 0 },
 };
 
 /**
@@ -114,33 +131,34 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
  * ```
  */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const { path, signal, keepAfterTimeout } = options;
+  const { path, signal } = options;
   const {
     hostname = connectDefaults.hostname,
     port = connectDefaults.port,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
+    maxBuffered = connectDefaults.maxBuffered,
+    isPush,
   } = options;
   refuseUnknown(options, OPTIONS);
   checkHostname(hostname);
   checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
+  checkNumber("maxBuffered", maxBuffered);
+  if (isPush !== undefined && typeof isPush !== "function") {
+    throw new OptionError("isPush", isPush, "a function of a frame");
+  }
   const framing = framingOf(options.framing ?? connectDefaults.framing);
   framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
   const transport = path === undefined
     ? await dial({ hostname, port, timeout, signal, tls })
     : await dialPath(path, options);
-  return new PipelinedClient(transport, {
-    framing,
-    maxFrame,
-    timeout,
-    keepAfterTimeout,
-  });
+  const settings = { ...options, framing, maxFrame, timeout, maxBuffered };
+  return new PipelinedClient(transport, settings);
 }
 
-/** Checks what goes with a path, and connects to it. */
 async function dialPath(
   path: string,
   { hostname, port, tls, signal }: ConnectOptions,

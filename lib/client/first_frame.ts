@@ -23,18 +23,15 @@ type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
 
 /** It delivers every frame that is no refusal, in order. */
 export class FirstFrame {
-  readonly #deliver: Deliver;
-  readonly #codec: Codec;
-  readonly #clock: Clock;
   #isNext = true;
   #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
-  constructor(deliver: Deliver, codec: Codec, clock: Clock) {
-    this.#deliver = deliver;
-    this.#codec = codec;
-    this.#clock = clock;
-  }
+  constructor(
+    private readonly deliver: Deliver,
+    private readonly codec: Codec,
+    private readonly clock: Clock,
+  ) {}
 
   /** What the server refused with, if its end comes now. */
   get refusal(): string | undefined {
@@ -49,18 +46,17 @@ export class FirstFrame {
     const isFirst = this.#isNext;
     this.#isNext = false;
     if (!isFirst || !this.#readsLikeRefusal(frame)) {
-      return this.#deliver(frame, asked);
+      return this.deliver(frame, asked);
     }
     this.#held = { frame, asked };
-    if (asked) this.#cancel = this.#clock.after(HOLD, () => this.release());
+    if (asked) this.#cancel = this.clock.after(HOLD, () => this.release());
   }
 
-  /** Delivers what is held: it was no refusal. */
   release(): void {
     if (this.#held === undefined) return;
     const { frame, asked } = this.#held;
     this.forget();
-    this.#deliver(frame, asked);
+    this.deliver(frame, asked);
   }
 
   /** Delivers what is held if it can be a reply: a request waits no longer. */
@@ -68,7 +64,6 @@ export class FirstFrame {
     if (this.#held?.asked) this.release();
   }
 
-  /** Forgets what is held: the connection has ended. */
   forget(): void {
     this.#held = undefined;
     this.#cancel?.();
@@ -77,7 +72,7 @@ export class FirstFrame {
   #readsLikeRefusal(frame: Uint8Array): boolean {
     const start = decoder.decode(frame.subarray(0, 1024));
     return REFUSALS.some((words) => {
-      const said = decoder.decode(errorOf(this.#codec, words)).split(words);
+      const said = decoder.decode(errorOf(this.codec, words)).split(words);
       return said.length > 1 && start.startsWith(said[0] + words);
     });
   }

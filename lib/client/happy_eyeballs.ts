@@ -26,15 +26,11 @@ interface FailedAttempt {
   readonly error: unknown;
 }
 
-/** None of several addresses could be connected to. */
 export class AttemptsError extends AggregateError {
-  /** In the order in which they failed. */
-  readonly attempts: readonly FailedAttempt[];
+  override name = "AttemptsError";
 
-  constructor(attempts: readonly FailedAttempt[]) {
+  constructor(readonly attempts: readonly FailedAttempt[]) {
     super(attempts.map(({ error }) => error), "All addresses failed");
-    this.name = "AttemptsError";
-    this.attempts = attempts;
   }
 }
 

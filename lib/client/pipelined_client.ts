@@ -1,6 +1,7 @@
 /** A connection to a server: requests, pipelined, each with its own reply. */
 
 import { formatAddr } from "../core/address.ts";
+import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines, type Expirable } from "../core/deadlines.ts";
 import {
@@ -16,78 +17,45 @@ import { quote } from "../core/text.ts";
 import type { Codec, Framing } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
+import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
 import { FirstFrame } from "./first_frame.ts";
+import { type Frame, Frames } from "./frames.ts";
 import {
   type Outgoing,
   type RequestWriter,
   requestWriter,
 } from "./request_writer.ts";
 
-/** Options of {@linkcode Client.request}. */
-export interface RequestOptions {
-  /**
-   * Gives up waiting. A request already sent cannot be taken back: its reply
-   * is dropped when it comes, and the replies of others stay their own.
-   */
-  signal?: AbortSignal;
-}
-
-/** A connection to a server; `connect` makes it. */
-export interface Client extends AsyncDisposable {
-  /** The server's address. */
-  readonly remoteAddr: Deno.Addr;
-  /** This side's address. */
-  readonly localAddr: Deno.Addr;
-  /**
-   * Resolves when the connection has ended: with the error that ended it, or
-   * with nothing after `close()`. Never rejects.
-   */
-  readonly closed: Promise<Error | undefined>;
-  /** How many requests wait for a reply. */
-  readonly pending: number;
-  /** Bytes that the system has taken so far, the framing's included. */
-  readonly sent: number;
-
-  /**
-   * Sends a request and waits for its reply. It does not wait for the replies
-   * of earlier requests: call it again at once to pipeline.
-   *
-   * @param data The payload; text is sent as UTF-8. Bytes must not change
-   * before the reply is there.
-   * @param options A signal to give up by.
-   * @returns The reply's payload, the caller's to keep.
-   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
-   * @throws {TimeoutError} No reply within `timeout`. The connection is closed,
-   * unless `keepAfterTimeout` keeps it.
-   * @throws {RefusedError} The server turned the connection away.
-   * @throws {ConnectionLostError} The connection ended before the reply.
-   * @throws {FrameError} The server's bytes are no reply, or one that is larger
-   * than `maxFrame`. The connection is closed.
-   * @throws {ClientClosedError} `close()` was called.
-   */
-  request(
-    data: Uint8Array | string,
-    options?: RequestOptions,
-  ): Promise<Uint8Array<ArrayBuffer>>;
-
-  /**
-   * Closes the connection now. Requests without a reply reject with
-   * {@linkcode ClientClosedError}. May be called more than once.
-   */
-  close(): void;
+/** What of the options is for a connection that is open. */
+interface Settings {
+  framing: Framing;
+  maxFrame: number;
+  timeout: number;
+  keepAfterTimeout?: boolean;
+  maxBuffered?: number;
+  isPush?: (frame: Frame) => boolean;
 }
 
 interface Pending extends Outgoing {
-  readonly deadline: number;
-  readonly resolve: (reply: Uint8Array<ArrayBuffer>) => void;
+  /** When it was asked, and how long the reply may take; 0 means for ever. */
+  readonly asked: number;
+  readonly timeout: number;
+  readonly resolve: (reply: Frame) => void;
   readonly reject: (error: unknown) => void;
-  /** Whether nobody waits any longer. */
+  /** Where the frames of a streamed reply go. */
+  readonly frames: Frames | undefined;
   settled: boolean;
 }
 
 /** How long what the server said is read after a failed write, in milliseconds. */
 const READ_OUT = 1000;
+
+/** How many bytes of a streamed reply may wait before reading stops. */
+const IN_HAND = 64 * 1024;
+
+/** How many bytes of a streamed reply that nobody takes any more are read. */
+const MOST_DROPPED = 1024 * 1024;
 
 const encoder = new TextEncoder();
 
@@ -99,40 +67,49 @@ export class PipelinedClient implements Client, Expirable {
   readonly #connection: Connection;
   readonly #encoder: Codec;
   readonly #decoder: Codec;
-  readonly #timeout: number;
-  readonly #keepAfterTimeout: boolean;
+  readonly #settings: Settings;
+  readonly #clock: Clock;
   readonly #deadlines: Deadlines;
   readonly #writer: RequestWriter;
   readonly #pending = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
   /** A frame that came without being asked for: the server's last words. */
   #unasked: Uint8Array | undefined;
+  readonly #pushes: Frames | undefined;
+  /** Reading waits for it, since a streamed reply is not taken. */
+  #paused: PromiseWithResolvers<void> | undefined;
+  /** When a frame of a streamed reply came last. */
+  #streamed = 0;
   #cancelReadOut: (() => void) | undefined;
   #end: Error | undefined;
   readonly #ended = Promise.withResolvers<Error | undefined>();
 
   constructor(
     transport: Transport,
-    { framing, maxFrame, timeout, keepAfterTimeout = false }: {
-      framing: Framing;
-      maxFrame: number;
-      timeout: number;
-      keepAfterTimeout?: boolean;
-    },
+    settings: Settings,
     clock: Clock = systemClock,
   ) {
+    const { framing, maxFrame, timeout, isPush } = settings;
+    const { maxBuffered = 1024 * 1024 } = settings;
+    this.#settings = settings;
     this.#encoder = framing.codec(maxFrame);
     const { overhead } = this.#decoder = framing.codec(maxFrame);
     this.#connection = new Connection(transport, maxFrame + overhead);
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
     // The server may have said why: the reader comes to that, and to the end.
-    this.#writer = requestWriter(this.#connection, this.#encoder, (error) => {
+    const onError = (error: unknown) => {
       if (this.#end !== undefined) return;
       this.#cancelReadOut = clock.after(READ_OUT, () => this.#lose(error));
-    });
-    this.#timeout = timeout;
-    this.#keepAfterTimeout = keepAfterTimeout;
+    };
+    this.#writer = requestWriter(
+      this.#connection,
+      this.#encoder,
+      maxBuffered,
+      onError,
+    );
+    this.#pushes = isPush && new Frames(maxBuffered);
+    this.#clock = clock;
     this.#firstFrame = new FirstFrame(
       (frame, asked) => this.#settle(frame, asked),
       this.#decoder,
@@ -155,29 +132,47 @@ export class PipelinedClient implements Client, Expirable {
     return this.#connection.sent;
   }
 
-  async request(
+  get buffered(): number {
+    return this.#end === undefined ? this.#writer.buffered() : 0;
+  }
+
+  get ready(): Promise<void> {
+    return this.#end === undefined ? this.#writer.ready() : Promise.resolve();
+  }
+
+  get pushes(): ReadableStream<Frame> {
+    if (this.#pushes !== undefined) return this.#pushes.stream;
+    throw new TypeError("Cannot tell pushes: connect with the option isPush");
+  }
+
+  request(
     data: Uint8Array | string,
-    { signal }: RequestOptions = {},
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.#end !== undefined) throw this.#end;
-    signal?.throwIfAborted();
-    const payload = typeof data === "string" ? encoder.encode(data) : data;
-    this.#encoder.check(payload);
-    const { promise, resolve, reject } = Promise.withResolvers<
-      Uint8Array<ArrayBuffer>
-    >();
-    const deadline = this.#deadlines.in(this.#timeout);
-    const state = { sent: false, settled: false };
-    const pending = { payload, deadline, resolve, reject, ...state };
-    this.#pending.push(pending);
-    if (deadline < this.deadline) this.deadline = deadline;
-    this.#writer.add(pending);
-    if (signal === undefined) return promise;
-    const abort = () => this.#giveUp(pending, signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    return await promise.finally(() =>
-      signal.removeEventListener("abort", abort)
-    );
+    options: RequestOptions = {},
+  ): Promise<Frame> {
+    return this.#ask(data, options);
+  }
+
+  send(data: Uint8Array | string): Promise<void> {
+    const payload = this.#payloadOf(data);
+    const { promise, ...taken } = Promise.withResolvers<void>();
+    // Whoever does not wait is not to end the program by it.
+    promise.catch(() => {});
+    if (this.#end !== undefined) taken.reject(this.#end);
+    else this.#writer.add({ payload, sent: false, taken });
+    return promise;
+  }
+
+  stream(
+    data: Uint8Array | string,
+    { isLast, signal, timeout }: StreamOptions,
+  ): ReadableStream<Frame> {
+    const left = new AbortController();
+    const goOn = () => this.#paused?.resolve();
+    const frames = new Frames(IN_HAND, isLast, goOn, () => left.abort());
+    const signals = AbortSignal.any([left.signal, signal ?? left.signal]);
+    this.#ask(data, { timeout, signal: signals }, frames)
+      .then(() => frames.end(), (error) => frames.end(error)).then(goOn);
+    return frames.stream;
   }
 
   close(): void {
@@ -193,22 +188,67 @@ export class PipelinedClient implements Client, Expirable {
     const now = this.deadline;
     this.deadline = Infinity;
     this.#firstFrame.releaseReply();
-    const error = this.#refused() ??
-      new TimeoutError(`No reply within ${this.#timeout} ms`);
-    let pairingLost = false;
+    let pairingLost: unknown;
     // A copy, because giving up takes the unsent ones out.
     for (const pending of [...this.#pending]) {
       if (pending.settled) continue;
-      if (pending.deadline > now) {
-        // They are in order: nobody behind it is late either.
-        this.deadline = pending.deadline;
-        break;
+      const { asked, timeout } = pending;
+      // A streamed reply that is not taken is not late. What stands behind one
+      // is late when nothing has come for so long.
+      const halts = this.#paused && pending === this.#pending.first;
+      const due = timeout === 0 || halts
+        ? Infinity
+        : Math.max(asked, this.#streamed) + timeout;
+      if (due > now) {
+        if (due < this.deadline) this.deadline = due;
+        continue;
       }
-      pairingLost ||= pending.sent;
+      const error = this.#refused() ??
+        new TimeoutError(`No reply within ${timeout} ms`);
+      if (pending.sent) pairingLost ??= error;
       this.#giveUp(pending, error);
     }
     // Its reply may never come, and the next one would be taken for it.
-    if (pairingLost && !this.#keepAfterTimeout) this.#lose(error);
+    if (pairingLost && !this.#settings.keepAfterTimeout) {
+      this.#lose(pairingLost);
+    }
+  }
+
+  #payloadOf(data: Uint8Array | string): Uint8Array {
+    const payload = typeof data === "string" ? encoder.encode(data) : data;
+    this.#encoder.check(payload);
+    return payload;
+  }
+
+  /** Has a request sent; gives its reply, or the last frame of it. */
+  async #ask(
+    data: Uint8Array | string,
+    { signal, timeout = this.#settings.timeout }: RequestOptions,
+    frames?: Frames,
+  ): Promise<Frame> {
+    if (this.#end !== undefined) throw this.#end;
+    signal?.throwIfAborted();
+    const payload = this.#payloadOf(data);
+    if (timeout !== this.#settings.timeout) {
+      this.#deadlines.refine(checkNumber("timeout", timeout));
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
+    const asked = this.#deadlines.now;
+    const pending = {
+      ...{ payload, asked, timeout, resolve, reject, frames },
+      ...{ sent: false, taken: undefined, settled: false },
+    };
+    this.#pending.push(pending);
+    if (timeout > 0 && asked + timeout < this.deadline) {
+      this.deadline = asked + timeout;
+    }
+    this.#writer.add(pending);
+    if (signal === undefined) return promise;
+    const abort = () => this.#giveUp(pending, signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    return await promise.finally(() =>
+      signal.removeEventListener("abort", abort)
+    );
   }
 
   #giveUp(pending: Pending, error: unknown): void {
@@ -234,7 +274,7 @@ export class PipelinedClient implements Client, Expirable {
           inbox.release();
           throw new TlsError("it speaks TLS, and this client does not (--tls)");
         }
-        while (inbox.length > 0) {
+        while (inbox.length > 0 && this.#end === undefined) {
           this.#firstFrame.release();
           const { bytes, start, end } = inbox;
           const next = this.#decoder.decode(bytes, start, end);
@@ -243,6 +283,12 @@ export class PipelinedClient implements Client, Expirable {
           const { payloadStart, payloadEnd } = this.#decoder;
           const frame = bytes.slice(payloadStart, payloadEnd);
           this.#firstFrame.take(frame, this.#pending.first?.sent === true);
+          if (this.#paused !== undefined) {
+            await this.#paused.promise;
+            this.#paused = undefined;
+            // Its deadline counts again: the next tick looks at it.
+            this.deadline = this.#streamed = this.#deadlines.now;
+          }
         }
         if (connection.eof) break;
       }
@@ -253,13 +299,39 @@ export class PipelinedClient implements Client, Expirable {
     inbox.release();
   }
 
-  #settle(reply: Uint8Array<ArrayBuffer>, asked: boolean): void {
-    const pending = asked ? this.#pending.shift() : undefined;
-    if (pending === undefined) this.#unasked = reply;
-    if (pending === undefined || pending.settled) return;
-    pending.settled = true;
-    pending.resolve(reply);
-    if (this.#pending.length === 0) this.deadline = Infinity;
+  #settle(frame: Frame, asked: boolean): void {
+    try {
+      if (this.#settings.isPush?.(frame)) {
+        if (this.#pushes!.isFull) throw new Error("nobody takes the pushes");
+        return this.#pushes!.add(frame);
+      }
+      const pending = asked ? this.#pending.first : undefined;
+      if (pending === undefined) {
+        this.#unasked = frame;
+        return;
+      }
+      if (pending.frames && this.#goesOn(pending.frames, frame)) return;
+      this.#pending.shift();
+      if (this.#pending.length === 0) this.deadline = Infinity;
+      if (pending.settled) return;
+      pending.settled = true;
+      pending.resolve(frame);
+    } catch (error) {
+      const place = formatAddr(this.remoteAddr);
+      const text = `Connection to ${place} given up: ${reasonOf(error)}`;
+      this.#finish(new ConnectionLostError(text, { cause: error }));
+    }
+  }
+
+  /** Takes a frame of a streamed reply. Gives whether there are more. */
+  #goesOn(frames: Frames, frame: Frame): boolean {
+    const goesOn = !frames.isLast(frame);
+    this.#streamed = this.#deadlines.now;
+    frames.add(frame);
+    if (!goesOn) return false;
+    if (frames.isFull) this.#paused = Promise.withResolvers();
+    if (frames.dropped <= MOST_DROPPED) return true;
+    throw new Error(`over ${MOST_DROPPED} bytes of a reply were left`);
   }
 
   /** The connection has ended from the other side. */
@@ -307,7 +379,8 @@ export class PipelinedClient implements Client, Expirable {
       pending.reject(end);
     }
     this.#pending.clear();
-    this.#writer.end();
+    this.#writer.end(end);
+    this.#pushes?.end();
     this.#ended.resolve(end instanceof ClientClosedError ? undefined : end);
   }
 }

@@ -9,20 +9,35 @@ export interface Outgoing {
   readonly payload: Uint8Array;
   /** Whether any of it may be on its way. */
   sent: boolean;
+  /** Who waits until the kernel has taken it. */
+  readonly taken:
+    | Pick<PromiseWithResolvers<void>, "resolve" | "reject">
+    | undefined;
 }
 
 export type RequestWriter = ReturnType<typeof requestWriter>;
 
-/** `onError` is called once, when a write has failed: there is no other. */
+/**
+ * @param maxBuffered How many bytes may be unsent before `ready` waits.
+ * @param onError Called once, when a write has failed: there is no other.
+ */
 export function requestWriter(
   connection: Connection,
   codec: Codec,
+  maxBuffered: number,
   onError: (error: unknown) => void,
 ) {
   const outbox = new Outbox();
   const unsent = new Queue<Outgoing>();
+  /** Those in the write under way that somebody waits for. */
+  let waited: Outgoing[] = [];
   /** A write is under way, or has failed. */
   let writing = false;
+  /** The payloads of `unsent`, in bytes. */
+  let queued = 0;
+  /** All bytes that were ever given to the connection to be written. */
+  let given = 0;
+  let room: PromiseWithResolvers<void> | undefined;
 
   async function write(): Promise<void> {
     writing = true;
@@ -32,11 +47,15 @@ export function requestWriter(
       while (unsent.length > 0) {
         for (const request of unsent) {
           if (!outbox.add(codec, request.payload)) break;
-          request.sent = true;
-          unsent.shift();
+          take();
         }
-        if (outbox.length === 0) await writeLarge(unsent.shift()!);
+        if (outbox.length === 0) await writeLarge(take());
         else await flush();
+        if (waited.length > 0) {
+          for (const { taken } of waited) taken?.resolve();
+          waited = [];
+        }
+        if (room !== undefined && buffered() <= maxBuffered) makeRoom();
       }
       writing = false;
     } catch (error) {
@@ -44,11 +63,19 @@ export function requestWriter(
     }
   }
 
-  /** Writes a request by itself, since the outbox has no room for it. */
-  async function writeLarge(request: Outgoing): Promise<void> {
+  /** Takes the next request out, to be written. */
+  function take(): Outgoing {
+    const request = unsent.shift()!;
     request.sent = true;
-    const { payload } = request;
+    queued -= request.payload.length;
+    if (request.taken !== undefined) waited.push(request);
+    return request;
+  }
+
+  /** Writes a request by itself, since the outbox has no room for it. */
+  async function writeLarge({ payload }: Outgoing): Promise<void> {
     const sent = outbox.addStart(codec, payload);
+    given += payload.length - sent;
     await flush();
     if (sent < payload.length) await connection.write(payload.subarray(sent));
     outbox.addTrailer(codec, payload);
@@ -56,19 +83,41 @@ export function requestWriter(
   }
 
   async function flush(): Promise<void> {
+    given += outbox.length;
     if (outbox.length > 0) await connection.write(outbox.take());
     outbox.done();
   }
 
+  /** How many bytes the kernel has not taken. */
+  function buffered(): number {
+    return queued + outbox.length + given - connection.sent;
+  }
+
+  function makeRoom(): void {
+    room?.resolve();
+    room = undefined;
+  }
+
   return {
+    buffered,
     add(request: Outgoing): void {
       unsent.push(request);
+      queued += request.payload.length;
       if (!writing) write();
     },
-    /** Takes back a request that is not sent yet. */
-    delete: (request: Outgoing): void => unsent.delete(request),
-    end(): void {
+    delete(request: Outgoing): void {
+      unsent.delete(request);
+      queued -= request.payload.length;
+    },
+    /** Resolves when there is room; also when the connection ends. */
+    ready(): Promise<void> {
+      if (buffered() <= maxBuffered) return Promise.resolve();
+      return (room ??= Promise.withResolvers()).promise;
+    },
+    end(error: Error): void {
+      for (const { taken } of [...waited, ...unsent]) taken?.reject(error);
       unsent.clear();
+      makeRoom();
       // A write that is still pending goes on using this memory: leave it then.
       if (!writing) outbox.clear();
     },

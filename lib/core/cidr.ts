@@ -10,13 +10,9 @@ export const CIDR_FORM = "an address or CIDR such as 10.0.0.0/8 or fd00::/8";
 /** Without a zone, for it would be dropped, and match on every interface. */
 const ENTRY = /^([^/%]*)(?:\/(0|[1-9]\d{0,2}))?$/;
 
-/** An entry of a list is neither an address nor a CIDR. */
 export class CidrError extends ParleyError {
-  readonly entry: string;
-
-  constructor(entry: string) {
+  constructor(readonly entry: string) {
     super(`${quote(entry)} is not ${CIDR_FORM}`);
-    this.entry = entry;
   }
 }
 

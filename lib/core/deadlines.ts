@@ -18,19 +18,26 @@ const FINEST = 5;
 const COARSEST = 1000;
 
 export class Deadlines {
-  readonly #clock: Clock;
-  readonly #interval: number;
+  #interval: number;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
-  /** What the clock said at the last tick. */
   #ticked = 0;
   #cancel: (() => void) | undefined;
 
   /** The interval is an eighth of the shortest timeout, in milliseconds. */
-  constructor(shortest: number, clock: Clock = systemClock) {
-    this.#clock = clock;
-    this.#interval = Math.min(Math.max(shortest / 8, FINEST), COARSEST);
+  constructor(shortest: number, private readonly clock: Clock = systemClock) {
+    this.#interval = intervalFor(shortest);
+  }
+
+  /** Is finer from now on, for a timeout that is shorter; 0 means never. */
+  refine(timeout: number): void {
+    const interval = intervalFor(timeout || Infinity);
+    if (interval >= this.#interval) return;
+    this.#cancel?.();
+    this.#moveOn();
+    this.#interval = interval;
+    if (this.#cancel !== undefined) this.#schedule();
   }
 
   /** The time, in milliseconds, that counts for something that starts now. */
@@ -47,7 +54,7 @@ export class Deadlines {
   add(item: Expirable): void {
     this.#watched.add(item);
     if (this.#cancel === undefined) {
-      this.#ticked = this.#clock.now();
+      this.#ticked = this.clock.now();
       this.#schedule();
     }
   }
@@ -61,18 +68,26 @@ export class Deadlines {
   }
 
   #schedule(): void {
-    this.#cancel = this.#clock.after(this.#interval, () => this.#tick());
+    this.#cancel = this.clock.after(this.#interval, () => this.#tick());
   }
 
   #tick(): void {
-    const clock = this.#clock.now();
-    // A machine that was suspended, or an event loop that a handler held up,
-    // has let nobody send anything: such a gap counts as two intervals.
-    this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
-    this.#ticked = clock;
+    this.#moveOn();
     this.#schedule();
     for (const item of this.#watched) {
       if (item.deadline <= this.#now) item.expire();
     }
   }
+
+  #moveOn(): void {
+    const clock = this.clock.now();
+    // A machine that was suspended, or an event loop that a handler held up,
+    // has let nobody send anything: such a gap counts as two intervals.
+    this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
+    this.#ticked = clock;
+  }
+}
+
+function intervalFor(shortest: number): number {
+  return Math.min(Math.max(shortest / 8, FINEST), COARSEST);
 }

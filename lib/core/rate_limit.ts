@@ -42,24 +42,21 @@ export function rateCells(): RateCells {
 }
 
 export class TokenBuckets {
-  readonly rate: Rate;
-  readonly #cells: RateCells;
-  readonly #offset: number;
   readonly #id = 1 + Math.floor(Math.random() * (2 ** 31 - 1));
 
   /** @param offset What makes of this thread's time that of all, in milliseconds. */
-  constructor(rate: Rate, cells: RateCells = rateCells(), offset = 0) {
-    this.rate = rate;
-    this.#cells = cells;
-    this.#offset = offset;
-  }
+  constructor(
+    readonly rate: Rate,
+    private readonly cells: RateCells = rateCells(),
+    private readonly offset = 0,
+  ) {}
 
   /** Takes a token, if there is one; `now` is by this thread's clock. */
   take(key: string, now: number): boolean {
-    const { times, tags, locks } = this.#cells;
+    const { times, tags, locks } = this.cells;
     const { interval, burst } = this.rate;
     // Clocks of threads differ by some milliseconds; time goes by the first.
-    const at = times[PLACES] = Math.max(now + this.#offset, times[PLACES]);
+    const at = times[PLACES] = Math.max(now + this.offset, times[PLACES]);
     let [a, b] = [tags[PLACES], tags[PLACES + 1]];
     for (let i = 0; i < key.length; i++) {
       const code = key.charCodeAt(i);

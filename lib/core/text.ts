@@ -25,7 +25,6 @@ export function printable(text: string): string {
   );
 }
 
-/** Makes text safe for a terminal, as one line. */
 export function printableLine(text: string): string {
   return printable(text).replaceAll("\n", "\\n");
 }

@@ -32,7 +32,6 @@ export function parseSize(text: string): number | undefined {
 
 /** A rate: so many at once, and one more after each interval. */
 export interface Rate {
-  /** As it was written. */
   readonly text: string;
   /** In milliseconds. */
   readonly interval: number;

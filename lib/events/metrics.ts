@@ -90,25 +90,17 @@ export interface Metrics {
   readonly held: number;
 }
 
-/** What one thread counts. */
 export class Counters {
-  /** See {@linkcode METRIC_CELLS}; only this thread writes them. */
-  readonly cells: Float64Array;
   /** Above so many bytes held here, {@linkcode onHeld} is called. */
   alarm = Infinity;
   onHeld: () => void = () => {};
-  readonly #all: readonly Float64Array[];
-  /** Where the last duration went. */
   #bucket = 0;
 
-  /** @param all The cells of all threads, these among them. */
+  /** Only this thread writes its cells; `all` are those of all threads. */
   constructor(
-    cells: Float64Array = new Float64Array(METRIC_CELLS),
-    all: readonly Float64Array[] = [cells],
-  ) {
-    this.cells = cells;
-    this.#all = all;
-  }
+    readonly cells: Float64Array = new Float64Array(METRIC_CELLS),
+    private readonly all: readonly Float64Array[] = [cells],
+  ) {}
 
   opened(): void {
     this.cells[ACTIVE]++;
@@ -132,7 +124,6 @@ export class Counters {
     this.cells[statusCells[status]] += count;
   }
 
-  /** So many requests took `ms` each. */
   took(ms: number, count: number): void {
     const bucket = this.#bucket;
     // Connections of one batch have the same duration.
@@ -167,7 +158,7 @@ export class Counters {
   }
 
   get threads(): number {
-    return this.#all.length;
+    return this.all.length;
   }
 
   // From here on, over all threads.
@@ -228,7 +219,7 @@ export class Counters {
 
   #sum(cell: number): number {
     let sum = 0;
-    for (const cells of this.#all) sum += cells[cell];
+    for (const cells of this.all) sum += cells[cell];
     return sum;
   }
 }
@@ -263,7 +254,6 @@ export function quantileOf(
   return Infinity;
 }
 
-/** The first bucket whose bound is not below the value. */
 function bucketOf(ms: number): number {
   let low = 0;
   let high = durationBounds.length;

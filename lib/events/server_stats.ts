@@ -28,7 +28,6 @@ export interface ServerStats {
 
 /** What servers with one thread and with several have in common. */
 export class ServerStatsBase implements ServerStats {
-  readonly startedAt: number;
   readonly #counters: Counters;
   readonly #clock: Clock;
   /** When it started, by this clock. */
@@ -38,12 +37,11 @@ export class ServerStatsBase implements ServerStats {
   constructor(
     counters: Counters,
     clock: Clock,
-    startedAt: number,
+    readonly startedAt: number,
     uptime: number,
   ) {
     this.#counters = counters;
     this.#clock = clock;
-    this.startedAt = startedAt;
     this.#started = clock.now() - uptime;
   }
 

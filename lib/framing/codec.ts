@@ -91,7 +91,6 @@ export function malformed(text: string): never {
   throw new FrameError("malformed", text);
 }
 
-/** Makes a whole frame. */
 export function frameOf(codec: Codec, payload: Uint8Array): Uint8Array {
   const { length } = payload;
   const frame = new Uint8Array(length + codec.overhead);

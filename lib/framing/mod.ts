@@ -34,7 +34,6 @@ const named: Readonly<Record<string, Framing>> = {
 /** The names that are complete, in the order the documentation has them. */
 export const framingNames = Object.keys(named) as readonly FramingName[];
 
-/** What a name may be, as a noun phrase. */
 export const FRAMING_FORM: string = `one of ${framingNames.join(", ")}, ` +
   "length:1|2|4|8[:little][:itself], fixed:BYTES, delimiter:BYTES";
 
@@ -49,7 +48,6 @@ export function framingOf(given: string | Framing): Framing {
   throw new OptionError("framing", given, FRAMING_FORM);
 }
 
-/** The framing of that name, if there is one. */
 export function parseFraming(name: string): Framing | undefined {
   if (Object.hasOwn(named, name)) return named[name];
   const [, size, little, itself, bytes, ending] =

@@ -1,35 +1,37 @@
 /**
- * The handler `commands`: a table of small commands to try a server out by. A
- * request is a command's name, in any case, and its arguments. To add one, add
- * an entry to the table, of which `HELP` and the usage errors are made.
+ * The handler `commands`: a table of small commands to try a server out by. To
+ * add one, add an entry to the table. `commandTable` makes handlers of such.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
 
 import { formatAddr } from "../core/address.ts";
-import { ReplyTooLargeError } from "../core/errors.ts";
+import {
+  OptionError,
+  ParleyError,
+  ReplyTooLargeError,
+} from "../core/errors.ts";
 import { quote, toLine } from "../core/text.ts";
 import type { TlsInfo } from "../core/tls_info.ts";
-import type { Reply, RequestInfo } from "../server/handler.ts";
+import type { Handler, ReplyLater, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
-interface Command {
+/** A command of a {@linkcode commandTable}. */
+export interface Command<State = Record<string, unknown>> {
   /** What stands behind the name, such as `ms text`; empty for nothing. */
   readonly args: string;
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
   /** `text` is what stands behind the name and one space, as it came. */
-  run(text: Uint8Array, info: RequestInfo<unknown>): Reply | Promise<Reply>;
+  run(text: Uint8Array<ArrayBuffer>, info: RequestInfo<State>): ReplyLater;
 }
 
-/** The message says what arguments would be right. */
-class UsageError extends Error {}
+/** What a command throws; the message says what arguments would be right. */
+export class UsageError extends ParleyError {}
 
 const MAX_DELAY = 60_000;
 const MAX_SIZE = 16 * 1024 * 1024;
 const SPACE = 32;
-/** How much of a name is looked at: no command's is as long. */
-const MAX_NAME = 16;
 
 const encoder = new TextEncoder();
 // A BOM is the peer's text like any other.
@@ -40,7 +42,7 @@ const PONG = encoder.encode("PONG");
 /** What `SIZE` replies views of, grown as it is asked for: see `letters`. */
 let block = new Uint8Array();
 
-const table: Record<string, Command> = {
+const table: Record<string, Command<unknown>> = {
   PING: {
     args: "[text]",
     help: "replies PONG, or the text",
@@ -54,13 +56,13 @@ const table: Record<string, Command> = {
   UPPER: {
     args: "text",
     help: "replies the text in upper case",
-    run: (text) => decode(text).toUpperCase(),
+    run: (text) => utf8(text).toUpperCase(),
   },
   REVERSE: {
     args: "text",
     help: "replies the text backwards, by grapheme",
     run(text) {
-      const decoded = decode(text);
+      const decoded = utf8(text);
       return reverseBytes(text) ?? reverseGraphemes(decoded);
     },
   },
@@ -113,7 +115,7 @@ const table: Record<string, Command> = {
     args: "n",
     help: `replies n bytes, 0 to ${MAX_SIZE}`,
     run(text, { maxReply }) {
-      const n = parseNumber(decode(text), "n", 0, MAX_SIZE);
+      const n = parseNumber(utf8(text), "n", 0, MAX_SIZE);
       if (n > maxReply) throw new ReplyTooLargeError(n, maxReply);
       return letters(n);
     },
@@ -123,11 +125,7 @@ const table: Record<string, Command> = {
     help: "closes the connection without a reply",
     run: (_text, info) => info.close(),
   },
-  HELP: {
-    args: "[command]",
-    help: "replies the commands, or what one does",
-    run: (text) => help(decode(text)),
-  },
+  HELP: helpOf(() => table),
   QUIT: {
     args: "",
     help: "replies BYE and closes the connection",
@@ -138,15 +136,8 @@ const table: Record<string, Command> = {
   },
 };
 
-// A map, for in an object a peer would find `toString` too.
-const byName = new Map(Object.entries(table));
-
 /**
  * Answers the commands of the table; `HELP` lists them.
- *
- * @param request A command's name and its arguments.
- * @param info The connection.
- * @returns The command's reply, or one that starts with `ERR `.
  *
  * @example
  * ```ts
@@ -158,46 +149,87 @@ const byName = new Map(Object.entries(table));
  * console.log(new TextDecoder().decode(reply)); // eén ,noon
  * ```
  */
-export function commands(
-  request: Uint8Array<ArrayBuffer>,
-  info: RequestInfo<unknown>,
-): Reply | Promise<Reply> {
-  const space = request.indexOf(SPACE);
-  const nameEnd = space === -1 ? request.length : space;
-  if (request.length === 0) return "ERR empty request";
-  const name = ascii(request, Math.min(nameEnd, MAX_NAME)).toUpperCase();
-  const command = byName.get(name);
-  if (command === undefined) {
-    const given = shown.decode(request.subarray(0, nameEnd));
-    return `ERR unknown command: ${quote(given)} (try HELP)`;
+export const commands: Handler<unknown> = commandTable(table);
+
+/**
+ * Makes a handler of a table of commands. A request is a command's name, in any
+ * case, and its arguments behind one space. `HELP` is added, unless there is
+ * one; names that are not there and arguments that are not right are told so.
+ *
+ * @typeParam State What is kept in `info.state`.
+ * @param table The commands by their names, in capitals and without spaces.
+ * @throws {OptionError} A name is not written so.
+ *
+ * @example
+ * ```ts
+ * import { commandTable, serve } from "../mod.ts";
+ *
+ * const handler = commandTable({
+ *   DOUBLE: {
+ *     args: "n",
+ *     help: "replies two times n",
+ *     run: (text) => `${2 * Number(new TextDecoder().decode(text))}`,
+ *   },
+ * });
+ * await using server = serve({ hostname: "127.0.0.1", port: 0 }, handler);
+ * ```
+ */
+export function commandTable<State = Record<string, unknown>>(
+  table: Readonly<Record<string, Command<State>>>,
+): Handler<State> {
+  const all = { ...table };
+  all.HELP ??= helpOf(() => all);
+  // A map, for in an object a peer would find `toString` too.
+  const byName = new Map(Object.entries(all));
+  for (const name of byName.keys()) {
+    if (/^[!-`{-~]{1,63}$/.test(name)) continue;
+    throw new OptionError("table", name, "names in capitals, without spaces");
   }
-  const text = request.subarray(space === -1 ? nameEnd : space + 1);
-  try {
-    if (command.args === "" && text.length > 0) {
-      throw new UsageError(`no argument, got ${quote(shown.decode(text))}`);
+  return (request, info) => {
+    if (request.length === 0) return "ERR empty request";
+    const space = request.indexOf(SPACE);
+    const end = space === -1 ? request.length : space;
+    // Bytes, for some letters become others in capitals. No name is as long.
+    const start = request.subarray(0, Math.min(end, 64));
+    const name = String.fromCharCode(...start).toUpperCase();
+    const command = byName.get(name);
+    if (command === undefined) {
+      return unknown(shown.decode(request.subarray(0, end)));
     }
-    return command.run(text, info);
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    return `ERR usage: ${usage(name, command)} (${error.message})`;
-  }
+    const told = (error: unknown) => {
+      if (!(error instanceof UsageError)) throw error;
+      return `ERR usage: ${usage([name, command])} (${error.message})`;
+    };
+    const text = request.subarray(space === -1 ? end : space + 1);
+    try {
+      if (command.args === "" && text.length > 0) {
+        throw new UsageError(`no argument, got ${quote(shown.decode(text))}`);
+      }
+      const reply = command.run(text, info);
+      return reply instanceof Promise ? reply.catch(told) : reply;
+    } catch (error) {
+      return told(error);
+    }
+  };
 }
 
-function usage(name: string, { args }: Command): string {
-  return args === "" ? name : `${name} ${args}`;
-}
-
-// One reply is one line, so the list is one too.
-function help(asked: string): string {
-  const name = asked.trim().toUpperCase();
-  if (name === "") {
-    const all = Array.from(byName, ([name, command]) => usage(name, command));
-    return `${all.join(" | ")} (HELP command tells more)`;
-  }
-  const command = byName.get(name);
-  return command === undefined
-    ? `ERR unknown command: ${quote(asked.trim())} (try HELP)`
-    : `${usage(name, command)}: ${command.help}`;
+/** Makes the command that says what the others are. */
+function helpOf<State>(
+  table: () => Readonly<Record<string, Command<State>>>,
+): Command<State> {
+  return {
+    args: "[command]",
+    help: "replies the commands, or what one does",
+    run(text) {
+      const asked = utf8(text).trim();
+      const all = Object.entries(table());
+      // One reply is one line, so the list is one too.
+      const list = all.map(usage).join(" | ");
+      if (asked === "") return `${list} (HELP command tells more)`;
+      const found = all.find(([name]) => name === asked.toUpperCase());
+      return found ? `${usage(found)}: ${found[1].help}` : unknown(asked);
+    },
+  };
 }
 
 /** What TLS knows of the peer, each part in JSON: a name may hold anything. */
@@ -207,13 +239,13 @@ function agreed({ alpn, peer }: TlsInfo): string {
     .map(([name, value]) => ` ${name}=${toLine(value)}`).join("");
 }
 
-function ascii(bytes: Uint8Array, end: number): string {
-  let text = "";
-  for (let i = 0; i < end; i++) text += String.fromCharCode(bytes[i]);
-  return text;
-}
+const unknown = (name: string) =>
+  `ERR unknown command: ${quote(name)} (try HELP)`;
 
-function decode(text: Uint8Array): string {
+const usage = ([name, { args }]: [string, { args: string }]) =>
+  args === "" ? name : `${name} ${args}`;
+
+function utf8(text: Uint8Array): string {
   try {
     return decoder.decode(text);
   } catch {

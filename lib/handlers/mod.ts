@@ -4,7 +4,6 @@ import type { Handler } from "../server/handler.ts";
 import { commands } from "./commands.ts";
 import { echo } from "./echo.ts";
 
-/** What `--handler` may name. */
 export const handlers = { commands, echo } as const satisfies Record<
   string,
   Handler

@@ -39,7 +39,6 @@ export const SHORT = 4096;
 /** The most bytes of idle buffers kept for reuse; V8 may collect the rest. */
 const KEPT = 16 * 1024 * 1024;
 
-/** Who answers for lent memory. */
 export interface Holder {
   /** Memory was lent, or given back: then `bytes` is below 0. */
   hold(bytes: number): void;
@@ -87,31 +86,29 @@ export function giveBack(bytes: Buffer): void {
  * step costs a read.
  */
 export class ReceiveBuffer {
-  /** The memory; what is unused is between `start` and `end`. */
-  bytes: Buffer;
+  #small = new Uint8Array(FIRST);
+  /** The memory; read between `start` and `end` only. */
+  bytes: Uint8Array<ArrayBuffer> = this.#small;
   start = 0;
   end = 0;
-  #small = new Uint8Array(FIRST);
   /** Which of the steps comes first: the one after that which was filled last. */
   #step = 0;
-  readonly #limit: number;
-  readonly #holder: Holder | undefined;
 
-  constructor(limit: number, holder?: Holder) {
-    this.bytes = this.#small;
-    this.#limit = limit;
-    this.#holder = holder;
-  }
+  constructor(
+    private readonly limit: number,
+    private readonly holder?: Holder,
+  ) {}
 
   /** How much memory the next `space()` would take in addition, in bytes. */
   get growth(): number {
     const { bytes, end, start } = this;
     if (start === end || end < bytes.length) return 0;
-    const lent = bytes === this.#small ? 0 : bytes.length;
-    return Math.max(this.#next() - lent, 0);
+    return Math.max(
+      this.#next() - (bytes === this.#small ? 0 : bytes.length),
+      0,
+    );
   }
 
-  /** How many bytes are unused. */
   get length(): number {
     return this.end - this.start;
   }
@@ -120,7 +117,7 @@ export class ReceiveBuffer {
    * Where the next read may put its bytes; never empty. Views handed out
    * before are no longer valid.
    */
-  space(): Buffer {
+  space(): Uint8Array<ArrayBuffer> {
     const { length } = this.bytes;
     if (this.end === length && length === STEPS[this.#step]) {
       this.#step = Math.min(this.#step + 1, STEPS.length - 1);
@@ -129,7 +126,8 @@ export class ReceiveBuffer {
       this.#small = new Uint8Array(SMALL);
     }
     if (this.start === this.end) {
-      this.release();
+      this.start = this.end = 0;
+      if (this.bytes !== this.#small) this.#replace(this.#small);
       return this.bytes;
     }
     if (this.end === this.bytes.length) this.#makeRoom();
@@ -137,7 +135,7 @@ export class ReceiveBuffer {
   }
 
   /** Where a read may put bytes while views stay valid; may be empty. */
-  tail(): Buffer {
+  tail(): Uint8Array<ArrayBuffer> {
     return this.bytes.subarray(this.end);
   }
 
@@ -150,7 +148,7 @@ export class ReceiveBuffer {
   /** Starts anew with memory of its own: a handler may still read the old. */
   forsake(): void {
     this.start = this.end = 0;
-    if (this.bytes.length >= STEPS[0]) this.#holder?.hold(-this.bytes.length);
+    if (this.bytes.length >= STEPS[0]) this.holder?.hold(-this.bytes.length);
     this.bytes = this.#small = new Uint8Array(this.#small.length);
   }
 
@@ -172,17 +170,17 @@ export class ReceiveBuffer {
     if (length < CHUNK) {
       return Math.max(STEPS[this.#step], STEPS.find((step) => step > length)!);
     }
-    return this.length > length / 2 && length < this.#limit
-      ? Math.min(length * GROWTH, this.#limit)
+    return this.length > length / 2 && length < this.limit
+      ? Math.min(length * GROWTH, this.limit)
       : length;
   }
 
-  #replace(bytes: Buffer): void {
+  #replace(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.bytes.length >= STEPS[0]) {
-      this.#holder?.hold(-this.bytes.length);
+      this.holder?.hold(-this.bytes.length);
       giveBack(this.bytes);
     }
     this.bytes = bytes;
-    if (bytes.length >= STEPS[0]) this.#holder?.hold(bytes.length);
+    if (bytes.length >= STEPS[0]) this.holder?.hold(bytes.length);
   }
 }

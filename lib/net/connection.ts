@@ -19,11 +19,8 @@ export type Transport =
   & Partial<Pick<Deno.TcpConn, "setNoDelay">>
   & { readonly shortReadMeansEmpty?: false; readonly received?: number };
 
-/** Counts what several connections do. */
 export interface ByteCounter extends Holder {
-  /** Bytes came in. */
   received(bytes: number): void;
-  /** The kernel has taken bytes. */
   sent(bytes: number): void;
 }
 
@@ -40,21 +37,16 @@ export interface Writer {
 /** What is read to be forgotten, of all connections: nobody looks at it. */
 const scratch = new Uint8Array(CHUNK);
 
-/** See the module's text. */
 export class Connection implements Holder {
   /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;
-  /** The address of this side, as the other side knows it. */
   localAddr: Deno.Addr;
   /** The address of the other side; behind a trusted proxy, the client's. */
   remoteAddr: Deno.Addr;
-  /** Bytes received so far. */
   received = 0;
-  /** Bytes that the kernel has taken so far. */
   sent = 0;
   /** Memory it holds with bytes not handled and replies not taken. */
   held = 0;
-  /** Whether the peer has finished sending. */
   eof = false;
   /** What is known by the TLS on top of it, once its keys are agreed on. */
   tls: TlsInfo | undefined;
@@ -64,19 +56,18 @@ export class Connection implements Holder {
   reading: Promise<number | null> | undefined;
   /** When bytes came last, by the clock of who reads. */
   heardAt = 0;
-  #transport: Transport;
-  readonly #counters: ByteCounter | undefined;
-  #closed = false;
+  closed = false;
   /** How many bytes the read under way, or the last one, has room for. */
   #room = 0;
-  /** What the write under way was given. */
   #sending: Uint8Array | undefined;
   #writing: Promise<number> | undefined;
 
   /** @param limit The most bytes of a frame that comes in. */
-  constructor(transport: Transport, limit: number, counters?: ByteCounter) {
-    this.#transport = transport;
-    this.#counters = counters;
+  constructor(
+    private transport: Transport,
+    limit: number,
+    private readonly counters?: ByteCounter,
+  ) {
     this.inbox = new ReceiveBuffer(limit, this);
     // A handler is given them, and the limits go by them.
     this.localAddr = Object.freeze(transport.localAddr);
@@ -86,9 +77,7 @@ export class Connection implements Holder {
     transport.setNoDelay?.(true);
   }
 
-  /**
-   * Puts a layer on top of the transport, from here on the one that is used.
-   */
+  /** Puts a layer on top of the transport, from here on the one that is used. */
   layer<Layer extends Transport>(
     over: (below: Transport, received: Uint8Array<ArrayBuffer>) => Layer,
   ): Layer {
@@ -97,9 +86,9 @@ export class Connection implements Holder {
     inbox.release();
     // They are counted as what the layer makes of them.
     this.received -= received.length;
-    this.#counters?.received(-received.length);
-    const layer = over(this.#transport, received);
-    this.#transport = layer;
+    this.counters?.received(-received.length);
+    const layer = over(this.transport, received);
+    this.transport = layer;
     return layer;
   }
 
@@ -112,7 +101,7 @@ export class Connection implements Holder {
    */
   read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
     this.#room = space.length;
-    return this.reading = this.#transport.read(space);
+    return this.reading = this.transport.read(space);
   }
 
   /**
@@ -142,9 +131,9 @@ export class Connection implements Holder {
       return;
     }
     this.emptied = n < this.#room &&
-      this.#transport.shortReadMeansEmpty !== false;
+      this.transport.shortReadMeansEmpty !== false;
     this.received += n;
-    this.#counters?.received(n);
+    this.counters?.received(n);
   }
 
   /**
@@ -162,7 +151,7 @@ export class Connection implements Holder {
    */
   send(bytes: Uint8Array): Promise<number> {
     this.#sending = bytes;
-    return this.#writing = this.#transport.write(bytes);
+    return this.#writing = this.transport.write(bytes);
   }
 
   /**
@@ -193,7 +182,7 @@ export class Connection implements Holder {
   #wrote(n: number): void {
     this.#sending = this.#writing = undefined;
     this.sent += n;
-    this.#counters?.sent(n);
+    this.counters?.sent(n);
   }
 
   /** Gives its receive buffer back, once no read or write can touch it. */
@@ -202,39 +191,31 @@ export class Connection implements Holder {
     this.inbox.release();
   }
 
-  /** See {@linkcode Holder}. */
   hold(bytes: number): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     this.held += bytes;
-    this.#counters?.hold(bytes);
+    this.counters?.hold(bytes);
   }
 
   /** Says that nothing more will be sent; replies on their way still arrive. */
   async closeWrite(): Promise<void> {
-    await this.#transport.closeWrite();
+    await this.transport.closeWrite();
   }
 
   /** Closes now. What is pending throws. May be called more than once. */
   close(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     // What does not go back to the pool is garbage from now on.
     this.hold(-this.held);
-    this.#closed = true;
-    this.#transport.close();
+    this.closed = true;
+    this.transport.close();
   }
 
-  /** Whether no byte has come yet. */
   get silent(): boolean {
-    return this.received === 0 && !this.#transport.received;
-  }
-
-  /** Whether `close()` has been called. */
-  get closed(): boolean {
-    return this.#closed;
+    return this.received === 0 && !this.transport.received;
   }
 }
 
-/** Whether an error of a read or write says that the peer is gone. */
 export function isGone(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.BrokenPipe ||

@@ -9,9 +9,7 @@ export interface Acceptor {
   accept(): Promise<Transport>;
   /** Closes the listener; a pending `accept` rejects. */
   close(): void;
-  /** Keeps the process alive, as it does from the start. */
   ref?(): void;
-  /** Lets the process end though the listener is open. */
   unref?(): void;
 }
 
@@ -24,7 +22,6 @@ export interface ListenPlace {
   readonly reusePort: boolean;
 }
 
-/** @throws {Error} As for `serve`. */
 export function listen(place: ListenPlace): Acceptor {
   if (place.unix !== undefined) return listenUnix(place.unix);
   const { hostname, port, tcpBacklog, reusePort } = place;

@@ -16,12 +16,9 @@ export class Outbox {
   #end = 0;
   /** The memory of what is being written. */
   #taken: Uint8Array<ArrayBuffer> | undefined;
-  readonly #holder: Holder | undefined;
 
   /** @param holder Told of the memory that is lent. */
-  constructor(holder?: Holder) {
-    this.#holder = holder;
-  }
+  constructor(private readonly holder?: Holder) {}
 
   get length(): number {
     return this.#end;
@@ -109,7 +106,7 @@ export class Outbox {
   }
 
   #giveBack(bytes: Uint8Array<ArrayBuffer>): void {
-    this.#holder?.hold(-bytes.length);
+    this.holder?.hold(-bytes.length);
     giveBack(bytes);
   }
 
@@ -123,7 +120,7 @@ export class Outbox {
       larger.set(bytes.subarray(0, this.#end));
       giveBack(bytes);
     }
-    this.#holder?.hold(larger.length - (bytes?.length ?? 0));
+    this.holder?.hold(larger.length - (bytes?.length ?? 0));
     return this.#bytes = larger;
   }
 }

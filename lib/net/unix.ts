@@ -16,7 +16,6 @@ import { dirname, join } from "node:path";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "./connection.ts";
 
-/** Where a server listens, and the permissions of the socket's file. */
 export interface UnixPlace {
   readonly path: string;
   readonly mode: number;
@@ -39,10 +38,8 @@ const MAX_PATH = Deno.build.os === "linux" ? 107 : 103;
 /** The private folder and the socket in it: `/.abcdef/s`. */
 const PRIVATE_LENGTH = 10;
 
-/** What a client may connect to, as a noun phrase. */
 export const SOCKET_PATH_FORM = `a path of at most ${MAX_PATH} bytes`;
 
-/** What a server may listen at, as a noun phrase. */
 export const LISTEN_PATH_FORM = `${SOCKET_PATH_FORM}, of which at most ` +
   `${MAX_PATH - PRIVATE_LENGTH} name the folder`;
 

@@ -157,7 +157,6 @@ export function logListeners(
   );
 }
 
-/** Tells how far a drain is, until it is called off. */
 function logProgress(
   logger: Logger,
   { connections, drainTimeout, clock }: Required<LogOptions>,

@@ -6,17 +6,12 @@
 
 import { setImmediate } from "node:timers";
 
-import { type Clock, within } from "../core/clock.ts";
-import {
-  type AcceptErrorEvent,
-  emit,
-  type EventListeners,
-} from "../events/events.ts";
+import { within } from "../core/clock.ts";
+import { type AcceptErrorEvent, emit } from "../events/events.ts";
 import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
+import type { SharedContext } from "./connection/context.ts";
 import type { Descriptors } from "./descriptors.ts";
-import type { MemoryBound } from "./memory.ts";
-import type { Scheduler } from "./scheduler.ts";
 
 /**
  * How long to wait before accepting again after a failure, in milliseconds:
@@ -42,15 +37,12 @@ const QUEUE_LIMIT = 250;
 const TRIES = 32;
 const REST = 1;
 
-export interface AcceptParts {
+export interface AcceptParts
+  extends Pick<SharedContext, "clock" | "events" | "memory" | "scheduler"> {
   readonly listener: Acceptor;
   /** What the kernel can hold in its queue, and may be left there. */
   readonly backlog: number;
-  readonly clock: Clock;
   readonly descriptors: Descriptors;
-  readonly events: EventListeners;
-  readonly memory: MemoryBound;
-  readonly scheduler: Scheduler;
   /** What to wait for before the first; if it fails, none is accepted. */
   readonly ready: Promise<void> | undefined;
   /** Takes a connection; it may throw where the peer is gone by now. */
@@ -58,18 +50,14 @@ export interface AcceptParts {
 }
 
 export class AcceptLoop {
-  readonly #parts: AcceptParts;
   #stopping = false;
   /** When a stopping server accepts no more, whoever is queued. */
   #closeBy = Infinity;
   #closed = false;
   #cancelClose: (() => void) | undefined;
-  /** Ends the wait between two tries. */
   #wake: (() => void) | undefined;
 
-  constructor(parts: AcceptParts) {
-    this.#parts = parts;
-  }
+  constructor(private readonly parts: AcceptParts) {}
 
   /**
    * Accepts until the listener is closed.
@@ -78,13 +66,13 @@ export class AcceptLoop {
    */
   async run(): Promise<{ error: unknown } | undefined> {
     try {
-      await this.#parts.ready;
+      await this.parts.ready;
     } catch (error) {
       this.#close();
       return { error };
     }
-    const { listener, clock, descriptors, memory, scheduler } = this.#parts;
-    let { backlog } = this.#parts;
+    const { listener, clock, descriptors, memory, scheduler } = this.parts;
+    let { backlog } = this.parts;
     // At the descriptor limit the runtime cannot load what the stack trace of an
     // error needs for each file in it, and panics: so that is loaded here.
     void new Error().stack;
@@ -130,7 +118,7 @@ export class AcceptLoop {
       // The next turn makes room: nobody is refused for what others hold.
       if (memory.over) await scheduler.turn();
       try {
-        this.#parts.welcome(transport);
+        this.parts.welcome(transport);
       } catch (error) {
         // A socket that is gone by now may refuse its options.
         this.#failed({ error, retryIn: 0, fatal: false });
@@ -142,32 +130,31 @@ export class AcceptLoop {
   /** Accepts those that are queued, and then closes the listener. */
   stop(): void {
     this.#stopping = true;
-    this.#closeBy = this.#parts.clock.now() + QUEUE_LIMIT;
+    this.#closeBy = this.parts.clock.now() + QUEUE_LIMIT;
     this.#closeSoon();
     this.retry();
   }
 
-  /** Tries again now: something has become free. */
   retry(): void {
     this.#wake?.();
   }
 
   #failed(failure: Omit<AcceptErrorEvent, "type">): void {
-    const { accept_error } = this.#parts.events;
+    const { accept_error } = this.parts.events;
     emit(accept_error, { type: "accept_error", ...failure });
   }
 
   /** Closing the listener on those that are queued would reset them. */
   #closeSoon(): void {
     this.#cancelClose?.();
-    this.#cancelClose = this.#parts.clock.after(LAST_CALL, () => this.#close());
+    this.#cancelClose = this.parts.clock.after(LAST_CALL, () => this.#close());
   }
 
   #close(): void {
     this.#closed = true;
     this.#cancelClose?.();
     try {
-      this.#parts.listener.close();
+      this.parts.listener.close();
     } catch (error) {
       // A listener that failed may be closed already.
       if (!(error instanceof Deno.errors.BadResource)) throw error;
@@ -177,6 +164,6 @@ export class AcceptLoop {
 
   async #sleep(ms: number): Promise<void> {
     const woken = new Promise<void>((resolve) => this.#wake = resolve);
-    await within(this.#parts.clock, ms, woken);
+    await within(this.parts.clock, ms, woken);
   }
 }

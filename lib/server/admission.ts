@@ -7,11 +7,7 @@ import { ipOf, networkOf } from "../core/address.ts";
 import { emit } from "../events/events.ts";
 import { Connection, type Transport } from "../net/connection.ts";
 import type { Refusal } from "./connection/ending.ts";
-import {
-  Session,
-  type SessionContext,
-  type SessionEnd,
-} from "./connection/session.ts";
+import { Session, type SessionContext } from "./connection/session.ts";
 import type { SharedContext } from "./connection/context.ts";
 import type { Descriptors } from "./descriptors.ts";
 import type { Places } from "./places.ts";
@@ -27,34 +23,26 @@ const MAX_REFUSING = 256;
 const MAX_OVERHEAD = 1024;
 
 export class Admission {
-  /** Connections that have a place, or wait for it. */
-  readonly all: Set<Session>;
   /** How many the drain timeout has cut. */
   forced = 0;
   readonly #refusing = new Set<Session>();
   readonly #context: SessionContext;
-  readonly #places: Places;
-  readonly #descriptors: Descriptors;
-  readonly #onEnded: () => void;
 
+  /** @param all Connections that have a place, or wait for it. */
   constructor(
     shared: SharedContext,
-    sessions: Set<Session>,
-    places: Places,
-    descriptors: Descriptors,
-    onEnded: () => void,
+    readonly all: Set<Session>,
+    private readonly places: Places,
+    private readonly descriptors: Descriptors,
+    private readonly onEnded: () => void,
   ) {
-    this.all = sessions;
     this.#context = {
       ...shared,
       admit: (session) => this.#admit(session),
       opened: (session) => this.#opened(session),
       refuse: (session, refusal) => this.#turnAway(session, refusal),
-      ended: (session, end) => this.#ended(session, end),
+      ended: (session) => this.#ended(session),
     };
-    this.#places = places;
-    this.#descriptors = descriptors;
-    this.#onEnded = onEnded;
   }
 
   /** How many connections are left, with those that are told of a refusal. */
@@ -62,26 +50,24 @@ export class Admission {
     return this.all.size + this.#refusing.size;
   }
 
-  /** Ends all, whatever they are owed. */
   force(): void {
     for (const session of this.all) session.abort("forced");
     for (const session of this.#refusing) session.abort("forced");
   }
 
-  /** Takes a connection that was accepted. */
   welcome(transport: Transport): void {
     const { config: { frameLimit, proxy }, counters, task } = this.#context;
     // A task may change to a framing that takes more beside its payloads.
     const limit = task === undefined ? frameLimit : frameLimit + MAX_OVERHEAD;
     const connection = new Connection(transport, limit, counters);
-    this.#descriptors.opened();
+    this.descriptors.opened();
     // A trusted proxy's own address is not the client's, which is still to come.
     const proxied = proxy?.trusted.matches(ipOf(connection.remoteAddr));
     const refusal = (proxied ? undefined : this.#unwelcome(connection)) ??
       this.#full();
     if (refusal !== undefined) return this.#refuse(connection, refusal);
     const session = new Session(
-      this.#places.nextId(),
+      this.places.nextId(),
       connection,
       this.#context,
       proxied,
@@ -97,7 +83,7 @@ export class Admission {
     // Over TLS it could be told only after a handshake, which costs us more.
     const { tls } = this.#context;
     if (tls !== undefined || this.#refusing.size >= MAX_REFUSING) {
-      this.#descriptors.closed();
+      this.descriptors.closed();
       return connection.close();
     }
     const session = new Session(0, connection, this.#context);
@@ -123,23 +109,21 @@ export class Admission {
   #full(): Refusal | undefined {
     const { config: { maxConnections }, memory } = this.#context;
     if (memory.over) return { reason: "overload", text: replies.overload };
-    if (this.#places.take()) return undefined;
+    if (this.places.take()) return undefined;
     return { reason: "busy", text: replies.busy(maxConnections) };
   }
 
   /** Gives a session its place, now that its client's address is known. */
-  #admit(
-    session: Session,
-  ): Refusal | undefined | Promise<Refusal | undefined> {
+  #admit(session: Session): Refusal | undefined | Promise<Refusal | undefined> {
     const { connection, proxied } = session;
     const refusal = proxied ? this.#unwelcome(connection) : undefined;
     if (refusal !== undefined) return this.#turnAway(session, refusal);
     const network = this.#networkOf(connection.remoteAddr);
-    const entered = this.#places.enter(network);
+    const entered = this.places.enter(network);
     if (typeof entered === "boolean") return this.#entered(session, entered);
     return entered.then((entered) => {
       if (this.all.has(session)) return this.#entered(session, entered);
-      if (entered) this.#places.leave(network);
+      if (entered) this.places.leave(network);
     });
   }
 
@@ -159,16 +143,10 @@ export class Admission {
   }
 
   #opened({ id, connection: { remoteAddr, tls } }: Session): void {
-    this.#context.counters.opening(-1);
-    this.#context.counters.opened();
-    if (this.#context.events.connection_open !== undefined) {
-      emit(this.#context.events.connection_open, {
-        type: "connection_open",
-        id,
-        remoteAddr,
-        tls,
-      });
-    }
+    const { counters, events: { connection_open } } = this.#context;
+    counters.opening(-1);
+    counters.opened();
+    emit(connection_open, { type: "connection_open", id, remoteAddr, tls });
   }
 
   /** A refused session has no place any more while it is told so. */
@@ -176,8 +154,8 @@ export class Admission {
     const { admitted, connection } = session;
     this.all.delete(session);
     this.#context.counters.opening(-1);
-    this.#places.free();
-    if (admitted) this.#places.leave(this.#networkOf(connection.remoteAddr));
+    this.places.free();
+    if (admitted) this.places.leave(this.#networkOf(connection.remoteAddr));
     this.#rejected(connection, refusal);
     const full = this.#refusing.size >= MAX_REFUSING;
     this.#refusing.add(session);
@@ -186,46 +164,37 @@ export class Admission {
   }
 
   #rejected({ remoteAddr }: Connection, { reason, error }: Refusal): void {
-    this.#context.counters.rejected(reason);
-    if (this.#context.events.connection_rejected === undefined) return;
-    emit(this.#context.events.connection_rejected, {
-      type: "connection_rejected",
-      reason,
-      remoteAddr,
-      error,
-    });
+    const { counters, events: { connection_rejected } } = this.#context;
+    counters.rejected(reason);
+    const type = "connection_rejected";
+    emit(connection_rejected, { type, reason, remoteAddr, error });
   }
 
-  #ended(session: Session, end: SessionEnd): void {
-    this.#descriptors.closed();
-    if (this.#refusing.delete(session)) return this.#onEnded();
-    const { id, opened, connection: { remoteAddr, received, sent } } = session;
+  #ended(session: Session): void {
+    this.descriptors.closed();
+    if (this.#refusing.delete(session)) return this.onEnded();
+    const { id, opened, connection, refusal, exchange, ending } = session;
+    const { remoteAddr, received, sent } = connection;
+    const { clock, counters, events } = this.#context;
     this.all.delete(session);
-    this.#places.free();
-    if (end.admitted) this.#places.leave(this.#networkOf(remoteAddr));
-    if (end.refusal !== undefined) {
-      this.#context.counters.opening(-1);
-      this.#rejected(session.connection, end.refusal);
-      return this.#onEnded();
+    this.places.free();
+    if (session.admitted) this.places.leave(this.#networkOf(remoteAddr));
+    if (refusal !== undefined) {
+      counters.opening(-1);
+      this.#rejected(connection, refusal);
+      return this.onEnded();
     }
     // It had a place, and ended before it could be served.
-    if (!end.served) this.#opened(session);
-    this.#context.counters.closed(end.reason);
-    if (end.reason === "forced") this.forced++;
-    if (this.#context.events.connection_close !== undefined) {
-      emit(this.#context.events.connection_close, {
-        type: "connection_close",
-        id,
-        remoteAddr,
-        reason: end.reason,
-        error: end.error,
-        duration: this.#context.clock.now() - opened,
-        requests: end.requests,
-        received,
-        sent,
-        unanswered: end.unanswered,
-      });
-    }
-    this.#onEnded();
+    if (!session.served) this.#opened(session);
+    const { reason = "error", error } = ending;
+    counters.closed(reason);
+    if (reason === "forced") this.forced++;
+    const duration = clock.now() - opened;
+    const requests = exchange?.meter.requests ?? 0;
+    emit(events.connection_close, {
+      ...{ type: "connection_close", id, remoteAddr, reason, error, duration },
+      ...{ requests, received, sent, unanswered: exchange?.owing ?? false },
+    });
+    this.onEnded();
   }
 }

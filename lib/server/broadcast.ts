@@ -1,8 +1,7 @@
 /** {@linkcode broadcast}: one frame to many connections. */
 
 import { frameOf, type Framing } from "../framing/codec.ts";
-import { Peer } from "./connection/info.ts";
-import { payloadOf } from "./connection/payload.ts";
+import { payloadOf, Peer } from "./connection/info.ts";
 import type { Payload, PeerConnection } from "./handler.ts";
 
 /**

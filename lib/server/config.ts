@@ -19,15 +19,14 @@ import {
 } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
-import { type Framing, framingOf } from "../framing/mod.ts";
-import type { ListenPlace } from "../net/listen.ts";
+import { framingOf } from "../framing/mod.ts";
 import type { ProxyVersion } from "../net/proxy_protocol/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
-import { checkTls, type TlsSettings } from "../tls/settings.ts";
-import { hookNames } from "./hooks.ts";
+import { checkTls } from "../tls/settings.ts";
 import {
   type AnyOptions,
   defaults,
+  hookNames,
   proxyModes,
   type ServeOptions,
 } from "./options.ts";
@@ -38,31 +37,11 @@ export interface ProxyTrust {
   readonly trusted: CidrList;
 }
 
-/** The options that are numbers. */
 type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
 
-/** The options, complete and checked. */
-export interface ServeConfig
-  extends ListenPlace, Readonly<Record<NumberOption, number>> {
-  readonly framing: Framing;
-  /** The most bytes of a frame that comes in. */
-  readonly frameLimit: number;
-  /** Undefined where nothing limits it, as the next. */
-  readonly maxConnectionRate: Rate | undefined;
-  readonly maxRequestRate: Rate | undefined;
-  readonly httpGuard: boolean;
-  readonly halfOpen: boolean;
-  readonly allow: CidrList | undefined;
-  readonly deny: CidrList | undefined;
-  /** Undefined where no peer is believed. */
-  readonly proxy: ProxyTrust | undefined;
-  /** Whether TLS begins when a task says so. */
-  readonly startTls: boolean;
-  /** Undefined where the server speaks no TLS. */
-  readonly tls: TlsSettings | undefined;
-}
+/** The options, complete and checked; undefined where nothing was asked for. */
+export type ServeConfig = ReturnType<typeof resolveServeOptions>;
 
-/** Every option. */
 export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
   ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
@@ -85,7 +64,7 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
 export function resolveServeOptions(
   options: AnyOptions,
   more: Readonly<Record<string, 0>> = {},
-): ServeConfig {
+) {
   refuseUnknown<object>(options, { ...serveOptions, ...more });
   const framing = framingOf(options.framing ?? defaults.framing);
   const unix = unixPlace(options);
@@ -101,6 +80,7 @@ export function resolveServeOptions(
     ...numbers,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,
+    /** The most bytes of a frame that comes in. */
     frameLimit: maxFrame + overhead,
     unix,
     reusePort: options.reusePort ?? false,
@@ -112,6 +92,7 @@ export function resolveServeOptions(
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),
     tls,
+    /** Whether TLS begins when a task says so. */
     startTls,
   });
 }
@@ -140,7 +121,6 @@ function unixPlace(options: AnyOptions): UnixPlace | undefined {
   return { path, mode: unixMode ?? defaults.unixMode };
 }
 
-/** Reads a list of addresses. */
 function cidrs(option: string, text?: string): CidrList | undefined {
   if (text === undefined) return undefined;
   try {

@@ -43,55 +43,39 @@ export function descriptorCells(threads: number): DescriptorCells {
 
 /** What one thread counts, and sees of the others' counts. */
 export class Descriptors {
-  readonly #clock: Clock;
-  readonly #open: Int32Array;
-  readonly #known: Int32Array;
-  readonly #index: number;
   /** How often a limit had been met when this thread last looked. */
   #times = 0;
   /** Until when that limit is believed in. */
   #until = -Infinity;
 
   constructor(
-    clock: Clock,
-    { open, known } = descriptorCells(1),
-    index = 0,
-  ) {
-    this.#clock = clock;
-    this.#open = open;
-    this.#known = known;
-    this.#index = index;
-  }
+    private readonly clock: Clock,
+    private readonly cells = descriptorCells(1),
+    private readonly index = 0,
+  ) {}
 
-  /** Counts a connection that was accepted. */
   opened(): void {
-    Atomics.add(this.#open, this.#index, 1);
+    Atomics.add(this.cells.open, this.index, 1);
     const sum = this.#sum();
-    if (sum > Atomics.load(this.#known, PEAK)) {
-      Atomics.store(this.#known, PEAK, sum);
+    if (sum > Atomics.load(this.cells.known, PEAK)) {
+      Atomics.store(this.cells.known, PEAK, sum);
     }
   }
 
-  /** Counts one that has ended. */
   closed(): void {
-    Atomics.sub(this.#open, this.#index, 1);
+    Atomics.sub(this.cells.open, this.index, 1);
   }
 
-  /**
-   * Says that the limit was met.
-   *
-   * @returns The most connections that are to be open from now on.
-   */
+  /** The limit was met; gives the most connections that may be open now. */
   met(): number {
-    const peak = Atomics.load(this.#known, PEAK);
+    const peak = Atomics.load(this.cells.known, PEAK);
     // Few connections are not what the descriptors went to.
     const limit = Math.max(1, peak - Math.min(ROOM, peak >> 3));
-    Atomics.store(this.#known, LIMIT, limit);
-    Atomics.add(this.#known, TIMES, 1);
+    Atomics.store(this.cells.known, LIMIT, limit);
+    Atomics.add(this.cells.known, TIMES, 1);
     return limit;
   }
 
-  /** Whether as many connections are open as may be. */
   get full(): boolean {
     return this.#left() <= 0;
   }
@@ -101,24 +85,20 @@ export class Descriptors {
     return this.#left() < 0;
   }
 
-  /** How many more may be open. */
   #left(): number {
-    const times = Atomics.load(this.#known, TIMES);
+    const times = Atomics.load(this.cells.known, TIMES);
     if (times === 0) return Infinity;
-    const now = this.#clock.now();
+    const now = this.clock.now();
     if (times !== this.#times) {
       this.#times = times;
       this.#until = now + BELIEVED;
     }
     if (now >= this.#until) return Infinity;
-    return Atomics.load(this.#known, LIMIT) - this.#sum();
+    return Atomics.load(this.cells.known, LIMIT) - this.#sum();
   }
 
   #sum(): number {
-    let sum = 0;
-    for (let i = 0; i < this.#open.length; i++) {
-      sum += Atomics.load(this.#open, i);
-    }
-    return sum;
+    const { open } = this.cells;
+    return open.reduce((sum, _, i) => sum + Atomics.load(open, i), 0);
   }
 }

@@ -164,6 +164,3 @@ export interface ParleyConnection<State = Record<string, unknown>>
 export type ConnectionTask<State = Record<string, unknown>> = (
   connection: ParleyConnection<State>,
 ) => void | PromiseLike<void>;
-
-/** Who serves the connections: a handler of requests, or a task for each. */
-export type Service = Handler | { readonly task: ConnectionTask };

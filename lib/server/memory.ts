@@ -42,15 +42,12 @@ const COLLECT = 128 * 1024 * 1024;
 /** A connection, as the bound sees it; a session is one. */
 export interface Holding {
   readonly connection: { readonly held: number };
-  /** Ends it. */
   abort(reason: "overload"): void;
   /** Pauses it, if it holds more than its share and waits for bytes. */
   squeeze(share: number): void;
-  /** Ends its pause. */
   unsqueeze(): void;
 }
 
-/** See the module's text. */
 export class MemoryBound {
   /** Whether no request is to be handled, and no connection to be taken. */
   over = false;
@@ -59,34 +56,24 @@ export class MemoryBound {
   /** For how many looks there is garbage; at each `QUIET` of them it is collected. */
   #left = 0;
   readonly #limit: number;
-  readonly #counters: Counters;
-  readonly #clock: Clock;
-  readonly #scheduler: Scheduler;
-  readonly #sessions: ReadonlySet<Holding>;
   #cancel: (() => void) | undefined;
 
   constructor(
     limit: number,
-    counters: Counters,
-    clock: Clock,
-    scheduler: Scheduler,
-    sessions: ReadonlySet<Holding>,
+    private readonly counters: Counters,
+    private readonly clock: Clock,
+    private readonly scheduler: Scheduler,
+    private readonly sessions: ReadonlySet<Holding>,
   ) {
     this.#limit = limit > 0 ? limit : Infinity;
-    this.#counters = counters;
-    this.#clock = clock;
-    this.#scheduler = scheduler;
-    this.#sessions = sessions;
     counters.onHeld = () => this.#look();
     this.#look();
   }
 
-  /** Whether a connection may hold so much. */
   allows(bytes: number): boolean {
     return !this.#near || bytes <= this.#share;
   }
 
-  /** Stops looking. */
   close(): void {
     this.#near = this.#left = 0;
     this.#cancel?.();
@@ -95,47 +82,46 @@ export class MemoryBound {
 
   /** What each connection may hold near the bound, in bytes. */
   get #share(): number {
-    const { size } = this.#sessions;
-    const parts = Math.max(size, 1) * this.#counters.threads;
+    const { size } = this.sessions;
+    const parts = Math.max(size, 1) * this.counters.threads;
     return Math.max(LEAST_SHARE, NEAR * this.#limit / parts);
   }
 
   /** Whether this thread is to make room: it holds its share or more. */
   get #must(): boolean {
-    const { held, heldHere, threads } = this.#counters;
+    const { held, heldHere, threads } = this.counters;
     return held > this.#limit && heldHere * threads >= held;
   }
 
-  /** Finds out where we are, and when to look again. */
   #look(): void {
-    const { held, heldHere, threads } = this.#counters;
+    const { held, heldHere, threads } = this.counters;
     const mark = NEAR * this.#limit;
     if (held > mark) this.#near = 2;
     if (heldHere > MUCH) this.#left = Math.max(this.#left, 3 * QUIET);
     // What other threads take shows only to one that looks.
     if (this.#near || this.#left || threads > 1) this.#watch();
     if (this.#must) {
-      if (!this.over) this.#scheduler.turn().then(() => this.#makeRoom());
+      if (!this.over) this.scheduler.turn().then(() => this.#makeRoom());
       this.over = true;
-      this.#counters.alarm = Infinity;
+      this.counters.alarm = Infinity;
       return;
     }
     const first = held > MUCH ? mark : Math.min(mark, MUCH);
     const next = held > mark ? this.#limit : first;
     // What the other threads do meanwhile is not seen here, so each gets its
     // part of the way to the next mark.
-    this.#counters.alarm = heldHere +
+    this.counters.alarm = heldHere +
       Math.max((next - held) / threads, LEAST_SHARE);
   }
 
   #watch(): void {
-    this.#cancel ??= this.#clock.after(INTERVAL, () => {
+    this.#cancel ??= this.clock.after(INTERVAL, () => {
       this.#cancel = undefined;
       if (this.#near) this.#near--;
       // What was closed, or is over, is garbage that still counts as resident.
       if (this.#left && --this.#left % QUIET === 0) new ArrayBuffer(COLLECT);
       this.#look();
-      for (const session of this.#sessions) {
+      for (const session of this.sessions) {
         if (this.#near) session.squeeze(this.#share);
         else session.unsqueeze();
       }
@@ -146,7 +132,7 @@ export class MemoryBound {
     this.over = false;
     while (this.#must) {
       let most: Holding | undefined;
-      for (const session of this.#sessions) {
+      for (const session of this.sessions) {
         const { held } = session.connection;
         if (held > (most?.connection.held ?? 0)) most = session;
       }

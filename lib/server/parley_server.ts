@@ -4,7 +4,6 @@ import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
-import type { ConnectionInfo } from "./connection_info.ts";
 import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
@@ -88,4 +87,38 @@ export function limitsOf(config: ServeConfig): ServerLimits {
     memory: config.maxMemory,
     maxFrame: config.maxFrame,
   };
+}
+
+/** What an operator sees a connection do: `idle` has nothing of a request. */
+export type ConnectionState =
+  | "idle"
+  | "greeting"
+  | "handshaking"
+  | "admitting"
+  | "reading"
+  | "handling"
+  | "writing"
+  | "paused"
+  | "lingering";
+
+/** An open connection, as an operator sees it. */
+export interface ConnectionInfo {
+  /** The connection's number. */
+  readonly id: number;
+  /** The peer's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** What of it the limits go by: an IPv4 address, or a prefix of IPv6. */
+  readonly network: string;
+  /** How long it is open, in milliseconds. */
+  readonly age: number;
+  /** How long since bytes came from the peer, in milliseconds. */
+  readonly idle: number;
+  /** What it is doing. */
+  readonly state: ConnectionState;
+  /** Requests handed to the handler. */
+  readonly requests: number;
+  /** Bytes received. */
+  readonly received: number;
+  /** Bytes sent. */
+  readonly sent: number;
 }

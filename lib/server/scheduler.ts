@@ -82,9 +82,7 @@ const PATIENCE = 100;
 
 const settled = Promise.resolve();
 
-/** See the module's text. */
 export class Scheduler {
-  readonly #clock: Clock;
   readonly #waiting = new Array<Task | undefined>(MOST_WAITING).fill(undefined);
   #waitingCount = 0;
   /** When the batch under way began; -1 where nobody has asked yet. */
@@ -98,8 +96,8 @@ export class Scheduler {
   /** When it looked at its sockets last, and the turns since then. */
   #looked = 0;
   #turns = 0;
-  /** Whether that is too long: what comes now waits for the next turn. */
-  #late = false;
+  /** Whether all have worked for too long: use {@linkcode later}. */
+  late = false;
   /** Whether the next turn will be noticed. */
   #armed = false;
   /** Connections and waits that go on in the next turn. */
@@ -118,21 +116,14 @@ export class Scheduler {
   readonly #onEnd = () => this.#endBatch();
   readonly #onTurn = () => this.#turn();
   readonly #onRested = () => {
-    this.#looked = this.#clock.now();
+    this.#looked = this.clock.now();
     this.#turns = 0;
     this.#turn();
   };
 
-  /** @param clock The source of time. */
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
+  constructor(private readonly clock: Clock) {}
 
-  /**
-   * Called when a read has completed.
-   *
-   * @returns When the batch under way began, by the clock.
-   */
+  /** A read has completed; gives when the batch under way began. */
   completed(): number {
     this.#completed++;
     return this.began;
@@ -144,22 +135,15 @@ export class Scheduler {
     return this.#began;
   }
 
-  /** Whether all have worked for too long: use {@linkcode later}. */
-  get late(): boolean {
-    return this.#late;
-  }
-
-  /** Whether they have by now. It looks at the clock. */
+  /** Whether it is {@linkcode late} by now. It looks at the clock. */
   isLateNow(): boolean {
-    if (this.#late) return true;
+    if (this.late) return true;
     if (this.#began === -1) this.#begin();
-    else this.#work(this.#clock.now());
-    return this.#late;
+    else this.#work(this.clock.now());
+    return this.late;
   }
 
-  /**
-   * Has replies written at the end of the batch, or before if there are many.
-   */
+  /** Has replies written at the end of the batch, or before if there are many. */
   writeSoon(task: Task): void {
     this.#waiting[this.#waitingCount++] = task;
     if (this.#waitingCount === MOST_WAITING) this.#writeAll();
@@ -172,13 +156,11 @@ export class Scheduler {
     else task.startRead();
   }
 
-  /** Has a connection go on in the next turn of the event loop. */
   later(task: Task): void {
     this.#later.push(task);
     this.#arm();
   }
 
-  /** Resolves in the next turn of the event loop. */
   turn(): Promise<void> {
     return new Promise((resolve) => {
       this.#later.push(resolve);
@@ -187,7 +169,7 @@ export class Scheduler {
   }
 
   #begin(): void {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     if (!this.#armed && now - this.#counted > IDLE) this.#looked = now;
     this.#began = this.#counted = now;
     this.#notice();
@@ -211,13 +193,13 @@ export class Scheduler {
       this.#crowded = true;
       this.#arm();
     } else if (this.#crowded) {
-      if (this.#late) this.#due = true;
+      if (this.late) this.#due = true;
       else this.#readParked();
     }
   }
 
   #writeAll(): void {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     this.#work(now);
     const count = this.#waitingCount;
     this.#waitingCount = 0;
@@ -234,7 +216,7 @@ export class Scheduler {
     this.#worked += now - this.#counted;
     this.#counted = now;
     if (this.#worked < SLICE) return;
-    this.#late = true;
+    this.late = true;
     this.#arm();
   }
 
@@ -254,8 +236,8 @@ export class Scheduler {
       return void setImmediate(this.#onTurn);
     }
     // Whoever else is ready goes on meanwhile.
-    this.#clock.after(1, this.#onRested);
-    this.#late = false;
+    this.clock.after(1, this.#onRested);
+    this.late = false;
     this.#worked = 0;
   }
 
@@ -266,7 +248,7 @@ export class Scheduler {
       this.#looked = this.#counted;
     }
     this.#worked = 0;
-    this.#late = false;
+    this.late = false;
     // Those that ask for the next turn while this one runs wait for it.
     for (let left = this.#later.length; left > 0; left--) {
       if (this.isLateNow()) break;

@@ -2,31 +2,35 @@
 
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
+import { ParleyError } from "../core/errors.ts";
 import { type RateCells, TokenBuckets } from "../core/rate_limit.ts";
 import type { Rate } from "../core/units.ts";
 import { emit, type EventListeners } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
-import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import { TlsIdentity, type TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import { AcceptLoop } from "./accept_loop.ts";
 import { Admission } from "./admission.ts";
-import { needCertificate, openCertificate } from "./certificate.ts";
+import type { SharedContext } from "./connection/context.ts";
 import type { Session } from "./connection/session.ts";
-import type { ConnectionInfo } from "./connection_info.ts";
 import { Descriptors } from "./descriptors.ts";
-import type { Service } from "./handler.ts";
+import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
 import {
+  type ConnectionInfo,
   limitsOf,
   type ParleyServer,
   type ServerLimits,
 } from "./parley_server.ts";
 import { LocalPlaces, type Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
+
+/** Who serves the connections: a handler of requests, or a task for each. */
+export type Service = Handler | { readonly task: ConnectionTask };
 
 /** What a test may replace. */
 export interface Surroundings {
@@ -54,18 +58,13 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly limits: ServerLimits;
   readonly threads = 1;
   readonly threadsLost = 0;
-  readonly #config: ServeConfig;
   readonly #listener: Acceptor;
-  readonly #clock: Clock;
-  readonly #events: EventListeners;
-  readonly #tls: TlsIdentity | undefined;
-  readonly #memory: MemoryBound;
+  readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
-  /** Resolves when the last connection has ended. */
   readonly #empty = Promise.withResolvers<void>();
 
   constructor(
@@ -96,63 +95,43 @@ export class Server extends ServerStatsBase implements ParleyServer {
       Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
       clock,
     );
-    this.#config = config;
-    this.#listener = listener;
-    this.#clock = clock;
-    this.#events = events;
-    this.addr = listener.addr;
-    this.#tls = openCertificate(config, clock, events);
-    this.framing = config.framing.name;
-    this.limits = limitsOf(config);
-    const memory = this.#memory = new MemoryBound(
-      maxMemory,
-      counters,
-      clock,
-      scheduler,
-      sessions,
-    );
+    const tls = openCertificate(config, clock, events);
     const bucketsFor = (rate: Rate | undefined, cells?: RateCells) =>
       rate && new TokenBuckets(rate, cells, uptime - clock.now());
+    const context: SharedContext = {
+      ...{ config, hooks, events, deadlines, clock, scheduler, counters, tls },
+      handler: typeof service === "function" ? service : nobody,
+      task: typeof service === "function" ? undefined : service.task,
+      memory: new MemoryBound(maxMemory, counters, clock, scheduler, sessions),
+      connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
+      requestRate: bucketsFor(config.maxRequestRate, rates[1]),
+      // A handler is given these numbers, and no server that it could end.
+      stats: new ServerStatsBase(counters, clock, startedAt, uptime),
+    };
+    this.#context = context;
+    this.#listener = listener;
+    this.addr = listener.addr;
+    this.framing = config.framing.name;
+    this.limits = limitsOf(config);
     this.#admission = new Admission(
-      {
-        config,
-        handler: typeof service === "function" ? service : nobody,
-        task: typeof service === "function" ? undefined : service.task,
-        hooks,
-        events,
-        deadlines,
-        clock,
-        scheduler,
-        memory,
-        connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
-        requestRate: bucketsFor(config.maxRequestRate, rates[1]),
-        counters,
-        // A handler is given these numbers, and no server that it could end.
-        stats: new ServerStatsBase(counters, clock, startedAt, uptime),
-        tls: this.#tls,
-      },
+      context,
       sessions,
       places,
       descriptors,
       () => this.#ended(),
     );
     this.#accepting = new AcceptLoop({
-      listener,
-      backlog: config.tcpBacklog,
-      clock,
-      descriptors,
-      events,
-      memory,
-      scheduler,
-      ready: this.#tls?.proven,
+      ...context,
+      ...{ listener, descriptors, backlog: config.tcpBacklog },
+      ready: tls?.proven,
       welcome: (transport) => this.#admission.welcome(transport),
     });
     emit(events.listening, { type: "listening", addr: this.addr });
-    this.#tls?.watch();
+    tls?.watch();
     try {
       onListen?.(this.addr);
     } catch (error) {
-      this.#tls?.close();
+      tls?.close();
       listener.close();
       throw error;
     }
@@ -164,7 +143,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
   }
 
   get tls(): TlsStatus | undefined {
-    return this.#tls?.status;
+    return this.#context.tls?.status;
   }
 
   get draining(): boolean {
@@ -186,19 +165,19 @@ export class Server extends ServerStatsBase implements ParleyServer {
 
   shutdown(): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay } = this.#config;
+    const { clock, config: { preDrainDelay: delay }, events } = this.#context;
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
       const connections = this.#admission.all.size;
-      emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
-      this.#cancelLeaving = this.#clock.after(delay, () => this.#stop());
+      emit(events.pre_drain, { type: "pre_drain", connections, delay });
+      this.#cancelLeaving = clock.after(delay, () => this.#stop());
     }
     return this.finished;
   }
 
   async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
-    return await needCertificate(this.#tls).reload(files) !== undefined;
+    return await needCertificate(this.#context.tls).reload(files) !== undefined;
   }
 
   ref(): void {
@@ -223,19 +202,20 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#cancelLeaving?.();
     this.#stage = "draining";
     await this.#drain();
-    this.#memory.close();
-    this.#tls?.close();
+    const { events, memory, tls } = this.#context;
+    memory.close();
+    tls?.close();
     const { forced } = this.#admission;
-    emit(this.#events.finished, { type: "finished", forced });
+    emit(events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;
   }
 
   async #drain(): Promise<void> {
     const { all } = this.#admission;
-    emit(this.#events.drain, { type: "drain", connections: all.size });
-    const { drainTimeout } = this.#config;
+    const { clock, config: { drainTimeout }, events } = this.#context;
+    emit(events.drain, { type: "drain", connections: all.size });
     const cancel = drainTimeout > 0
-      ? this.#clock.after(drainTimeout, () => this.#admission.force())
+      ? clock.after(drainTimeout, () => this.#admission.force())
       : undefined;
     for (const session of all) session.drain();
     if (this.#admission.size > 0) await this.#empty.promise;
@@ -247,4 +227,28 @@ export class Server extends ServerStatsBase implements ParleyServer {
     if (this.#stage !== "draining") return;
     if (this.#admission.size === 0) this.#empty.resolve();
   }
+}
+
+/** Opens the certificate of a server, if it has one. */
+export function openCertificate(
+  { tls }: ServeConfig,
+  clock: Clock,
+  { certificate_expiry: listener }: EventListeners,
+): TlsIdentity | undefined {
+  return tls && new TlsIdentity(
+    tls,
+    clock,
+    listener && ((days, { subject, notAfter }) => {
+      const type = "certificate_expiry";
+      emit(listener, { type, days, subject, notAfter });
+    }),
+  );
+}
+
+/** @throws {ParleyError} There is none. */
+export function needCertificate(tls: TlsIdentity | undefined): TlsIdentity {
+  if (tls !== undefined) return tls;
+  throw new ParleyError(
+    "Cannot reload TLS: the server was started without cert and key",
+  );
 }

@@ -7,9 +7,8 @@ import {
   type DescriptorCells,
   descriptorCells,
 } from "../server/descriptors.ts";
-import type { ConnectionInfo } from "../server/connection_info.ts";
-import type { Hooks } from "../server/hooks.ts";
-import type { ServeOptions } from "../server/options.ts";
+import type { ConnectionInfo } from "../server/parley_server.ts";
+import type { Hooks, ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import type { SentError } from "./sent_error.ts";
 
@@ -36,12 +35,10 @@ export interface ThreadStart {
   readonly shared: Shared;
   /** When the whole server started, in milliseconds since 1970. */
   readonly startedAt: number;
-  /** How long the whole server runs already, in milliseconds. */
   readonly uptime: number;
   readonly confine: boolean;
 }
 
-/** What the supervisor calls in a thread. */
 export type ThreadProcedures = {
   /** Resolves once it is bound. */
   start(start: ThreadStart): Deno.NetAddr;
@@ -51,18 +48,14 @@ export type ThreadProcedures = {
   shutdown(): void;
 };
 
-/** What a thread calls in the supervisor. */
 export type SupervisorProcedures = {
-  /** An event, and its error if it has one. */
   event(event: ServerEvent, error?: SentError): void;
-  /** Takes one of an address's places, if there is one. */
   enter(ip: string): boolean;
   leave(ip: string): void;
   /** It has ended; so many connections were cut. */
   finished(forced: number): void;
 };
 
-/** Memory that all threads see. */
 export interface Shared {
   /** The numbers of each thread; see `METRIC_CELLS`. */
   readonly cells: readonly Float64Array[];
@@ -70,7 +63,6 @@ export interface Shared {
   readonly lastId: BigInt64Array;
   /** The buckets of addresses, for connections and for requests. */
   readonly rates: readonly [RateCells, RateCells];
-  /** How many connections there are descriptors for. */
   readonly descriptors: DescriptorCells;
 }
 

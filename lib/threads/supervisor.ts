@@ -13,14 +13,13 @@ import {
 import { Counters, settleLost } from "../events/metrics.ts";
 import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
-import { needCertificate, openCertificate } from "../server/certificate.ts";
+import { needCertificate, openCertificate } from "../server/server.ts";
 import { Descriptors } from "../server/descriptors.ts";
-import type { ConnectionInfo } from "../server/connection_info.ts";
-import type { Hooks } from "../server/hooks.ts";
 import type { ServeConfig } from "../server/config.ts";
-import type { ServeOptions } from "../server/options.ts";
+import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
+  type ConnectionInfo,
   limitsOf,
   type ParleyServer,
   type ServerLimits,
@@ -75,7 +74,6 @@ const BACKOFF_LAST = 10_000;
  */
 const GRACE = 1000;
 
-/** How long a thread may take to say what it is asked, in milliseconds. */
 const ANSWER_LIMIT = 1000;
 
 /** What the program may, but its own to give up: else that would go for all. */
@@ -84,14 +82,12 @@ const INHERITED = Object.fromEntries(
     .map((name) => [name, "inherit"]),
 );
 
-/** One worker, and what this side knows of it. */
 interface Thread {
   readonly index: number;
   readonly worker: Worker;
   readonly since: number;
   /** How long it was waited for after the one before it, in milliseconds. */
   readonly waited: number;
-  /** The places by address that it holds. */
   readonly entered: AddressCounts;
   readonly calls: WorkerCalls<ThreadProcedures>;
   accepts: boolean;
@@ -100,7 +96,6 @@ interface Thread {
 export class Supervisor extends ServerStatsBase implements ThreadedServer {
   readonly framing: string;
   readonly limits: ServerLimits;
-  readonly threads: number;
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
@@ -125,7 +120,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   constructor(
     options: ServeThreadsOptions,
     config: ServeConfig,
-    threads: number,
+    readonly threads: number,
     clock: Clock,
   ) {
     const shared = share(threads);
@@ -137,7 +132,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#drainTimeout = config.drainTimeout;
     this.#events = options.events ?? {};
     this.#clock = clock;
-    this.threads = threads;
     this.#shared = shared;
     this.#descriptors = new Descriptors(clock, shared.descriptors);
     this.#tls = openCertificate(config, clock, this.#events);
@@ -319,7 +313,6 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     emit(listener as (event: ServerEvent) => void, event);
   }
 
-  /** A thread is gone: settles what it leaves behind, and replaces it. */
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
     if (this.#threads.get(index) !== thread || this.#stage === "ended") return;

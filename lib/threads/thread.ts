@@ -7,14 +7,13 @@ import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
-import type { ConnectionTask, Handler, Service } from "../server/handler.ts";
-import type { Hooks } from "../server/hooks.ts";
+import type { ConnectionTask, Handler } from "../server/handler.ts";
 import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
-import type { AnyOptions } from "../server/options.ts";
+import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import type { Places } from "../server/places.ts";
-import { startServer } from "../server/serve.ts";
-import { taskOptions } from "../server/serve_connections.ts";
+import { startServer, taskOptions } from "../server/serve.ts";
+import type { Service } from "../server/server.ts";
 import type {
   Shared,
   SupervisorProcedures,

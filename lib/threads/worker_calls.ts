@@ -25,16 +25,15 @@ type Message =
 
 /** One side of the channel; `Remote` is what the other side lets it call. */
 export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
-  readonly #port: Port;
-  readonly #local: Procedures;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   #calls = 0;
   /** Why there is no other side any more. */
   #ended: { error: unknown } | undefined;
 
-  constructor(port: Port, local: Procedures) {
-    this.#port = port;
-    this.#local = local;
+  constructor(
+    private readonly port: Port,
+    private readonly local: Procedures,
+  ) {
     port.onmessage = ({ data }: MessageEvent<Message>) => this.#heard(data);
   }
 
@@ -47,7 +46,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     const call = ++this.#calls;
     const waiting = Promise.withResolvers<unknown>();
     this.#waiting.set(call, waiting);
-    this.#port.postMessage({ call, name, args });
+    this.port.postMessage({ call, name, args });
     return await waiting.promise as Awaited<ReturnType<Remote[Name]>>;
   }
 
@@ -56,13 +55,13 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     name: Name,
     ...args: Parameters<Remote[Name]>
   ): void {
-    this.#port.postMessage({ call: 0, name, args });
+    this.port.postMessage({ call: 0, name, args });
   }
 
   /** Hears nothing any more; calls under way and later ones throw the error. */
   end(error: unknown): void {
     this.#ended ??= { error };
-    this.#port.onmessage = null;
+    this.port.onmessage = null;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
@@ -71,9 +70,9 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     if ("call" in message) {
       const { call, name, args } = message;
       // All code of a thread has its way back: this side must not fail by it.
-      if (!Object.hasOwn(this.#local, name)) return;
+      if (!Object.hasOwn(this.local, name)) return;
       if (call > 0) this.#answer(call, name, args);
-      else this.#local[name](...args);
+      else this.local[name](...args);
       return;
     }
     const { answer, value, error } = message;
@@ -85,10 +84,10 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
 
   async #answer(answer: number, name: string, args: never[]): Promise<void> {
     try {
-      const value = await this.#local[name](...args);
-      this.#port.postMessage({ answer, value });
+      const value = await this.local[name](...args);
+      this.port.postMessage({ answer, value });
     } catch (error) {
-      this.#port.postMessage({ answer, error: serializeError(error) });
+      this.port.postMessage({ answer, error: serializeError(error) });
     }
   }
 }

@@ -17,7 +17,6 @@ const MAX_VOUCHED = 10_000;
 type Verifier = { ssl: { verifyError(): string | null } };
 
 export class TlsContext {
-  readonly settings: TlsSettings;
   readonly #context: object;
   readonly #authorities: (() => object[]) | undefined;
   /**
@@ -27,10 +26,9 @@ export class TlsContext {
   readonly #vouched: Set<string>;
 
   /** @param before What was shown before, whose sessions may be resumed. */
-  constructor(settings: TlsSettings, before?: TlsContext) {
+  constructor(readonly settings: TlsSettings, before?: TlsContext) {
     const { cert, key, clientCa, tlsMinVersion } = settings;
     const minVersion = `TLSv${tlsMinVersion}` as const;
-    this.settings = settings;
     this.#context =
       tls().createSecureContext({ cert, key, minVersion }).context;
     this.#vouched = before && before.settings.clientCa === clientCa
@@ -39,7 +37,6 @@ export class TlsContext {
     this.#authorities = clientCa ? this.#authoritiesOf(clientCa) : undefined;
   }
 
-  /** Makes the server's side of a connection. */
   engine(wire: Duplex, ca = this.#authorities?.()): TLSSocket {
     const { alpnProtocols: alpn } = this.settings;
     return new (tls().TLSSocket)(wire, {
@@ -52,7 +49,6 @@ export class TlsContext {
     });
   }
 
-  /** Says what a handshake has agreed on, or what is wrong with the client. */
   introduce(engine: TLSSocket): TlsInfo {
     const { clientCa, clientAuth } = this.settings;
     const shown = clientCa ? engine.getPeerX509Certificate() : undefined;

@@ -28,8 +28,6 @@ type Tell = (step: ExpiryStep, status: TlsStatus) => void;
 export class TlsIdentity {
   /** Rejects where a handshake in memory has shown that something is wrong. */
   readonly proven: Promise<void>;
-  readonly #clock: Clock;
-  readonly #tell: Tell | undefined;
   #context: TlsContext;
   #certificate: Omit<TlsStatus, "failedReloads">;
   #failedReloads = 0;
@@ -39,9 +37,11 @@ export class TlsIdentity {
   #shown = 0;
 
   /** @param tell Is told as the certificate's end comes near. */
-  constructor(settings: TlsSettings, clock: Clock, tell?: Tell) {
-    this.#clock = clock;
-    this.#tell = tell;
+  constructor(
+    settings: TlsSettings,
+    private readonly clock: Clock,
+    private readonly tell?: Tell,
+  ) {
     this.#context = new TlsContext(settings);
     this.#certificate = certificateOf(settings);
     this.proven = prove(this.#context);
@@ -55,11 +55,11 @@ export class TlsIdentity {
 
   /** Watches the certificate's end, if there is anybody to be told of it. */
   watch(): void {
-    const tell = this.#tell;
+    const tell = this.tell;
     const { notAfter } = this.#certificate;
     this.close();
     this.#endWatch = tell &&
-      watchExpiry(notAfter, this.#clock, (step) => tell(step, this.status));
+      watchExpiry(notAfter, this.clock, (step) => tell(step, this.status));
   }
 
   close(): void {

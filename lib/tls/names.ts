@@ -77,7 +77,6 @@ function escape(special: string): string {
   return bytes.toHex().toUpperCase().replace(/../g, "\\$&");
 }
 
-/** Writes a `GeneralName`, if it is of a kind that is known. */
 function nameOf(name: Element): string | [] {
   const { tag, body } = name;
   const kind = KINDS[tag];
@@ -99,12 +98,10 @@ function textOf({ body }: Element): string | undefined {
   }
 }
 
-/** What is in the first of some elements. */
 function within([{ body }]: readonly Element[]): Element[] {
   return elements(body);
 }
 
-/** Reads elements that stand one behind the other. */
 function elements(bytes: Uint8Array): Element[] {
   const found: Element[] = [];
   for (let at = 0; at < bytes.length;) {

@@ -21,7 +21,6 @@ export interface TlsKeyPair {
 interface Block {
   readonly label: string;
   readonly line: number;
-  /** What stands between its BEGIN and its END. */
   readonly body: string;
 }
 

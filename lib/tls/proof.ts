@@ -116,7 +116,6 @@ function payloads(records: Buffer): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Puts a length of three bytes in front. */
 function vector(bytes: Uint8Array): Buffer {
   const length = Buffer.alloc(3);
   length.writeUIntBE(bytes.length, 0, 3);

@@ -65,7 +65,6 @@ const ALPN = /^[\x21-\x2b\x2d-\x7e]{1,255}$/;
 export const ALPN_FORM =
   "a list of names such as h2, of 1 to 255 ASCII characters, no comma or space";
 
-/** Checks the options; nothing where the server is to speak no TLS. */
 export function checkTls(options: TlsOptions): TlsSettings | undefined {
   const { cert, key, clientCa } = options;
   const { clientAuth = "require", tlsMinVersion = "1.2" } = options;

@@ -33,9 +33,6 @@ export class TlsTransport implements Transport {
   readonly remoteAddr: Deno.Addr;
   /** The engine does not tell whether it holds more. */
   readonly shortReadMeansEmpty = false;
-  readonly #below: Transport;
-  readonly #context: TlsContext;
-  /** What the engine takes for its connection. */
   readonly #wire: Duplex;
   readonly #engine: TLSSocket;
   readonly #small = new Uint8Array(SMALL);
@@ -44,23 +41,22 @@ export class TlsTransport implements Transport {
   /** Received before this was made, and not handed to the engine yet. */
   #unused: Uint8Array;
   #received = 0;
-  /** Whether the last read took all its space. */
   #filled = false;
   #pumping = false;
   /** Plain bytes that the last reader had no room for. */
   #rest: Uint8Array | undefined;
   #reader: Reader | undefined;
-  /** Ends the wait for a write. */
   #interrupt: ((error: unknown) => void) | undefined;
-  /** Settles when the last write below has. */
   #written: Promise<void> | undefined;
   #ended = false;
   #failure: { error: unknown } | undefined;
 
   /** @param received What of the handshake has been read from it already. */
-  constructor(below: Transport, received: Uint8Array, context: TlsContext) {
-    this.#context = context;
-    this.#below = below;
+  constructor(
+    private readonly below: Transport,
+    received: Uint8Array,
+    private readonly context: TlsContext,
+  ) {
     this.#unused = received;
     this.localAddr = below.localAddr;
     this.remoteAddr = below.remoteAddr;
@@ -96,7 +92,7 @@ export class TlsTransport implements Transport {
     // that it refuses before that would end the process.
     process.nextTick(() => this.#pump());
     await this.#secured.promise;
-    return this.#context.introduce(this.#engine);
+    return this.context.introduce(this.#engine);
   }
 
   get received(): number {
@@ -126,12 +122,12 @@ export class TlsTransport implements Transport {
       this.#nudge();
     }, 0);
     await this.#written;
-    await this.#below.closeWrite();
+    await this.below.closeWrite();
   }
 
   close(): void {
     this.#fail(new Deno.errors.BadResource("Connection is closed"));
-    this.#below.close();
+    this.below.close();
   }
 
   /** Has the engine do what it may never finish once the connection fails. */
@@ -160,7 +156,7 @@ export class TlsTransport implements Transport {
       while (this.#handshaking || this.#reader !== undefined) {
         const space = this.#filled ? lend() : this.#small;
         try {
-          const n = await this.#below.read(space);
+          const n = await this.below.read(space);
           if (n === null) {
             this.#end();
             break;
@@ -188,7 +184,6 @@ export class TlsTransport implements Transport {
     this.#wire.emit("data", bytes);
   }
 
-  /** Gives the reader what there is for it. */
   #deliver(): void {
     if (this.#reader === undefined) return;
     const { space, resolve, reject } = this.#reader;
@@ -205,11 +200,10 @@ export class TlsTransport implements Transport {
     this.#reader = undefined;
   }
 
-  /** Writes encrypted bytes below, all of them. */
   async #send(bytes: Uint8Array, done: (error?: Error) => void): Promise<void> {
     try {
       for (let sent = 0; sent < bytes.length;) {
-        sent += await this.#below.write(sent ? bytes.subarray(sent) : bytes);
+        sent += await this.below.write(sent ? bytes.subarray(sent) : bytes);
       }
       done();
       this.#nudge();
@@ -238,7 +232,7 @@ export class TlsTransport implements Transport {
     this.#failure = { error };
     // The engine is gone before it can say so, and nothing is encrypted yet.
     if (error instanceof TlsError && this.#written === undefined) {
-      this.#below.write(HANDSHAKE_FAILURE).catch(() => {});
+      this.below.write(HANDSHAKE_FAILURE).catch(() => {});
     }
     this.#handshaking = false;
     this.#secured.reject(error);

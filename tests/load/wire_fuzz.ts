@@ -31,7 +31,7 @@ const TRIES = 10;
 /** How many scripts are made from one seed. */
 const BATCH = 10;
 
-/** By how much a server's memory may grow from a third of the time on, in MiB. */
+/** How much memory may grow from a third of the time on, in MiB a thread. */
 const GROWTH = 64;
 
 /** A run that is shorter, in seconds, does not show: pools fill all the while. */
@@ -246,9 +246,10 @@ class Run {
       await play(this.#target!, script, patience);
     } catch (error) {
       if (!(error instanceof Difference)) throw error;
+      const { fault = "nothing" } = this.#target!;
       await this.stop();
       await this.start();
-      return error.message;
+      return `${error.message} (its log: ${fault})`;
     }
   }
 
@@ -259,7 +260,8 @@ class Run {
   /** Compares the looks at its memory, and ends the server. */
   async #leftOver(): Promise<string | undefined> {
     const { resident: [before, after] } = this.figures;
-    if (this.#hunt.seconds >= LONG && after - before > GROWTH) {
+    const most = GROWTH * (this.#setting.threads ?? 1);
+    if (this.#hunt.seconds >= LONG && after - before > most) {
       return `memory grew from ${before.toFixed()} to ${after.toFixed()} MiB`;
     }
     const code = await this.#target!.end();

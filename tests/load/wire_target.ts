@@ -93,6 +93,11 @@ export class ServerTarget implements Target, AsyncDisposable {
     }
   }
 
+  /** What its log says that no client should bring about, if anything. */
+  get fault(): string | undefined {
+    return this.#faults[0];
+  }
+
   /** Its resident memory, in MiB. */
   resident(): number {
     const status = Deno.readTextFileSync(`/proc/${this.#server.pid}/status`);

@@ -35,8 +35,10 @@ import { type Stats, statsOf } from "../../lib/admin/stats.ts";
 import { durationBounds, quantileOf } from "../../lib/events/metrics.ts";
 import { commands } from "../../lib/mod.ts";
 import type { AdminSource } from "../../lib/observe/numbers.ts";
-import type { ConnectionInfo } from "../../lib/server/connection_info.ts";
-import type { ParleyServer } from "../../lib/server/parley_server.ts";
+import type {
+  ConnectionInfo,
+  ParleyServer,
+} from "../../lib/server/parley_server.ts";
 import { keepBusy, open, startBrowser } from "../support/admin_page.ts";
 import { Peer, serveTest } from "../support/fixtures.ts";
 import { testWithTools } from "../support/programs.ts";

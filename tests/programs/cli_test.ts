@@ -723,7 +723,7 @@ testPrograms("server and client speak fixed:16", async (way) => {
   );
   const short = await run(way, "client", [...flags, place, "short"]);
   assertEquals([short.code, short.stdout], [1, ""]);
-  assertOneLine(short.stderr, "client: ", "Cannot send 5 bytes", "has 16");
+  assertOneLine(short.stderr, "client: ", "Cannot send 5 bytes", "expected 16");
   const bench = ["--bench", "--json", "-d16", "-n500", place];
   const { code, stdout } = await run(way, "client", [...flags, ...bench]);
   assertEquals([code, JSON.parse(stdout).sent_bytes], [0, 8000]);

@@ -1,7 +1,11 @@
 // The measurement of `client --bench`: what it counts, what it reports, and the
 // program around it.
 
-import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
+import {
+  type BenchOptions,
+  type Client,
+  runBench,
+} from "../../lib/cli/bench/bench.ts";
 import { preciseClock } from "../../lib/cli/bench/mode.ts";
 import {
   type BenchSubject,
@@ -24,7 +28,6 @@ import {
   clientFlags,
 } from "../../lib/cli/client/flags.ts";
 import { flagHelp, parseFlags, UsageError } from "../../lib/cli/flags/flags.ts";
-import type { Client } from "../../lib/client/pipelined_client.ts";
 import {
   ClientClosedError,
   commands,

@@ -1,12 +1,21 @@
-import { assert, assertEquals, assertMatch } from "../support/std.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertThrows,
+} from "../support/std.ts";
 
 import {
+  type Command,
   commands,
+  commandTable,
   connect,
   echo,
   type FramingName,
+  OptionError,
   ReplyTooLargeError,
   serve,
+  UsageError,
 } from "../../lib/mod.ts";
 import {
   bytes,
@@ -292,4 +301,78 @@ Deno.test("echo replies the bytes of the request", async () => {
   const binary = new Uint8Array(65_536).map((_, i) => i);
   assertEquals(await client.request(binary), binary);
   assertEquals(await client.request(""), new Uint8Array());
+});
+
+Deno.test("a commandTable has HELP, usage errors and the state of its server", async () => {
+  await using server = serve(
+    { hostname: "127.0.0.1", port: 0, state: () => ({ sum: 0 }) },
+    commandTable<{ sum: number }>({
+      ADD: {
+        args: "n",
+        help: "adds n",
+        async run(bytes, { state }) {
+          const n = text(bytes);
+          await Promise.resolve();
+          if (!/^\d+$/.test(n)) throw new UsageError(`n is digits, got ${n}`);
+          return `${state.sum += Number(n)}`;
+        },
+      },
+      "A.B-9": { args: "", help: "does nothing", run: () => "done" },
+    }),
+  );
+  await using client = await connect(server.addr as Deno.NetAddr);
+  const table: [request: string, reply: string][] = [
+    ["ADD 2", "2"],
+    ["add 40", "42"],
+    ["ADD x", "ERR usage: ADD n (n is digits, got x)"],
+    ["a.b-9", "done"],
+    ["A.B-9 x", 'ERR usage: A.B-9 (no argument, got "x")'],
+    ["HELP", "ADD n | A.B-9 | HELP [command] (HELP command tells more)"],
+    ["help add", "ADD n: adds n"],
+    ["HELP valueOf", 'ERR unknown command: "valueOf" (try HELP)'],
+    ["valueOf", 'ERR unknown command: "valueOf" (try HELP)'],
+  ];
+  const replies = await Promise.all(table.map(([r]) => client.request(r)));
+  assertEquals(replies.map(text), table.map(([, reply]) => reply));
+});
+
+Deno.test("a commandTable may have a HELP of its own, and no name that nobody can send", async () => {
+  const command: Command = { args: "", help: "", run: () => "mine" };
+  await using server = serve(
+    { hostname: "127.0.0.1", port: 0 },
+    commandTable({ HELP: command, ["X".repeat(63)]: command }),
+  );
+  await using client = await connect(server.addr as Deno.NetAddr);
+  for (const request of ["HELP", "x".repeat(63)]) {
+    assertEquals(text(await client.request(request)), "mine");
+  }
+  assertMatch(text(await client.request("X".repeat(64))), /^ERR unknown/);
+  for (const name of ["", "get", "GET IT", "É", "X".repeat(64)]) {
+    const error = assertThrows(
+      () => commandTable({ [name]: command }),
+      OptionError,
+    );
+    assertEquals((error as OptionError).value, name);
+  }
+});
+
+Deno.test("a commandTable lets other errors through", async () => {
+  const error = new Error("no");
+  const failing = commandTable({
+    NOW: {
+      args: "",
+      help: "fails",
+      run: () => {
+        throw error;
+      },
+    },
+    LATER: { args: "", help: "fails", run: () => Promise.reject(error) },
+  });
+  await using running = serveTest(failing);
+  using peer = await Peer.to(running);
+  await peer.send("NOW\nLATER\n");
+  await peer.finish();
+  assertEquals(await peer.rest(), "ERR internal error\n".repeat(2));
+  const failures = running.events.of("handler_error");
+  assertEquals(failures.map((event) => event.error), [error, error]);
 });

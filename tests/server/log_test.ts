@@ -2,7 +2,7 @@
 // can harm the server.
 
 import { type LogSettings, openLog } from "../../lib/cli/server/logging.ts";
-import { LineWriter } from "../../lib/cli/streams/line_writer.ts";
+import { lineWriter } from "../../lib/cli/streams/line_writer.ts";
 import {
   closeReasons,
   type EventListeners,
@@ -522,7 +522,7 @@ const full = new Error("No space left on device");
 
 Deno.test("LineWriter writes once what comes during a write", async () => {
   const output = new FakeOutput();
-  const lines = new LineWriter(output, notice);
+  const lines = lineWriter(output, notice);
   for (let i = 0; i < 100; i++) lines.add(`${i}\n`);
   await lines.flush();
   assertEquals(output.writes, 2);
@@ -536,7 +536,7 @@ Deno.test("LineWriter bounds what waits, and says how much was lost", async () =
   const output = new FakeOutput();
   const blocked = Promise.withResolvers<void>();
   output.steps.push(blocked.promise);
-  const lines = new LineWriter(output, notice);
+  const lines = lineWriter(output, notice);
   const line = "x".repeat(1023) + "\n";
   lines.add("first\n");
   for (let i = 0; i < 5000; i++) lines.add(line);
@@ -555,7 +555,7 @@ Deno.test("LineWriter bounds what waits, and says how much was lost", async () =
 
 Deno.test("LineWriter lives through failed writes, and counts its lines", async () => {
   const output = new FakeOutput();
-  const lines = new LineWriter(output, notice);
+  const lines = lineWriter(output, notice);
   const add = async (...texts: string[]) => {
     for (const text of texts) lines.add(`${text}\n`);
     await lines.flush();

@@ -230,7 +230,6 @@ Deno.test("the request timeout counts for each item of a reply", async () => {
 
 Deno.test("thenables are awaited", async () => {
   await using running = serveTest((request) => ({
-    // deno-lint-ignore no-thenable
     then: (resolve: (reply: string) => void) => resolve(text(request)),
   } as PromiseLike<string>));
   using peer = await Peer.to(running);

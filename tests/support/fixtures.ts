@@ -23,12 +23,10 @@ import {
   framingOf,
 } from "../../lib/framing/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
-import type { Service } from "../../lib/server/handler.ts";
 import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
-import { startServer } from "../../lib/server/serve.ts";
-import { taskOptions } from "../../lib/server/serve_connections.ts";
-import type { Surroundings } from "../../lib/server/server.ts";
+import { startServer, taskOptions } from "../../lib/server/serve.ts";
+import type { Service, Surroundings } from "../../lib/server/server.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -97,7 +95,7 @@ export class Peer implements Disposable {
   readonly conn: Deno.Conn;
   #received = new Uint8Array();
 
-  constructor(conn: Deno.TcpConn | Deno.UnixConn) {
+  constructor(conn: Deno.TcpConn | Deno.TlsConn | Deno.UnixConn) {
     this.conn = conn;
     if ("setNoDelay" in conn) conn.setNoDelay(true);
   }

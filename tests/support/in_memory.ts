@@ -9,12 +9,10 @@ import { setImmediate } from "node:timers";
 
 import { assertEquals } from "./std.ts";
 
-import type { Service } from "../../lib/server/handler.ts";
 import type { AnyOptions } from "../../lib/server/options.ts";
 import type { ParleyServer } from "../../lib/server/parley_server.ts";
-import { startServer } from "../../lib/server/serve.ts";
-import { taskOptions } from "../../lib/server/serve_connections.ts";
-import type { Surroundings } from "../../lib/server/server.ts";
+import { startServer, taskOptions } from "../../lib/server/serve.ts";
+import type { Service, Surroundings } from "../../lib/server/server.ts";
 
 import { Events, FakeClock } from "./fixtures.ts";
 import { MemoryListener, type MemoryTransport } from "./memory_transport.ts";

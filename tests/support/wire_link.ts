@@ -33,8 +33,8 @@ export class Link {
   endedAt = Infinity;
   /** The port of this side. */
   readonly port: number;
-  /** When it was connected, as `performance.now()` has it. */
-  readonly opened = performance.now();
+  /** When it began to connect: the server may know of it long before us. */
+  readonly opened: number;
   readonly #raw: Socket;
   /** What plain bytes are written to and read from. */
   #plain: Duplex;
@@ -45,8 +45,9 @@ export class Link {
   #room = Infinity;
   #waiting = new Set<(changed: true) => void>();
 
-  private constructor(raw: Socket) {
+  private constructor(raw: Socket, opened: number) {
     this.#raw = raw;
+    this.opened = opened;
     // It is forgotten once the socket is destroyed.
     this.port = raw.localPort!;
     this.#plain = raw;
@@ -55,6 +56,7 @@ export class Link {
 
   /** Connects to a port of the loopback. */
   static async open(port: number): Promise<Link> {
+    const opened = performance.now();
     const raw = createConnection({
       host: "127.0.0.1",
       port,
@@ -65,7 +67,7 @@ export class Link {
       raw.once("connect", done);
       raw.once("error", fail);
     });
-    return new Link(raw);
+    return new Link(raw, opened);
   }
 
   /**

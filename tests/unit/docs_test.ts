@@ -184,8 +184,10 @@ testPages("every flag that a page names is one of a program's", (pages) => {
 testPages("every file of the sources that a page names is there", (pages) => {
   const lost = pages.flatMap(({ path, plain }) =>
     codeIn(plain)
-      .filter((code) => /^(bench|deploy|lib|tests|tools)\/[\w./-]+$/.test(code))
-      .filter((code) => !code.includes(".build/") && !isThere(code))
+      .filter((code) =>
+        /^(bench|deploy|examples|lib|tests|tools)\/[\w./-]+$/.test(code)
+      )
+      .filter((code) => !code.includes("/.build") && !isThere(code))
       .map((code) => `${path}: ${code}`)
   );
   assertEquals(lost, []);

@@ -19,7 +19,7 @@ import {
   framingOf,
 } from "../../lib/framing/mod.ts";
 import type { Reply, RequestInfo } from "../../lib/server/handler.ts";
-import type { ErrorHandler } from "../../lib/server/hooks.ts";
+import type { ErrorHandler } from "../../lib/server/options.ts";
 import { bytes, text } from "../support/fixtures.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
 import {

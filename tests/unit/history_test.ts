@@ -1,6 +1,6 @@
 import { assertEquals } from "../support/std.ts";
 
-import { History } from "../../lib/cli/client/history.ts";
+import { openHistory } from "../../lib/cli/client/history.ts";
 import { testWithTools } from "../support/programs.ts";
 
 testWithTools("History keeps the newest of many lines", [], async () => {
@@ -10,7 +10,7 @@ testWithTools("History keeps the newest of many lines", [], async () => {
     await Deno.writeTextFile(path, all.join("\n") + "\n");
     const kept = all.slice(-1000);
     {
-      using history = await History.open(path, () => {});
+      using history = await openHistory(path, () => {});
       assertEquals(history.lines, kept.toReversed());
       history.add("one more");
     }

@@ -11,7 +11,7 @@
  * those few that were in flight (no coordinated omission).
  */
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client as AnyClient } from "../../client/api.ts";
 import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,
@@ -23,7 +23,6 @@ import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
-/** How many connections are opened at once. */
 const OPENING = 64;
 
 /** How often a lost one is opened again, and the first wait for it, in ms. */
@@ -36,6 +35,12 @@ const PROGRESS_INTERVAL = 250;
 /** How many requests of each lane may take too long in a row. */
 const LATE = 5;
 
+/** What a load needs of its clients. */
+export type Client = Pick<
+  AnyClient,
+  "request" | "pending" | "sent" | "close" | "closed"
+>;
+
 export interface BenchOptions {
   connections: number;
   depth: number;
@@ -46,11 +51,9 @@ export interface BenchOptions {
   /** Requests that are due each second; without it, a closed loop. */
   rate: number | undefined;
   payload: Uint8Array;
-  /** Connects; aborted if the run ends meanwhile. */
   connect: (signal: AbortSignal) => Promise<Client>;
   clock: Clock;
   signal: AbortSignal;
-  /** Told four times a second how far the run is. */
   onProgress?: (result: BenchResult) => void;
 }
 
@@ -66,10 +69,217 @@ export interface BenchOptions {
  * @throws The signal's reason, if it comes before the first request.
  */
 export async function runBench(options: BenchOptions): Promise<BenchResult> {
+  const { clock, connect, signal, payload, requests, duration } = options;
   const clients = await openAll(options);
-  if (options.signal.aborted) closeAll(clients);
-  options.signal.throwIfAborted();
-  return await new Run(options, clients).finish();
+  if (signal.aborted) closeAll(clients);
+  signal.throwIfAborted();
+
+  const result = new BenchResult();
+  const started = clock.now();
+  let open = clients.length;
+  let lostAll = 0;
+  /** For how long there was no connection, in milliseconds. */
+  let unserved = 0;
+  /** Milliseconds from one request that is due to the next; 0 if all are. */
+  const interval = options.rate === undefined ? 0 : 1000 / options.rate;
+  /** Lanes of an open loop that wait for a request to be due. */
+  const free: Lane[] = [];
+  let cancelDue: (() => void) | undefined;
+  let cancelProgress = () => {};
+  const over = new AbortController();
+  const settled = Promise.withResolvers<void>();
+  let failure: unknown;
+
+  function elapsed(): number {
+    return (open > 0 ? clock.now() : lostAll) - started - unserved;
+  }
+
+  /** Calls back after a while, or as soon as the run is over. */
+  function after(ms: number, tick: () => void): void {
+    const call = () => {
+      cancel();
+      over.signal.removeEventListener("abort", call);
+      tick();
+    };
+    const cancel = clock.after(ms, call);
+    over.signal.addEventListener("abort", call);
+  }
+
+  function progress(): void {
+    cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
+      result.elapsed = elapsed();
+      options.onProgress?.(result);
+      progress();
+    });
+  }
+
+  /** Sees to a connection until it is closed by us or given up. */
+  async function keep(link: Link): Promise<void> {
+    for (let { client } = link; client !== undefined; client = link.client) {
+      const error = await client.closed;
+      link.client = undefined;
+      result.takenBytes += client.sent;
+      if (--open === 0) lostAll = clock.now();
+      if (error === undefined) return;
+      result.lost++;
+      if (error instanceof RefusedError) {
+        result.refused++;
+        result.connectErrors.add(error.message);
+      }
+      await reopen(link);
+    }
+  }
+
+  async function reopen(link: Link): Promise<void> {
+    while (link.client === undefined) {
+      if (over.signal.aborted) return;
+      if (link.tries === TRIES) return giveUp();
+      const wait = FIRST_WAIT * 2 ** link.tries++;
+      await new Promise<void>((resolve) => after(wait, resolve));
+      if (over.signal.aborted) return;
+      try {
+        link.client = await connect(over.signal);
+      } catch (error) {
+        if (!over.signal.aborted) result.connectErrors.add(messageOf(error));
+      }
+    }
+    if (over.signal.aborted) return close(link);
+    result.reopened++;
+    if (open++ === 0) unserved += clock.now() - lostAll;
+    for (const lane of link.parked.splice(0)) next(lane);
+  }
+
+  function giveUp(): void {
+    if (++result.givenUp === clients.length) stop("no_connection");
+  }
+
+  /** Sends the next request on a lane that is free, as soon as it is due. */
+  function next(lane: Lane): void {
+    const { client, parked } = lane.link;
+    if (over.signal.aborted) return;
+    if (client === undefined) return void parked.push(lane);
+    const due = nextDue();
+    if (due === undefined) return void free.push(lane);
+    lane.due = due;
+    result.sent++;
+    client.request(payload).then(lane.onReply, lane.onError);
+    if (result.sent === requests) stop("complete");
+  }
+
+  /**
+   * When the next request was due: in a closed loop now. If it is not due yet,
+   * there will be a call for it, unless the run ends before.
+   */
+  function nextDue(): number | undefined {
+    const now = clock.now();
+    if (interval === 0) return now;
+    const offset = result.sent * interval;
+    // A timer may be late: what is due after the end is not sent before it.
+    if (offset >= duration) return undefined;
+    const due = started + offset;
+    if (due <= now) return due;
+    cancelDue ??= clock.after(due - now, () => {
+      cancelDue = undefined;
+      while (free.length > 0 && nextDue() !== undefined) next(free.shift()!);
+    });
+  }
+
+  function replied(lane: Lane, reply: Uint8Array): void {
+    const { link, due } = lane;
+    link.tries = 0;
+    link.late = 0;
+    result.done++;
+    result.receivedBytes += reply.length;
+    result.latencies.add(clock.now() - due);
+    if (isErrReply(reply)) {
+      result.errReplies.add(new TextDecoder().decode(reply));
+    }
+    settleIfDone();
+    next(lane);
+  }
+
+  function failed(lane: Lane, error: unknown): void {
+    // All requests are the same: the first one ends it.
+    if (error instanceof EncodeError) {
+      failure = error;
+      stop("complete");
+    }
+    result.failed++;
+    const why = !(error instanceof ClientClosedError)
+      ? messageOf(error)
+      : result.end === "interrupted"
+      ? "Interrupted before the reply"
+      : `Given up after ${LATE} timeouts in a row`;
+    result.errors.add(why);
+    settleIfDone();
+    // The connection goes on after a request that took too long; any other
+    // error has ended it, and it is to be opened again.
+    const { link } = lane;
+    if (!(error instanceof TimeoutError)) return void link.parked.push(lane);
+    // A server that answers nothing is given up.
+    if (++link.late === LATE * link.lanes.length) {
+      close(link);
+      giveUp();
+    }
+    next(lane);
+  }
+
+  /** Also ends the wait for the last replies, when nothing more is sent. */
+  function interrupt(): void {
+    stop("interrupted");
+    result.end = "interrupted";
+    // What is in flight fails by this, and is counted so.
+    links.forEach(close);
+  }
+
+  /** Sends no more, and finishes once nothing is in flight. */
+  function stop(end: BenchEnd): void {
+    if (over.signal.aborted) return;
+    result.end = end;
+    if (interval > 0) {
+      const span = Math.min(clock.now() - started, duration);
+      const due = Math.min(Math.ceil(span / interval), requests);
+      result.unsent = Math.max(due - result.sent, 0);
+    }
+    cancelDue?.();
+    over.abort();
+    settleIfDone();
+  }
+
+  function settleIfDone(): void {
+    const { sent, done, failed } = result;
+    if (over.signal.aborted && done + failed === sent) settled.resolve();
+  }
+
+  const links = clients.map((client) => {
+    const link: Link = { client, lanes: [], parked: [], tries: 0, late: 0 };
+    for (let i = 0; i < options.depth; i++) {
+      const lane: Lane = {
+        link,
+        due: 0,
+        onReply: (reply) => replied(lane, reply),
+        onError: (error) => failed(lane, error),
+      };
+      link.lanes.push(lane);
+    }
+    return link;
+  });
+  signal.addEventListener("abort", interrupt);
+  if (duration < Infinity) after(duration, () => stop("complete"));
+  progress();
+  const kept = links.map(keep);
+  // One lane of each before the second of any: a low rate keeps all in use.
+  for (let i = 0; i < options.depth; i++) {
+    for (const link of links) next(link.lanes[i]);
+  }
+  await settled.promise;
+  result.elapsed = elapsed();
+  cancelProgress();
+  signal.removeEventListener("abort", interrupt);
+  links.forEach(close);
+  await Promise.all(kept);
+  if (failure !== undefined) throw failure;
+  return result;
 }
 
 async function openAll(
@@ -110,7 +320,6 @@ interface Link {
   late: number;
 }
 
-/** A place for a request on a connection. */
 interface Lane {
   readonly link: Link;
   /** When its request was due: its latency counts from then. */
@@ -118,259 +327,6 @@ interface Lane {
   // Made once, for a closure for each request costs.
   readonly onReply: (reply: Uint8Array) => void;
   readonly onError: (error: unknown) => void;
-}
-
-class Run {
-  readonly #options: BenchOptions;
-  readonly #links: readonly Link[];
-  readonly #result = new BenchResult();
-  readonly #started: number;
-  #open: number;
-  /** When the last connection that was open ended. */
-  #lostAll = 0;
-  /** For how long there was no connection, in milliseconds. */
-  #unserved = 0;
-  /** Milliseconds from one request that is due to the next; 0 if all are. */
-  readonly #interval: number;
-  /** Lanes of an open loop that wait for a request to be due. */
-  readonly #free: Lane[] = [];
-  #cancelDue: (() => void) | undefined;
-  #cancelProgress: (() => void) | undefined;
-  /** Aborted when no more is sent. */
-  readonly #over = new AbortController();
-  /** Resolves when nothing is in flight either. */
-  readonly #settled = Promise.withResolvers<void>();
-  #failure: unknown;
-
-  constructor(options: BenchOptions, clients: readonly Client[]) {
-    this.#options = options;
-    this.#started = options.clock.now();
-    this.#interval = options.rate === undefined ? 0 : 1000 / options.rate;
-    this.#open = clients.length;
-    this.#links = clients.map((client) => {
-      const link: Link = { client, lanes: [], parked: [], tries: 0, late: 0 };
-      for (let i = 0; i < options.depth; i++) {
-        const lane: Lane = {
-          link,
-          due: 0,
-          onReply: (reply) => this.#replied(lane, reply),
-          onError: (error) => this.#failed(lane, error),
-        };
-        link.lanes.push(lane);
-      }
-      return link;
-    });
-  }
-
-  /** Measures, until nothing is in flight any more. */
-  async finish(): Promise<BenchResult> {
-    const { duration, depth, signal } = this.#options;
-    const result = this.#result;
-    signal.addEventListener("abort", this.#interrupt);
-    if (duration < Infinity) {
-      this.#after(duration, () => this.#stop("complete"));
-    }
-    this.#progress();
-    const kept = this.#links.map((link) => this.#keep(link));
-    // One lane of each before the second of any: a low rate keeps all in use.
-    for (let i = 0; i < depth; i++) {
-      for (const link of this.#links) this.#next(link.lanes[i]);
-    }
-    await this.#settled.promise;
-    result.elapsed = this.#elapsed;
-    this.#cancelProgress?.();
-    signal.removeEventListener("abort", this.#interrupt);
-    for (const link of this.#links) close(link);
-    await Promise.all(kept);
-    if (this.#failure !== undefined) throw this.#failure;
-    return result;
-  }
-
-  get #isOver(): boolean {
-    return this.#over.signal.aborted;
-  }
-
-  /** Milliseconds with a connection, so far. */
-  get #elapsed(): number {
-    const now = this.#open > 0 ? this.#options.clock.now() : this.#lostAll;
-    return now - this.#started - this.#unserved;
-  }
-
-  /** Calls back after a while, or as soon as the run is over. */
-  #after(ms: number, tick: () => void): void {
-    const { signal } = this.#over;
-    const call = () => {
-      cancel();
-      signal.removeEventListener("abort", call);
-      tick();
-    };
-    const cancel = this.#options.clock.after(ms, call);
-    signal.addEventListener("abort", call);
-  }
-
-  #progress(): void {
-    this.#cancelProgress = this.#options.clock.after(PROGRESS_INTERVAL, () => {
-      this.#result.elapsed = this.#elapsed;
-      this.#options.onProgress?.(this.#result);
-      this.#progress();
-    });
-  }
-
-  /** Sees to a connection until it is closed by us or given up. */
-  async #keep(link: Link): Promise<void> {
-    const result = this.#result;
-    for (let { client } = link; client !== undefined; client = link.client) {
-      const error = await client.closed;
-      link.client = undefined;
-      result.takenBytes += client.sent;
-      if (--this.#open === 0) this.#lostAll = this.#options.clock.now();
-      if (error === undefined) return;
-      result.lost++;
-      if (error instanceof RefusedError) {
-        result.refused++;
-        result.connectErrors.add(error.message);
-      }
-      await this.#reopen(link);
-    }
-  }
-
-  async #reopen(link: Link): Promise<void> {
-    const { clock, connect } = this.#options;
-    const result = this.#result;
-    while (link.client === undefined) {
-      if (this.#isOver) return;
-      if (link.tries === TRIES) return this.#giveUp();
-      const wait = FIRST_WAIT * 2 ** link.tries++;
-      await new Promise<void>((resolve) => this.#after(wait, resolve));
-      if (this.#isOver) return;
-      try {
-        link.client = await connect(this.#over.signal);
-      } catch (error) {
-        if (!this.#isOver) {
-          result.connectErrors.add(messageOf(error));
-        }
-      }
-    }
-    if (this.#isOver) return close(link);
-    result.reopened++;
-    if (this.#open++ === 0) this.#unserved += clock.now() - this.#lostAll;
-    for (const lane of link.parked.splice(0)) this.#next(lane);
-  }
-
-  #giveUp(): void {
-    this.#result.givenUp++;
-    if (this.#result.givenUp === this.#links.length) {
-      this.#stop("no_connection");
-    }
-  }
-
-  /** Sends the next request on a lane that is free, as soon as it is due. */
-  #next(lane: Lane): void {
-    const { client, parked } = lane.link;
-    if (this.#isOver) return;
-    if (client === undefined) return void parked.push(lane);
-    const due = this.#due();
-    if (due === undefined) return void this.#free.push(lane);
-    const { payload, requests } = this.#options;
-    lane.due = due;
-    this.#result.sent++;
-    client.request(payload).then(lane.onReply, lane.onError);
-    if (this.#result.sent === requests) this.#stop("complete");
-  }
-
-  /**
-   * When the next request was due: in a closed loop now. If it is not due yet,
-   * there will be a call for it, unless the run ends before.
-   */
-  #due(): number | undefined {
-    const { clock, duration } = this.#options;
-    const now = clock.now();
-    if (this.#interval === 0) return now;
-    const after = this.#result.sent * this.#interval;
-    // A timer may be late: what is due after the end is not sent before it.
-    if (after >= duration) return undefined;
-    const due = this.#started + after;
-    if (due <= now) return due;
-    this.#cancelDue ??= clock.after(due - now, () => {
-      this.#cancelDue = undefined;
-      while (this.#free.length > 0 && this.#due() !== undefined) {
-        this.#next(this.#free.shift()!);
-      }
-    });
-  }
-
-  #replied(lane: Lane, reply: Uint8Array): void {
-    const { link, due } = lane;
-    link.tries = 0;
-    link.late = 0;
-    const result = this.#result;
-    result.done++;
-    result.receivedBytes += reply.length;
-    result.latencies.add(this.#options.clock.now() - due);
-    if (isErrReply(reply)) {
-      result.errReplies.add(new TextDecoder().decode(reply));
-    }
-    this.#settleIfDone();
-    this.#next(lane);
-  }
-
-  #failed(lane: Lane, error: unknown): void {
-    // All requests are the same: the first one ends it.
-    if (error instanceof EncodeError) {
-      this.#failure = error;
-      this.#stop("complete");
-    }
-    const result = this.#result;
-    result.failed++;
-    const why = !(error instanceof ClientClosedError)
-      ? messageOf(error)
-      : result.end === "interrupted"
-      ? "Interrupted before the reply"
-      : `Given up after ${LATE} timeouts in a row`;
-    result.errors.add(why);
-    this.#settleIfDone();
-    // The connection goes on after a request that took too long; any other
-    // error has ended it, and it is to be opened again.
-    const { link } = lane;
-    if (!(error instanceof TimeoutError)) return void link.parked.push(lane);
-    // A server that answers nothing is given up.
-    if (++link.late === LATE * link.lanes.length) {
-      close(link);
-      this.#giveUp();
-    }
-    this.#next(lane);
-  }
-
-  /** Also ends the wait for the last replies, when nothing more is sent. */
-  readonly #interrupt = (): void => {
-    this.#stop("interrupted");
-    this.#result.end = "interrupted";
-    // What is in flight fails by this, and is counted so.
-    for (const link of this.#links) close(link);
-  };
-
-  /** Sends no more, and finishes once nothing is in flight. */
-  #stop(end: BenchEnd): void {
-    if (this.#isOver) return;
-    const result = this.#result;
-    const { clock, requests, duration } = this.#options;
-    result.end = end;
-    if (this.#interval > 0) {
-      const span = Math.min(clock.now() - this.#started, duration);
-      const due = Math.min(Math.ceil(span / this.#interval), requests);
-      result.unsent = Math.max(due - result.sent, 0);
-    }
-    this.#cancelDue?.();
-    this.#over.abort();
-    this.#settleIfDone();
-  }
-
-  #settleIfDone(): void {
-    const { sent, done, failed } = this.#result;
-    if (this.#isOver && done + failed === sent) {
-      this.#settled.resolve();
-    }
-  }
 }
 
 /** Closes a connection, if it is open. What is in flight on it fails. */

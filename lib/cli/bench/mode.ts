@@ -11,10 +11,8 @@ import { print, show } from "../streams/standard_streams.ts";
 import { type BenchOptions, runBench } from "./bench.ts";
 import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
 
-/** Begins the line anew and empties it. */
 const CLEAR = "\r\x1b[K";
 
-/** Measures a server and prints the report; gives the exit code. */
 export async function benchMode(
   { flags }: ClientLine,
   target: string,

@@ -9,7 +9,6 @@ import type { BenchResult, Latencies, Tally } from "./result.ts";
 
 const BAR_WIDTH = 40;
 
-/** How many texts of errors the report for people shows of each kind. */
 const SHOWN_TEXTS = 10;
 
 /** In milliseconds. */
@@ -25,7 +24,6 @@ const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
 };
 
 export interface BenchSubject {
-  /** The server's address and port, or the path of its socket. */
   target: string;
   framing: string;
   tls: boolean;
@@ -114,7 +112,6 @@ export function toText(summary: BenchSummary): string {
     .join("\n\n");
 }
 
-/** How far it is, for one line of a terminal. */
 export function toProgress(result: BenchResult): string {
   const { elapsed, done, failed, latencies } = result;
   const seconds = inSeconds(elapsed);

@@ -20,11 +20,9 @@ export class BenchResult {
   /** Bytes that the system took of all requests, the framing's included. */
   takenBytes = 0;
   receivedBytes = 0;
-  /** Of each request that has a reply. */
   readonly latencies = new Latencies();
   readonly errors = new Tally();
   readonly errReplies = new Tally();
-  /** Connections that ended during the run. */
   lost = 0;
   /** How many of them the server turned away. */
   refused = 0;
@@ -51,7 +49,6 @@ export class Tally {
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
   }
 
-  /** The texts, the most frequent first. */
   list(): { text: string; count: number }[] {
     return [...this.#counts]
       .map(([text, count]) => ({ text, count }))

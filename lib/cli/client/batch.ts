@@ -6,7 +6,7 @@
 
 import { Buffer } from "node:buffer";
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client } from "../../client/api.ts";
 import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
@@ -21,13 +21,11 @@ const OUTPUT_BYTES = 256 * 1024;
 
 export class BatchResult {
   replied = 0;
-  /** Requests that were handed to the connection. */
   requested = 0;
   errors = 0;
   /** Whether all requests there are were handed to the connection. */
   inputEnded = false;
   failure: unknown;
-  /** Why the output cannot be written. */
   outputFailure: unknown;
 }
 
@@ -50,7 +48,6 @@ export async function runBatch(
   requests: ReadableStream<Uint8Array>,
   output: Output,
   { json, terminal }: {
-    /** Prints an object per reply instead of the reply. */
     json: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;
@@ -106,15 +103,12 @@ export async function runBatch(
 /** Writes as soon as it can, and what comes meanwhile in one write after it. */
 class Printer {
   failure: unknown;
-  readonly #output: Output;
   #waiting: Uint8Array[] = [];
   #bytes = 0;
   /** Resolves when nothing waits any more. */
   writing: Promise<void> | undefined;
 
-  constructor(output: Output) {
-    this.#output = output;
-  }
+  constructor(private readonly output: Output) {}
 
   /** Prints a line; it waits where the reader is behind or a write has failed. */
   add(bytes: Uint8Array): Promise<void> | undefined {
@@ -138,7 +132,7 @@ class Printer {
         const chunk = Buffer.concat(this.#waiting, this.#bytes);
         this.#waiting = [];
         this.#bytes = 0;
-        await writeAll(this.#output, chunk);
+        await writeAll(this.output, chunk);
       }
       this.writing = undefined;
     } catch (error) {

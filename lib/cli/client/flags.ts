@@ -10,7 +10,7 @@ import {
   dashed,
   type FlagTable,
   onlyOneOf,
-  UsageError,
+  refuse,
 } from "../flags/flags.ts";
 import {
   alpnFlag,
@@ -22,7 +22,6 @@ import {
   textFlag,
 } from "../flags/values.ts";
 
-/** The flags of `client`, in the order that its help has them. */
 export const clientFlags = {
   unix: textFlag(
     "PATH",
@@ -107,20 +106,18 @@ export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
 export function checkClientFlags({ flags, given }: ClientLine): void {
   const lost = given.keys().find((name) => name.startsWith("tls-"));
   if (lost !== undefined && !flags.tls) {
-    throw new UsageError(`--${lost} is given without --tls`);
+    refuse(`--${lost} is given without --tls`);
   }
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
-    throw new UsageError(
-      `--tls-${missing} is missing, expected a certificate and its key`,
-    );
+    refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
   if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
   if (!flags.bench) {
     for (const name of Object.keys(benchFlags) as (keyof typeof benchFlags)[]) {
       const source = given.get(name) ??
         (flags[name] === true && dashed(name));
-      if (source) throw new UsageError(`${source} is given without --bench`);
+      if (source) refuse(`${source} is given without --bench`);
     }
     return;
   }
@@ -140,7 +137,7 @@ export function benchRequest(
 ): Uint8Array<ArrayBuffer> {
   const [request] = requests;
   if (requests.length > 1) {
-    throw new UsageError(
+    refuse(
       `${requests.length} requests are given, expected one at most with --bench`,
     );
   }
@@ -164,15 +161,11 @@ const HOST = /^[^\s:/[\]]+$/;
 export function parseTarget(args: readonly string[]) {
   const [place, ...rest] = args;
   if (place === undefined || place === "") {
-    throw new UsageError(
-      "no server given, expected client HOST[:PORT] (try --help)",
-    );
+    refuse("no server given, expected client HOST[:PORT] (try --help)");
   }
   let [hostname, port] = splitPlace(place);
   if (!HOST.test(hostname) && !isIPv6(hostname)) {
-    throw new UsageError(
-      `server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`,
-    );
+    refuse(`server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`);
   }
   if (port === undefined && /^\d+$/.test(rest[0])) port = rest.shift();
   return {
@@ -194,7 +187,5 @@ function splitPlace(place: string): [string, string | undefined] {
 function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
-  throw new UsageError(
-    `port is ${quote(text)}, expected a whole number from 1 to 65535`,
-  );
+  refuse(`port is ${quote(text)}, expected a whole number from 1 to 65535`);
 }

@@ -1,14 +1,7 @@
 /** The line that is typed at a terminal: its keys, and how it is shown. */
 
 import process from "node:process";
-import {
-  clearScreenDown,
-  createInterface,
-  cursorTo,
-  type Interface,
-  type Key,
-  moveCursor,
-} from "node:readline";
+import * as readline from "node:readline";
 
 import { printable } from "../../core/text.ts";
 
@@ -19,12 +12,11 @@ const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
  * without a prompt, and kept.
  */
 export class LineEditor implements Disposable {
-  readonly #prompt: string;
   /**
    * `prevRows` is the row within the line from which readline redraws it. It is
    * not documented, but nothing else tells readline that the cursor was moved.
    */
-  readonly #readline: Interface & { prevRows?: number };
+  readonly #readline: readline.Interface & { prevRows?: number };
   /** Lines that were typed before they were asked for. */
   readonly #ahead: string[] = [];
   #answer: ((line: string | undefined) => void) | undefined;
@@ -32,13 +24,12 @@ export class LineEditor implements Disposable {
 
   /** Takes the terminal, until it is disposed of or the input ends. */
   constructor(
-    prompt: string,
+    private readonly prompt: string,
     /** Lines of earlier runs, the newest first. */
     history: readonly string[],
     onInterrupt: () => void,
   ) {
-    this.#prompt = prompt;
-    this.#readline = createInterface({
+    this.#readline = readline.createInterface({
       input: process.stdin,
       output: process.stdout,
       terminal: true,
@@ -64,17 +55,16 @@ export class LineEditor implements Disposable {
     const line = this.#ahead.shift();
     if (line !== undefined) {
       // It was shown when it was typed, but not next to its reply.
-      this.say(`${this.#prompt}${printable(line)}`);
+      this.say(`${this.prompt}${printable(line)}`);
       return Promise.resolve(line);
     }
     if (this.#closed) return Promise.resolve(undefined);
     this.#erase();
-    this.#readline.setPrompt(this.#prompt);
+    this.#readline.setPrompt(this.prompt);
     this.#draw();
     return new Promise((resolve) => this.#answer = resolve);
   }
 
-  /** Prints a text above the line that is being typed. */
   say(text: string): void {
     if (!this.#closed) this.#erase();
     process.stdout.write(`${text}\n`);
@@ -114,16 +104,14 @@ export class LineEditor implements Disposable {
     this.#draw();
   };
 
-  /** Removes the line, with all its rows, from the screen. */
   #erase(): void {
     const { rows } = this.#readline.getCursorPos();
-    moveCursor(process.stdout, 0, -rows);
-    cursorTo(process.stdout, 0);
-    clearScreenDown(process.stdout);
+    readline.moveCursor(process.stdout, 0, -rows);
+    readline.cursorTo(process.stdout, 0);
+    readline.clearScreenDown(process.stdout);
     this.#readline.prevRows = 0;
   }
 
-  /** Shows the line where the cursor is, if there is anything of it. */
   #draw(): void {
     if (this.#closed) return;
     const { line } = this.#readline;
@@ -132,7 +120,7 @@ export class LineEditor implements Disposable {
 }
 
 /** Ctrl-\ and Ctrl-] do nothing; readline would put them into the line. */
-function markControl(_text: string | undefined, key: Key): void {
+function markControl(_text: string | undefined, key: readline.Key): void {
   // deno-lint-ignore no-control-regex
   if (/^[\x1c\x1d]$/.test(key.sequence ?? "")) key.ctrl = true;
 }

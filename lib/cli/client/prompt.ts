@@ -1,6 +1,6 @@
 /** The client at a terminal: requests as they are typed, and their replies. */
 
-import type { Client } from "../../client/pipelined_client.ts";
+import type { Client } from "../../client/api.ts";
 import * as errors from "../../core/errors.ts";
 import * as text from "../../core/text.ts";
 import type { History } from "./history.ts";

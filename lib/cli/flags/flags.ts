@@ -5,39 +5,35 @@ import { parseArgs } from "@std/cli";
 
 import { quote } from "../../core/text.ts";
 
-/** The command line is not right; the message says what is expected. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** A flag that takes a value. */
 export interface ValueFlag<Value> {
-  /** What stands for the value in the help. */
   readonly placeholder: string;
   readonly help: string;
   readonly default: Value;
-  /** How the help shows the default, if not as it is. */
   readonly shown?: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
-  /** Whether no message may show its value. */
   readonly secret?: boolean;
-  /** A letter that it may be given by as well. */
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
 
-/** A flag that is there or not. */
 interface SwitchFlag {
   readonly help: string;
   readonly placeholder?: undefined;
+  readonly short?: undefined;
+}
+
+export function refuse(message: string): never {
+  throw new UsageError(message);
 }
 
 export function onlyOneOf(one: string, other: string): never {
-  throw new UsageError(
-    `${one} and ${other} are given, expected only one of them`,
-  );
+  refuse(`${one} and ${other} are given, expected only one of them`);
 }
 
 export type FlagTable = Readonly<
@@ -57,7 +53,6 @@ export interface CommandLine<Table extends FlagTable> {
    * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
    */
   readonly given: ReadonlyMap<string, string>;
-  /** What is no flag, and all that stands behind `--`. */
   readonly rest: readonly string[];
 }
 
@@ -79,7 +74,7 @@ export function parseFlags<Table extends FlagTable>(
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
-      throw new UsageError(`unknown flag ${quote(arg)} (try --help)`);
+      refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
   const values: Record<string, unknown> = {};
@@ -101,7 +96,10 @@ export function parseFlags<Table extends FlagTable>(
     }
     if (text === undefined) continue;
     given.set(name, source);
-    values[name] = valueOf(flag, source, text);
+    values[name] = flag.parse(text);
+    if (values[name] !== undefined) continue;
+    const shown = flag.secret ? "not allowed" : quote(text);
+    refuse(`${source} is ${shown}, expected ${flag.expected}`);
   }
   return {
     flags: values as FlagValues<Table>,
@@ -115,13 +113,13 @@ export function parseFlags<Table extends FlagTable>(
  * dash and be told as what it is: a bad value, not an unknown flag. A letter
  * becomes the name that it stands for; `written` says what stood there.
  */
-function joinValues(
-  table: FlagTable,
-  args: readonly string[],
-): { joined: string[]; written: Map<string, string> } {
+function joinValues(table: FlagTable, args: readonly string[]) {
   const joined: string[] = [];
   const written = new Map<string, string>();
-  const letters = lettersOf(table);
+  const names = new Map<string, string>();
+  for (const [name, { short = name }] of Object.entries(table)) {
+    for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
+  }
   for (let i = 0; i < args.length; i++) {
     let arg = args[i];
     if (arg === "--") {
@@ -133,31 +131,19 @@ function joinValues(
       joined.push(arg.slice(0, 2));
       arg = `-${arg.slice(2)}`;
     }
-    const { as, value } = splitFlag(arg, letters);
-    const name = as && (letters.get(as) ?? as.replace(/^--?/, ""));
-    const flag = name !== undefined && Object.hasOwn(table, name)
-      ? table[name]
-      : undefined;
-    if (as === undefined || name === undefined || flag === undefined) {
+    // The value of a letter may follow it at once, as in -c50.
+    const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
+    const name = names.get(as);
+    if (name === undefined) {
       joined.push(arg);
-    } else if (flag.placeholder === undefined) {
-      if (value !== undefined) {
-        throw new UsageError(
-          `${dashed(name)} is ${quote(value)}, expected no value`,
-        );
-      }
+    } else if (isSwitch(table, name)) {
+      if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
       joined.push(arg);
     } else {
-      const known = letters.has(as) ? `--${name}` : as;
-      if (letters.has(as)) written.set(name, as);
-      else written.delete(name);
-      if (value !== undefined) {
-        joined.push(`${known}=${value}`);
-        continue;
-      }
-      const next = args[i + 1] ?? "";
-      const taken = next !== "--" && !next.startsWith("--");
-      joined.push(`${known}=${taken ? next : ""}`);
+      written.set(name, as);
+      const next = args[i + 1] ?? "--";
+      const taken = equals + value === "" && !next.startsWith("--");
+      joined.push(`--${name}=${taken ? next : value}`);
       if (taken) i++;
     }
   }
@@ -166,38 +152,6 @@ function joinValues(
 
 function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
-}
-
-/** The names of the flags with a value that have a letter, by `-` and it. */
-function lettersOf(table: FlagTable): Map<string, string> {
-  const letters = new Map<string, string>();
-  for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) continue;
-    const letter = name.length === 1 ? name : flag.short;
-    if (letter !== undefined) letters.set(`-${letter}`, name);
-  }
-  return letters;
-}
-
-/** Parts a flag, as it is written, from a value in the same argument. */
-function splitFlag(
-  arg: string,
-  letters: ReadonlyMap<string, string>,
-): { as?: string; value?: string } {
-  // The value of a letter may follow it at once, as in -c50.
-  const letter = arg.slice(0, 2);
-  if (letters.has(letter) && arg.length > 2 && arg[2] !== "=") {
-    return { as: letter, value: arg.slice(2) };
-  }
-  const [, as, value] = /^(--?[^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
-  return { as, value };
-}
-
-function valueOf(flag: ValueFlag<unknown>, source: string, text: string) {
-  const value = flag.parse(text);
-  if (value !== undefined) return value;
-  const shown = flag.secret ? "not allowed" : quote(text);
-  throw new UsageError(`${source} is ${shown}, expected ${flag.expected}`);
 }
 
 /** `twins` names those in the environment too. */

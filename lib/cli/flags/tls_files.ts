@@ -10,7 +10,6 @@ import {
 
 type ReadText = (path: string) => Promise<string>;
 
-/** Reads and checks the files of `--tls-cert` and `--tls-key`. */
 export async function readKeyPair(
   files: TlsKeyPair,
   read: ReadText,
@@ -23,7 +22,6 @@ export async function readKeyPair(
   );
 }
 
-/** Reads and checks the file of a flag that takes authorities. */
 export async function readCertificates(
   flag: "--tls-ca" | "--tls-client-ca",
   file: string,

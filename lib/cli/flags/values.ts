@@ -6,16 +6,7 @@ import { connectDefaults } from "../../client/client.ts";
 import { formatHostPort } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrError, parseCidrList } from "../../core/cidr.ts";
-import {
-  DURATION_FORM,
-  formatDuration,
-  formatSize,
-  parseDuration,
-  parseRate,
-  parseSize,
-  RATE_FORM,
-  SIZE_FORM,
-} from "../../core/units.ts";
+import * as units from "../../core/units.ts";
 import {
   FRAMING_FORM,
   type FramingName,
@@ -46,7 +37,6 @@ export function textFlag(
   return { placeholder, expected, help, default: "", shown: "none", parse };
 }
 
-/** A flag that takes a list of addresses and CIDR blocks, or is not used. */
 export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
   return { ...textFlag("CIDR,…", expected, help, isCidrList), shown };
@@ -61,7 +51,6 @@ function isCidrList(text: string): boolean {
   }
 }
 
-/** The flag that takes a framing by its name, and gives its name in full. */
 export const framingFlag: ValueFlag<FramingName> = {
   placeholder: "NAME",
   expected: FRAMING_FORM,
@@ -125,40 +114,41 @@ export function sizeFlag(
   const [least, most] = ranges[option];
   return {
     placeholder: "SIZE",
-    expected: `${SIZE_FORM}, from ${least} to ${most} bytes`,
+    expected: `${units.SIZE_FORM}, from ${least} to ${most} bytes`,
     help,
     default: value,
-    shown: formatSize(value),
-    parse: (text) => inRange(ranges[option], parseSize(text)),
+    shown: units.formatSize(value),
+    parse: (text) => inRange(ranges[option], units.parseSize(text)),
   };
 }
 
 export function durationFlag(option: Option, help: string): ValueFlag<number> {
   return {
     placeholder: "TIME",
-    expected: `${DURATION_FORM}, or 0 for no limit`,
+    expected: `${units.DURATION_FORM}, or 0 for no limit`,
     help,
     default: usual[option],
-    shown: formatDuration(usual[option]),
-    parse: (text) => inRange(ranges[option], parseDuration(text)),
+    shown: units.formatDuration(usual[option]),
+    parse: (text) => inRange(ranges[option], units.parseDuration(text)),
   };
 }
 
 export function rateFlag(help: string): ValueFlag<string> {
   const isRate = (text: string) =>
-    text === "0" || parseRate(text) !== undefined;
-  const expected = `${RATE_FORM}, or 0 for no limit`;
+    text === "0" || units.parseRate(text) !== undefined;
+  const expected = `${units.RATE_FORM}, or 0 for no limit`;
   return { ...textFlag("RATE", expected, help, isRate), shown: "0" };
 }
 
 export function spanFlag(help: string): ValueFlag<number | undefined> {
   return {
     placeholder: "TIME",
-    expected: `${DURATION_FORM}, and more than 0`,
+    expected: `${units.DURATION_FORM}, and more than 0`,
     help,
     default: undefined,
     shown: "none",
-    parse: (text) => inRange(ranges.timeout, parseDuration(text)) || undefined,
+    parse: (text) =>
+      inRange(ranges.timeout, units.parseDuration(text)) || undefined,
   };
 }
 
@@ -197,7 +187,6 @@ export function formatPlace(place: Place): string {
     : formatHostPort(place.hostname, place.port);
 }
 
-/** A flag that takes an address or a Unix socket to listen on, or is off. */
 export function placeFlag(help: string): ValueFlag<Place | undefined> {
   return {
     placeholder: "HOST:PORT|unix:PATH",

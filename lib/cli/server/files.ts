@@ -22,7 +22,6 @@ export async function openFiles(
     : await openKeeper({ read, sockets });
   const removals = new Map<string, () => Promise<void> | undefined>();
   return {
-    /** The certificate, as it is now; nothing without one. */
     readTls: keeper === undefined || cert === ""
       ? undefined
       : async (): Promise<TlsFiles> => {

@@ -15,7 +15,7 @@ import {
   type CommandLine,
   type FlagTable,
   onlyOneOf,
-  UsageError,
+  refuse,
 } from "../flags/flags.ts";
 import {
   alpnFlag,
@@ -39,7 +39,6 @@ const CERT_FILE = "the file of a certificate in PEM";
 const KEY_FILE = "the file of the certificate's private key in PEM";
 const CA_FILE = "the file of the authorities of clients in PEM";
 
-/** The flags of `server`, in the order that its help has them. */
 export const serverFlags = {
   hostname: {
     ...textFlag("HOST", "an address of this machine", "address to listen on"),
@@ -167,9 +166,7 @@ export type ServerLine = CommandLine<typeof serverFlags>;
 /** @throws {UsageError} Flags do not go together, or one lacks another. */
 export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
-    throw new UsageError(
-      `unexpected argument ${JSON.stringify(rest[0])} (try --help)`,
-    );
+    refuse(`unexpected argument ${JSON.stringify(rest[0])} (try --help)`);
   }
   const unix = given.get("unix");
   if (unix === undefined) needs("--unix", given.get("unix-mode"));
@@ -181,13 +178,13 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
     onlyOneOf(unix, given.get(other)!);
   }
   if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
-    throw new UsageError(
+    refuse(
       "--proxy-trust is missing, expected the addresses of the proxies " +
         "whose --proxy-protocol header is believed",
     );
   }
   if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
-    throw new UsageError(
+    refuse(
       flags["tls-cert"] === ""
         ? `--tls-cert is missing, expected with --tls-key: ${CERT_FILE}`
         : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
@@ -205,7 +202,7 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
 
 function needs(missing: string, source: string | undefined): void {
   if (source === undefined) return;
-  throw new UsageError(`${source} is given, expected ${missing} beside it`);
+  refuse(`${source} is given, expected ${missing} beside it`);
 }
 
 /** The options of `serve` whose flags have other names. */
@@ -226,7 +223,6 @@ export function serveOptionsOf({ flags, given }: ServerLine): ServeOptions {
   return { ...options, httpGuard: flags["http-guard"] === "on" };
 }
 
-/** The option that a flag of this name stands for, if there is one. */
 function optionOf(flag: string): keyof ServeOptions {
   const name = flag.replace(/-./g, ([, letter]) => letter.toUpperCase());
   return renamed[flag] ?? name as keyof ServeOptions;

@@ -21,7 +21,6 @@ export class HeldSignals {
     }
   }
 
-  /** Acts on a signal from now on, and on those that were held. */
   on(signal: ServerSignal, listener: () => void): void {
     this.#listeners.set(signal, listener);
     for (const held of this.#held) if (held === signal) listener();

@@ -37,7 +37,6 @@ export async function openKeeper(
   return {
     readText: (path: string): Promise<string> =>
       inTime(clock, calls.call("readText", path, LIMIT)),
-    /** Removes the file of a socket, if it is still the one that is meant. */
     async removeSocket(path: string, file: FileId): Promise<void> {
       await inTime(clock, calls.call("removeFile", path, file));
     },

@@ -13,7 +13,7 @@ import {
 import { type Clock, systemClock, within } from "../../core/clock.ts";
 import { toLine } from "../../core/text.ts";
 import type { LogLevel } from "../../observe/log.ts";
-import { LineWriter, type Output } from "../streams/line_writer.ts";
+import { lineWriter, type Output } from "../streams/line_writer.ts";
 
 /** How the log may look; `auto` goes by whether it is a terminal. */
 export const logFormats = ["auto", "json", "pretty"] as const;
@@ -44,7 +44,7 @@ export function openLog(
   const pretty = format === "pretty" ||
     (format === "auto" && output.isTerminal());
   const toText = pretty ? prettyFormatter(!noColor) : jsonFormatter;
-  const lines = new LineWriter(output, (count) =>
+  const lines = lineWriter(output, (count) =>
     toText({
       category: [CATEGORY],
       level: "warning",

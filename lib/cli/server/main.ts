@@ -70,15 +70,13 @@ export async function main(signals: HeldSignals): Promise<void> {
   try {
     // Before anything is bound: from then on no turn of the event loop may
     // pass until the permissions are gone.
-    if (adminPlace && adminPath) {
-      await removeStaleSocket(adminPath)
-        .catch((error) => fail(cannotListen(adminPlace, error, true), 1));
-    }
+    const noAdmin = (error: unknown) =>
+      fail(cannotListen(adminPlace!, error, true), 1);
+    if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
     if (unix) await removeStaleSocket(unix);
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log);
-    const read = await files.readTls?.()
-      .catch((error) => fail(error.message, 1));
+    const read = await files.readTls?.().catch(failed);
     const events: EventListeners = {
       ...logEvents,
       drain(event) {
@@ -89,10 +87,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     };
     const options = { ...serveOptionsOf(line), ...read, events };
     const tls = checkTls(options);
-    if (tls !== undefined) {
-      await prove(new TlsContext(tls))
-        .catch((error) => fail(error.message, 1));
-    }
+    if (tls !== undefined) await prove(new TlsContext(tls)).catch(failed);
     stop.hold();
     // First, so that whoever asks whether this server is ready asks this one.
     const token = flags["admin-token"] || undefined;
@@ -100,7 +95,7 @@ export async function main(signals: HeldSignals): Promise<void> {
       startAdmin,
       { ...adminPlace, token, handler: flags.handler },
       { makeRoom: openSpares(SPARES) },
-    ).catch((error) => fail(cannotListen(adminPlace, error, true), 1));
+    ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
     server = flags.threads === 1
       ? serve(options, handlers[flags.handler])
@@ -138,7 +133,7 @@ export async function main(signals: HeldSignals): Promise<void> {
   print(lines.join("\n")).catch(async (error) => {
     await files.removeSockets();
     await log.flush();
-    fail(error.message, 1);
+    failed(error);
   });
   log.logger.info("ready", {
     version: VERSION,
@@ -163,11 +158,8 @@ function urlOf(addr: Deno.Addr): string {
 
 async function readFlags() {
   try {
-    const line = parseFlags(
-      serverFlags,
-      Deno.args,
-      (name) => Deno.env.get(name),
-    );
+    const twin = (name: string) => Deno.env.get(name);
+    const line = parseFlags(serverFlags, Deno.args, twin);
     if (line.flags.help) await finish(HELP);
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
@@ -179,8 +171,12 @@ async function readFlags() {
 }
 
 async function finish(text: string): Promise<never> {
-  await print(text).catch((error) => fail(error.message, 1));
+  await print(text).catch(failed);
   Deno.exit(0);
+}
+
+function failed(error: Error): never {
+  fail(error.message, 1);
 }
 
 function fail(message: string, code: number): never {
@@ -188,7 +184,6 @@ function fail(message: string, code: number): never {
   Deno.exit(code);
 }
 
-/** Says that the server, or its admin port, cannot listen at a place. */
 function cannotListen(place: Place, error: unknown, admin = false) {
   const isPath = "path" in place;
   const where = isPath && !admin ? place.path : formatPlace(place);

@@ -58,7 +58,6 @@ export function show(text: string): void {
   }
 }
 
-/** An error of it says what it is of. */
 export async function* standardInput() {
   try {
     yield* Deno.stdin.readable;

@@ -19,6 +19,11 @@ export interface ProxyHeader {
   destination?: Deno.NetAddr;
 }
 
+/** @throws {ProxyHeaderError} Always. */
+export function broken(text: string): never {
+  throw new ProxyHeaderError(text);
+}
+
 export function addr(hostname: string, port: number): Deno.NetAddr {
   return { transport: "tcp", hostname, port };
 }
@@ -42,7 +47,5 @@ export function startOf(
     while (start.startsWith(received.slice(0, same + 1))) same++;
   }
   const got = hex(received.charCodeAt(same));
-  throw new ProxyHeaderError(
-    `expected ${expected}, got ${got} at byte ${same + 1}`,
-  );
+  broken(`expected ${expected}, got ${got} at byte ${same + 1}`);
 }

@@ -11,9 +11,8 @@
  * headers from addresses that are trusted, and from those always.
  */
 
-import { ProxyHeaderError } from "../../core/errors.ts";
 import { hex } from "../../core/text.ts";
-import type { ProxyHeader } from "./header.ts";
+import { broken, type ProxyHeader } from "./header.ts";
 import { parseV1, V1_UNKNOWN } from "./v1.ts";
 import { parseV2, V2_FIXED, V2_SIGNATURE } from "./v2.ts";
 
@@ -57,7 +56,7 @@ export function parseProxyHeader(
   if (accept === "v2" || V2_SIGNATURE.startsWith(first)) {
     return parseV2(bytes, start, end);
   }
-  throw new ProxyHeaderError(
+  broken(
     `expected "PROXY" or the v2 signature, got ${hex(bytes[start])} at byte 1`,
   );
 }

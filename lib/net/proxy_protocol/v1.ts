@@ -3,9 +3,8 @@
 import { isIP } from "node:net";
 
 import { canonicalIPv6 } from "../../core/cidr.ts";
-import { ProxyHeaderError } from "../../core/errors.ts";
 import { hex, quote } from "../../core/text.ts";
-import { addr, type ProxyHeader, startOf } from "./header.ts";
+import { addr, broken, type ProxyHeader, startOf } from "./header.ts";
 
 /** The most bytes that a version 1 header has, its CRLF included (2.1). */
 const V1_MAX = 107;
@@ -35,7 +34,7 @@ export function parseV1(
     : endOfLine(received, begin.length);
   if (lineEnd === undefined) {
     if (received.length < V1_MAX) return undefined;
-    throw new ProxyHeaderError(`no CRLF within ${V1_MAX} bytes`);
+    broken(`no CRLF within ${V1_MAX} bytes`);
   }
   const length = lineEnd + 2;
   // To be accepted, with the connection's own addresses.
@@ -43,22 +42,19 @@ export function parseV1(
 
   const fields = received.slice(begin.length, lineEnd).split(" ");
   if (fields.length !== 4) {
-    throw new ProxyHeaderError(
+    broken(
       "expected two addresses and two ports with one space between, got " +
         `${fields.length} fields`,
     );
   }
   const version = begin === V1_TCP4 ? 4 : 6;
-  const hostnames = [
-    address(fields[0], "source", version),
-    address(fields[1], "destination", version),
-  ];
-  const ports = [port(fields[2], "source"), port(fields[3], "destination")];
-  return {
-    length,
-    source: addr(hostnames[0], ports[0]),
-    destination: addr(hostnames[1], ports[1]),
-  };
+  const whose = ["source", "destination"];
+  const hostnames = whose.map((end, i) => address(fields[i], end, version));
+  const ports = whose.map((end, i) => port(fields[2 + i], end));
+  const [source, destination] = whose.map((_, i) =>
+    addr(hostnames[i], ports[i])
+  );
+  return { length, source, destination };
 }
 
 /**
@@ -69,14 +65,10 @@ function endOfLine(received: string, from: number): number | undefined {
   const length = received.slice(from).search(/[\r\n]/);
   if (length === -1) return undefined;
   const at = from + length;
-  if (received[at] === "\n") {
-    throw new ProxyHeaderError("expected CR before LF");
-  }
+  if (received[at] === "\n") broken("expected CR before LF");
   if (at + 1 === received.length) return undefined;
   if (received[at + 1] === "\n") return at;
-  throw new ProxyHeaderError(
-    `expected LF after CR, got ${hex(received.charCodeAt(at + 1))}`,
-  );
+  broken(`expected LF after CR, got ${hex(received.charCodeAt(at + 1))}`);
 }
 
 /** Finds the CRLF behind `UNKNOWN`; anything before it is ignored (2.1). */
@@ -86,9 +78,7 @@ function endOfUnknown(received: string): number | undefined {
   if (received[at] === "\r") return endOfLine(received, at);
   if (received[at] !== " ") {
     const got = hex(received.charCodeAt(at));
-    throw new ProxyHeaderError(
-      `expected a space or CRLF after UNKNOWN, got ${got}`,
-    );
+    broken(`expected a space or CRLF after UNKNOWN, got ${got}`);
   }
   const lineEnd = received.indexOf("\r\n", at);
   return lineEnd === -1 ? undefined : lineEnd;
@@ -100,16 +90,14 @@ function address(field: string, whose: string, version: 4 | 6): string {
   if (isIP(field) === version && !field.includes("%")) {
     return version === 4 ? field : canonicalIPv6(field);
   }
-  throw new ProxyHeaderError(
-    `${whose} address ${quote(field)} is not an IPv${version} address`,
-  );
+  broken(`${whose} address ${quote(field)} is not an IPv${version} address`);
 }
 
 function port(field: string, whose: string): number {
   if (/^(0|[1-9]\d{0,4})$/.test(field) && Number(field) <= 0xffff) {
     return Number(field);
   }
-  throw new ProxyHeaderError(
+  broken(
     `${whose} port ${quote(field)} is not a number from 0 to 65535 without ` +
       "leading zeros",
   );

@@ -6,7 +6,7 @@ import type { Deadlines } from "../../core/deadlines.ts";
 import type { EventListeners } from "../../events/events.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
 import type { ConnectionTask, Handler } from "../handler.ts";
-import type { Hooks } from "../hooks.ts";
+import type { Hooks } from "../options.ts";
 import type { Counters } from "../../events/metrics.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
 import type { ServeConfig } from "../config.ts";
@@ -16,7 +16,6 @@ import type { Scheduler } from "../scheduler.ts";
 import type { Ending } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
-/** See the module's text. */
 export interface SharedContext {
   readonly config: ServeConfig;
   readonly handler: Handler;
@@ -39,7 +38,6 @@ export interface SharedContext {
 
 /** One connection, and what goes with it. */
 export interface SessionParts {
-  /** The connection's number. */
   readonly id: number;
   readonly connection: Connection;
   readonly stage: Stage;

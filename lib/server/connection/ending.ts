@@ -11,7 +11,6 @@ import type { Stage } from "./stage.ts";
 
 /** Why a connection gets no place. */
 export interface Refusal {
-  /** For the events. */
   readonly reason: RejectReason;
   /** For the peer, starting with `ERR `; nothing where it would not read it. */
   readonly text?: string;
@@ -26,26 +25,17 @@ export class SlowConsumerError extends ParleyError {
   }
 }
 
-/** See the module's text. */
 export class Ending {
-  #reason: CloseReason | undefined;
-  #error: unknown;
-
   /** How the connection ends; `undefined` while it goes on. */
-  get reason(): CloseReason | undefined {
-    return this.#reason;
-  }
-
+  reason: CloseReason | undefined;
   /** The error behind the reason. */
-  get error(): unknown {
-    return this.#error;
-  }
+  error: unknown;
 
   /** Names the end; a name given earlier stands. */
   name(reason: CloseReason, error?: unknown): void {
-    if (this.#reason !== undefined) return;
-    this.#reason = reason;
-    this.#error = error;
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.error = error;
   }
 
   /** Names the end after what a read or write has thrown. */

@@ -11,17 +11,22 @@ import type { Connection } from "../../net/connection.ts";
 import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
-import { GUARDED_LINES, isHttp, OF_LINES } from "./http_guard.ts";
 import type { Meter } from "./meter.ts";
 
-/** See the module's text. */
+/** How many lines of a connection are looked at for HTTP. */
+const GUARDED_LINES = 2;
+
+/** The names of the framings whose frames are lines. */
+const OF_LINES = /^(line|delimiter:(\\x0d)?\\x0a)$/;
+
+const decoder = new TextDecoder("latin1");
+
 export class Gate {
   /** Whether requests are to be held against {@linkcode refusal}. */
   open: boolean;
   /** How many lines are still to be looked at for HTTP. */
   #guarded = 0;
   readonly #rate: TokenBuckets | undefined;
-  /** What the rate goes by. */
   readonly #network: string = "";
   readonly #meter: Meter;
 
@@ -72,4 +77,18 @@ export function isPlain({ inbox, eof }: Connection, codec: Codec): boolean {
   if (!tls) return tls === false || eof;
   const detail = "a TLS handshake, and this port does not speak TLS";
   throw new FrameError("malformed", detail);
+}
+
+/**
+ * Whether a line, without its end, is of an HTTP request. A web page can have a
+ * browser send one to any address that it reaches, the loopback among them, with
+ * lines of the page's own in its body. What it cannot change is how that begins:
+ * the request line ends in the version (RFC 9112, section 3), and `Host` follows.
+ *
+ * @param left How many are to be looked at, this one among them.
+ */
+function isHttp(line: Uint8Array, left: number): boolean {
+  return /^host:/i.test(decoder.decode(line.subarray(0, 5))) ||
+    (left === GUARDED_LINES &&
+      / HTTP\/1\.\d\r?$/.test(decoder.decode(line.subarray(-10))));
 }

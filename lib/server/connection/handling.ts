@@ -13,23 +13,26 @@ import { CHUNK } from "../../net/buffers.ts";
 import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
-import { Call, type Caller, RequestTimeout } from "./call.ts";
+import {
+  Call,
+  type Caller,
+  isLater,
+  isSeveral,
+  Items,
+  RequestTimeout,
+} from "./call.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Gate, isPlain } from "./gate.ts";
-import { Info, type RequestWishes } from "./info.ts";
+import { Info, payloadOf, type RequestWishes } from "./info.ts";
 import type { Meter } from "./meter.ts";
-import { payloadOf } from "./payload.ts";
-import { isLater, isSeveral, Items } from "./several.ts";
 import type { Waiter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
 type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 
-/** How a request went that was waited for. */
 type Status = "ok" | "error" | "timeout";
 
-/** See the module's text. */
 export class Handling implements RequestWishes {
   /** No further request is to be handled. */
   stopped = false;
@@ -44,9 +47,6 @@ export class Handling implements RequestWishes {
   readonly #connection: Connection;
   readonly #stage: Stage;
   readonly framing: Framing;
-  readonly codec: Codec;
-  readonly #meter: Meter;
-  readonly #caller: Caller;
   readonly #id: number;
   readonly #info: Info;
   readonly #gate: Gate;
@@ -61,23 +61,19 @@ export class Handling implements RequestWishes {
 
   constructor(
     parts: SessionParts,
-    codec: Codec,
-    meter: Meter,
-    caller: Caller,
+    readonly codec: Codec,
+    private readonly meter: Meter,
+    private readonly caller: Caller,
   ) {
     this.#context = parts.context;
     this.#connection = parts.connection;
     this.#stage = parts.stage;
     this.framing = parts.context.config.framing;
-    this.codec = codec;
-    this.#meter = meter;
-    this.#caller = caller;
     this.#id = parts.id;
     this.#info = new Info(parts, this);
     this.#gate = new Gate(parts, meter);
   }
 
-  /** Whether a handler may still read its request. */
   get atWork(): boolean {
     return this.#call?.atWork ?? false;
   }
@@ -89,18 +85,17 @@ export class Handling implements RequestWishes {
   }
 
   get buffered(): number {
-    return this.#caller.buffered;
+    return this.caller.buffered;
   }
 
   push(frame: Uint8Array, waiter?: Waiter): void {
-    this.#caller.push(frame, waiter);
+    this.caller.push(frame, waiter);
   }
 
   get isOverBudget(): boolean {
     return this.#used > BUDGET;
   }
 
-  /** The next turn has come. */
   renew(): void {
     this.#used = this.#look = 0;
   }
@@ -111,7 +106,6 @@ export class Handling implements RequestWishes {
     this.closing ??= [reason, error];
   }
 
-  /** The handler that is waited for has had its time. */
   expire(): void {
     this.#call?.interrupt(new RequestTimeout());
   }
@@ -119,7 +113,7 @@ export class Handling implements RequestWishes {
   /** No reply is any use any more. */
   abort(): void {
     this.stopped = true;
-    this.#items?.return();
+    this.#items?.end();
     this.#abortSignal();
     this.#call?.interrupt(undefined);
   }
@@ -138,7 +132,7 @@ export class Handling implements RequestWishes {
     const { bytes } = inbox;
     const { buffer } = bytes;
     this.spent = false;
-    if (this.#meter.requests === 0 && !this.#begins()) return;
+    if (this.meter.requests === 0 && !this.#begins()) return;
     let used = this.#used;
     let look = this.#look;
     let waiting;
@@ -168,7 +162,7 @@ export class Handling implements RequestWishes {
       }
       used += next - inbox.start + REQUEST_COST;
       inbox.start = next;
-      this.#caller.owing = true;
+      this.caller.owing = true;
       // The view stays valid: nothing moves in the inbox until the next read.
       const { payloadStart } = codec;
       waiting = this.#handle(
@@ -197,7 +191,7 @@ export class Handling implements RequestWishes {
 
   /** Calls `onOpen`, whose reply may greet the peer. */
   async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
-    const caller = this.#caller;
+    const caller = this.caller;
     const call = this.#call ??= new Call(this.#connection, this.#stage, caller);
     let payload;
     try {
@@ -211,7 +205,6 @@ export class Handling implements RequestWishes {
     if (!caller.over) await caller.put(payload, 0);
   }
 
-  /** Calls `onClose`, once. */
   async left(reason: CloseReason): Promise<void> {
     const { onClose } = this.#context.hooks;
     if (onClose === undefined) return;
@@ -233,10 +226,10 @@ export class Handling implements RequestWishes {
       const refusal = this.#gate.refusal(request);
       if (refusal !== undefined) {
         if (refusal.closes) this.close(refusal.closes);
-        return this.#caller.put(this.#own(refusal.text), 0);
+        return this.caller.put(this.#own(refusal.text), 0);
       }
     }
-    this.#meter.handed();
+    this.meter.handed();
     this.pieces = 0;
     let payload;
     try {
@@ -251,8 +244,8 @@ export class Handling implements RequestWishes {
       return this.#handleLater(Promise.reject(error), request);
     }
     this.#controller = undefined;
-    this.#meter.answered(request.length);
-    return this.#caller.put(payload, this.pieces);
+    this.meter.answered(request.length);
+    return this.caller.put(payload, this.pieces);
   }
 
   async #handleLater(
@@ -261,9 +254,9 @@ export class Handling implements RequestWishes {
   ): Promise<void> {
     const pending = isSeveral(given) ? given : Promise.resolve(given);
     const { clock } = this.#context;
-    const caller = this.#caller;
+    const caller = this.caller;
     const { length } = request;
-    this.#meter.waiting();
+    this.meter.waiting();
     if (caller.over) {
       // The handler had its own connection closed.
       if (!isSeveral(pending)) pending.catch(() => {});
@@ -284,18 +277,19 @@ export class Handling implements RequestWishes {
     if (caller.over) return;
     this.#controller = undefined;
     const now = clock.now();
-    this.#meter.batch(now);
-    this.#meter.late(status, length, now);
+    this.meter.batch(now);
+    this.meter.late(status, length, now);
     await caller.put(payload, this.pieces);
   }
 
   async #sendAll(call: Call, reply: AsyncIterable<Payload>): Promise<void> {
-    const caller = this.#caller;
+    const caller = this.caller;
     const items = this.#items = new Items(reply, call);
     try {
-      for await (const item of items) {
-        if (caller.over) return;
-        await caller.put(this.#payload(item), this.pieces);
+      while (true) {
+        const { done, value } = await items.next();
+        if (done || caller.over) return;
+        await caller.put(this.#payload(value), this.pieces);
         const { scheduler } = this.#context;
         if (scheduler.isLateNow()) await scheduler.turn();
       }
@@ -303,6 +297,8 @@ export class Handling implements RequestWishes {
       // The peer cannot know that the reply has ended here.
       if (items.count > 0 && !caller.over) this.close("error", error);
       throw error;
+    } finally {
+      void items.end();
     }
   }
 
@@ -319,7 +315,7 @@ export class Handling implements RequestWishes {
       error = this.#tooLate();
     } else this.#report(error);
     this.pieces = 0;
-    if (onError !== undefined && !this.#caller.over) {
+    if (onError !== undefined && !this.caller.over) {
       try {
         const reply = (async () => await onError(error, this.#info, request))();
         return [status, this.#payload(await call.wait(reply))];
@@ -327,7 +323,7 @@ export class Handling implements RequestWishes {
         if (failure instanceof RequestTimeout) {
           status = "timeout";
           this.#tooLate();
-        } else if (!this.#caller.over) this.#report(failure);
+        } else if (!this.caller.over) this.#report(failure);
         error = failure;
       }
     }
@@ -364,7 +360,6 @@ export class Handling implements RequestWishes {
     emit(handler_error, { type: "handler_error", id: this.#id, error });
   }
 
-  /** The bytes of a reply; throws if they cannot be sent. */
   #payload(reply: Reply): Uint8Array | undefined {
     if (reply === undefined || reply === null) return undefined;
     const { maxReply } = this.#context.config;

@@ -15,22 +15,15 @@ const LIMIT = 250;
 /** A timer that never fires in the turn of the event loop that set it, in ms. */
 const NEXT_TURN = 2;
 
-/** See the module's text. */
 export class LastCall {
-  readonly #clock: Clock;
-  readonly #connection: Connection;
-  readonly #ended: (silent: boolean) => void;
   readonly #until: number;
   #cancel: (() => void) | undefined;
 
   constructor(
-    clock: Clock,
-    connection: Connection,
-    ended: (silent: boolean) => void,
+    private readonly clock: Clock,
+    private readonly connection: Connection,
+    private readonly ended: (silent: boolean) => void,
   ) {
-    this.#clock = clock;
-    this.#connection = connection;
-    this.#ended = ended;
     this.#until = clock.now() + LIMIT;
   }
 
@@ -38,23 +31,22 @@ export class LastCall {
   begin(): void {
     // An event loop that was held up runs its timers before it looks at its
     // sockets; the second timer comes after such a look.
-    const { received } = this.#connection;
-    this.#cancel ??= this.#clock.after(WAIT, () => {
-      this.#cancel = this.#clock.after(NEXT_TURN, () => this.#end(received));
+    const { received } = this.connection;
+    this.#cancel ??= this.clock.after(WAIT, () => {
+      this.#cancel = this.clock.after(NEXT_TURN, () => this.#end(received));
     });
   }
 
-  /** Ends the wait for good. */
   cancel(): void {
     this.#cancel?.();
   }
 
   #end(before: number): void {
     this.#cancel = undefined;
-    const { received, reading } = this.#connection;
+    const { received, reading } = this.connection;
     // A read that has not begun yet tells nothing. Where reads do not tell that
     // the kernel is empty, as with TLS, what has come may not be all.
-    const more = received > before && this.#clock.now() < this.#until;
-    this.#ended(reading !== undefined && !more);
+    const more = received > before && this.clock.now() < this.#until;
+    this.ended(reading !== undefined && !more);
   }
 }

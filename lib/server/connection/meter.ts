@@ -9,8 +9,10 @@ import {
   type RequestStatus,
 } from "../../events/events.ts";
 import type { Counters } from "../../events/metrics.ts";
+import type { SessionParts } from "./context.ts";
 
-/** See the module's text. */
+type Status = Exclude<RequestStatus, "abandoned">;
+
 export class Meter {
   /** Requests handed to the handler. */
   requests = 0;
@@ -26,20 +28,14 @@ export class Meter {
   readonly #counters: Counters;
   readonly #events: EventListeners;
 
-  constructor(
-    id: number,
-    counters: Counters,
-    events: EventListeners,
-    now: number,
-  ) {
+  constructor({ id, context: { counters, events, clock } }: SessionParts) {
     this.#id = id;
     this.#counters = counters;
     this.#events = events;
-    this.began = now;
+    this.began = clock.now();
     if (events.request !== undefined) this.#lengths = [];
   }
 
-  /** A request is handed to the handler. */
   handed(): void {
     this.requests++;
     this.#counters.requested();
@@ -90,11 +86,7 @@ export class Meter {
   }
 
   /** Finishes one that was waited for. */
-  late(
-    status: Exclude<RequestStatus, "abandoned">,
-    length: number,
-    now: number,
-  ): void {
+  late(status: Status, length: number, now: number): void {
     if (!this.#pending) return;
     this.#pending = false;
     const duration = now - this.began;
@@ -104,18 +96,14 @@ export class Meter {
     this.#report(status, duration, length);
   }
 
-  /** The connection has ended: finishes what is left. */
+  /** Finishes what is left. */
   end(now: number): void {
     this.batch(now);
     if (this.#pending) this.#counters.finished("abandoned", 1);
     this.#pending = false;
   }
 
-  #report(
-    status: Exclude<RequestStatus, "abandoned">,
-    duration: number,
-    requestBytes: number,
-  ): void {
+  #report(status: Status, duration: number, requestBytes: number): void {
     const { request } = this.#events;
     if (request === undefined) return;
     const id = this.#id;

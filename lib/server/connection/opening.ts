@@ -72,7 +72,6 @@ async function greet(
   }
 }
 
-/** Agrees on TLS. */
 export async function secure(
   connection: Connection,
   tls: TlsIdentity,

@@ -28,7 +28,6 @@ interface Pushed {
   readonly waiter: Waiter | undefined;
 }
 
-/** See the module's text. */
 export class ReplyWriter implements Writer {
   /** The frames' form from now on; another may be agreed on. */
   codec: Codec;
@@ -128,7 +127,6 @@ export class ReplyWriter implements Writer {
     this.#connection.letGo().then(() => this.#outbox.clear());
   }
 
-  /** Writes what waits. */
   async flush(): Promise<void> {
     await this.#exclusively(() => this.#flush());
     if (this.#waits) this.#push();
@@ -280,7 +278,6 @@ export class ReplyWriter implements Writer {
     }
   }
 
-  /** Takes what is to be written next. */
   #next(): Uint8Array {
     if (this.#outbox.length > 0) return this.#take();
     const { frame, waiter } = this.#pushed!.shift()!;

@@ -10,14 +10,15 @@ import type { Connection } from "../../net/connection.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import { replies } from "../replies.ts";
-import type { ConnectionInfo } from "../connection_info.ts";
+import type { ConnectionInfo } from "../parley_server.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Ending, farewell, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
 import { LastCall } from "./last_call.ts";
 import { prepare } from "./opening.ts";
 import { ReplyWriter } from "./reply_writer.ts";
-import { payloadOf } from "./payload.ts";
+import { payloadOf } from "./info.ts";
+import type { Serving } from "./serving.ts";
 import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 
@@ -32,49 +33,21 @@ export interface SessionContext extends SharedContext {
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Called for one that is to be told why it gets no place; gives it back. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
-  /** Called when it is to be served. */
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
-  readonly ended: (session: Session, end: SessionEnd) => void;
+  readonly ended: (session: Session) => void;
 }
 
-/** How a session ended. */
-export interface SessionEnd {
-  /** Its name. */
-  readonly reason: CloseReason;
-  /** Whether it had a place. */
-  readonly admitted: boolean;
-  /** Whether it was served. */
-  readonly served: boolean;
-  /** Why it got none. */
-  readonly refusal: Refusal | undefined;
-  /** The error behind the reason, or `undefined`. */
-  readonly error: unknown;
-  /** Requests handed to the handler. */
-  readonly requests: number;
-  /** Whether a request was handed to the handler whose reply is not out. */
-  readonly unanswered: boolean;
-}
-
-/** See the module's text. */
 export class Session implements SessionParts {
-  /** The connection's number. */
-  readonly id: number;
-  /** The connection. */
-  readonly connection: Connection;
-  /** When it began, by the server's clock. */
   readonly opened: number;
-  /** Whether a trusted proxy's header comes first, and names the client. */
-  readonly proxied: boolean;
-  readonly context: SessionContext;
   readonly stage: Stage;
   readonly ending = new Ending();
-  /** Set once it has its place. */
-  #exchange: Exchange | TaskRun | undefined;
+  exchange: Serving | undefined;
   /** Whether it has got its place. */
   admitted = false;
-  #served = false;
-  #refusal: Refusal | undefined;
+  served = false;
+  /** Why it is turned away. */
+  refusal: Refusal | undefined;
   #draining = false;
   /** The wait of a draining session for a first byte. */
   #lastCall: LastCall | undefined;
@@ -83,18 +56,15 @@ export class Session implements SessionParts {
   /** It has ended, though a read or write of it may still be under way. */
   #settled = false;
 
+  /** @param proxied Whether a proxy's header comes first, and names the client. */
   constructor(
-    id: number,
-    connection: Connection,
-    context: SessionContext,
-    proxied = false,
+    readonly id: number,
+    readonly connection: Connection,
+    readonly context: SessionContext,
+    readonly proxied = false,
   ) {
     const { clock, config, deadlines } = context;
-    this.id = id;
-    this.connection = connection;
     this.opened = connection.heardAt = clock.now();
-    this.context = context;
-    this.proxied = proxied;
     this.stage = new Stage(deadlines, config, this);
   }
 
@@ -113,11 +83,11 @@ export class Session implements SessionParts {
     const { scheduler, config } = this.context;
     const tls = config.startTls ? undefined : this.context.tls;
     if (this.proxied) await this.#prepare("greeting");
-    if (this.#refusal !== undefined || this.over) return;
+    if (this.refusal !== undefined || this.over) return;
     const refusal = known ?? await this.#admit();
     if (this.#settled) return;
     if (refusal !== undefined) {
-      this.#refusal = refusal;
+      this.refusal = refusal;
       this.ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
@@ -125,30 +95,26 @@ export class Session implements SessionParts {
     } else {
       if (tls !== undefined) await this.#prepare("handshaking");
       if (this.over) return;
-      if (this.#refusal !== undefined) {
-        const failed: Refusal = this.#refusal;
+      if (this.refusal !== undefined) {
+        const failed: Refusal = this.refusal;
         if (failed.text === undefined) return;
         this.context.refuse(this, failed);
         await this.#say(failed);
         return await farewell(connection, this.stage, scheduler);
       }
-      this.#served = true;
+      this.served = true;
       this.context.opened(this);
       if (this.#settled) return;
-      this.#exchange = this.#begin();
-      await this.#exchange.finished;
+      this.exchange = this.#begin();
+      await this.exchange.done.promise;
     }
     await farewell(connection, this.stage, scheduler);
   }
 
-  /**
-   * Ends once nothing is owed. Requests that have arrived by now, also those
-   * that the kernel still holds, get their replies first. A peer that has not
-   * sent a byte is owed nothing.
-   */
+  /** Ends once nothing is owed; a peer that has sent no byte is owed nothing. */
   drain(): void {
     this.#draining = true;
-    if (this.#exchange !== undefined) return this.#exchange.drain();
+    if (this.exchange !== undefined) return this.exchange.drain();
     const { clock } = this.context;
     this.#lastCall = new LastCall(clock, this.connection, () => {
       if (this.connection.silent) this.abort("shutdown");
@@ -165,25 +131,19 @@ export class Session implements SessionParts {
     this.#settle();
   }
 
-  /**
-   * Memory is short: if it holds more than its share and waits for the rest of
-   * a frame, it is paused.
-   */
+  /** Memory is short: whoever holds more than its share is paused. */
   squeeze(share: number): void {
-    if (this.connection.held > share) this.#exchange?.pause();
+    if (this.connection.held > share) this.exchange?.pause();
   }
 
-  /** Memory is no longer short. */
   unsqueeze(): void {
-    this.#exchange?.unpause();
+    this.exchange?.unpause();
   }
 
-  /** Whether its end has been named. */
   get over(): boolean {
     return this.ending.reason !== undefined;
   }
 
-  /** What an operator may know of it. */
   describe(): ConnectionInfo {
     const now = this.context.clock.now();
     const { heardAt, inbox, received, sent, remoteAddr } = this.connection;
@@ -195,13 +155,12 @@ export class Session implements SessionParts {
       age: now - this.opened,
       idle: now - heardAt,
       state: phase === "reading" && inbox.length === 0 ? "idle" : phase,
-      requests: this.#exchange?.meter.requests ?? 0,
+      requests: this.exchange?.meter.requests ?? 0,
       received,
       sent,
     };
   }
 
-  /** Called at the deadline of a phase. */
   expire(phase: Phase): void {
     switch (phase) {
       case "greeting":
@@ -215,7 +174,7 @@ export class Session implements SessionParts {
       case "paused":
         return this.abort("overload");
       case "handling":
-        return this.#exchange?.expire();
+        return this.exchange?.expire();
       case "lingering":
         return this.abort("shutdown");
     }
@@ -223,7 +182,7 @@ export class Session implements SessionParts {
 
   async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
     const failed = await prepare(this, phase);
-    this.#refusal ??= failed;
+    this.refusal ??= failed;
   }
 
   /** Asks for a place, and waits for the answer if another thread gives it. */
@@ -239,18 +198,15 @@ export class Session implements SessionParts {
     }
   }
 
-  #begin(): Exchange | TaskRun {
+  #begin(): Serving {
     this.#lastCall?.cancel();
     const { task } = this.context;
-    const exchange = task === undefined
-      ? new Exchange(this)
-      : new TaskRun(this);
+    const exchange = new (task === undefined ? Exchange : TaskRun)(this);
     exchange.start();
     if (this.#draining) exchange.drain();
     return exchange;
   }
 
-  /** Tells a client why it is turned away. */
   async #say({ reason, text = "" }: Refusal): Promise<void> {
     const { config, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
@@ -262,18 +218,14 @@ export class Session implements SessionParts {
     await writer.flush();
   }
 
-  /** A phase of the opening has taken too long. */
   #tooLate(phase: "greeting" | "handshaking" | "admitting"): void {
     const limit = PHASE_LIMITS[phase];
     if (phase === "admitting") {
       const error = new TimeoutError(`No answer about a place in ${limit} ms`);
-      const text = replies.noAnswer;
-      this.#giveUp?.(
-        this.context.refuse(this, { reason: "busy", text, error }),
-      );
-      return;
+      const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
+      return this.#giveUp?.(this.context.refuse(this, busy));
     }
-    if (this.#served) {
+    if (this.served) {
       this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));
       return this.abort("error");
     }
@@ -281,7 +233,7 @@ export class Session implements SessionParts {
       ? ["proxy_error", "PROXY header"] as const
       : ["tls_error", "TLS handshake"] as const;
     const error = new TimeoutError(`No ${what} within ${limit} ms`);
-    this.#refusal = { reason, error };
+    this.refusal = { reason, error };
     this.abort("shutdown");
   }
 
@@ -291,19 +243,12 @@ export class Session implements SessionParts {
     this.#settled = true;
     this.stage.leave();
     this.#lastCall?.cancel();
-    const exchange = this.#exchange;
+    const { exchange } = this;
     if (exchange === undefined) void this.connection.letGo();
     else exchange.end();
     this.connection.close();
-    exchange?.left(this.ending.reason ?? "error");
-    this.context.ended(this, {
-      admitted: this.admitted,
-      served: this.#served,
-      refusal: this.#refusal,
-      reason: this.ending.reason ?? "error",
-      error: this.ending.error,
-      requests: exchange?.meter.requests ?? 0,
-      unanswered: exchange?.owing ?? false,
-    });
+    this.ending.name("error");
+    exchange?.left(this.ending.reason!);
+    this.context.ended(this);
   }
 }

@@ -15,10 +15,9 @@
  */
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
-import type { ConnectionState } from "../connection_info.ts";
+import type { ConnectionState } from "../parley_server.ts";
 import type { ServeConfig } from "../config.ts";
 
-/** See the module's text. */
 export type Phase = Exclude<ConnectionState, "idle">;
 
 /**
@@ -40,7 +39,6 @@ export const PHASE_LIMITS = {
   lingering: 2000,
 } as const;
 
-/** See the module's text. */
 export class Stage implements Expirable {
   #phase: Phase = "admitting";
   /** When the phase began, or made progress; infinite where nothing limits it. */
@@ -49,22 +47,15 @@ export class Stage implements Expirable {
   #idleSince = Infinity;
   /** When the write of frames that answer no request began, or made progress. */
   #pushingSince = Infinity;
-  readonly #deadlines: Deadlines;
-  readonly #config: ServeConfig;
-  readonly #expired: { expire(phase: Phase): void };
 
   constructor(
-    deadlines: Deadlines,
-    config: ServeConfig,
-    expired: { expire(phase: Phase): void },
+    private readonly deadlines: Deadlines,
+    private readonly config: ServeConfig,
+    private readonly expired: { expire(phase: Phase): void },
   ) {
-    this.#deadlines = deadlines;
-    this.#config = config;
-    this.#expired = expired;
     deadlines.add(this);
   }
 
-  /** What the connection is doing. */
   get phase(): Phase {
     return this.#phase;
   }
@@ -75,11 +66,11 @@ export class Stage implements Expirable {
   }
 
   get #pushEnds(): number {
-    return after(this.#pushingSince, this.#config.writeTimeout);
+    return after(this.#pushingSince, this.config.writeTimeout);
   }
 
   get #phaseEnds(): number {
-    const { idleTimeout, requestTimeout, writeTimeout } = this.#config;
+    const { idleTimeout, requestTimeout, writeTimeout } = this.config;
     const idle = after(this.#idleSince, idleTimeout);
     switch (this.#phase) {
       case "reading":
@@ -95,25 +86,21 @@ export class Stage implements Expirable {
     }
   }
 
-  /** A phase whose limit is fixed. */
   enter(phase: Exclude<keyof typeof PHASE_LIMITS, "paused">): void {
     this.#begin(phase);
   }
 
-  /** Waits for a request. */
   read(anew: boolean): void {
-    if (anew) this.#idleSince = this.#deadlines.now;
+    if (anew) this.#idleSince = this.deadlines.now;
     // Nor does it get out of a pause.
     else if (this.#phase === "paused") return;
     this.#phase = "reading";
   }
 
-  /** Waits for memory to read on to. */
   pause(): void {
     if (this.#phase === "reading") this.#begin("paused");
   }
 
-  /** There is memory again. */
   unpause(): void {
     if (this.#phase === "paused") this.#phase = "reading";
   }
@@ -123,44 +110,41 @@ export class Stage implements Expirable {
     this.#begin("handling");
   }
 
-  /** Bytes are given to the kernel. */
   write(): void {
     this.#begin("writing");
   }
 
   /** Frames that answer no request are given to the kernel meanwhile. */
   push(): void {
-    this.#pushingSince = this.#deadlines.now;
+    this.#pushingSince = this.deadlines.now;
   }
 
   /** It has taken them: the peer is there, though it may say nothing. */
   pushed(): void {
     this.#pushingSince = Infinity;
-    this.#idleSince = this.#deadlines.now;
+    this.#idleSince = this.deadlines.now;
   }
 
   /** The peer takes something, however slowly: the write timeout starts again. */
   progress(): void {
-    const { now } = this.#deadlines;
+    const { now } = this.deadlines;
     if (this.#phase === "writing") this.#since = now;
     if (this.#pushingSince < now) this.#pushingSince = now;
   }
 
-  /** The connection has ended. */
   leave(): void {
-    this.#deadlines.delete(this);
+    this.deadlines.delete(this);
   }
 
-  /** See {@linkcode Expirable}. */
   expire(): void {
     const phase = this.#pushEnds < this.#phaseEnds ? "writing" : this.#phase;
     this.#since = this.#idleSince = this.#pushingSince = Infinity;
-    this.#expired.expire(phase);
+    this.expired.expire(phase);
   }
 
   #begin(phase: Phase): void {
     this.#phase = phase;
-    this.#since = this.#deadlines.now;
+    this.#since = this.deadlines.now;
   }
 }
 

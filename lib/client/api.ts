@@ -1,0 +1,143 @@
+/** What a client can do, and what it may be asked for. */
+
+/** Options of {@linkcode Client.request}. */
+export interface RequestOptions {
+  /**
+   * Gives up waiting. A request already sent cannot be taken back: its reply
+   * is dropped when it comes, and the replies of others stay their own.
+   */
+  signal?: AbortSignal;
+  /**
+   * How long the reply may take, or each frame of a streamed one, in
+   * milliseconds; 0 means for ever.
+   *
+   * @default {ConnectOptions.timeout}
+   */
+  timeout?: number;
+}
+
+/** Options of {@linkcode Client.stream}. */
+export interface StreamOptions extends RequestOptions {
+  /**
+   * Whether a frame is the last one of the reply. It is asked for each frame,
+   * also for those that nobody takes any more. If it throws, the connection
+   * ends, since nobody knows where the reply does.
+   */
+  isLast: (frame: Uint8Array<ArrayBuffer>) => boolean;
+}
+
+/**
+ * A connection to a server; `connect` makes it.
+ *
+ * @example
+ * ```ts
+ * import { connect, serve } from "../mod.ts";
+ *
+ * await using server = serve(
+ *   { hostname: "127.0.0.1", port: 0, onOpen: () => "! welcome" },
+ *   (line) => line.length === 0 ? undefined : ReadableStream.from(["a", "."]),
+ * );
+ * const { port } = server.addr as Deno.NetAddr;
+ * const isPush = ([first]: Uint8Array) => first === 33; // "!"
+ * await using client = await connect({ port, isPush });
+ * for await (const push of client.pushes) {
+ *   console.log(push);
+ *   break;
+ * }
+ * await client.send(""); // It gets no reply.
+ * const isLast = ([first]: Uint8Array) => first === 46; // "."
+ * for await (const frame of client.stream("all", { isLast, timeout: 500 })) {
+ *   console.log(frame);
+ * }
+ * await client.ready; // Not much is unsent.
+ * ```
+ */
+export interface Client extends AsyncDisposable {
+  /** The server's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** This side's address. */
+  readonly localAddr: Deno.Addr;
+  /**
+   * Resolves when the connection has ended: with the error that ended it, or
+   * with nothing after `close()`. Never rejects.
+   */
+  readonly closed: Promise<Error | undefined>;
+  /** How many requests wait for a reply. */
+  readonly pending: number;
+  /** Bytes that the system has taken so far, the framing's included. */
+  readonly sent: number;
+  /** Bytes that it has not taken yet. */
+  readonly buffered: number;
+  /**
+   * Resolves when there is room for a request: at once, while at most
+   * `maxBuffered` bytes are unsent. A request does not wait for it by itself, so
+   * wait for it where there are many of them, or large ones. It resolves, too,
+   * when the connection has ended, and the request says why. Never rejects.
+   */
+  readonly ready: Promise<void>;
+  /**
+   * The frames that `isPush` says answer no request, each a copy. If more than
+   * `maxBuffered` bytes wait to be taken, the connection is given up; once its
+   * loop is left, they are dropped. It ends with the connection.
+   *
+   * @throws {TypeError} The option `isPush` was not given.
+   */
+  readonly pushes: ReadableStream<Uint8Array<ArrayBuffer>>;
+
+  /**
+   * Sends a request and waits for its reply. It does not wait for the replies
+   * of earlier requests: call it again at once to pipeline.
+   *
+   * @param data The payload; text is sent as UTF-8. Bytes must not change
+   * before the reply is there.
+   * @param options A signal to give up by, and a timeout of its own.
+   * @returns The reply's payload, the caller's to keep.
+   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
+   * @throws {TimeoutError} No reply within `timeout`. The connection is closed,
+   * unless `keepAfterTimeout` keeps it.
+   * @throws {RefusedError} The server turned the connection away.
+   * @throws {ConnectionLostError} The connection ended before the reply.
+   * @throws {FrameError} The server's bytes are no reply, or one that is larger
+   * than `maxFrame`. The connection is closed.
+   * @throws {ClientClosedError} `close()` was called.
+   */
+  request(
+    data: Uint8Array | string,
+    options?: RequestOptions,
+  ): Promise<Uint8Array<ArrayBuffer>>;
+
+  /**
+   * Sends a request that gets no reply, behind those before it.
+   *
+   * @param data The payload; bytes must not change before they are taken.
+   * @returns Resolves when the system has taken it, so whoever waits sends no
+   * faster than the server reads. Rejects if the connection ends before; that may
+   * be ignored.
+   * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
+   */
+  send(data: Uint8Array | string): Promise<void>;
+
+  /**
+   * Sends a request, and gives the frames of its reply as they come, the last
+   * included: each is a copy. While they are not taken, the client reads nothing
+   * more, so a reply may be larger than memory. What comes behind it waits too:
+   * take it to its end, and wait in its loop for no other reply of this client.
+   *
+   * When the loop is left early, the rest is dropped as it comes, and the replies
+   * behind it stay with their own requests. If the rest is more than 1 MiB, the
+   * connection is given up.
+   *
+   * @param data The payload, as for `request`, whose errors it has too.
+   * @param options How the last frame is known.
+   */
+  stream(
+    data: Uint8Array | string,
+    options: StreamOptions,
+  ): ReadableStream<Uint8Array<ArrayBuffer>>;
+
+  /**
+   * Closes the connection now, with what is unsent. Requests without a reply
+   * reject with {@linkcode ClientClosedError}. May be called more than once.
+   */
+  close(): void;
+}
