@@ -23,7 +23,7 @@ const COARSEST = 1000;
 
 export class Deadlines {
   readonly #clock: Clock;
-  #interval: number;
+  #interval = Infinity;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
@@ -37,15 +37,16 @@ export class Deadlines {
    */
   constructor(shortest: number, clock: Clock = systemClock) {
     this.#clock = clock;
-    this.#interval = intervalFor(shortest);
+    this.refine(shortest);
   }
 
   /** Is finer from now on, for a timeout that is shorter; 0 means never. */
   refine(timeout: number): void {
-    const interval = intervalFor(timeout || Infinity);
+    const eighth = (timeout || Infinity) / 8;
+    const interval = Math.min(Math.max(eighth, FINEST), COARSEST);
     if (interval >= this.#interval) return;
     this.#cancel?.();
-    this.#moveOn();
+    if (this.#cancel !== undefined) this.#moveOn();
     this.#interval = interval;
     if (this.#cancel !== undefined) this.#schedule();
   }
@@ -101,8 +102,4 @@ export class Deadlines {
     this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
     this.#ticked = clock;
   }
-}
-
-function intervalFor(shortest: number): number {
-  return Math.min(Math.max(shortest / 8, FINEST), COARSEST);
 }
