@@ -9,9 +9,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /**
    * How long the reply may take, or each frame of a streamed one, in
-   * milliseconds; 0 means for ever.
-   *
-   * @default {ConnectOptions.timeout}
+   * milliseconds, in place of the client's `timeout`; 0 means for ever.
    */
   timeout?: number;
 }

@@ -10,13 +10,13 @@ import { OptionError } from "../core/errors.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import type { Transport } from "../net/connection.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
+import type { Client } from "./api.ts";
 import {
   dial,
   dialUnixSocket,
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
-import type { Client } from "./api.ts";
 import { PipelinedClient } from "./pipelined_client.ts";
 
 /** Options of {@linkcode connect}. */
@@ -155,8 +155,10 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   const transport = path === undefined
     ? await dial({ hostname, port, timeout, signal, tls })
     : await dialPath(path, options);
-  const settings = { ...options, framing, maxFrame, timeout, maxBuffered };
-  return new PipelinedClient(transport, settings);
+  const { keepAfterTimeout } = options;
+  return new PipelinedClient(transport, {
+    ...{ framing, maxFrame, timeout, keepAfterTimeout, maxBuffered, isPush },
+  });
 }
 
 async function dialPath(

@@ -2,28 +2,32 @@
 
 export type Frame = Uint8Array<ArrayBuffer>;
 
+/** How many bytes of a reply may wait before reading stops. */
+const IN_HAND = 64 * 1024;
+
+/** How many bytes of a reply are dropped before that is too much. */
+const MOST_DROPPED = 1024 * 1024;
+
 /** What a frame counts; empty ones have a bound too. */
 const size = (frame: Frame) => frame.length + 64;
 
 /** Frames on their way to who takes them; dropped once nobody does. */
 export class Frames {
   readonly stream: ReadableStream<Frame>;
-  /** How much was dropped, in bytes. */
-  dropped = 0;
+  readonly #isLast: ((frame: Frame) => boolean) | undefined;
   #to: ReadableStreamDefaultController<Frame> | undefined;
+  #dropped = 0;
 
-  /**
-   * @param bound How many bytes may wait before it is full.
-   * @param isLast Whether nothing comes behind a frame.
-   * @param onTaken Called when it is not full, each time one was taken.
-   * @param onLeft Called when nobody takes the rest.
-   */
-  constructor(
-    bound: number,
-    readonly isLast: (frame: Frame) => boolean = () => false,
-    onTaken?: () => void,
-    onLeft?: () => void,
-  ) {
+  /** Without `isLast` it is for pushes, which go on for ever. */
+  constructor({ bound = IN_HAND, isLast, onTaken, onLeft }: {
+    bound?: number;
+    isLast?: (frame: Frame) => boolean;
+    /** Called when one was taken and there is room, and perhaps more often. */
+    onTaken?: () => void;
+    /** Called when nobody takes the rest. */
+    onLeft?: () => void;
+  }) {
+    this.#isLast = isLast;
     this.stream = new ReadableStream({
       start: (to) => void (this.#to = to),
       pull: onTaken,
@@ -39,12 +43,16 @@ export class Frames {
     return this.#to !== undefined && this.#to.desiredSize! <= 0;
   }
 
-  add(frame: Frame): void {
-    if (this.#to === undefined) this.dropped += size(frame);
-    else this.#to.enqueue(frame);
+  /** Takes a frame; gives whether it is the last of a reply. */
+  add(frame: Frame): boolean {
+    const isLast = this.#isLast?.(frame) ?? false;
+    if (this.#to !== undefined) this.#to.enqueue(frame);
+    else if (this.#isLast !== undefined) this.#dropped += size(frame);
+    if (isLast || this.#dropped <= MOST_DROPPED) return isLast;
+    throw new Error(`over ${MOST_DROPPED} bytes of a reply were left`);
   }
 
-  /** Nothing more comes, and with an error what waits is forgotten. */
+  /** Nothing more comes; with an error, what waits is forgotten. */
   end(error?: unknown): void {
     if (error === undefined) this.#to?.close();
     else this.#to?.error(error);

@@ -51,12 +51,6 @@ interface Pending extends Outgoing {
 /** How long what the server said is read after a failed write, in milliseconds. */
 const READ_OUT = 1000;
 
-/** How many bytes of a streamed reply may wait before reading stops. */
-const IN_HAND = 64 * 1024;
-
-/** How many bytes of a streamed reply that nobody takes any more are read. */
-const MOST_DROPPED = 1024 * 1024;
-
 const encoder = new TextEncoder();
 
 export class PipelinedClient implements Client, Expirable {
@@ -108,7 +102,7 @@ export class PipelinedClient implements Client, Expirable {
       maxBuffered,
       onError,
     );
-    this.#pushes = isPush && new Frames(maxBuffered);
+    this.#pushes = isPush && new Frames({ bound: maxBuffered });
     this.#clock = clock;
     this.#firstFrame = new FirstFrame(
       (frame, asked) => this.#settle(frame, asked),
@@ -167,11 +161,12 @@ export class PipelinedClient implements Client, Expirable {
     { isLast, signal, timeout }: StreamOptions,
   ): ReadableStream<Frame> {
     const left = new AbortController();
-    const goOn = () => this.#paused?.resolve();
-    const frames = new Frames(IN_HAND, isLast, goOn, () => left.abort());
+    const onTaken = () => this.#paused?.resolve();
+    const onLeft = () => left.abort();
+    const frames = new Frames({ isLast, onTaken, onLeft });
     const signals = AbortSignal.any([left.signal, signal ?? left.signal]);
     this.#ask(data, { timeout, signal: signals }, frames)
-      .then(() => frames.end(), (error) => frames.end(error)).then(goOn);
+      .then(() => frames.end(), (error) => frames.end(error)).then(onTaken);
     return frames.stream;
   }
 
@@ -234,9 +229,15 @@ export class PipelinedClient implements Client, Expirable {
     }
     const { promise, resolve, reject } = Promise.withResolvers<Frame>();
     const asked = this.#deadlines.now;
-    const pending = {
-      ...{ payload, asked, timeout, resolve, reject, frames },
-      ...{ sent: false, taken: undefined, settled: false },
+    const pending: Pending = {
+      payload,
+      asked,
+      timeout,
+      resolve,
+      reject,
+      frames,
+      sent: false,
+      settled: false,
     };
     this.#pending.push(pending);
     if (timeout > 0 && asked + timeout < this.deadline) {
@@ -303,14 +304,21 @@ export class PipelinedClient implements Client, Expirable {
     try {
       if (this.#settings.isPush?.(frame)) {
         if (this.#pushes!.isFull) throw new Error("nobody takes the pushes");
-        return this.#pushes!.add(frame);
+        this.#pushes!.add(frame);
+        return;
       }
       const pending = asked ? this.#pending.first : undefined;
       if (pending === undefined) {
         this.#unasked = frame;
         return;
       }
-      if (pending.frames && this.#goesOn(pending.frames, frame)) return;
+      const { frames } = pending;
+      if (frames !== undefined) {
+        this.#streamed = this.#deadlines.now;
+        const isLast = frames.add(frame);
+        if (frames.isFull && !isLast) this.#paused = Promise.withResolvers();
+        if (!isLast) return;
+      }
       this.#pending.shift();
       if (this.#pending.length === 0) this.deadline = Infinity;
       if (pending.settled) return;
@@ -321,17 +329,6 @@ export class PipelinedClient implements Client, Expirable {
       const text = `Connection to ${place} given up: ${reasonOf(error)}`;
       this.#finish(new ConnectionLostError(text, { cause: error }));
     }
-  }
-
-  /** Takes a frame of a streamed reply. Gives whether there are more. */
-  #goesOn(frames: Frames, frame: Frame): boolean {
-    const goesOn = !frames.isLast(frame);
-    this.#streamed = this.#deadlines.now;
-    frames.add(frame);
-    if (!goesOn) return false;
-    if (frames.isFull) this.#paused = Promise.withResolvers();
-    if (frames.dropped <= MOST_DROPPED) return true;
-    throw new Error(`over ${MOST_DROPPED} bytes of a reply were left`);
   }
 
   /** The connection has ended from the other side. */

@@ -10,9 +10,7 @@ export interface Outgoing {
   /** Whether any of it may be on its way. */
   sent: boolean;
   /** Who waits until the kernel has taken it. */
-  readonly taken:
-    | Pick<PromiseWithResolvers<void>, "resolve" | "reject">
-    | undefined;
+  readonly taken?: { resolve(): void; reject(error: Error): void };
 }
 
 export type RequestWriter = ReturnType<typeof requestWriter>;

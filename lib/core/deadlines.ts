@@ -18,7 +18,7 @@ const FINEST = 5;
 const COARSEST = 1000;
 
 export class Deadlines {
-  #interval: number;
+  #interval = Infinity;
   readonly #watched = new Set<Expirable>();
   /** This timer's own time: the clock's, less what the process slept. */
   #now = 0;
@@ -27,15 +27,16 @@ export class Deadlines {
 
   /** The interval is an eighth of the shortest timeout, in milliseconds. */
   constructor(shortest: number, private readonly clock: Clock = systemClock) {
-    this.#interval = intervalFor(shortest);
+    this.refine(shortest);
   }
 
   /** Is finer from now on, for a timeout that is shorter; 0 means never. */
   refine(timeout: number): void {
-    const interval = intervalFor(timeout || Infinity);
+    const eighth = (timeout || Infinity) / 8;
+    const interval = Math.min(Math.max(eighth, FINEST), COARSEST);
     if (interval >= this.#interval) return;
     this.#cancel?.();
-    this.#moveOn();
+    if (this.#cancel !== undefined) this.#moveOn();
     this.#interval = interval;
     if (this.#cancel !== undefined) this.#schedule();
   }
@@ -86,8 +87,4 @@ export class Deadlines {
     this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
     this.#ticked = clock;
   }
-}
-
-function intervalFor(shortest: number): number {
-  return Math.min(Math.max(shortest / 8, FINEST), COARSEST);
 }
