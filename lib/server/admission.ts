@@ -146,6 +146,7 @@ export class Admission {
     const { counters, events: { connection_open } } = this.#context;
     counters.opening(-1);
     counters.opened();
+    if (connection_open === undefined) return;
     emit(connection_open, { type: "connection_open", id, remoteAddr, tls });
   }
 
@@ -166,6 +167,7 @@ export class Admission {
   #rejected({ remoteAddr }: Connection, { reason, error }: Refusal): void {
     const { counters, events: { connection_rejected } } = this.#context;
     counters.rejected(reason);
+    if (connection_rejected === undefined) return;
     const type = "connection_rejected";
     emit(connection_rejected, { type, reason, remoteAddr, error });
   }
@@ -189,12 +191,21 @@ export class Admission {
     const { reason = "error", error } = ending;
     counters.closed(reason);
     if (reason === "forced") this.forced++;
-    const duration = clock.now() - opened;
-    const requests = exchange?.meter.requests ?? 0;
-    emit(events.connection_close, {
-      ...{ type: "connection_close", id, remoteAddr, reason, error, duration },
-      ...{ requests, received, sent, unanswered: exchange?.owing ?? false },
-    });
+    if (events.connection_close !== undefined) {
+      const duration = clock.now() - opened;
+      const requests = exchange?.meter.requests ?? 0;
+      emit(events.connection_close, {
+        ...{
+          type: "connection_close",
+          id,
+          remoteAddr,
+          reason,
+          error,
+          duration,
+        },
+        ...{ requests, received, sent, unanswered: exchange?.owing ?? false },
+      });
+    }
     this.onEnded();
   }
 }
