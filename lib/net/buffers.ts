@@ -39,6 +39,9 @@ export const SHORT = 4096;
 /** The most bytes of idle buffers kept for reuse; V8 may collect the rest. */
 const KEPT = 16 * 1024 * 1024;
 
+/** How many of the short ones are kept: as many as replies are written at once. */
+const KEPT_SHORT = 1024;
+
 export interface Holder {
   /** Memory was lent, or given back: then `bytes` is below 0. */
   hold(bytes: number): void;
@@ -47,13 +50,14 @@ export interface Holder {
 type Buffer = Uint8Array<ArrayBuffer>;
 /** Idle buffers, by their place and length. */
 const idle = new Map<number, (Buffer | WeakRef<Buffer>)[]>();
-/** Those that batches of short replies use, without a search. */
-const short: (Buffer | WeakRef<Buffer>)[] = [];
 let kept = 0;
+/** Those that batches of short replies use, without a search. */
+const short: Buffer[] = [];
 
 /** Lends a buffer, its content left over; it begins at `from` in its memory. */
 export function lend(length: number = CHUNK, from = 0): Buffer {
-  const others = length === SHORT ? short : idle.get(from - length);
+  if (length === SHORT) return short.pop() ?? new Uint8Array(SHORT);
+  const others = idle.get(from - length);
   for (let last; (last = others?.pop()) !== undefined;) {
     const bytes = last instanceof WeakRef ? last.deref() : last;
     if (bytes === last) kept -= length;
@@ -69,7 +73,11 @@ export function lend(length: number = CHUNK, from = 0): Buffer {
 /** Takes a lent buffer back. Nobody may read or write it any more. */
 export function giveBack(bytes: Buffer): void {
   const { byteOffset, length } = bytes;
-  let others = length === SHORT ? short : idle.get(byteOffset - length);
+  if (length === SHORT) {
+    if (short.length < KEPT_SHORT) short.push(bytes);
+    return;
+  }
+  let others = idle.get(byteOffset - length);
   if (others === undefined) idle.set(byteOffset - length, others = []);
   const keeps = kept + length <= KEPT;
   if (keeps) kept += length;
