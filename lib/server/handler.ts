@@ -106,8 +106,9 @@ export interface RequestInfo<State = Record<string, unknown>>
  *
  * Requests of one connection are handled in order, one at a time. The request
  * is a view of the receive buffer: it is valid until the reply has been
- * given, so keep a copy (`request.slice()`) of what is needed for longer. The
- * reply may be that same view, or a part of it.
+ * given, so keep a copy (`request.slice()`) of what is needed for longer, or is
+ * sent to a worker: its memory cannot be transferred. The reply may be that same
+ * view, or a part of it.
  *
  * @typeParam State What the handler keeps in `info.state`.
  */
