@@ -11,11 +11,11 @@ import {
   checkClientFlags,
   clientFlags,
   type ClientLine,
-  parseTarget,
 } from "./lib/cli/client/flags.ts";
 import { type History, openHistory } from "./lib/cli/client/history.ts";
 import { splitLines } from "./lib/cli/client/lines.ts";
 import { runPrompt } from "./lib/cli/client/prompt.ts";
+import { parseTarget } from "./lib/cli/client/target.ts";
 import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
 import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
 import {
