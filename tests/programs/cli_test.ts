@@ -80,7 +80,7 @@ for (const [program, command, table] of helps) {
       assertEquals(lines.filter((line) => [...line].length > 80), []);
       assert(lines[0].startsWith(`Usage: ${words.join(" ")} [flags]`));
       const named = lines.flatMap((line) =>
-        /^  (?:-\w, )?(-(?:-[\w-]+|\w))(?: |$)/.exec(line)?.[1] ?? []
+        /^ {2}(?:-\w, )?(-(?:-[\w-]+|\w))(?: |$)/.exec(line)?.[1] ?? []
       );
       assertEquals(named.sort(), Object.keys(table).map(dashed).sort());
     },

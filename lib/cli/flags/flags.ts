@@ -131,8 +131,8 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       break;
     }
     // Letters may be written in one, as in -qP16: each is looked at by itself.
-    for (let name; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
-      name = names.get(arg.slice(0, 2));
+    for (; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
+      const name = names.get(arg.slice(0, 2));
       if (name === undefined || !isSwitch(table, name)) break;
       joined.push(dashed(name));
     }
