@@ -215,7 +215,7 @@ testWithTools(
       await second.shutdown();
       await hears(1, "down");
       await talk(peers[0], "PING", "ERR busy: no server is there");
-      await using again = start(3, (second.addr as Deno.NetAddr).port);
+      await using _again = start(3, (second.addr as Deno.NetAddr).port);
       await hears(1, "up");
       await talk(peers[0], "UPPER b", "B");
       assertEquals(asked.at(-1), 3);
