@@ -48,13 +48,7 @@ export {
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
 export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
-export {
-  type AcceptFault,
-  type Histogram,
-  type Metrics,
-  type Opening,
-  quantileOf,
-} from "./events/metrics.ts";
+export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
 export type { ServerStats } from "./events/server_stats.ts";
 export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";

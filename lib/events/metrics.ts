@@ -28,7 +28,6 @@ export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
 /** What is awaited of a connection before it is open. */
 export const openings = ["greeting", "handshaking", "admitting"] as const;
 
-/** One of those. */
 export type Opening = typeof openings[number];
 
 /** Whose fault it is that accepting failed: see `faultOf` in `net/listen.ts`. */
@@ -36,8 +35,7 @@ export const acceptFaults = [
   ...["peer", "descriptors", "resources", "listener"] as const,
 ];
 
-/** One of those. */
-export type AcceptFault = typeof acceptFaults[number];
+type AcceptFault = typeof acceptFaults[number];
 
 // Where each number stands in the cells.
 const ACTIVE = 0;
@@ -113,9 +111,13 @@ export interface Metrics {
   /** Connections that have no place yet: their header, keys or place is awaited. */
   readonly opening: number;
   /** Those, by what is awaited; and `silent` ones, which have asked nothing yet. */
-  readonly beforeRequest: Readonly<Record<Opening | "silent", number>>;
+  readonly beforeRequest: Readonly<
+    Record<"greeting" | "handshaking" | "admitting" | "silent", number>
+  >;
   /** How often accepting failed, by whose fault it was. */
-  readonly acceptFailures: Readonly<Record<AcceptFault, number>>;
+  readonly acceptFailures: Readonly<
+    Record<"peer" | "descriptors" | "resources" | "listener", number>
+  >;
   /** Memory that holds bytes not handled and replies not taken, in bytes. */
   readonly held: number;
 }

@@ -48,7 +48,7 @@ export function quantile(bounds, counts, part) {
 }
 
 /** @param {Stats} stats @returns {number} Requests done with. */
-export function done({ requests: { busy, inFlight, ...handled } }) {
+export function done({ requests: { busy: _, inFlight: __, ...handled } }) {
   return sum(handled);
 }
 
