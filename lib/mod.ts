@@ -14,7 +14,7 @@
  *   { hostname: "127.0.0.1", port: 0 },
  *   (request) => `${request.length} bytes`,
  * );
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  *
@@ -73,6 +73,7 @@ export type {
 } from "./server/parley_server.ts";
 export {
   type ConnectionsOptions,
+  type MadeState,
   serve,
   serveConnections,
 } from "./server/serve.ts";

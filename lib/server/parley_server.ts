@@ -7,9 +7,10 @@ import type { TlsFiles } from "../tls/settings.ts";
 import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
-export interface ParleyServer extends ServerStats, AsyncDisposable {
+export interface ParleyServer<Addr = Deno.Addr>
+  extends ServerStats, AsyncDisposable {
   /** The bound address, with the real port where 0 was asked for. */
-  readonly addr: Deno.Addr;
+  readonly addr: Addr;
   /**
    * Resolves when the server has ended: the listener is closed, and so is
    * every connection. Rejects when the listener failed; the connections were

@@ -37,7 +37,8 @@ import { deserializeError, type SentError } from "./sent_error.ts";
 import { WorkerCalls } from "./worker_calls.ts";
 
 /** Options of {@linkcode serveThreads}. */
-export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
+export interface ServeThreadsOptions
+  extends Omit<ServeOptions<unknown, Deno.NetAddr>, keyof Hooks> {
   /** The module that the workers run; it calls `serveThread`. */
   worker: URL;
   /** How many; by default as many as the machine has processors. */
@@ -58,7 +59,7 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
 }
 
 /** A running server with threads. */
-export type ThreadedServer = Omit<ParleyServer, "ref" | "unref">;
+export type ThreadedServer = Omit<ParleyServer<Deno.NetAddr>, "ref" | "unref">;
 
 /**
  * The wait before a thread that died is replaced, in milliseconds: doubled with

@@ -12,7 +12,7 @@ import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
 import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import type { Places } from "../server/places.ts";
-import { startServer, taskOptions } from "../server/serve.ts";
+import { type MadeState, startServer, taskOptions } from "../server/serve.ts";
 import type { Service } from "../server/server.ts";
 import type {
   Shared,
@@ -28,7 +28,7 @@ const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
 export interface ServeThreadOptions<State = Record<string, unknown>>
-  extends Hooks<State> {
+  extends Hooks<State, Deno.NetAddr> {
   /** The framing that `serveThreads` has, if it is none that ships. */
   framing?: Framing;
 }
@@ -55,23 +55,16 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  * ```
  */
 export function serveThread<State>(
-  handler: Handler<State>,
-  options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+  handler: Handler<State, Deno.NetAddr>,
+  options: ServeThreadOptions<State> & MadeState<State>,
 ): void;
-/**
- * Serves connections with a handler that keeps no state of its own.
- *
- * @param handler Answers one request.
- * @param options What cannot be sent from the main thread.
- */
+/** Serves connections with a handler that keeps no state of its own. */
 export function serveThread(
-  handler: Handler,
+  handler: Handler<Record<string, unknown>, Deno.NetAddr>,
   options?: ServeThreadOptions,
 ): void;
-export function serveThread(
-  handler: Handler,
-  options: ServeThreadOptions = {},
-): void {
+// deno-lint-ignore no-explicit-any
+export function serveThread(handler: Handler<any, any>, options = {}): void {
   startThread(handler, options, (given) => given);
 }
 
@@ -93,7 +86,7 @@ export function serveThread(
  * ```
  */
 export function serveThreadConnections<State = Record<string, unknown>>(
-  task: ConnectionTask<State>,
+  task: ConnectionTask<State, Deno.NetAddr>,
   options: ThreadTaskOptions<State> = {},
 ): void {
   startThread({ task: task as ConnectionTask }, options, taskOptions);
@@ -104,7 +97,7 @@ function startThread(
   options: AnyOptions,
   complete: (options: AnyOptions) => AnyOptions,
 ): void {
-  let server: ParleyServer | undefined;
+  let server: ParleyServer<Deno.NetAddr> | undefined;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,
     {
@@ -144,7 +137,7 @@ function startThread(
           Deno.permissions.revokeSync({ name: "net" });
           closeBackDoors();
         }
-        return started.addr as Deno.NetAddr;
+        return started.addr;
       },
       connections: async () => await server?.connectionList() ?? [],
       disconnect: async (id) => await server?.disconnect(id) ?? false,

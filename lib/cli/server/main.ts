@@ -15,6 +15,7 @@ import { TlsContext } from "../../tls/context.ts";
 import { prove } from "../../tls/proof.ts";
 import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
+import type { ParleyServer } from "../../server/parley_server.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
 import { flagHelp, parseFlags, UsageError } from "../flags/flags.ts";
 import { formatPlace, type Place } from "../flags/values.ts";
@@ -64,7 +65,7 @@ export async function main(signals: HeldSignals): Promise<void> {
   const { admin: adminPlace, unix } = flags;
   const place: Place = unix ? { path: unix } : flags;
   const adminPath = adminPlace && "path" in adminPlace ? adminPlace.path : "";
-  let server: ThreadedServer;
+  let server: ParleyServer | ThreadedServer;
   let files: ServerFiles;
   let admin: AdminServer | undefined;
   try {
