@@ -54,7 +54,7 @@ export {
   commandTable,
   UsageError,
 } from "./handlers/commands.ts";
-export { echo } from "./handlers/echo.ts";
+export { echo } from "./handlers/mod.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { broadcast } from "./server/broadcast.ts";

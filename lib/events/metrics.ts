@@ -26,11 +26,11 @@ export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
   ).concat(10_000);
 
 // Where each number stands in the cells.
-const ACTIVE = 0;
-const ACCEPTED = 1;
-const REQUESTS = 2;
-const RECEIVED = 3;
-const SENT = 4;
+export const ACTIVE = 0;
+export const ACCEPTED = 1;
+export const REQUESTS = 2;
+export const RECEIVED = 3;
+export const SENT = 4;
 const DURATION_SUM = 5;
 const HELD = 6;
 const OPENING = 7;
@@ -38,8 +38,8 @@ const STATUS = 8;
 /** Up to here are those that were handed to the handler. */
 const BUSY = STATUS + requestStatuses.indexOf("busy");
 const CLOSED = STATUS + requestStatuses.length;
-const REJECTED = CLOSED + closeReasons.length;
-const DURATION = REJECTED + rejectReasons.length;
+export const REJECTED = CLOSED + closeReasons.length;
+export const DURATION = REJECTED + rejectReasons.length;
 
 /** How many cells a thread's numbers take. */
 export const METRIC_CELLS = DURATION + durationBounds.length + 1;
@@ -164,37 +164,11 @@ export class Counters {
   // From here on, over all threads.
 
   get held(): number {
-    return this.#sum(HELD);
-  }
-
-  get active(): number {
-    return this.#sum(ACTIVE);
-  }
-
-  get accepted(): number {
-    return this.#sum(ACCEPTED);
-  }
-
-  get refused(): number {
-    let sum = 0;
-    for (let i = REJECTED; i < DURATION; i++) sum += this.#sum(i);
-    return sum;
-  }
-
-  get requests(): number {
-    return this.#sum(REQUESTS);
-  }
-
-  get bytesReceived(): number {
-    return this.#sum(RECEIVED);
-  }
-
-  get bytesSent(): number {
-    return this.#sum(SENT);
+    return this.sum(HELD);
   }
 
   read(): Metrics {
-    const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
+    const sums = Float64Array.from(this.cells, (_, i) => this.sum(i));
     const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
     const counts = Array.from(sums.subarray(DURATION));
     return {
@@ -217,9 +191,12 @@ export class Counters {
     };
   }
 
-  #sum(cell: number): number {
+  /** The sum of a cell, or of those up to another. */
+  sum(cell: number, to = cell + 1): number {
     let sum = 0;
-    for (const cells of this.all) sum += cells[cell];
+    for (const cells of this.all) {
+      for (let i = cell; i < to; i++) sum += cells[i];
+    }
     return sum;
   }
 }

@@ -26,7 +26,7 @@ import {
   type ParleyServer,
   type ServerLimits,
 } from "./parley_server.ts";
-import { LocalPlaces, type Places } from "./places.ts";
+import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Who serves the connections: a handler of requests, or a task for each. */
@@ -75,10 +75,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listen = listenAt,
       clock = systemClock,
       counters = new Counters(),
-      places = new LocalPlaces(
-        config.maxConnections,
-        config.maxConnectionsPerIp,
-      ),
+      places = new Places(config),
       rates = [],
       descriptors = new Descriptors(clock),
       startedAt = Date.now(),

@@ -8,14 +8,13 @@ import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ConnectionTask, Handler } from "../server/handler.ts";
-import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
+import { resolveServeOptions } from "../server/config.ts";
 import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
-import type { Places } from "../server/places.ts";
+import { Places } from "../server/places.ts";
 import { type MadeState, startServer, taskOptions } from "../server/serve.ts";
 import type { Service } from "../server/server.ts";
 import type {
-  Shared,
   SupervisorProcedures,
   ThreadEvent,
   ThreadProcedures,
@@ -111,6 +110,10 @@ function startThread(
           const form = `${order.options.framing}, as serveThreads has it`;
           throw new OptionError("framing", name, form);
         }
+        const addresses = {
+          enter: (ip: string) => supervisor.call("enter", ip),
+          leave: (ip: string) => supervisor.tell("leave", ip),
+        };
         let forced = 0;
         const started = server = startServer(
           {
@@ -123,7 +126,7 @@ function startThread(
           service,
           {
             counters: new Counters(cells[index], cells),
-            places: sharedPlaces(limits, index, shared, supervisor),
+            places: new Places(limits, addresses, shared, index),
             rates,
             descriptors: new Descriptors(systemClock, descriptors, index),
             startedAt,
@@ -163,32 +166,4 @@ function forwarding(
     supervisor.tell("event", rest, serializeError(error));
   };
   return Object.fromEntries(types.map((type) => [type, forward]));
-}
-
-/** Places that all threads share; `index` is this one's in their memory. */
-function sharedPlaces(
-  { maxConnections, maxConnectionsPerIp }: ServeConfig,
-  index: number,
-  { lastId, taken }: Shared,
-  supervisor: WorkerCalls<SupervisorProcedures>,
-): Places {
-  const free = () => void Atomics.sub(taken, index, 1);
-  return {
-    nextId: () => Number(Atomics.add(lastId, 0, 1n)) + 1,
-    // Counts first and looks then, so that two threads never take the last
-    // place both; it can be that neither gets it.
-    take() {
-      Atomics.add(taken, index, 1);
-      if (maxConnections === 0) return true;
-      let sum = 0;
-      for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
-      if (sum > maxConnections) free();
-      return sum <= maxConnections;
-    },
-    free,
-    enter: (ip) => maxConnectionsPerIp === 0 || supervisor.call("enter", ip),
-    leave(ip) {
-      if (maxConnectionsPerIp > 0) supervisor.tell("leave", ip);
-    },
-  };
 }
