@@ -105,6 +105,7 @@ export class ClientCertificateError extends TlsError {
  * connection must be ended: whose it is cannot be known (section 2.1).
  */
 export class ProxyHeaderError extends ParleyError {
+  /** Makes the error for one header. */
   constructor(detail: string) {
     super(`Cannot read PROXY header: ${detail}`);
   }

@@ -13,7 +13,9 @@ import { commands } from "./commands.ts";
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
  * ```
  */
-export const echo: Handler<unknown> = (request) => request;
+export function echo<Bytes = Uint8Array>(request: Bytes): Bytes {
+  return request;
+}
 
 export const handlers = { commands, echo } as const satisfies Record<
   string,

@@ -4,7 +4,6 @@ import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
-import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
 export interface ParleyServer<Addr = Deno.Addr>
@@ -79,15 +78,6 @@ export interface ServerLimits {
   readonly memory: number;
   /** The maximum payload of a request in bytes. */
   readonly maxFrame: number;
-}
-
-export function limitsOf(config: ServeConfig): ServerLimits {
-  return {
-    connections: config.maxConnections,
-    connectionsPerIp: config.maxConnectionsPerIp,
-    memory: config.maxMemory,
-    maxFrame: config.maxFrame,
-  };
 }
 
 /** What an operator sees a connection do: `idle` has nothing of a request. */

@@ -22,7 +22,6 @@ import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
 import {
   type ConnectionInfo,
-  limitsOf,
   type ParleyServer,
   type ServerLimits,
 } from "./parley_server.ts";
@@ -109,7 +108,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#listener = listener;
     this.addr = listener.addr;
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#admission = new Admission(
       context,
       sessions,

@@ -20,7 +20,6 @@ import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   type ConnectionInfo,
-  limitsOf,
   type ParleyServer,
   type ServerLimits,
 } from "../server/parley_server.ts";
@@ -52,7 +51,6 @@ export interface ServeThreadsOptions
   /**
    * Whether a worker, once it is bound, gives back the permission to use the
    * network, the storages of the web, and the means to start other workers.
-   *
    * @default {false}
    */
   confine?: boolean;
@@ -128,7 +126,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const { cells } = shared;
     super(new Counters(cells[0], cells), clock, Date.now(), 0);
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#options = options;
     this.#drainTimeout = config.drainTimeout;
     this.#events = options.events ?? {};

@@ -74,15 +74,6 @@ export function serveThread(handler: Handler<any, any>, options = {}): void {
  * @typeParam State What the option `state` makes.
  * @param task Serves one connection.
  * @param options What cannot be sent from the main thread.
- *
- * @example
- * ```ts ignore
- * import { serveThreadConnections } from "@parley/parley/threads";
- *
- * serveThreadConnections(async (connection) => {
- *   for await (const frame of connection) await connection.send(frame);
- * });
- * ```
  */
 export function serveThreadConnections<State = Record<string, unknown>>(
   task: ConnectionTask<State, Deno.NetAddr>,
