@@ -9,9 +9,14 @@
  * @module
  */
 
-export { connect, type ConnectOptions } from "./client/client.ts";
+export type * from "./client/api.ts";
+export {
+  connect,
+  type ConnectOptions,
+  createPool,
+  type PoolOptions,
+} from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export * from "./core/errors.ts";
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";

@@ -5,8 +5,8 @@ import {
   ACCEPTED,
   ACTIVE,
   type Counters,
-  DURATION,
   type Metrics,
+  OPENING,
   RECEIVED,
   REJECTED,
   REQUESTS,
@@ -68,7 +68,7 @@ export class ServerStatsBase implements ServerStats {
   }
 
   get connectionsRejected(): number {
-    return this.#counters.sum(REJECTED, DURATION);
+    return this.#counters.sum(REJECTED, OPENING);
   }
 
   get requests(): number {

@@ -89,8 +89,8 @@ export interface PeerConnection<
 
 /**
  * What a handler may know of the connection it serves, and ask of it. There is
- * one for each connection; `signal`, `close` and `replyInPieces` speak of the
- * request being handled.
+ * one for each connection; `signal`, `close`, `failed` and `replyInPieces` speak
+ * of the request being handled.
  */
 export interface RequestInfo<
   State = Record<string, unknown>,
@@ -103,6 +103,11 @@ export interface RequestInfo<
    * @param bytes A whole number from 1.
    */
   replyInPieces(bytes: number): void;
+  /**
+   * Counts this request as `error_reply` and not as `ok`: its reply says, in the
+   * protocol's own words, that it could not be done. Nobody looks at the reply.
+   */
+  failed(): void;
 }
 
 /**

@@ -22,6 +22,7 @@ import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
 import {
   type ConnectionInfo,
+  type DescriptorCount,
   type ParleyServer,
   type ServerLimits,
 } from "./parley_server.ts";
@@ -47,6 +48,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** How often it is seen how late a timer is, in milliseconds. */
+const DELAY_INTERVAL = 100;
+
 /** The handler where tasks serve the connections. */
 const nobody = () => {};
 
@@ -61,6 +65,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
+  readonly #descriptors: Descriptors;
+  #cancelDelay!: () => void;
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
@@ -107,6 +113,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#context = context;
     this.#listener = listener;
     this.addr = listener.addr;
+    this.#descriptors = descriptors;
     this.framing = config.framing.name;
     this.limits = config.limits;
     this.#admission = new Admission(
@@ -131,7 +138,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listener.close();
       throw error;
     }
+    this.#watchDelay();
     this.finished = this.#run();
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {
@@ -188,6 +200,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     await this.shutdown();
   }
 
+  #watchDelay(): void {
+    const { clock, counters } = this.#context;
+    const due = clock.now() + DELAY_INTERVAL;
+    this.#cancelDelay = clock.after(DELAY_INTERVAL, () => {
+      counters.delayed(Math.max(0, clock.now() - due));
+      this.#watchDelay();
+    }, { background: true });
+  }
+
   #stop(): void {
     this.#stage = "stopping";
     this.#accepting.stop();
@@ -201,6 +222,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     const { events, memory, tls } = this.#context;
     memory.close();
     tls?.close();
+    this.#cancelDelay();
     const { forced } = this.#admission;
     emit(events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;

@@ -20,6 +20,7 @@ import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   type ConnectionInfo,
+  type DescriptorCount,
   type ParleyServer,
   type ServerLimits,
 } from "../server/parley_server.ts";
@@ -139,6 +140,10 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {

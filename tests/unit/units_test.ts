@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "../support/std.ts";
 
 import { splitLines } from "../../lib/cli/client/lines.ts";
-import { parseTarget } from "../../lib/cli/client/flags.ts";
+import { parseTarget } from "../../lib/cli/client/target.ts";
 import {
   type CommandLine,
   parseFlags,
