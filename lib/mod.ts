@@ -21,9 +21,14 @@
  * @module
  */
 
-export { connect, type ConnectOptions } from "./client/client.ts";
+export type * from "./client/api.ts";
+export {
+  connect,
+  type ConnectOptions,
+  createPool,
+  type PoolOptions,
+} from "./client/client.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export {
   ClientCertificateError,
@@ -34,6 +39,7 @@ export {
   FrameError,
   OptionError,
   ParleyError,
+  PoolBusyError,
   RefusedError,
   ReplyTooLargeError,
   TimeoutError,
@@ -68,6 +74,7 @@ export type {
 export type {
   ConnectionInfo,
   ConnectionState,
+  DescriptorCount,
   ParleyServer,
   ServerLimits,
 } from "./server/parley_server.ts";
