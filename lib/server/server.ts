@@ -20,11 +20,11 @@ import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
-import {
-  type ConnectionInfo,
-  type DescriptorCount,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "./parley_server.ts";
 import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";

@@ -18,11 +18,11 @@ import { Descriptors } from "../server/descriptors.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
-import {
-  type ConnectionInfo,
-  type DescriptorCount,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "../server/parley_server.ts";
 import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
