@@ -15,6 +15,7 @@ import { serve } from "../../server/serve.ts";
 import { TlsIdentity } from "../../tls/identity.ts";
 import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
+import type { ParleyServer } from "../../server/parley_server.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
 import {
   helpOf,
@@ -75,7 +76,7 @@ export async function main(signals: HeldSignals): Promise<void> {
   const { admin: adminPlace, unix } = flags;
   const place: Place = unix ? { path: unix } : flags;
   const adminPath = adminPlace && "path" in adminPlace ? adminPlace.path : "";
-  let server: ThreadedServer;
+  let server: ParleyServer | ThreadedServer;
   let files: ServerFiles;
   let admin: AdminServer | undefined;
   try {
