@@ -4,6 +4,7 @@ import { posix } from "node:path";
 
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
+import { checkFlags } from "../../bench/check.ts";
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
 import { benchFlags, clientFlags } from "../../lib/cli/client/flags.ts";
@@ -169,7 +170,7 @@ testPages("every task that a page names is in deno.json", (pages) => {
 
 testPages("every flag that a page names is one of a program's", (pages) => {
   const known = new Set([
-    ...[serverFlags, clientFlags, benchFlags, benchTaskFlags]
+    ...[serverFlags, clientFlags, benchFlags, benchTaskFlags, checkFlags]
       .flatMap((table) => Object.keys(table)),
     ...Object.values(OTHERS).flat(),
   ]);
