@@ -18,7 +18,7 @@
 import { pathToFileURL } from "node:url";
 
 import {
-  flagHelp,
+  helpOf,
   parseFlags,
   UsageError,
   type ValueFlag,
@@ -78,10 +78,9 @@ const CASES: readonly (Case & { readonly slice: number })[] = [
 
 /** The flags of `deno task bench-check`. */
 export const checkFlags = {
-  record: { help: `keep what is measured, in ${RECORD}, and judge nothing` },
+  record: {},
   rounds: {
     placeholder: "N",
-    help: "turns of each case at the least, and with --record exactly",
     default: undefined,
     shown: `${ROUNDS}, with --record ${MOST_ROUNDS}`,
     expected: "a whole number above 0",
@@ -90,8 +89,15 @@ export const checkFlags = {
         ? Number(text)
         : undefined,
   } satisfies ValueFlag<number | undefined>,
-  help: { help: "print this and end" },
+  help: {},
 };
+
+const HELP = `Usage: deno task bench-check [flags]
+
+--record  keep what is measured, in ${RECORD}, and judge nothing
+--rounds  turns of each case at the least, and with --record exactly
+--help  print this and end
+`;
 
 if (import.meta.main) {
   try {
@@ -107,9 +113,7 @@ if (import.meta.main) {
 async function main(): Promise<void> {
   const { flags } = parseFlags(checkFlags, Deno.args);
   if (flags.help) {
-    return console.log(
-      `Usage: deno task bench-check [flags]\n\n${flagHelp(checkFlags)}`,
-    );
+    return console.log(helpOf(checkFlags, HELP).trimEnd());
   }
   const here = { deno: Deno.version.deno, processor: await processor() };
   const turns = new Map<string, Figures[]>();

@@ -206,7 +206,7 @@ async function load(
   return JSON.parse(text);
 }
 
-/** What `client --bench --json` prints, of which this is used. */
+/** What `client bench --json` prints, of which this is used. */
 interface PrintedByClient {
   readonly failed: number;
   readonly requests_per_second: number;

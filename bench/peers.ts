@@ -78,7 +78,7 @@ const DENO_CLIENT: Command = [
 
 const DENO_SERVER: Command = [
   Deno.execPath(),
-  ...["run", "--quiet", "--no-prompt", "--allow-net", "--allow-env=PARLEY_*"],
+  ...["run", "--quiet", "--no-prompt", "--allow-net", "--allow-env"],
   ...["--allow-read", "--allow-write"],
 ];
 
@@ -173,11 +173,11 @@ export const peers: Record<string, Peer> = {
     command: (job) => deno("bench/peers/deno_load.ts", job, ...loadArgs(job)),
   },
   client: {
-    label: "Parley, client.ts --bench",
+    label: "Parley, client.ts bench",
     command: (job) => [...DENO_CLIENT, at("client.ts"), ...clientFlags(job)],
   },
   clientBuilt: {
-    label: "Parley, ./client --bench",
+    label: "Parley, ./client bench",
     file: at(CLIENT),
     from: "deno task compile builds it",
     command: (job) => [at(CLIENT), ...clientFlags(job)],
@@ -345,14 +345,14 @@ function loadArgs({ load, payload }: Job): string[] {
 }
 
 /**
- * How `client --bench` is told the same.
+ * How `client bench` is told the same.
  *
  * @param job What is asked for, with a load.
  */
 export function clientFlags({ load, payload, framing }: Job): string[] {
   const { port, connections, depth, seconds } = loadOf(load);
   return [
-    ...["--bench", "-q", "--json", `--framing=${framing}`],
+    ...["bench", "-q", "--json", `--framing=${framing}`],
     ...["-c", `${connections}`, "-P", `${depth}`, "-d", `${payload}`],
     ...["-z", `${Math.ceil(seconds * 1000)}ms`, `127.0.0.1:${port}`],
   ];

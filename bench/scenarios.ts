@@ -268,7 +268,7 @@ function echo(
 /** What Parley's own client measures: a second opinion on the generator. */
 function byClient(name: string, what: string, depth: number): Scenario {
   return {
-    ...echo(name, `By \`client --bench\`: ${what}`, { depth }),
+    ...echo(name, `By \`client bench\`: ${what}`, { depth }),
     mode: "client",
     peers: ["epoll", "bare", "node", "parley", "server"],
   };

@@ -104,8 +104,8 @@ export const targets: readonly Target[] = [
     goal: 1.9,
     better: "higher",
   },
-  ceiling("client --bench against a bare generator, depth 1", "ceiling-1"),
-  ceiling("client --bench against a bare generator, depth 16", "ceiling-16"),
+  ceiling("client bench against a bare generator, depth 1", "ceiling-1"),
+  ceiling("client bench against a bare generator, depth 16", "ceiling-16"),
   rate("64 KiB frames, against the bare Deno loop", "frame-64k", "bare", 0.95),
   rate("1 MiB frames, against the bare Deno loop", "frame-1m", "bare", 0.9),
   rate(

@@ -5,7 +5,7 @@
  * Each connection writes a batch of lines, reads until as many bytes have come
  * back, and writes the next. It makes no request anew, looks at no byte of a
  * reply and at no clock but the one that ends it. Prints what
- * `client --bench --json` prints, without latencies.
+ * `client bench --json` prints, without latencies.
  *
  * @module
  */

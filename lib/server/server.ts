@@ -20,13 +20,13 @@ import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
-import {
-  type ConnectionInfo,
-  limitsOf,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "./parley_server.ts";
-import { LocalPlaces, type Places } from "./places.ts";
+import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Who serves the connections: a handler of requests, or a task for each. */
@@ -48,6 +48,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** How often it is seen how late a timer is, in milliseconds. */
+const DELAY_INTERVAL = 100;
+
 /** The handler where tasks serve the connections. */
 const nobody = () => {};
 
@@ -62,6 +65,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
+  readonly #descriptors: Descriptors;
+  #cancelDelay!: () => void;
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
@@ -75,10 +80,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listen = listenAt,
       clock = systemClock,
       counters = new Counters(),
-      places = new LocalPlaces(
-        config.maxConnections,
-        config.maxConnectionsPerIp,
-      ),
+      places = new Places(config),
       rates = [],
       descriptors = new Descriptors(clock),
       startedAt = Date.now(),
@@ -111,8 +113,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#context = context;
     this.#listener = listener;
     this.addr = listener.addr;
+    this.#descriptors = descriptors;
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#admission = new Admission(
       context,
       sessions,
@@ -135,7 +138,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listener.close();
       throw error;
     }
+    this.#watchDelay();
     this.finished = this.#run();
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {
@@ -192,6 +200,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     await this.shutdown();
   }
 
+  #watchDelay(): void {
+    const { clock, counters } = this.#context;
+    const due = clock.now() + DELAY_INTERVAL;
+    this.#cancelDelay = clock.after(DELAY_INTERVAL, () => {
+      counters.delayed(Math.max(0, clock.now() - due));
+      this.#watchDelay();
+    }, { background: true });
+  }
+
   #stop(): void {
     this.#stage = "stopping";
     this.#accepting.stop();
@@ -205,6 +222,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     const { events, memory, tls } = this.#context;
     memory.close();
     tls?.close();
+    this.#cancelDelay();
     const { forced } = this.#admission;
     emit(events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;
