@@ -155,8 +155,11 @@ function urlOf(addr: Deno.Addr): string {
 
 async function readFlags() {
   try {
+    const [first, ...others] = Deno.args;
+    const isCompletion = first === "completion";
+    const { flags: table, help } = serverCommands[isCompletion ? first : ""];
     const twin = (name: string) => Deno.env.get(name);
-    const line = parseFlags(serverFlags, Deno.args, twin);
+    const { flags, rest } = parseFlags(table, isCompletion ? others : Deno.args);
     if (line.flags.help) await finish(helpOf(serverFlags, serverHelp));
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
