@@ -24,6 +24,7 @@ import {
   UsageError,
 } from "./lib/cli/flags/flags.ts";
 import {
+  columns,
   isReaderGone,
   print,
   show,
@@ -110,7 +111,9 @@ async function converse(args: readonly string[]): Promise<number> {
     json: flags.json,
     terminal: Deno.stdout.isTerminal(),
     onReply(reply, number) {
-      if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
+      if (
+        unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false
+      ) {
         return;
       }
       unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
@@ -185,8 +188,10 @@ async function latency(args: readonly string[]): Promise<number> {
   const client = await connect();
   const live = !json && Deno.stdout.isTerminal();
   const options = { payload, interval, count, json };
+  let up = "";
   for await (const text of sampleLatency(client, options)) {
-    await print(live ? `\x1b[F\x1b[K${text}` : text);
+    await print(live ? up + text.slice(0, columns()) : text);
+    up = "\x1b[F\x1b[K";
   }
   client.close();
   return 0;
@@ -194,9 +199,8 @@ async function latency(args: readonly string[]): Promise<number> {
 
 /** Prints what a shell needs to complete command lines. */
 async function complete(args: readonly string[]): Promise<number> {
-  const { rest } = await readLine("completion", args);
   const { completion } = await import("./lib/cli/flags/completion.ts");
-  await print(completion("client", commands, rest));
+  await print(completion("client", commands, args));
   return 0;
 }
 

@@ -42,7 +42,8 @@ export async function* sampleLatency(
       : `${samples}: ${texts.map((pair) => pair.join(" ")).join(", ")} ms`;
     if (samples === count) return;
     // A reply that takes longer than that is followed by the next request.
-    due = Math.max(due + interval, clock.now());
-    await new Promise<void>((next) => clock.after(due - clock.now(), next));
+    const now = clock.now();
+    due = Math.max(due + interval, now);
+    await new Promise<void>((next) => clock.after(due - now, next));
   }
 }

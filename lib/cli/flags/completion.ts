@@ -1,6 +1,15 @@
 /** Completion for shells, made from the flags of a program's commands. */
 
-import { dashed, type FlagTable, HELP_LINE, refuse } from "./flags.ts";
+import { VERSION } from "../../core/version.ts";
+import {
+  commonFlags,
+  dashed,
+  type FlagTable,
+  HELP_LINE,
+  helpOf,
+  parseFlags,
+  refuse,
+} from "./flags.ts";
 
 /** A program's commands by their first word; `""` is what has none. */
 type Commands = Readonly<
@@ -25,17 +34,21 @@ const shells: Readonly<
   Record<string, (program: string, commands: Commands) => string>
 > = { bash, zsh, fish };
 
-/** The script that has a shell complete the command lines of a program. */
+/** What the command `completion` of a program prints, by its arguments. */
 export function completion(
   program: string,
   commands: Commands,
-  words: readonly string[],
+  args: readonly string[],
 ): string {
-  const [shell = "", ...more] = words;
+  const { flags, rest: [shell = "", ...more] } = parseFlags(commonFlags, args);
+  if (flags.help) return helpOf(commonFlags, commands.completion.help);
+  if (flags.version) return `parley ${VERSION}`;
   if (Object.hasOwn(shells, shell) && more.length === 0) {
     return shells[shell](program, commands);
   }
-  refuse(`shell is "${words.join(" ")}", expected one of bash, zsh, fish`);
+  refuse(
+    `${program} completion is given, expected one of bash, zsh, fish behind it`,
+  );
 }
 
 /** What a value may be: words, the name of a file, or something else. */
@@ -90,7 +103,7 @@ function zsh(program: string, commands: Commands): string {
 
 function fish(program: string, commands: Commands): string {
   const names = Object.keys(commands).filter((name) => name !== "");
-  const first = "(commandline -opc)[2]";
+  const first = "$(commandline -opc)[2]";
   const lines = Object.entries(commands).flatMap(
     ([command, { flags, help }]) => {
       const texts = new Map(
