@@ -270,7 +270,12 @@ testPages(
 );
 
 /** The parts of docs/client.md with the flags of a command alone. */
-const headings = new Map([["bench", "## To measure a server"]]);
+const headings = new Map([
+  ["bench", "## To measure a server"],
+  ["wait", "### To wait for a server"],
+  ["latency", "### To watch single requests"],
+  ["completion", "### Completion in a shell"],
+]);
 
 testPages("docs/client.md has every flag and its default", (pages) => {
   const page = pageAt(pages, "docs/client.md");
@@ -279,7 +284,9 @@ testPages("docs/client.md has every flag and its default", (pages) => {
   for (const [name, { flags }] of Object.entries(clientCommands)) {
     if (name === "") continue;
     const own = flagCells(flags, false)
-      .filter(([flag]) => !general.some(([other]) => other === flag));
+      .filter(([flag, value]) =>
+        !general.some((other) => other[0] === flag && other[1] === value)
+      );
     const heading = headings.get(name);
     assert(heading !== undefined, `no part of the page is about ${name}`);
     assertEquals(saidCells(section(page, heading), 2), own, name);
