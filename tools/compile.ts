@@ -24,7 +24,7 @@ import older from "./denort.json" with { type: "json" };
 export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   server: [
     "--allow-net",
-    "--allow-env=PARLEY_*",
+    "--allow-env",
     "--allow-read",
     "--allow-write",
   ],
