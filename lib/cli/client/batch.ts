@@ -47,10 +47,11 @@ export async function runBatch(
   client: Client,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal }: {
+  { json, terminal, onReply }: {
     json: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;
+    onReply?: (reply: Uint8Array, number: number) => void;
   },
 ): Promise<BatchResult> {
   const result = new BatchResult();
@@ -80,6 +81,7 @@ export async function runBatch(
     for await (const { request, reply, started } of inFlight) {
       const bytes = await reply;
       if (isErrReply(bytes)) result.errors++;
+      onReply?.(bytes, result.replied + 1);
       const printed = print.add(
         json
           ? toJson(request, bytes, performance.now() - started)

@@ -12,6 +12,7 @@ import {
   type ServeOptions,
 } from "../../server/options.ts";
 import { clientAuths, tlsVersions } from "../../tls/settings.ts";
+import { completionHelp } from "../flags/completion.ts";
 import {
   type CommandLine,
   commonFlags,
@@ -90,7 +91,8 @@ export const serverFlags = {
   ...commonFlags,
 } as const satisfies FlagTable;
 
-export const serverHelp = `Usage: server [flags]
+const serverHelp = `Usage: server [flags]
+       server completion bash|zsh|fish
 
 Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
 
@@ -154,6 +156,12 @@ ends it at once. SIGHUP has it read the certificate again.
 
 Exit codes: 0 ended in good order, 1 it could not start or its listener failed,
 2 usage, 130 and 143 ended at once by a second SIGINT or SIGTERM.`;
+
+/** What its first word may be; \`""\` is what has none. */
+export const serverCommands = {
+  "": { flags: serverFlags, help: serverHelp },
+  completion: { flags: commonFlags, help: completionHelp("server") },
+};
 
 export type ServerLine = CommandLine<typeof serverFlags>;
 
