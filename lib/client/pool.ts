@@ -20,18 +20,18 @@ import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
 const FIRST_DELAY = 100;
 
 /** The options, with the defaults in place of what is left out. */
-export interface PoolSettings
-  extends
-    Required<Omit<ServersOptions, "servers" | "healthCheck" | "onStateChange">>,
-    Pick<ServersOptions, "healthCheck" | "onStateChange"> {
-  readonly servers: readonly Place[];
-  readonly timeout: number;
-  link(
-    place: Place,
-    signal: AbortSignal,
-    hooks: Hooks,
-  ): Promise<PipelinedClient>;
-}
+export type PoolSettings =
+  & Required<Omit<ServersOptions, "servers" | "healthCheck" | "onStateChange">>
+  & Pick<ServersOptions, "healthCheck" | "onStateChange">
+  & {
+    servers: readonly Place[];
+    timeout: number;
+    link(
+      at: Place,
+      signal: AbortSignal,
+      hooks: Hooks,
+    ): Promise<PipelinedClient>;
+  };
 
 interface Waiter {
   ask(client: PipelinedClient): Promise<Frame>;
@@ -79,7 +79,10 @@ export class ServerPool implements Pool {
       if (server.links.length > 0) return this;
     }
     this.close();
-    throw this.#unreachable();
+    const [{ error }, ...others] = this.#servers;
+    throw others.length > 0
+      ? new errors.ConnectError(`No server is there: ${this.#reasons()}`)
+      : error;
   }
 
   get queued(): number {
@@ -87,8 +90,10 @@ export class ServerPool implements Pool {
   }
 
   get pending(): number {
-    return this.#servers.reduce((sum, server) => sum + server.pending, 0) +
-      this.queued;
+    return this.#servers.reduce(
+      (sum, { pending }) => sum + pending,
+      this.queued,
+    );
   }
 
   request(
@@ -109,7 +114,9 @@ export class ServerPool implements Pool {
       cancelRetry?.();
       for (const client of [...links]) client.close();
     }
-    this.#failAll(closedError());
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(this.#closed());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -125,14 +132,17 @@ export class ServerPool implements Pool {
     checkNumber("timeout", timeout);
     const until = this.clock.now() + (timeout || Infinity);
     const ask = (client: PipelinedClient) => {
-      // A timeout of its own costs a finer timer: not for a little less.
       const left = Math.max(until - this.clock.now(), timeout / 8);
+      // A timeout of its own costs a finer timer: not for a little less.
       const own = left > timeout * 7 / 8 ? timeout : Math.ceil(left);
       return client.request(data, { signal, timeout: own });
     };
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
+      if (this.#closing.signal.aborted) throw this.#closed();
+      signal?.throwIfAborted();
+      const client = this.queued === 0 ? this.#pick() : undefined;
       try {
-        return await this.#with(ask, until, signal);
+        return await (client ? ask(client) : this.#wait(ask, until, signal));
       } catch (error) {
         // Who refuses has handled nothing.
         const isSafe = error instanceof errors.RefusedError
@@ -143,19 +153,16 @@ export class ServerPool implements Pool {
     }
   }
 
-  /** Uses a connection as soon as one has room. */
-  async #with(
+  /** Waits for a connection that has room. */
+  #wait(
     ask: Waiter["ask"],
     until: number,
     signal?: AbortSignal,
   ): Promise<Frame> {
-    if (this.#closing.signal.aborted) throw closedError();
-    signal?.throwIfAborted();
-    const client = this.queued === 0 ? this.#pick() : undefined;
-    if (client !== undefined) return await ask(client);
-    const { failFast, maxQueued } = this.settings;
-    if (failFast && this.#isDown()) throw this.#unreachable();
-    if (this.queued >= maxQueued) throw new errors.PoolBusyError(maxQueued);
+    const { maxQueued } = this.settings;
+    if (this.queued >= maxQueued) {
+      throw new errors.PoolBusyError(`${maxQueued} requests wait already`);
+    }
     const { promise, resolve, reject } = Promise.withResolvers<Frame>();
     const waiter = { ask, resolve, reject };
     this.#waiting.push(waiter);
@@ -170,7 +177,7 @@ export class ServerPool implements Pool {
       const why = this.#usable().length > 0 ? "all are busy" : this.#reasons();
       giveUp(new errors.TimeoutError(`No connection in time: ${why}`));
     });
-    return await promise.finally(() => {
+    return promise.finally(() => {
       cancel();
       signal?.removeEventListener("abort", abort);
     });
@@ -182,12 +189,6 @@ export class ServerPool implements Pool {
       const { ask, resolve } = this.#waiting.shift()!;
       resolve(ask(client));
     }
-  }
-
-  #failAll(error: Error): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const { reject } of waiting) reject(error);
   }
 
   /** A connection with room, of the server whose turn it is. */
@@ -208,14 +209,6 @@ export class ServerPool implements Pool {
     const turned = [...usable.slice(at), ...usable.slice(0, at)];
     if (balance === "round-robin") return turned;
     return turned.sort((a, b) => a.pending - b.pending);
-  }
-
-  /** Whether none of them has let us connect. One that was lost soon may. */
-  #isDown(): boolean {
-    return this.#usable().length === 0 &&
-      !this.#servers.some(({ error }) =>
-        error instanceof errors.ConnectionLostError
-      );
   }
 
   #usable(): Server[] {
@@ -243,7 +236,9 @@ export class ServerPool implements Pool {
         onRoom: () => this.#next(),
         onEnd: (error, pending) => {
           lost = error;
-          if (client) this.#lost(server, client, error, pending);
+          if (links.includes(client!)) {
+            this.#lost(server, client!, error, pending);
+          }
         },
       });
       if (server.failures > 0) await this.#check(client);
@@ -253,7 +248,8 @@ export class ServerPool implements Pool {
       return this.#fail(server, error as Error);
     }
     if (signal.aborted) return client.close();
-    if (links.push(client) === 1) this.#tell(server);
+    links.push(client);
+    this.#tell(server);
     this.#next();
   }
 
@@ -263,15 +259,13 @@ export class ServerPool implements Pool {
     error: Error,
     pending: number,
   ): void {
-    const at = server.links.indexOf(client);
-    if (at === -1) return;
-    server.links.splice(at, 1);
+    server.links.splice(server.links.indexOf(client), 1);
     if (error instanceof errors.ClientClosedError) return;
     const refused = error instanceof errors.RefusedError;
     if (client.received > 0 && !refused) server.failures = 0;
     // A server that closes what nobody uses is well.
     if (pending > 0 || refused) this.#fail(server, error);
-    else if (server.links.length === 0) this.#tell(server, error);
+    else this.#tell(server, error);
   }
 
   /** Leaves a server alone for a while. */
@@ -285,23 +279,19 @@ export class ServerPool implements Pool {
       server.cancelRetry = undefined;
       this.#open(server);
     });
-    if (server.links.length === 0) this.#tell(server, error);
+    this.#tell(server, error);
     // Those who wait go to another, which may have no connection yet.
-    if (this.#usable().length > 0) this.#next();
-    if (this.settings.failFast && this.#isDown()) {
-      this.#failAll(this.#unreachable());
-    }
+    this.#next();
   }
 
   #tell(server: Server, error?: Error): void {
-    const { onStateChange } = this.settings;
-    const connected = error === undefined;
+    const connected = server.links.length > 0;
     if (server.connected === connected) return;
     server.connected = connected;
     const place = { transport: "tcp", ...server.place } as Deno.Addr;
-    const change = { server: formatAddr(place), connected, error };
+    const { onStateChange } = this.settings;
     // What it throws is not to end what is under way here.
-    queueMicrotask(() => onStateChange?.(change));
+    queueMicrotask(() => onStateChange?.(formatAddr(place), error));
   }
 
   /** Throws if a server is not well. */
@@ -325,9 +315,8 @@ export class ServerPool implements Pool {
       });
     this.#cancelCheck = this.clock.after(this.settings.checkInterval, () => {
       for (const server of this.#servers) {
-        for (const client of server.links) {
-          if (client.pending === 0) check(server, client);
-        }
+        const idle = server.links.filter(({ pending }) => pending === 0);
+        for (const client of idle) check(server, client);
       }
       this.#checkIdle();
     });
@@ -338,16 +327,7 @@ export class ServerPool implements Pool {
       .join("; ");
   }
 
-  /** Why there is no server, for a request that none was asked. */
-  #unreachable(): Error {
-    const [{ error }, ...others] = this.#servers;
-    const isPlain = others.length === 0 &&
-      !(error instanceof errors.ConnectionLostError);
-    if (error !== undefined && isPlain) return error;
-    return new errors.ConnectError(`No server is there: ${this.#reasons()}`);
+  #closed(): Error {
+    return new errors.ClientClosedError("Client is closed");
   }
-}
-
-function closedError(): errors.ClientClosedError {
-  return new errors.ClientClosedError("Client is closed");
 }
