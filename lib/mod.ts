@@ -74,6 +74,7 @@ export type {
 export type {
   ConnectionInfo,
   ConnectionState,
+  DescriptorCount,
   ParleyServer,
   ServerLimits,
 } from "./server/parley_server.ts";

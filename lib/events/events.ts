@@ -124,6 +124,7 @@ export interface ConnectionRejectedEvent
  * | status | meaning |
  * | --- | --- |
  * | `ok` | the handler replied |
+ * | `error_reply` | it replied, and said by `info.failed()` that it could not do it |
  * | `error` | the handler threw, or replied with what cannot be sent |
  * | `timeout` | the handler gave no reply within `requestTimeout` |
  * | `abandoned` | the connection ended while the handler was at it |
@@ -133,7 +134,7 @@ export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */
 export const requestStatuses = [
-  ...["ok", "error", "timeout", "abandoned", "busy"] as const,
+  ...["ok", "error_reply", "error", "timeout", "abandoned", "busy"] as const,
 ] as const;
 
 /** A request was answered, or its handler failed. */

@@ -85,8 +85,8 @@ export interface PeerConnection<State = Record<string, unknown>> {
 
 /**
  * What a handler may know of the connection it serves, and ask of it. There is
- * one for each connection; `signal`, `close` and `replyInPieces` speak of the
- * request being handled.
+ * one for each connection; `signal`, `close`, `failed` and `replyInPieces` speak
+ * of the request being handled.
  *
  * @typeParam State What the handler keeps in `state`.
  */
@@ -99,6 +99,11 @@ export interface RequestInfo<State = Record<string, unknown>>
    * @param bytes A whole number from 1.
    */
   replyInPieces(bytes: number): void;
+  /**
+   * Counts this request as `error_reply` and not as `ok`: its reply says, in the
+   * protocol's own words, that it could not be done. Nobody looks at the reply.
+   */
+  failed(): void;
 }
 
 /**

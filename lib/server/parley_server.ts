@@ -20,6 +20,8 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   readonly framing: string;
   /** The limits that hold; 0 is none. */
   readonly limits: ServerLimits;
+  /** How many descriptors its connections have. */
+  readonly descriptors: DescriptorCount;
   /** The certificate that is shown; undefined without TLS. */
   readonly tls: TlsStatus | undefined;
   /** How many threads serve. */
@@ -66,6 +68,14 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   ref(): void;
   /** Lets the process end though the server listens. */
   unref(): void;
+}
+
+/** Descriptors of connections, also of those that are told of a refusal. */
+export interface DescriptorCount {
+  /** How many are open now. */
+  readonly open: number;
+  /** How many there are, as met the last time that they were out; 0 before. */
+  readonly limit: number;
 }
 
 /** The limits of a server that its operator looks at. */

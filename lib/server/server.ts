@@ -22,6 +22,7 @@ import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
 import {
   type ConnectionInfo,
+  type DescriptorCount,
   limitsOf,
   type ParleyServer,
   type ServerLimits,
@@ -48,6 +49,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** How often it is seen how late a timer is, in milliseconds. */
+const DELAY_INTERVAL = 100;
+
 /** The handler where tasks serve the connections. */
 const nobody = () => {};
 
@@ -62,6 +66,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
+  readonly #descriptors: Descriptors;
+  #cancelDelay!: () => void;
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
@@ -111,6 +117,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#context = context;
     this.#listener = listener;
     this.addr = listener.addr;
+    this.#descriptors = descriptors;
     this.framing = config.framing.name;
     this.limits = limitsOf(config);
     this.#admission = new Admission(
@@ -135,7 +142,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listener.close();
       throw error;
     }
+    this.#watchDelay();
     this.finished = this.#run();
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {
@@ -192,6 +204,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     await this.shutdown();
   }
 
+  #watchDelay(): void {
+    const { clock, counters } = this.#context;
+    const due = clock.now() + DELAY_INTERVAL;
+    this.#cancelDelay = clock.after(DELAY_INTERVAL, () => {
+      counters.delayed(Math.max(0, clock.now() - due));
+      this.#watchDelay();
+    }, { background: true });
+  }
+
   #stop(): void {
     this.#stage = "stopping";
     this.#accepting.stop();
@@ -205,6 +226,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     const { events, memory, tls } = this.#context;
     memory.close();
     tls?.close();
+    this.#cancelDelay();
     const { forced } = this.#admission;
     emit(events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;

@@ -20,6 +20,7 @@ import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
 import {
   type ConnectionInfo,
+  type DescriptorCount,
   limitsOf,
   type ParleyServer,
   type ServerLimits,
@@ -140,6 +141,10 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {

@@ -68,6 +68,7 @@ export function openLog(
   });
   return {
     logger: getLogger(CATEGORY),
+    linesLost: lines.lost,
     /** Who does not take the log must not hold up the program's end. */
     flush: (): Promise<void> => within(clock, FLUSH_LIMIT, lines.flush()),
   };

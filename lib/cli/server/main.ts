@@ -112,8 +112,9 @@ export async function main(signals: HeldSignals): Promise<void> {
     }
     fail(cannotListen(place, error), 1);
   }
-  admin?.attach(server);
-  exportNumbers?.(server);
+  const source = Object.assign(server, { logLinesLost: log.linesLost });
+  admin?.attach(source);
+  exportNumbers?.(source);
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) log.logger.warn(warning);
   confine(flags.threads);

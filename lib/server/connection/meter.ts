@@ -20,9 +20,11 @@ export class Meter {
   began: number;
   /** Requests answered at once since then whose batch is not out. */
   #answered = 0;
+  /** Error replies among them. */
+  #failed = 0;
   /** A handler is at work that did not reply at once. */
   #pending = false;
-  /** The lengths of those answered, if anybody listens for requests. */
+  /** The lengths of those answered, `~` of error replies, if anybody listens. */
   readonly #lengths: number[] | undefined;
   readonly #id: number;
   readonly #counters: Counters;
@@ -37,7 +39,7 @@ export class Meter {
   }
 
   handed(): void {
-    this.requests++;
+    if (this.requests++ === 0) this.#counters.asked(1);
     this.#counters.requested();
   }
 
@@ -49,9 +51,10 @@ export class Meter {
   }
 
   /** It was answered at once; {@linkcode batch} finishes it. */
-  answered(length: number): void {
+  answered(length: number, failed: boolean): void {
     this.#answered++;
-    this.#lengths?.push(length);
+    if (failed) this.#failed++;
+    this.#lengths?.push(failed ? ~length : length);
   }
 
   /** One is over its address's rate, and not handed to the handler. */
@@ -75,13 +78,15 @@ export class Meter {
     const count = this.#answered;
     if (count === 0) return;
     const duration = now - this.began;
-    this.#answered = 0;
-    this.#counters.finished("ok", count);
+    this.#counters.finished("ok", count - this.#failed);
+    this.#counters.finished("error_reply", this.#failed);
+    this.#answered = this.#failed = 0;
     this.#counters.took(duration, count);
     if (this.#lengths === undefined) return;
     // A listener may end the connection, which finishes what is left.
     for (const length of this.#lengths.splice(0)) {
-      this.#report("ok", duration, length);
+      if (length < 0) this.#report("error_reply", duration, ~length);
+      else this.#report("ok", duration, length);
     }
   }
 
