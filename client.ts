@@ -29,10 +29,10 @@ import {
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect, type ConnectOptions } from "./lib/client/client.ts";
-import type { TlsConnectOptions } from "./lib/client/dial.ts";
+import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
-import { OptionError } from "./lib/core/errors.ts";
+import { ConnectError, OptionError } from "./lib/core/errors.ts";
 import {
   messageOf,
   printableLine,
@@ -64,15 +64,16 @@ async function converse(args: readonly string[]): Promise<number> {
         `(${rest[0]}:8080 is a host of that name)`,
     );
   }
-  const { place, requests: given, target } = serverOf(line);
+  const { place, requests: given, servers } = serverOf(line);
   const atTerminal = given.length === 0 &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  const reconnect = await connector(line, target);
-  const client = await reconnect();
+  const options = await linkOptions(line, servers);
   if (atTerminal) {
+    const reconnect = connector(line, servers, options);
+    const client = await reconnect();
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     await runPrompt(client, {
       place,
@@ -82,11 +83,20 @@ async function converse(args: readonly string[]): Promise<number> {
     });
     return 0;
   }
-  revoke("read", "write");
+  const { runBatch, WINDOW } = await import("./lib/cli/client/batch.ts");
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { retry, balance } = flags;
+  const client = await connect({
+    ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+    retries: retry || undefined,
+    onStateChange(_server: string, error?: Error) {
+      // Where requests do not go on elsewhere, it is said as their failure.
+      if (error === undefined || servers.length + retry === 1) return;
+      warn(`left out for now: ${messageOf(error)}`);
+    },
+  });
 
   const encoder = new TextEncoder();
-  const { runBatch } = await import("./lib/cli/client/batch.ts");
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
   const { lines: requests, failure } = given.length > 0
     ? {
       lines: ReadableStream.from(
@@ -97,6 +107,7 @@ async function converse(args: readonly string[]): Promise<number> {
     : splitLines(standardInput(), flags["max-frame"]);
   const result = await runBatch(client, requests, Deno.stdout, {
     json: flags.json,
+    idempotent: retry > 0,
     terminal: Deno.stdout.isTerminal(),
   });
   client.close();
@@ -117,10 +128,13 @@ async function converse(args: readonly string[]): Promise<number> {
 async function measure(args: readonly string[]): Promise<number> {
   const line = await readLine("bench", args);
   checkBenchFlags(line);
-  const { place, requests, target } = serverOf(line);
+  const { place, requests, servers } = serverOf(line);
   const payload = benchRequest(line, requests);
-  // All requests of a measurement are alike: any reply will do.
-  const connect = await connector(line, target, { keepAfterTimeout: true });
+  const connect = connector(line, servers, {
+    ...await linkOptions(line, servers),
+    // All requests of a measurement are alike: any reply will do.
+    keepAfterTimeout: true,
+  });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   const interrupted = new AbortController();
   const onInterrupt = () => {
@@ -156,42 +170,66 @@ async function readLine<Name extends CommandName>(
   return line;
 }
 
-/** The server that a command line names, and the requests behind it. */
+/** The servers that a command line names, and the requests behind them. */
 function serverOf(line: ConnectLine) {
-  checkConnectFlags(line);
-  const { flags, rest } = line;
-  if (flags.unix) {
-    return { place: flags.unix, target: { path: flags.unix }, requests: rest };
-  }
-  const { requests, ...target } = parseTarget(rest);
-  return {
-    place: formatHostPort(target.hostname, target.port),
-    target,
-    requests,
-  };
+  const { flags: { unix }, rest } = line;
+  const target = unix
+    ? { servers: [{ path: unix }], scheme: "", requests: rest }
+    : parseTarget(rest);
+  const place = target.servers.map((place) =>
+    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
+  ).join(",");
+  const tls = checkConnectFlags(line, target.scheme);
+  Object.assign(line.flags, { tls });
+  return { ...target, place };
 }
 
-/** Makes what connects, once all is read that it takes. */
-async function connector(
+/** The options of connections, once all is read that they take. */
+async function linkOptions(
   { flags }: ConnectLine,
-  target: ConnectOptions,
-  options: ConnectOptions = {},
-): Promise<(signal?: AbortSignal) => Promise<Client>> {
-  const tls = flags.tls && await readTls(flags);
+  servers: readonly Place[],
+) {
+  if (flags.insecure) {
+    warn(
+      "--insecure: the server's certificate is not checked, so whoever is on " +
+        "the way can read and change everything",
+    );
+  }
+  const options = {
+    framing: flags.framing,
+    maxFrame: flags["max-frame"],
+    timeout: flags.timeout,
+    tls: flags.tls && await readTls(flags),
+  };
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
-  if (target.path === undefined) revoke("read", "write");
-  return (signal) =>
-    connect({
-      ...target,
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      timeout: flags.timeout,
-      tls,
-      signal,
-      ...options,
-    });
+  if (!servers.some((place) => "path" in place)) revoke("read", "write");
+  return options;
+}
+
+/** Makes what connects to one of the servers: the next if one does not let us. */
+function connector(
+  { flags }: ConnectLine,
+  servers: readonly Place[],
+  options: ConnectOptions,
+) {
+  let turn = 0;
+  return async (signal?: AbortSignal): Promise<Client> => {
+    const first = flags.balance === "failover" ? 0 : turn++;
+    const reasons: string[] = [];
+    for (let i = first;; i++) {
+      try {
+        const place = servers[i % servers.length];
+        return await connect({ ...place, ...options, signal });
+      } catch (error) {
+        reasons.push(messageOf(error));
+        if (signal?.aborted || servers.length === 1) throw error;
+        if (reasons.length < servers.length) continue;
+        throw new ConnectError(reasons.join("; "), { cause: error });
+      }
+    }
+  };
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
@@ -207,6 +245,7 @@ async function readTls(
     caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
     serverName: flags["tls-server-name"] || undefined,
     alpnProtocols: flags["tls-alpn"],
+    insecure: flags.insecure,
     ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
   };
 }

@@ -291,8 +291,7 @@ function faultOf(fault: string): string {
     /^certificate not valid for name ("[^"]*"); .* only valid for (.*)$/s
       .exec(fault) ?? [];
   if (wanted !== undefined) {
-    const all = names.match(/(?<=DnsName\("|IpAddress\()[^")]+/g) ??
-      ["no name"];
+    const all = names.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
     return `it is for ${all.join(", ")}, and not for ${wanted} ` +
       "(--tls-server-name NAME expects another)";
   }

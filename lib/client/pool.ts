@@ -7,7 +7,7 @@
 
 import { formatAddr } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
+import { type Clock, systemClock, within } from "../core/clock.ts";
 import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, messageOf, quote } from "../core/text.ts";
@@ -18,6 +18,9 @@ import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
 
 /** The bound of the first while, in milliseconds. */
 const FIRST_DELAY = 100;
+
+/** How long all servers are waited for when one is there, in milliseconds. */
+const HEAD_START = 250;
 
 /** The options, with the defaults in place of what is left out. */
 export type PoolSettings =
@@ -74,15 +77,21 @@ export class ServerPool implements Pool {
 
   /** Opens a first connection, trying each server once. */
   async open(): Promise<this> {
-    for (const server of this.#servers) {
-      await this.#open(server);
-      if (server.links.length > 0) return this;
+    const isThere = () => this.#servers.some(({ links }) => links.length > 0);
+    if (this.settings.balance !== "failover") {
+      // All have their part from the first request on, if they are as fast.
+      const all = this.#servers.map((server) => this.#open(server));
+      await within(this.clock, HEAD_START, Promise.all(all));
     }
+    for (const server of this.#servers) {
+      if (!isThere()) await this.#open(server);
+    }
+    if (isThere()) return this;
     this.close();
     const [{ error }, ...others] = this.#servers;
-    throw others.length > 0
-      ? new errors.ConnectError(`No server is there: ${this.#reasons()}`)
-      : error;
+    throw others.length === 0
+      ? error
+      : new errors.ConnectError(`No server is there: ${this.#reasons()}`);
   }
 
   get queued(): number {
@@ -104,7 +113,7 @@ export class ServerPool implements Pool {
     // One that has replied refuses no more: there is nothing to see to.
     return client !== undefined && client.received > 0 && !options.idempotent
       ? client.request(data, options)
-      : this.#ask(data, options);
+      : this.#ask(data, options, client);
   }
 
   close(): void {
@@ -128,6 +137,7 @@ export class ServerPool implements Pool {
   async #ask(
     data: Uint8Array | string,
     { timeout = this.settings.timeout, signal, idempotent }: RequestOptions,
+    client?: PipelinedClient,
   ): Promise<Frame> {
     checkNumber("timeout", timeout);
     const until = this.clock.now() + (timeout || Infinity);
@@ -140,10 +150,10 @@ export class ServerPool implements Pool {
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
       if (this.#closing.signal.aborted) throw this.#closed();
       signal?.throwIfAborted();
-      const client = this.queued === 0 ? this.#pick() : undefined;
       try {
         return await (client ? ask(client) : this.#wait(ask, until, signal));
       } catch (error) {
+        client = undefined;
         // Who refuses has handled nothing.
         const isSafe = error instanceof errors.RefusedError
           ? this.#usable().length > 0
@@ -166,6 +176,7 @@ export class ServerPool implements Pool {
     const { promise, resolve, reject } = Promise.withResolvers<Frame>();
     const waiter = { ask, resolve, reject };
     this.#waiting.push(waiter);
+    this.#next();
     const giveUp = (error: unknown) => {
       this.#waiting.delete(waiter);
       reject(error);

@@ -298,8 +298,8 @@ Deno.test("a pool opens a connection more while all have something to do", async
 
 for (
   const [balance, expected] of [
-    ["round-robin", ["a\nc\ne\n", "b\nd\nf\n"]],
-    ["least-pending", ["a\n", "b\nc\nd\ne\nf\n"]],
+    ["round-robin", ["b\nd\nf\n", "a\nc\ne\n"]],
+    ["least-pending", ["b\n", "a\nc\nd\ne\nf\n"]],
     ["failover", ["a\nb\nc\nd\ne\nf\n", undefined]],
   ] as const
 ) {
