@@ -109,7 +109,7 @@ export interface AdminServer extends AsyncDisposable {
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
- * const { port } = admin.addr as Deno.NetAddr;
+ * const { port } = admin.addr;
  * const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
  * console.log(await answer.text()); // ready
  * ```

@@ -37,7 +37,7 @@ export interface StreamOptions extends RequestOptions {
  *   { hostname: "127.0.0.1", port: 0, onOpen: () => "! welcome" },
  *   (line) => line.length === 0 ? undefined : ReadableStream.from(["a", "."]),
  * );
- * const { port } = server.addr as Deno.NetAddr;
+ * const { port } = server.addr;
  * const isPush = ([first]: Uint8Array) => first === 33; // "!"
  * await using client = await connect({ port, isPush });
  * for await (const push of client.pushes) {

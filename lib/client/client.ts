@@ -127,7 +127,7 @@ const POOL = {
  * import { connect, echo, serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
- * const { port } = server.addr as Deno.NetAddr;
+ * const { port } = server.addr;
  * await using client = await connect({ port });
  * const replies = await Promise.all([
  *   client.request("one"),

@@ -38,11 +38,11 @@ export const acceptFaults = [
 type AcceptFault = typeof acceptFaults[number];
 
 // Where each number stands in the cells.
-const ACTIVE = 0;
-const ACCEPTED = 1;
-const REQUESTS = 2;
-const RECEIVED = 3;
-const SENT = 4;
+export const ACTIVE = 0;
+export const ACCEPTED = 1;
+export const REQUESTS = 2;
+export const RECEIVED = 3;
+export const SENT = 4;
 const HELD = 5;
 /** Open connections that have asked something. */
 const ASKED = 6;
@@ -50,8 +50,8 @@ const STATUS = 7;
 /** Up to here are those that were handed to the handler. */
 const BUSY = STATUS + requestStatuses.indexOf("busy");
 const CLOSED = STATUS + requestStatuses.length;
-const REJECTED = CLOSED + closeReasons.length;
-const OPENING = REJECTED + rejectReasons.length;
+export const REJECTED = CLOSED + closeReasons.length;
+export const OPENING = REJECTED + rejectReasons.length;
 const ACCEPT_FAILED = OPENING + openings.length;
 /** Histograms: their sum, and then their buckets. */
 const DURATION = ACCEPT_FAILED + acceptFaults.length;
@@ -212,37 +212,11 @@ export class Counters {
   // From here on, over all threads.
 
   get held(): number {
-    return this.#sum(HELD);
-  }
-
-  get active(): number {
-    return this.#sum(ACTIVE);
-  }
-
-  get accepted(): number {
-    return this.#sum(ACCEPTED);
-  }
-
-  get refused(): number {
-    let sum = 0;
-    for (let i = REJECTED; i < OPENING; i++) sum += this.#sum(i);
-    return sum;
-  }
-
-  get requests(): number {
-    return this.#sum(REQUESTS);
-  }
-
-  get bytesReceived(): number {
-    return this.#sum(RECEIVED);
-  }
-
-  get bytesSent(): number {
-    return this.#sum(SENT);
+    return this.sum(HELD);
   }
 
   read(): Metrics {
-    const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
+    const sums = Float64Array.from(this.cells, (_, i) => this.sum(i));
     const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
     const durations = histogram(sums, DURATION);
     const queueing = histogram(sums, QUEUE);
@@ -275,9 +249,12 @@ export class Counters {
     this.cells[histogram + 1 + bucket] += count;
   }
 
-  #sum(cell: number): number {
+  /** The sum of a cell, or of those up to another. */
+  sum(cell: number, to = cell + 1): number {
     let sum = 0;
-    for (const cells of this.all) sum += cells[cell];
+    for (const cells of this.all) {
+      for (let i = cell; i < to; i++) sum += cells[i];
+    }
     return sum;
   }
 }

@@ -144,7 +144,7 @@ const table: Record<string, Command<unknown>> = {
  * import { commands, connect, serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, commands);
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * const reply = await client.request("REVERSE noon, née");
  * console.log(new TextDecoder().decode(reply)); // eén ,noon
  * ```

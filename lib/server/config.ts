@@ -23,6 +23,7 @@ import { framingOf } from "../framing/mod.ts";
 import type { ProxyVersion } from "../net/proxy_protocol/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
+import type { ServerLimits } from "./parley_server.ts";
 import {
   type AnyOptions,
   defaults,
@@ -78,6 +79,12 @@ export function resolveServeOptions(
   const { overhead } = framing.codec(Math.min(maxFrame, maxReply));
   return Object.freeze({
     ...numbers,
+    limits: {
+      connections: numbers.maxConnections,
+      connectionsPerIp: numbers.maxConnectionsPerIp,
+      memory: numbers.maxMemory,
+      maxFrame,
+    } satisfies ServerLimits,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,
     /** The most bytes of a frame that comes in. */

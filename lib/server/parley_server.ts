@@ -4,12 +4,12 @@ import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
-import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
-export interface ParleyServer extends ServerStats, AsyncDisposable {
+export interface ParleyServer<Addr = Deno.Addr>
+  extends ServerStats, AsyncDisposable {
   /** The bound address, with the real port where 0 was asked for. */
-  readonly addr: Deno.Addr;
+  readonly addr: Addr;
   /**
    * Resolves when the server has ended: the listener is closed, and so is
    * every connection. Rejects when the listener failed; the connections were
@@ -88,15 +88,6 @@ export interface ServerLimits {
   readonly memory: number;
   /** The maximum payload of a request in bytes. */
   readonly maxFrame: number;
-}
-
-export function limitsOf(config: ServeConfig): ServerLimits {
-  return {
-    connections: config.maxConnections,
-    connectionsPerIp: config.maxConnectionsPerIp,
-    memory: config.maxMemory,
-    maxFrame: config.maxFrame,
-  };
 }
 
 /** What an operator sees a connection do: `idle` has nothing of a request. */

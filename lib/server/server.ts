@@ -20,14 +20,13 @@ import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
-import {
-  type ConnectionInfo,
-  type DescriptorCount,
-  limitsOf,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "./parley_server.ts";
-import { LocalPlaces, type Places } from "./places.ts";
+import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Who serves the connections: a handler of requests, or a task for each. */
@@ -81,10 +80,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listen = listenAt,
       clock = systemClock,
       counters = new Counters(),
-      places = new LocalPlaces(
-        config.maxConnections,
-        config.maxConnectionsPerIp,
-      ),
+      places = new Places(config),
       rates = [],
       descriptors = new Descriptors(clock),
       startedAt = Date.now(),
@@ -119,7 +115,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.addr = listener.addr;
     this.#descriptors = descriptors;
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#admission = new Admission(
       context,
       sessions,

@@ -38,7 +38,7 @@ export function textFlag(
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
-  return { ...textFlag("CIDR,…", expected, isCidrList), shown };
+  return { ...textFlag("CIDR,…", expected, isCidrList), shown, guards: true };
 }
 
 function isCidrList(text: string): boolean {

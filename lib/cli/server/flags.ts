@@ -81,7 +81,11 @@ export const serverFlags = {
   "log-format": choiceFlag(logFormats, "auto"),
   "log-level": choiceFlag(logLevels, "info"),
   admin: placeFlag,
-  "admin-token": { ...textFlag("TOKEN", TOKEN_FORM, isToken), secret: true },
+  "admin-token": {
+    ...textFlag("TOKEN", TOKEN_FORM, isToken),
+    ...{ secret: true, guards: true },
+  },
+  check: {},
   ...commonFlags,
 } as const satisfies FlagTable;
 
@@ -138,6 +142,7 @@ For operators:
 --log-level  least level that is logged
 --admin  where operators find health, metrics and a live page, by HTTP
 --admin-token  what their actions need; others see command lines: set its twin
+--check  try all that without serving, and say what is found; 0, or 2
 --version  print the version and end
 --help  print this and end
 
@@ -164,7 +169,9 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
   }
-  if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
+  if (flags["proxy-protocol"] === "off") {
+    needs("--proxy-protocol", given.get("proxy-trust"));
+  } else if (flags["proxy-trust"] === "") {
     refuse(
       "--proxy-trust is missing, expected the addresses of the proxies " +
         "whose --proxy-protocol header is believed",
