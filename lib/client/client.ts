@@ -165,7 +165,7 @@ export async function connect(
  * await using one = serve(options, echo);
  * await using two = serve(options, echo);
  * await using pool = createPool({
- *   servers: [one, two].map(({ addr }) => addr as Deno.NetAddr),
+ *   servers: [one.addr, two.addr],
  *   timeout: 2000,
  *   healthCheck: { request: "PING", expect: "PING" },
  *   onStateChange: (server, error) => console.log(server, error),

@@ -23,23 +23,17 @@ const FIRST_DELAY = 100;
 const HEAD_START = 250;
 
 /** The options, with the defaults in place of what is left out. */
-export type PoolSettings =
-  & Required<Omit<ServersOptions, "servers" | "healthCheck" | "onStateChange">>
-  & Pick<ServersOptions, "healthCheck" | "onStateChange">
-  & {
-    servers: readonly Place[];
-    timeout: number;
-    link(
-      at: Place,
-      signal: AbortSignal,
-      hooks: Hooks,
-    ): Promise<PipelinedClient>;
-  };
+export interface PoolSettings
+  extends Required<Omit<ServersOptions, keyof Optional | "servers">>, Optional {
+  servers: readonly Place[];
+  timeout: number;
+  link(at: Place, signal: AbortSignal, hooks: Hooks): Promise<PipelinedClient>;
+}
 
-interface Waiter {
+type Optional = Pick<ServersOptions, "healthCheck" | "onStateChange">;
+
+interface Waiter extends PromiseWithResolvers<Frame> {
   ask(client: PipelinedClient): Promise<Frame>;
-  resolve(reply: Promise<Frame>): void;
-  reject(error: unknown): void;
 }
 
 class Server {
@@ -117,7 +111,8 @@ export class ServerPool implements Pool {
   }
 
   close(): void {
-    this.#closing.abort();
+    const end = new errors.ClientClosedError("Client is closed");
+    this.#closing.abort(end);
     this.#cancelCheck?.();
     for (const { cancelRetry, links } of this.#servers) {
       cancelRetry?.();
@@ -125,7 +120,7 @@ export class ServerPool implements Pool {
     }
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    for (const { reject } of waiting) reject(this.#closed());
+    for (const { reject } of waiting) reject(end);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -148,7 +143,7 @@ export class ServerPool implements Pool {
       return client.request(data, { signal, timeout: own });
     };
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
-      if (this.#closing.signal.aborted) throw this.#closed();
+      this.#closing.signal.throwIfAborted();
       signal?.throwIfAborted();
       try {
         return await (client ? ask(client) : this.#wait(ask, until, signal));
@@ -173,22 +168,21 @@ export class ServerPool implements Pool {
     if (this.queued >= maxQueued) {
       throw new errors.PoolBusyError(`${maxQueued} requests wait already`);
     }
-    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
-    const waiter = { ask, resolve, reject };
+    const waiter = { ask, ...Promise.withResolvers<Frame>() };
     this.#waiting.push(waiter);
     this.#next();
     const giveUp = (error: unknown) => {
       this.#waiting.delete(waiter);
-      reject(error);
+      waiter.reject(error);
     };
     const abort = () => giveUp(signal!.reason);
     signal?.addEventListener("abort", abort);
     const left = Math.min(until - this.clock.now(), 2 ** 31 - 1);
     const cancel = this.clock.after(left, () => {
-      const why = this.#usable().length > 0 ? "all are busy" : this.#reasons();
+      const why = this.#reasons() || "all are busy, or do not answer";
       giveUp(new errors.TimeoutError(`No connection in time: ${why}`));
     });
-    return promise.finally(() => {
+    return waiter.promise.finally(() => {
       cancel();
       signal?.removeEventListener("abort", abort);
     });
@@ -247,9 +241,15 @@ export class ServerPool implements Pool {
         onRoom: () => this.#next(),
         onEnd: (error, pending) => {
           lost = error;
-          if (links.includes(client!)) {
-            this.#lost(server, client!, error, pending);
-          }
+          const at = links.indexOf(client!);
+          if (at === -1) return;
+          links.splice(at, 1);
+          if (error instanceof errors.ClientClosedError) return;
+          const refused = error instanceof errors.RefusedError;
+          if (client!.received > 0 && !refused) server.failures = 0;
+          // A server that closes what nobody uses is well.
+          if (pending > 0 || refused) this.#fail(server, error);
+          else this.#tell(server, error);
         },
       });
       if (server.failures > 0) await this.#check(client);
@@ -260,23 +260,9 @@ export class ServerPool implements Pool {
     }
     if (signal.aborted) return client.close();
     links.push(client);
+    server.error = undefined;
     this.#tell(server);
     this.#next();
-  }
-
-  #lost(
-    server: Server,
-    client: PipelinedClient,
-    error: Error,
-    pending: number,
-  ): void {
-    server.links.splice(server.links.indexOf(client), 1);
-    if (error instanceof errors.ClientClosedError) return;
-    const refused = error instanceof errors.RefusedError;
-    if (client.received > 0 && !refused) server.failures = 0;
-    // A server that closes what nobody uses is well.
-    if (pending > 0 || refused) this.#fail(server, error);
-    else this.#tell(server, error);
   }
 
   /** Leaves a server alone for a while. */
@@ -336,9 +322,5 @@ export class ServerPool implements Pool {
   #reasons(): string {
     return this.#servers.flatMap(({ error = [] }) => error).map(messageOf)
       .join("; ");
-  }
-
-  #closed(): Error {
-    return new errors.ClientClosedError("Client is closed");
   }
 }
