@@ -13,15 +13,18 @@ import {
   commandOf,
   commands,
   type ConnectLine,
+  oneRequest,
 } from "./lib/cli/client/flags.ts";
 import { parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
+  onlyOneOf,
   parseFlags,
   refuse,
   UsageError,
 } from "./lib/cli/flags/flags.ts";
 import {
+  columns,
   isReaderGone,
   print,
   show,
@@ -34,6 +37,7 @@ import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { ConnectError, OptionError } from "./lib/core/errors.ts";
 import {
+  decodeText,
   messageOf,
   printableLine,
   quote,
@@ -44,7 +48,7 @@ import { VERSION } from "./lib/core/version.ts";
 /** What each command does; it gives the exit code. */
 const programs: Readonly<
   Record<CommandName, (args: readonly string[]) => Promise<number>>
-> = { "": converse, bench: measure };
+> = { "": converse, bench: measure, wait, latency, completion: complete };
 
 if (import.meta.main) Deno.exit(await main());
 
@@ -65,6 +69,11 @@ async function converse(args: readonly string[]): Promise<number> {
     );
   }
   const { place, requests: given, servers } = serverOf(line);
+  const again = line.given.get("r") ?? line.given.get("i");
+  if (given.length === 0 && again) {
+    refuse(`${again} is given, expected a request to repeat`);
+  }
+  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
   const atTerminal = given.length === 0 &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
@@ -99,16 +108,28 @@ async function converse(args: readonly string[]): Promise<number> {
   const encoder = new TextEncoder();
   const { lines: requests, failure } = given.length > 0
     ? {
-      lines: ReadableStream.from(
+      lines: ReadableStream.from(repeated(
         given.map((text) => encoder.encode(text)),
-      ),
+        flags.r,
+        flags.i,
+      )),
       failure: () => undefined,
     }
     : splitLines(standardInput(), flags["max-frame"]);
+  let unexpected = "";
   const result = await runBatch(client, requests, Deno.stdout, {
     json: flags.json,
     idempotent: retry > 0,
     terminal: Deno.stdout.isTerminal(),
+    onReply(reply, number) {
+      if (
+        unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false
+      ) {
+        return;
+      }
+      unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+        `what matches ${quote(flags.expect.source)}`;
+    },
   });
   client.close();
   if (isReaderGone(result.outputFailure)) return 0;
@@ -121,7 +142,22 @@ async function converse(args: readonly string[]): Promise<number> {
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
+  if (unexpected !== "") return fail(unexpected);
   return flags.e && result.errors > 0 ? 1 : 0;
+}
+
+/** Requests so many times, with a pause before each repetition. */
+async function* repeated(
+  requests: readonly Uint8Array[],
+  times: number,
+  pause = 0,
+) {
+  for (let time = 0; time < times; time++) {
+    if (time > 0 && pause > 0) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    yield* requests;
+  }
 }
 
 /** Runs a measurement, until it is done or Ctrl-C ends it. */
@@ -136,6 +172,60 @@ async function measure(args: readonly string[]): Promise<number> {
     keepAfterTimeout: true,
   });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
+  return await interruptible((signal) =>
+    benchMode(line, place, { payload, connect, signal })
+  );
+}
+
+/** Waits until a server answers. */
+async function wait(args: readonly string[]): Promise<number> {
+  const line = await readLine("wait", args);
+  const { place, requests, servers } = serverOf(line);
+  const { tcp, tls, timeout } = line.flags;
+  const given = requests.length > 0 ? "a request" : tls && "--tls";
+  if (tcp && given) onlyOneOf("--tcp", given);
+  const request = tcp ? undefined : oneRequest(requests);
+  const connect = connector(line, servers, {
+    ...await linkOptions(line, servers),
+    timeout: 0,
+  });
+  const { waitFor } = await import("./lib/cli/client/wait.ts");
+  await waitFor({ connect, request, timeout, place });
+  return 0;
+}
+
+/** Shows how long single requests take. */
+async function latency(args: readonly string[]): Promise<number> {
+  const line = await readLine("latency", args);
+  const { i: interval, n: count = Infinity, json } = line.flags;
+  const { requests, servers } = serverOf(line);
+  const payload = oneRequest(requests);
+  const options = await linkOptions(line, servers);
+  const connect = connector(line, servers, options);
+  const { sampleLatency } = await import("./lib/cli/client/latency.ts");
+  const client = await connect();
+  const live = !json && Deno.stdout.isTerminal();
+  const asked = { payload, interval, count, json };
+  let up = "";
+  for await (const text of sampleLatency(client, asked)) {
+    await print(live ? up + text.slice(0, columns()) : text);
+    up = "\x1b[F\x1b[K";
+  }
+  client.close();
+  return 0;
+}
+
+/** Prints what a shell needs to complete command lines. */
+async function complete(args: readonly string[]): Promise<number> {
+  const { completion } = await import("./lib/cli/flags/completion.ts");
+  await print(completion("client", commands, args));
+  return 0;
+}
+
+/** Runs something that Ctrl-C has end in good order. */
+async function interruptible(
+  run: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
   const interrupted = new AbortController();
   const onInterrupt = () => {
     // Whoever presses it again waits no longer.
@@ -145,7 +235,7 @@ async function measure(args: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
   try {
-    return await benchMode(line, place, { payload, connect, signal });
+    return await run(signal);
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
     if (signal.aborted && error === signal.reason) return 130;

@@ -47,11 +47,12 @@ export async function runBatch(
   client: Pick<Client, "request">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal, idempotent }: {
+  { json, terminal, idempotent, onReply }: {
     json: boolean;
     idempotent: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;
+    onReply?: (reply: Uint8Array, number: number) => void;
   },
 ): Promise<BatchResult> {
   const result = new BatchResult();
@@ -81,6 +82,7 @@ export async function runBatch(
     for await (const { request, reply, started } of inFlight) {
       const bytes = await reply;
       if (isErrReply(bytes)) result.errors++;
+      onReply?.(bytes, result.replied + 1);
       const printed = print.add(
         json
           ? toJson(request, bytes, performance.now() - started)

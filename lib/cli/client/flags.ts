@@ -4,6 +4,7 @@ import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/client.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
+import { completionHelp } from "../flags/completion.ts";
 import {
   type CommandLine,
   commonFlags,
@@ -17,6 +18,7 @@ import {
   countFlag,
   durationFlag,
   framingFlag,
+  patternFlag,
   sizeFlag,
   spanFlag,
   textFlag,
@@ -50,10 +52,12 @@ const connectFlags = {
   insecure: {},
 } as const satisfies FlagTable;
 
+const HELP_OF_TIMEOUT =
+  "--timeout  how long connecting, and each reply, may take";
+
 const connectHelp = `The server:
 --unix  Unix socket of the server, in place of HOST and PORT
 --framing  how requests and replies are told apart: ${FRAMING_FORM}
---timeout  how long connecting, and each reply, may take
 --max-frame  maximum payload of a reply, and of a line of input
 --balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
 --tls  speak TLS, and check the server's certificate
@@ -69,6 +73,9 @@ export const clientFlags = {
   json: {},
   e: {},
   retry: countFlag([0, 1000], 0),
+  expect: patternFlag,
+  r: countFlag([1, 1e15], 1),
+  i: spanFlag,
   "no-history": {},
   bench: {},
   ...commonFlags,
@@ -89,14 +96,21 @@ tcp://HOST, tls://HOST or unix:/PATH; there may be several, with commas between.
 
 Commands (bench:8080 is a host of that name):
   bench                   measure how fast a server is
+  wait                    wait until a server answers
+  latency                 measure how long single requests take
+  completion              print a script that has a shell complete all this
 
 Requests and replies:
 --json  print an object per reply: request, reply, ms
 -e  exit with 1 if any reply starts with ERR
 --retry  requests may be done twice: send one again, so often, if it is lost
+--expect  exit with 1 at the first reply that this regular expression does not find
+-r  send the requests so many times
+-i  wait for a time before each repetition
 --no-history  neither read nor keep the history of the prompt
 
 ${connectHelp}
+${HELP_OF_TIMEOUT}
 
 --bench  the same as the command bench
 --version  print the version and end
@@ -151,6 +165,7 @@ The report:
 -q  show no progress at a terminal
 
 ${connectHelp}
+${HELP_OF_TIMEOUT}
 
 --version  print the version and end
 --help  print this and end
@@ -158,10 +173,64 @@ ${connectHelp}
 Exit codes: 0 done; 1 a request failed, or a connection was refused; 2 usage;
 130 interrupted.`;
 
+export const waitFlags = {
+  tcp: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const waitHelp = `Usage: client wait [flags] HOST[:PORT] [request]
+
+Waits until a server answers a request, PING if none is given, whatever it says.
+
+  client wait 127.0.0.1 && ./deploy
+  client wait --timeout 2m --tcp example.net:7000
+
+--timeout  how long to wait, 0 for ever
+--tcp  wait for a connection only, and send nothing
+
+${connectHelp}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`;
+
+export const latencyFlags = {
+  i: { ...spanFlag, default: 1000, shown: "1s" },
+  n: { ...countFlag([1, 1e15], undefined), shown: "until Ctrl-C" },
+  json: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const latencyHelp = `Usage: client latency [flags] HOST[:PORT] [request]
+
+Sends a request, PING if none is given, once a second, and says how long the
+replies took: one line at a terminal, else a line for each.
+
+  client latency 127.0.0.1
+  client latency -i 100ms -n 50 --json example.net:7000 'ECHO hi'
+
+-i  time from one request to the next
+-n  number of requests
+--json  print an object for each: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
+
+${connectHelp}
+${HELP_OF_TIMEOUT}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`;
+
 /** The first word of a command line is one of these; if it is none, `""`. */
 export const commands = {
   "": { flags: clientFlags, help: clientHelp },
   bench: { flags: benchFlags, help: benchHelp },
+  wait: { flags: waitFlags, help: waitHelp },
+  latency: { flags: latencyFlags, help: latencyHelp },
+  completion: { flags: commonFlags, help: completionHelp("client") },
 } as const;
 
 export type CommandName = keyof typeof commands;
@@ -221,6 +290,17 @@ export function checkBenchFlags({ flags, given }: BenchLine): void {
   }
 }
 
+/** The request of a command that needs one: the one that is given, or PING. */
+export function oneRequest(
+  requests: readonly string[],
+  usual = "PING",
+): Uint8Array<ArrayBuffer> {
+  if (requests.length > 1) {
+    refuse(`${requests.length} requests are given, expected at most one`);
+  }
+  return new TextEncoder().encode(requests[0] ?? usual);
+}
+
 /**
  * Makes the request that a measurement sends: the one that is given, or as many
  * bytes as `-d` says of `PING` and letters behind it.
@@ -229,15 +309,8 @@ export function benchRequest(
   { flags, given }: BenchLine,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
-  const [request] = requests;
-  if (requests.length > 1) {
-    refuse(`${requests.length} requests are given, expected at most one`);
-  }
-  if (request === undefined) {
-    const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
-    new TextEncoder().encodeInto("PING ", bytes);
-    return bytes;
-  }
+  const bytes = oneRequest(requests, "PING ".padEnd(flags.d, "x"));
+  if (requests.length === 0) return bytes.subarray(0, flags.d);
   if (given.has("d")) onlyOneOf("-d", "a request");
-  return new TextEncoder().encode(request);
+  return bytes;
 }

@@ -139,6 +139,20 @@ export const spanFlag: ValueFlag<number | undefined> = {
     inRange(ranges.timeout, units.parseDuration(text)) || undefined,
 };
 
+export const patternFlag: ValueFlag<RegExp | undefined> = {
+  placeholder: "REGEX",
+  expected: "a regular expression of JavaScript",
+  default: undefined,
+  shown: "none",
+  parse(text) {
+    try {
+      return new RegExp(text, "su");
+    } catch {
+      return undefined;
+    }
+  },
+};
+
 export const modeFlag: ValueFlag<number> = {
   placeholder: "MODE",
   expected: "a file's permissions in octal, from 0000 to 0777",

@@ -17,6 +17,7 @@ import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
 import type { ParleyServer } from "../../server/parley_server.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
+import { completion } from "../flags/completion.ts";
 import {
   helpOf,
   parseFlags,
@@ -41,8 +42,8 @@ import {
 import {
   checkTogether,
   serveOptionsOf,
+  serverCommands,
   serverFlags,
-  serverHelp,
 } from "./flags.ts";
 import type { HeldSignals } from "./held_signals.ts";
 import { openLog } from "./logging.ts";
@@ -127,7 +128,10 @@ export async function main(signals: HeldSignals): Promise<void> {
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
-      { ...adminPlace, token, handler: flags.handler },
+      {
+        ...adminPlace,
+        ...{ token, handler: flags.handler, onAction: logEvents.admin_action },
+      },
       { makeRoom: openSpares(SPARES) },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
@@ -178,7 +182,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     handler: flags.handler,
     threads: flags.threads,
   });
-  stop.serve(() => void server.shutdown(), files.removeSockets);
+  stop.serve((by) => void server.shutdown(by), files.removeSockets);
   reloadOnHangup(signals, server, files, log);
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
@@ -194,6 +198,10 @@ function urlOf(addr: Deno.Addr): string {
 
 async function readFlags() {
   try {
+    if (Deno.args[0] === "completion") {
+      const args = Deno.args.slice(1);
+      await finish(completion("server", serverCommands, args));
+    }
     const all = Deno.permissions.querySync({ name: "env" }).state;
     const names = all === "granted" ? Object.keys(Deno.env.toObject()) : [];
     const twin = (name: string) => Deno.env.get(name);
@@ -203,7 +211,9 @@ async function readFlags() {
       failure = 2;
       if (unknown.length > 0) refuse(unknown[0]);
     }
-    if (line.flags.help) await finish(helpOf(serverFlags, serverHelp));
+    if (line.flags.help) {
+      await finish(helpOf(serverFlags, serverCommands[""].help));
+    }
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
     return { ...line, unknown };
