@@ -1,12 +1,9 @@
 // The measurement of `client bench`: what it counts, what it reports, and the
 // program around it.
 
-import {
-  type BenchOptions,
-  type Client,
-  runBench,
-} from "../../lib/cli/bench/bench.ts";
+import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
 import { preciseClock } from "../../lib/cli/bench/mode.ts";
+import type { Client } from "../../lib/cli/bench/one_by_one.ts";
 import {
   type BenchSubject,
   type BenchSummary,

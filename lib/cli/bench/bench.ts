@@ -13,7 +13,6 @@
 
 import process from "node:process";
 
-import type { Client as AnyClient } from "../../client/api.ts";
 import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,
@@ -23,7 +22,7 @@ import {
 } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
-import { OneByOne } from "./one_by_one.ts";
+import { type Client, OneByOne } from "./one_by_one.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
 const OPENING = 64;
@@ -37,11 +36,6 @@ const PROGRESS_INTERVAL = 250;
 
 /** How many requests of each lane may take too long in a row. */
 const LATE = 5;
-
-/** What a load needs of its clients. */
-export type Client =
-  & Pick<AnyClient, "sent" | "close" | "closed">
-  & { request(payload: Uint8Array): Promise<Uint8Array> };
 
 export interface BenchOptions {
   connections: number;

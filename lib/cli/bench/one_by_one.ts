@@ -1,7 +1,12 @@
 /** `client bench --reconnect`: a connection for each request. */
 
+import type { Client as AnyClient } from "../../client/api.ts";
 import { ClientClosedError } from "../../core/errors.ts";
-import type { Client } from "./bench.ts";
+
+/** What a load needs of its clients. */
+export type Client =
+  & Pick<AnyClient, "sent" | "close" | "closed">
+  & { request(payload: Uint8Array): Promise<Uint8Array> };
 
 /** A client that connects anew for each request, and closes behind its reply. */
 export class OneByOne implements Client {
