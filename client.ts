@@ -15,7 +15,7 @@ import {
   type ConnectLine,
   oneRequest,
 } from "./lib/cli/client/flags.ts";
-import { parseTarget } from "./lib/cli/client/target.ts";
+import { connector, parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
   onlyOneOf,
@@ -31,11 +31,10 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect, type ConnectOptions } from "./lib/client/client.ts";
+import { connect } from "./lib/client/client.ts";
 import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
-import { ConnectError, OptionError } from "./lib/core/errors.ts";
+import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
   messageOf,
@@ -81,7 +80,7 @@ async function converse(args: readonly string[]): Promise<number> {
     : undefined;
   const options = await linkOptions(line, servers);
   if (atTerminal) {
-    const reconnect = connector(line, servers, options);
+    const reconnect = connector(servers, line.flags.balance, options);
     const client = await reconnect();
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     await runPrompt(client, {
@@ -170,7 +169,7 @@ async function measure(args: readonly string[]): Promise<number> {
   const payloads = file
     ? await linesOf(file, line.flags["max-frame"])
     : [benchRequest(line, requests)];
-  const connect = connector(line, servers, {
+  const connect = connector(servers, line.flags.balance, {
     ...await linkOptions(line, servers),
     // All requests of a measurement are alike: any reply will do.
     keepAfterTimeout: true,
@@ -201,7 +200,7 @@ async function wait(args: readonly string[]): Promise<number> {
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
-  const connect = connector(line, servers, {
+  const connect = connector(servers, line.flags.balance, {
     ...await linkOptions(line, servers),
     timeout: 0,
   });
@@ -217,7 +216,7 @@ async function latency(args: readonly string[]): Promise<number> {
   const { requests, servers } = serverOf(line);
   const payload = oneRequest(requests);
   const options = await linkOptions(line, servers);
-  const connect = connector(line, servers, options);
+  const connect = connector(servers, line.flags.balance, options);
   const { sampleLatency } = await import("./lib/cli/client/latency.ts");
   const client = await connect();
   const live = !json && Deno.stdout.isTerminal();
@@ -312,30 +311,6 @@ async function linkOptions(
   revoke("env");
   if (!servers.some((place) => "path" in place)) revoke("read", "write");
   return options;
-}
-
-/** Makes what connects to one of the servers: the next if one does not let us. */
-function connector(
-  { flags }: ConnectLine,
-  servers: readonly Place[],
-  options: ConnectOptions,
-) {
-  let turn = 0;
-  return async (signal?: AbortSignal): Promise<Client> => {
-    const first = flags.balance === "failover" ? 0 : turn++;
-    const reasons: string[] = [];
-    for (let i = first;; i++) {
-      try {
-        const place = servers[i % servers.length];
-        return await connect({ ...place, ...options, signal });
-      } catch (error) {
-        reasons.push(messageOf(error));
-        if (signal?.aborted || servers.length === 1) throw error;
-        if (reasons.length < servers.length) continue;
-        throw new ConnectError(reasons.join("; "), { cause: error });
-      }
-    }
-  };
 }
 
 /** Reads the files of TLS, and says what else it goes by. */

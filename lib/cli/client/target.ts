@@ -2,9 +2,15 @@
 
 import { isIPv6 } from "node:net";
 
-import { connectDefaults } from "../../client/client.ts";
+import type { Client, ServersOptions } from "../../client/api.ts";
+import {
+  connect,
+  connectDefaults,
+  type ConnectOptions,
+} from "../../client/client.ts";
 import type { Place } from "../../client/dial.ts";
-import { quote } from "../../core/text.ts";
+import { ConnectError } from "../../core/errors.ts";
+import { messageOf, quote } from "../../core/text.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { refuse } from "../flags/flags.ts";
 
@@ -66,4 +72,28 @@ function parsePort(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   refuse(`port is ${quote(text)}, expected a whole number from 1 to 65535`);
+}
+
+/** Makes what connects to one of the servers: the next if one does not let us. */
+export function connector(
+  servers: readonly Place[],
+  balance: ServersOptions["balance"],
+  options: ConnectOptions,
+) {
+  let turn = 0;
+  return async (signal?: AbortSignal): Promise<Client> => {
+    const first = balance === "failover" ? 0 : turn++;
+    const reasons: string[] = [];
+    for (let i = first;; i++) {
+      try {
+        const place = servers[i % servers.length];
+        return await connect({ ...place, ...options, signal });
+      } catch (error) {
+        reasons.push(messageOf(error));
+        if (signal?.aborted || servers.length === 1) throw error;
+        if (reasons.length < servers.length) continue;
+        throw new ConnectError(reasons.join("; "), { cause: error });
+      }
+    }
+  };
 }
