@@ -2,6 +2,8 @@
 
 import { posix } from "node:path";
 
+import { packages } from "../support/packages.ts";
+import { testAllowed } from "../support/permissions.ts";
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 import { checkFlags } from "../../bench/check.ts";
@@ -121,12 +123,7 @@ function codeIn(text: string): string[] {
 
 /** Registers a test of pages: it reads, and does nothing else. */
 function testPages(name: string, fn: (pages: Page[]) => void): void {
-  const { state } = Deno.permissions.querySync({ name: "read" });
-  Deno.test({
-    name,
-    ignore: state !== "granted",
-    fn: () => fn([...pagesIn("")].sort().map(readPage)),
-  });
+  testAllowed(name, ["read"], () => fn([...pagesIn("")].sort().map(readPage)));
 }
 
 function pageAt(pages: readonly Page[], path: string): Page {
@@ -231,6 +228,17 @@ testPages("the tests that the README names are there", (pages) => {
     assert(registered.includes(name), `${file} has no test "${name}"`);
   }
 });
+
+testPages(
+  "the packages that tests want are named, and installed by CI",
+  (pages) => {
+    const wanted = Object.keys(packages).join(" ");
+    const setUp = section(pageAt(pages, "CONTRIBUTING.md"), "## Set up");
+    assert(codeIn(setUp).includes(wanted), `CONTRIBUTING.md lacks ${wanted}`);
+    const ci = read(".ci/run").replaceAll(/\s*\\\n\s*/g, " ");
+    assert(ci.includes(` ${wanted} >/dev/null`), `.ci/run lacks ${wanted}`);
+  },
+);
 
 testPages("the tests that SECURITY.md names are there", (pages) => {
   const { text } = pageAt(pages, "SECURITY.md");
