@@ -154,13 +154,29 @@ async function measure(args: readonly string[]): Promise<number> {
   const line = await readLine("bench", args);
   checkBenchFlags(line);
   const { place, requests, target } = serverOf(line);
-  const payload = benchRequest(line, requests);
+  const { requests: file } = line.flags;
+  if (file && requests.length > 0) onlyOneOf("--requests", "a request");
+  const payloads = file
+    ? await linesOf(file, line.flags["max-frame"])
+    : [benchRequest(line, requests)];
   // All requests of a measurement are alike: any reply will do.
   const connect = await connector(line, target, { keepAfterTimeout: true });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   return await interruptible((signal) =>
-    benchMode(line, place, { payload, connect, signal })
+    benchMode(line, place, { payloads, connect, signal })
   );
+}
+
+/** The requests that a file holds, one in each line. */
+async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { readFile } = await import("./lib/cli/flags/tls_files.ts");
+  const bytes = await readFile("--requests", file, Deno.readFile);
+  const { lines, failure } = splitLines(ReadableStream.from([bytes]), max);
+  const requests = await Array.fromAsync(lines);
+  if (failure() === undefined && requests.length > 0) return requests;
+  const why = failure() ?? "it is empty, expected a request a line";
+  throw new Error(`cannot use --requests ${quote(file)}: ${why}`);
 }
 
 /** Waits until a server answers. */

@@ -121,9 +121,12 @@ export const benchFlags = {
     ...countFlag([1, 1_000_000], undefined),
     shown: "as fast as replies come",
   },
+  requests: textFlag("FILE", "the name of a file"),
+  reconnect: {},
   json: {},
   csv: {},
   e: {},
+  "errors-ok": {},
   q: {},
   ...connectFlags,
   ...commonFlags,
@@ -144,11 +147,14 @@ The load:
 -P  requests in flight on each connection
 -d  bytes of a request, PING and letters, if none is given
 --rate  requests due each second, at even intervals, whatever is in flight
+--requests  send the lines of a file in turn, over and over
+--reconnect  make a connection for each request
 
 The report:
 --json  print it as an object
 --csv  print it as a line of names and a line of values
--e  exit with 1 if any reply starts with ERR
+--errors-ok  exit with 0 though replies start with ERR
+-e  exit with 1 if any does, as without it
 -q  show no progress at a terminal
 
 ${connectHelp}
@@ -157,8 +163,8 @@ ${HELP_OF_TIMEOUT}
 --version  print the version and end
 --help  print this and end
 
-Exit codes: 0 done; 1 a request failed, or a connection was refused; 2 usage;
-130 interrupted.`;
+Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
+was refused; 2 usage; 130 interrupted.`;
 
 export const waitFlags = {
   tcp: {},
@@ -258,6 +264,9 @@ export function checkConnectFlags({ flags, given }: ConnectLine): void {
 /** @throws {UsageError} Two flags do not go together. */
 export function checkBenchFlags({ flags, given }: BenchLine): void {
   if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
+  if (flags.e && flags["errors-ok"]) onlyOneOf("-e", "--errors-ok");
+  if (flags.requests && given.has("d")) onlyOneOf("--requests", "-d");
+  if (flags.reconnect && given.has("P")) onlyOneOf("--reconnect", "-P");
   if (given.has("n") && given.has("duration")) {
     onlyOneOf("-n", given.get("duration")!);
   }
