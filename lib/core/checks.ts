@@ -22,6 +22,7 @@ export const ranges = Object.freeze({
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],
   writeTimeout: [0, MAX_TIMEOUT],
+  slowRequest: [0, MAX_TIMEOUT],
   drainTimeout: [0, MAX_TIMEOUT],
   preDrainDelay: [0, MAX_TIMEOUT],
   timeout: [0, MAX_TIMEOUT],

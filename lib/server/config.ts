@@ -50,7 +50,7 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
   ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
   ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
-  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
+  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0, slowRequest: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
   ...{ onListen: 0, events: 0, maxBuffered: 0, halfOpen: 0 },
   ...hookNames,

@@ -227,6 +227,12 @@ export interface ServeOptions<
    */
   writeTimeout?: number;
   /**
+   * How long a request takes in milliseconds that is told as `slow_request`.
+   * 0 tells of none, and looks at none.
+   * @default {0}
+   */
+  slowRequest?: number;
+  /**
    * How long `shutdown()` lets connections finish before it forces them, in
    * milliseconds. With 0 it waits for as long as they take.
    * @default {10000}
@@ -276,6 +282,7 @@ export const defaults = Object.freeze(
     idleTimeout: 5 * 60_000,
     requestTimeout: 30_000,
     writeTimeout: 30_000,
+    slowRequest: 0,
     drainTimeout: 10_000,
     preDrainDelay: 0,
   } satisfies ServeOptions,

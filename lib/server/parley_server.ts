@@ -48,9 +48,10 @@ export interface ParleyServer<Addr = Deno.Addr>
    * stops accepting, lets every request that has arrived have its reply, closes
    * the idle connections, and forces the rest at the drain timeout.
    *
+   * @param by Who asks for it, for the log.
    * @returns Resolves with `finished`.
    */
-  shutdown(): Promise<void>;
+  shutdown(by?: string): Promise<void>;
   /**
    * Shows another certificate from the next handshake on. Connections that are
    * open go on, nobody is refused, and what cannot be used changes nothing: a

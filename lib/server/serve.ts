@@ -65,7 +65,8 @@ export function serve(...args: any[]) {
 
 /** Options of `serve` that speak of a request and its reply. */
 const REQUEST_ONLY = [
-  ...["requestTimeout", "halfOpen", "onError", "onOpen", "onClose"] as const,
+  ...["requestTimeout", "slowRequest", "halfOpen"] as const,
+  ...["onError", "onOpen", "onClose"] as const,
 ];
 
 /**
@@ -78,7 +79,12 @@ export interface ConnectionsOptions<
 > extends
   Omit<
     ServeOptions<State, Addr>,
-    "requestTimeout" | "halfOpen" | "onError" | "onOpen" | "onClose"
+    | "requestTimeout"
+    | "slowRequest"
+    | "halfOpen"
+    | "onError"
+    | "onOpen"
+    | "onClose"
   > {
   /**
    * Whether connections begin without TLS, though there is a certificate, and a
@@ -181,7 +187,7 @@ export function shutdownAt(
   server: Pick<ParleyServer, "finished" | "shutdown">,
 ): void {
   if (signal === undefined) return;
-  const shutdown = () => void server.shutdown();
+  const shutdown = () => void server.shutdown("the signal");
   if (signal.aborted) return shutdown();
   signal.addEventListener("abort", shutdown, { once: true });
   server.finished.catch(() => {}).finally(() =>

@@ -67,6 +67,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly #admission: Admission;
   readonly #descriptors: Descriptors;
   #cancelDelay!: () => void;
+  /** Who asked for the drain. */
+  #by = "the listener, which failed";
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
@@ -171,14 +173,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     return Promise.resolve(session !== undefined);
   }
 
-  shutdown(): Promise<void> {
+  shutdown(by = "shutdown()"): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
+    this.#by = by;
     const { clock, config: { preDrainDelay: delay }, events } = this.#context;
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
       const connections = this.#admission.all.size;
-      emit(events.pre_drain, { type: "pre_drain", connections, delay });
+      emit(events.pre_drain, { type: "pre_drain", connections, delay, by });
       this.#cancelLeaving = clock.after(delay, () => this.#stop());
     }
     return this.finished;
@@ -231,7 +234,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
   async #drain(): Promise<void> {
     const { all } = this.#admission;
     const { clock, config: { drainTimeout }, events } = this.#context;
-    emit(events.drain, { type: "drain", connections: all.size });
+    emit(events.drain, {
+      ...{ type: "drain", connections: all.size, by: this.#by },
+    });
     const cancel = drainTimeout > 0
       ? clock.after(drainTimeout, () => this.#admission.force())
       : undefined;

@@ -22,7 +22,7 @@ export type ThreadOptions = Omit<
 /** Events that a thread passes on; the others are the whole server's. */
 export const threadEvents = [
   ...["connection_open", "connection_close", "connection_rejected"] as const,
-  ...["request", "handler_error", "accept_error"] as const,
+  ...["request", "slow_request", "handler_error", "accept_error"] as const,
 ];
 
 export type ThreadEvent = typeof threadEvents[number];

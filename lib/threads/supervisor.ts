@@ -200,15 +200,20 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     }
   }
 
-  shutdown(): Promise<void> {
+  shutdown(by = "shutdown()"): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
     const { preDrainDelay: delay = 0 } = this.#options;
     this.#stage = "leaving";
-    if (delay === 0) this.#drain();
+    if (delay === 0) this.#drain(by);
     else {
       const { connections } = this;
-      emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
-      this.#clock.after(delay, () => this.#drain());
+      emit(this.#events.pre_drain, {
+        type: "pre_drain",
+        connections,
+        delay,
+        by,
+      });
+      this.#clock.after(delay, () => this.#drain(by));
     }
     return this.finished;
   }
@@ -217,11 +222,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     await this.shutdown();
   }
 
-  #drain(): void {
+  #drain(by: string): void {
     this.#stage = "draining";
     for (const cancel of this.#replacing.values()) cancel();
     const { connections } = this;
-    emit(this.#events.drain, { type: "drain", connections });
+    emit(this.#events.drain, { type: "drain", connections, by });
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
     const drainTimeout = this.#drainTimeout;
     if (drainTimeout > 0) {

@@ -443,7 +443,7 @@ Deno.test("preDrainDelay: not ready, still accepting, then a drain", async () =>
   const finished = server.shutdown();
   assertEquals(server.ready, false);
   assertEquals(events.of("pre_drain"), [
-    { type: "pre_drain", connections: 0, delay: 3000 },
+    { type: "pre_drain", connections: 0, delay: 3000, by: "shutdown()" },
   ]);
   clock.advance(2999);
   using peer = await Peer.to(server);

@@ -75,6 +75,7 @@ export const serverFlags = {
   "idle-timeout": durationFlag("idleTimeout"),
   "request-timeout": durationFlag("requestTimeout"),
   "write-timeout": durationFlag("writeTimeout"),
+  "slow-request": durationFlag("slowRequest"),
   "drain-timeout": durationFlag("drainTimeout"),
   "pre-drain-delay": durationFlag("preDrainDelay"),
   backlog: numberFlag("tcpBacklog"),
@@ -142,6 +143,7 @@ TLS:
 For operators:
 --log-format  how the log looks; auto is pretty at a terminal, else json
 --log-level  least level that is logged
+--slow-request  log requests that take so long; 0 for none
 --admin  where operators find health, metrics and a live page, by HTTP
 --admin-token  what their actions need; others see command lines: set its twin
 --check  try all that without serving, and say what is found; 0, or 2

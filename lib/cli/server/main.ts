@@ -128,7 +128,10 @@ export async function main(signals: HeldSignals): Promise<void> {
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
-      { ...adminPlace, token, handler: flags.handler },
+      {
+        ...adminPlace,
+        ...{ token, handler: flags.handler, onAction: logEvents.admin_action },
+      },
       { makeRoom: openSpares(SPARES) },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
@@ -179,7 +182,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     handler: flags.handler,
     threads: flags.threads,
   });
-  stop.serve(() => void server.shutdown(), files.removeSockets);
+  stop.serve((by) => void server.shutdown(by), files.removeSockets);
   reloadOnHangup(signals, server, files, log);
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);

@@ -26,16 +26,18 @@ export class Meter {
   #pending = false;
   /** The lengths of those answered, `~` of error replies, if anybody listens. */
   readonly #lengths: number[] | undefined;
-  readonly #id: number;
+  readonly #parts: SessionParts;
   readonly #counters: Counters;
   readonly #events: EventListeners;
 
-  constructor({ id, context: { counters, events, clock } }: SessionParts) {
-    this.#id = id;
+  constructor(parts: SessionParts) {
+    const { config, counters, events, clock } = parts.context;
+    this.#parts = parts;
     this.#counters = counters;
     this.#events = events;
     this.began = clock.now();
-    if (events.request !== undefined) this.#lengths = [];
+    const { request, slow_request } = events;
+    if (request ?? (config.slowRequest && slow_request)) this.#lengths = [];
   }
 
   handed(): void {
@@ -83,6 +85,7 @@ export class Meter {
     this.#answered = this.#failed = 0;
     this.#counters.took(duration, count);
     if (this.#lengths === undefined) return;
+    this.#tellSlow(duration, this.#lengths);
     // A listener may end the connection, which finishes what is left.
     for (const length of this.#lengths.splice(0)) {
       if (length < 0) this.#report("error_reply", duration, ~length);
@@ -98,6 +101,7 @@ export class Meter {
     this.began = now;
     this.#counters.finished(status, 1);
     this.#counters.took(duration, 1);
+    this.#tellSlow(duration, [length]);
     this.#report(status, duration, length);
   }
 
@@ -108,10 +112,21 @@ export class Meter {
     this.#pending = false;
   }
 
+  #tellSlow(duration: number, lengths: readonly number[]): void {
+    const { id, connection, context: { config, events } } = this.#parts;
+    const { slowRequest } = config;
+    if (slowRequest === 0 || duration < slowRequest) return;
+    emit(events.slow_request, {
+      ...{ type: "slow_request", id, duration, requests: lengths.length },
+      remoteAddr: connection.remoteAddr,
+      requestBytes: lengths.reduce((sum, n) => sum + (n < 0 ? ~n : n), 0),
+    });
+  }
+
   #report(status: Status, duration: number, requestBytes: number): void {
     const { request } = this.#events;
     if (request === undefined) return;
-    const id = this.#id;
+    const { id } = this.#parts;
     emit(request, { type: "request", id, status, duration, requestBytes });
   }
 }
