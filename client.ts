@@ -4,101 +4,85 @@
  * @module
  */
 
-import { type BatchResult, runBatch } from "./lib/cli/client/batch.ts";
+import type { BatchResult } from "./lib/cli/client/batch.ts";
 import {
-  benchFlags,
   benchRequest,
-  checkClientFlags,
-  clientFlags,
-  type ClientLine,
-  parseTarget,
+  checkBenchFlags,
+  checkConnectFlags,
+  type CommandName,
+  commandOf,
+  commands,
+  type ConnectLine,
+  oneRequest,
 } from "./lib/cli/client/flags.ts";
-import { type History, openHistory } from "./lib/cli/client/history.ts";
-import { splitLines } from "./lib/cli/client/lines.ts";
-import { runPrompt } from "./lib/cli/client/prompt.ts";
-import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
-import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
+import { connector, parseTarget } from "./lib/cli/client/target.ts";
 import {
+  helpOf,
+  onlyOneOf,
+  parseFlags,
+  refuse,
+  UsageError,
+} from "./lib/cli/flags/flags.ts";
+import {
+  columns,
   isReaderGone,
   print,
   show,
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect, type ConnectOptions } from "./lib/client/client.ts";
-import type { TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/api.ts";
+import { connect } from "./lib/client/client.ts";
+import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
-import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
+import {
+  decodeText,
+  messageOf,
+  printableLine,
+  quote,
+  systemReason,
+} from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
-const HELP = `Usage: client [flags] HOST[:PORT] [request]...
-       client [flags] HOST PORT [request]...
-       client [flags] --unix PATH [request]...
-       client [flags] --bench HOST[:PORT] [request]
-
-Sends requests to a server and prints the replies: the arguments; or standard
-input, a request a line; or, at a terminal, what is typed at a prompt.
-The port is 8080 if none is given. -- ends the flags.
-
-${flagHelp(clientFlags)}
-
-With --bench:
-
-${flagHelp(benchFlags)}
-
-PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
-none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
-failed, or the output could not be written; 2 usage; 130 interrupted.`;
+/** What each command does; it gives the exit code. */
+const programs: Readonly<
+  Record<CommandName, (args: readonly string[]) => Promise<number>>
+> = { "": converse, bench: measure, wait, latency, completion: complete };
 
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
   surviveFileSizeLimit();
-  const { line, target: { requests: given, ...target }, payload } =
-    await readFlags();
-  const { flags } = line;
-  const place = "path" in target
-    ? target.path
-    : formatHostPort(target.hostname, target.port);
-  const atTerminal = given.length === 0 && payload === undefined &&
+  const [name, args] = commandOf(Deno.args);
+  return await programs[name](args).catch(fail);
+}
+
+/** Sends requests and prints their replies, or asks for them at a prompt. */
+async function converse(args: readonly string[]): Promise<number> {
+  const line = await readLine("", args);
+  const { flags, rest } = line;
+  if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
+    refuse(
+      `${quote(rest[0])} is a command, expected as the first word ` +
+        `(${rest[0]}:8080 is a host of that name)`,
+    );
+  }
+  const { place, requests: given, servers } = serverOf(line);
+  const again = line.given.get("r") ?? line.given.get("i");
+  if (given.length === 0 && again) {
+    refuse(`${again} is given, expected a request to repeat`);
+  }
+  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
+  const atTerminal = given.length === 0 &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  let tls: ConnectOptions["tls"];
-  try {
-    tls = flags.tls && await readTls(flags);
-  } catch (error) {
-    return fail(error);
-  }
-  // From here on only the network is needed, by a peer we need not trust; but a
-  // Unix socket is a file as well, whenever it is connected to.
-  revoke("env");
-  if (!("path" in target)) revoke("read", "write");
-
-  const reconnect = (signal?: AbortSignal): Promise<Client> =>
-    connect({
-      ...target,
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      timeout: flags.timeout,
-      // All requests of a measurement are alike: any reply will do.
-      keepAfterTimeout: flags.bench,
-      tls,
-      signal,
-    });
-  if (payload !== undefined) {
-    return await measure(line, place, payload, reconnect);
-  }
-  let client;
-  try {
-    client = await reconnect();
-  } catch (error) {
-    return fail(error);
-  }
+  const options = await linkOptions(line, servers);
   if (atTerminal) {
+    const reconnect = connector(servers, line.flags.balance, options);
+    const client = await reconnect();
+    const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     await runPrompt(client, {
       place,
       reconnect,
@@ -107,20 +91,44 @@ async function main(): Promise<number> {
     });
     return 0;
   }
-  revoke("read", "write");
+  const { runBatch, WINDOW } = await import("./lib/cli/client/batch.ts");
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { retry, balance } = flags;
+  const client = await connect({
+    ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+    retries: retry || undefined,
+    onStateChange(_server: string, error?: Error) {
+      // Where requests do not go on elsewhere, it is said as their failure.
+      if (error === undefined || servers.length + retry === 1) return;
+      warn(`left out for now: ${messageOf(error)}`);
+    },
+  });
 
   const encoder = new TextEncoder();
   const { lines: requests, failure } = given.length > 0
     ? {
-      lines: ReadableStream.from(
+      lines: ReadableStream.from(repeated(
         given.map((text) => encoder.encode(text)),
-      ),
+        flags.r,
+        flags.i,
+      )),
       failure: () => undefined,
     }
     : splitLines(standardInput(), flags["max-frame"]);
+  let unexpected = "";
   const result = await runBatch(client, requests, Deno.stdout, {
     json: flags.json,
+    idempotent: retry > 0,
     terminal: Deno.stdout.isTerminal(),
+    onReply(reply, number) {
+      if (
+        unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false
+      ) {
+        return;
+      }
+      unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+        `what matches ${quote(flags.expect.source)}`;
+    },
   });
   client.close();
   if (isReaderGone(result.outputFailure)) return 0;
@@ -133,17 +141,106 @@ async function main(): Promise<number> {
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
+  if (unexpected !== "") return fail(unexpected);
   return flags.e && result.errors > 0 ? 1 : 0;
 }
 
+/** Requests so many times, with a pause before each repetition. */
+async function* repeated(
+  requests: readonly Uint8Array[],
+  times: number,
+  pause = 0,
+) {
+  for (let time = 0; time < times; time++) {
+    if (time > 0 && pause > 0) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    yield* requests;
+  }
+}
+
 /** Runs a measurement, until it is done or Ctrl-C ends it. */
-async function measure(
-  line: ClientLine,
-  target: string,
-  payload: Uint8Array,
-  connect: (signal: AbortSignal) => Promise<Client>,
-): Promise<number> {
+async function measure(args: readonly string[]): Promise<number> {
+  const line = await readLine("bench", args);
+  checkBenchFlags(line);
+  const { place, requests, servers } = serverOf(line);
+  const { requests: file } = line.flags;
+  if (file && requests.length > 0) onlyOneOf("--requests", "a request");
+  const payloads = file
+    ? await linesOf(file, line.flags["max-frame"])
+    : [benchRequest(line, requests)];
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    // All requests of a measurement are alike: any reply will do.
+    keepAfterTimeout: true,
+  });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
+  return await interruptible((signal) =>
+    benchMode(line, place, { payloads, connect, signal })
+  );
+}
+
+/** The requests that a file holds, one in each line. */
+async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { readFile } = await import("./lib/cli/flags/tls_files.ts");
+  const bytes = await readFile("--requests", file, Deno.readFile);
+  const { lines, failure } = splitLines(ReadableStream.from([bytes]), max);
+  const requests = await Array.fromAsync(lines);
+  if (failure() === undefined && requests.length > 0) return requests;
+  const why = failure() ?? "it is empty, expected a request a line";
+  throw new Error(`cannot use --requests ${quote(file)}: ${why}`);
+}
+
+/** Waits until a server answers. */
+async function wait(args: readonly string[]): Promise<number> {
+  const line = await readLine("wait", args);
+  const { place, requests, servers } = serverOf(line);
+  const { tcp, tls, timeout } = line.flags;
+  const given = requests.length > 0 ? "a request" : tls && "--tls";
+  if (tcp && given) onlyOneOf("--tcp", given);
+  const request = tcp ? undefined : oneRequest(requests);
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    timeout: 0,
+  });
+  const { waitFor } = await import("./lib/cli/client/wait.ts");
+  await waitFor({ connect, request, timeout, place });
+  return 0;
+}
+
+/** Shows how long single requests take. */
+async function latency(args: readonly string[]): Promise<number> {
+  const line = await readLine("latency", args);
+  const { i: interval, n: count = Infinity, json } = line.flags;
+  const { requests, servers } = serverOf(line);
+  const payload = oneRequest(requests);
+  const options = await linkOptions(line, servers);
+  const connect = connector(servers, line.flags.balance, options);
+  const { sampleLatency } = await import("./lib/cli/client/latency.ts");
+  const client = await connect();
+  const live = !json && Deno.stdout.isTerminal();
+  const asked = { payload, interval, count, json };
+  let up = "";
+  for await (const text of sampleLatency(client, asked)) {
+    await print(live ? up + text.slice(0, columns()) : text);
+    up = "\x1b[F\x1b[K";
+  }
+  client.close();
+  return 0;
+}
+
+/** Prints what a shell needs to complete command lines. */
+async function complete(args: readonly string[]): Promise<number> {
+  const { completion } = await import("./lib/cli/flags/completion.ts");
+  await print(completion("client", commands, args));
+  return 0;
+}
+
+/** Runs something that Ctrl-C has end in good order. */
+async function interruptible(
+  run: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
   const interrupted = new AbortController();
   const onInterrupt = () => {
     // Whoever presses it again waits no longer.
@@ -153,42 +250,83 @@ async function measure(
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
   try {
-    return await benchMode(line, target, { payload, connect, signal });
+    return await run(signal);
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
-    return signal.aborted && error === signal.reason ? 130 : fail(error);
+    if (signal.aborted && error === signal.reason) return 130;
+    throw error;
   }
 }
 
-async function readFlags() {
-  try {
-    const line = parseFlags({ ...clientFlags, ...benchFlags }, Deno.args);
-    const { flags, rest } = line;
-    if (flags.help) await finish(HELP);
-    if (flags.version) await finish(`parley ${VERSION}`);
-    checkClientFlags(line);
-    const target = flags.unix
-      ? { path: flags.unix, requests: rest }
-      : parseTarget(rest);
-    const payload = flags.bench
-      ? benchRequest(line, target.requests)
-      : undefined;
-    return { line, target, payload };
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    warn(error.message);
-    Deno.exit(2);
+/** Reads a command's flags; asked for help or the version, it ends with that. */
+async function readLine<Name extends CommandName>(
+  name: Name,
+  args: readonly string[],
+) {
+  const { flags: table, help }: typeof commands[Name] = commands[name];
+  const line = parseFlags<typeof commands[Name]["flags"]>(table, args);
+  const { flags } = line as ConnectLine;
+  if (flags.help) {
+    Deno.exit(await print(helpOf(table, help)).then(() => 0, fail));
   }
+  if (flags.version) {
+    Deno.exit(await print(`parley ${VERSION}`).then(() => 0, fail));
+  }
+  return line;
+}
+
+/** The servers that a command line names, and the requests behind them. */
+function serverOf(line: ConnectLine) {
+  const { flags: { unix }, rest } = line;
+  const target = unix
+    ? { servers: [{ path: unix }], scheme: "", requests: rest }
+    : parseTarget(rest);
+  const place = target.servers.map((place) =>
+    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
+  ).join(",");
+  const tls = checkConnectFlags(line, target.scheme);
+  Object.assign(line.flags, { tls });
+  return { ...target, place };
+}
+
+/** The options of connections, once all is read that they take. */
+async function linkOptions(
+  { flags }: ConnectLine,
+  servers: readonly Place[],
+) {
+  if (flags.insecure) {
+    warn(
+      "--insecure: the server's certificate is not checked, so whoever is on " +
+        "the way can read and change everything",
+    );
+  }
+  const options = {
+    framing: flags.framing,
+    maxFrame: flags["max-frame"],
+    timeout: flags.timeout,
+    tls: flags.tls && await readTls(flags),
+  };
+  // From here on only the network is needed, by a peer we need not trust; but a
+  // Unix socket is a file as well, whenever it is connected to.
+  revoke("env");
+  if (!servers.some((place) => "path" in place)) revoke("read", "write");
+  return options;
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
-async function readTls(flags: ClientLine["flags"]): Promise<TlsConnectOptions> {
+async function readTls(
+  flags: ConnectLine["flags"],
+): Promise<TlsConnectOptions> {
   const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
+  const { readCertificates, readKeyPair } = await import(
+    "./lib/cli/flags/tls_files.ts"
+  );
   const read = Deno.readTextFile;
   return {
     caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
     serverName: flags["tls-server-name"] || undefined,
     alpnProtocols: flags["tls-alpn"],
+    insecure: flags.insecure,
     ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
   };
 }
@@ -197,11 +335,12 @@ function revoke(...names: ("env" | "read" | "write")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
-async function ownHistory(): Promise<History | undefined> {
+async function ownHistory() {
   const home = Deno.env.get("HOME");
   const path = Deno.env.get("PARLEY_HISTORY") ??
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
+  const { openHistory } = await import("./lib/cli/client/history.ts");
   try {
     return await openHistory(
       path,
@@ -210,10 +349,6 @@ async function ownHistory(): Promise<History | undefined> {
   } catch (error) {
     warn(`no history: ${systemReason(error)}`);
   }
-}
-
-async function finish(text: string): Promise<never> {
-  Deno.exit(await print(text).then(() => 0, fail));
 }
 
 /** Names the requests that a failed batch leaves without a reply. */
@@ -236,7 +371,7 @@ function unanswered(
 
 function fail(error: unknown, prefix = ""): number {
   warn(prefix + messageOf(error));
-  return error instanceof OptionError ? 2 : 1;
+  return error instanceof OptionError || error instanceof UsageError ? 2 : 1;
 }
 
 function warn(message: string): void {

@@ -1,4 +1,4 @@
-// Types of what Parley uses of @std/cli and @std/streams, whose npm builds come
+// Types of what Parley uses of @std/cli, @std/streams and @std/text, whose npm builds come
 // without any.
 
 export function parseArgs(
@@ -18,3 +18,8 @@ export class DelimiterStream
     options: { disposition: "suffix" },
   );
 }
+
+export function closestString(
+  word: string,
+  others: readonly string[],
+): string;

@@ -12,6 +12,8 @@ export interface RequestOptions {
    * milliseconds, in place of the client's `timeout`; 0 means for ever.
    */
   timeout?: number;
+  /** Whether a pool may send it again if its connection is lost. */
+  idempotent?: boolean;
 }
 
 /** Options of {@linkcode Client.stream}. */
@@ -35,7 +37,7 @@ export interface StreamOptions extends RequestOptions {
  *   { hostname: "127.0.0.1", port: 0, onOpen: () => "! welcome" },
  *   (line) => line.length === 0 ? undefined : ReadableStream.from(["a", "."]),
  * );
- * const { port } = server.addr as Deno.NetAddr;
+ * const { port } = server.addr;
  * const isPush = ([first]: Uint8Array) => first === 33; // "!"
  * await using client = await connect({ port, isPush });
  * for await (const push of client.pushes) {
@@ -138,4 +140,66 @@ export interface Client extends AsyncDisposable {
    * reject with {@linkcode ClientClosedError}. May be called more than once.
    */
   close(): void;
+}
+
+/** Where a server is. */
+export interface ServerPlace {
+  /**
+   * The server's address or name.
+   *
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The server's port.
+   *
+   * @default {8080}
+   */
+  port?: number;
+  /** The path of a Unix socket, in place of `hostname` and `port`. */
+  path?: string;
+}
+
+/** What a {@linkcode Pool} goes by, beside the options of its connections. */
+export interface ServersOptions {
+  /** The servers, any of which can be asked anything. */
+  servers: readonly ServerPlace[];
+  /**
+   * Which one a request goes to: that with the fewest requests in flight (the
+   * default), each in its turn, or the first that is there.
+   */
+  balance?: "least-pending" | "round-robin" | "failover";
+  /** The most connections to a server, by default 4; all busy, one is opened. */
+  size?: number;
+  /** The most requests in flight on a connection, by default 16. */
+  maxPending?: number;
+  /** The most requests that wait for a connection, by default 1024. */
+  maxQueued?: number;
+  /** How often an `idempotent` request is sent again, at most; by default 3. */
+  retries?: number;
+  /**
+   * How long a server that has failed is left alone, at most, in milliseconds,
+   * by default 10000: after the nth failure in a row for a random time between 0
+   * and 100 × 2^(n - 1).
+   */
+  maxDelay?: number;
+  /**
+   * A request, and its reply or what says whether one is right. It is sent on
+   * connections with nothing in flight, and first of all to a server that failed.
+   */
+  healthCheck?: {
+    request: string | Uint8Array;
+    expect: string | ((reply: Uint8Array) => boolean);
+  };
+  /** Milliseconds between two checks, and for a reply to one; by default 5000. */
+  checkInterval?: number;
+  /** Hears that a server has a first connection; with an error, none any more. */
+  onStateChange?: (server: string, error?: Error) => void;
+}
+
+/** Connections to servers; `createPool` makes it. */
+export interface Pool
+  extends Pick<Client, "pending" | "request" | "close">, AsyncDisposable {
+  /** How many requests wait for a connection, of those that are pending. */
+  readonly queued: number;
 }

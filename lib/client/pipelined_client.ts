@@ -13,8 +13,8 @@ import {
   TlsError,
 } from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
-import { encodeText, quote } from "../core/text.ts";
-import type { Codec, Framing } from "../framing/mod.ts";
+import { decodeText, encodeText, quote } from "../core/text.ts";
+import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
@@ -27,8 +27,16 @@ import {
   requestWriter,
 } from "./request_writer.ts";
 
+/** What one connection of several tells those who hold it. */
+export interface Hooks {
+  /** It has ended, with so many requests in flight. */
+  onEnd?: (error: Error, pending: number) => void;
+  /** A request is in flight no more. */
+  onRoom?: () => void;
+}
+
 /** What of the options is for a connection that is open. */
-interface Settings {
+interface Settings extends Hooks {
   framing: Framing;
   maxFrame: number;
   timeout: number;
@@ -124,6 +132,10 @@ export class PipelinedClient implements Client, Expirable {
     return this.#connection.sent;
   }
 
+  get received(): number {
+    return this.#connection.received;
+  }
+
   get buffered(): number {
     return this.#end === undefined ? this.#writer.buffered() : 0;
   }
@@ -182,6 +194,7 @@ export class PipelinedClient implements Client, Expirable {
     this.deadline = Infinity;
     this.#firstFrame.releaseReply();
     let pairingLost: unknown;
+    const guess = guessFraming(this.#decoder, this.#connection.inbox);
     // A copy, because giving up takes the unsent ones out.
     for (const pending of [...this.#pending]) {
       if (pending.settled) continue;
@@ -197,7 +210,7 @@ export class PipelinedClient implements Client, Expirable {
         continue;
       }
       const error = this.#refused() ??
-        new TimeoutError(`No reply within ${timeout} ms`);
+        new TimeoutError(`No reply within ${timeout} ms${guess}`);
       if (pending.sent) pairingLost ??= error;
       this.#giveUp(pending, error);
     }
@@ -258,6 +271,7 @@ export class PipelinedClient implements Client, Expirable {
     if (pending.sent) return;
     this.#writer.delete(pending);
     this.#pending.delete(pending);
+    this.#settings.onRoom?.();
   }
 
   async #receive(): Promise<void> {
@@ -319,6 +333,7 @@ export class PipelinedClient implements Client, Expirable {
       }
       this.#pending.shift();
       if (this.#pending.length === 0) this.deadline = Infinity;
+      this.#settings.onRoom?.();
       if (pending.settled) return;
       pending.settled = true;
       pending.resolve(frame);
@@ -332,24 +347,25 @@ export class PipelinedClient implements Client, Expirable {
   /** The connection has ended from the other side. */
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
-    if (error instanceof FrameError || error instanceof RefusedError) {
-      return this.#finish(error);
-    }
-    const refused = this.#refused(error);
-    if (refused !== undefined) return this.#finish(refused);
-    const place = formatAddr(this.remoteAddr);
     const { inbox } = this.#connection;
+    const guess = guessFraming(this.#decoder, inbox);
+    if (error instanceof FrameError) error.message += guess;
+    const isClear = error instanceof FrameError ||
+      error instanceof RefusedError;
+    const end = isClear ? error : this.#refused(error);
+    if (end !== undefined) return this.#finish(end);
+    const place = formatAddr(this.remoteAddr);
     const how = error === undefined
       ? `Connection closed by ${place}`
       : isGone(error)
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = inbox;
-    const where = length > 0 ? ` after ${length} bytes of a reply` : "";
+    const where = length > 0 ? ` after ${length} bytes of a reply${guess}` : "";
     const said = this.#unasked === undefined
       ? ""
-      : `, which said ${quote(new TextDecoder().decode(this.#unasked))}`;
-    const message = `${how}${where}${said}`;
+      : `, which said ${quote(decodeText(this.#unasked))}`;
+    const message = how + where + said;
     this.#finish(new ConnectionLostError(message, { cause: error }));
   }
 
@@ -364,6 +380,7 @@ export class PipelinedClient implements Client, Expirable {
   #finish(end: Error): void {
     if (this.#end !== undefined) return;
     this.#end = end;
+    this.#settings.onEnd?.(end, this.#pending.length);
     this.#firstFrame.forget();
     this.#cancelReadOut?.();
     this.#deadlines.delete(this);

@@ -13,7 +13,7 @@ import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
-const WINDOW = 1024;
+export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
 /** From here on, output waits for its reader. */
@@ -44,13 +44,15 @@ const LF = encoder.encode("\n");
  * `replied`, and none to `replied + 1` to `requested`.
  */
 export async function runBatch(
-  client: Client,
+  client: Pick<Client, "request">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal }: {
+  { json, terminal, idempotent, onReply }: {
     json: boolean;
+    idempotent: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;
+    onReply?: (reply: Uint8Array, number: number) => void;
   },
 ): Promise<BatchResult> {
   const result = new BatchResult();
@@ -59,7 +61,7 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const reply = client.request(request);
+          const reply = client.request(request, { idempotent });
           // It is awaited in its turn; until then nobody looks at a failure.
           reply.catch(() => {});
           result.requested++;
@@ -80,6 +82,7 @@ export async function runBatch(
     for await (const { request, reply, started } of inFlight) {
       const bytes = await reply;
       if (isErrReply(bytes)) result.errors++;
+      onReply?.(bytes, result.replied + 1);
       const printed = print.add(
         json
           ? toJson(request, bytes, performance.now() - started)

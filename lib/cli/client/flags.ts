@@ -1,130 +1,313 @@
-/** The command line of `client`: its flags, the server, and the request. */
+/** The commands of `client`: their flags, their help, and their requests. */
 
-import { isIPv6 } from "node:net";
-
+import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/client.ts";
-import { quote } from "../../core/text.ts";
+import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
+import { completionHelp } from "../flags/completion.ts";
 import {
   type CommandLine,
-  dashed,
+  commonFlags,
   type FlagTable,
   onlyOneOf,
   refuse,
 } from "../flags/flags.ts";
 import {
   alpnFlag,
+  choiceFlag,
   countFlag,
   durationFlag,
   framingFlag,
+  patternFlag,
   sizeFlag,
   spanFlag,
   textFlag,
 } from "../flags/values.ts";
 
-export const clientFlags = {
-  unix: textFlag(
-    "PATH",
-    SOCKET_PATH_FORM,
-    "Unix socket of the server, in place of HOST and PORT",
-    isSocketPath,
-  ),
+const CERT_FILE = "the file of a certificate in PEM";
+
+/** How a server is reached. */
+const connectFlags = {
+  unix: textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
   framing: framingFlag,
-  timeout: durationFlag(
-    "timeout",
-    "how long connecting, and each reply, may take",
-  ),
-  "max-frame": sizeFlag(
-    "maxFrame",
-    "maximum payload of a reply, and of a line of input",
-    connectDefaults.maxFrame,
-  ),
-  tls: { help: "speak TLS, and check the server's certificate" },
-  "tls-ca": textFlag(
-    "FILE",
-    "the file of a certificate in PEM",
-    "trust this authority too",
-  ),
+  timeout: durationFlag("timeout"),
+  "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: choiceFlag<NonNullable<ServersOptions["balance"]>>([
+    "failover",
+    "round-robin",
+    "least-pending",
+  ], "failover"),
+  tls: {},
+  "tls-ca": textFlag("FILE", CERT_FILE),
   "tls-server-name": {
-    ...textFlag(
-      "NAME",
-      "a name or an address",
-      "whom the server's certificate must be for",
-    ),
+    ...textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": textFlag(
-    "FILE",
-    "the file of a certificate in PEM",
-    "the client's own certificate, for servers that ask for one",
-  ),
+  "tls-cert": textFlag("FILE", CERT_FILE),
   "tls-key": textFlag(
     "FILE",
     "the file of that certificate's private key in PEM",
-    "private key of the client's certificate",
   ),
-  "tls-alpn": alpnFlag("application protocols, preferred one first"),
-  json: {
-    help: "print an object per reply: request, reply, ms; or with --bench one",
-  },
-  e: { help: "exit with 1 if any reply starts with ERR" },
-  "no-history": { help: "neither read nor keep the history of the prompt" },
-  bench: { help: "send many requests and report how fast the replies come" },
-  version: { help: "print the version and end" },
-  help: { help: "print this and end" },
+  "tls-alpn": alpnFlag,
+  insecure: {},
 } as const satisfies FlagTable;
+
+const HELP_OF_TIMEOUT =
+  "--timeout  how long connecting, and each reply, may take";
+
+const connectHelp = `The server:
+--unix  Unix socket of the server, in place of HOST and PORT
+--framing  how requests and replies are told apart: ${FRAMING_FORM}
+--max-frame  maximum payload of a reply, and of a line of input
+--balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
+--tls  speak TLS, and check the server's certificate
+--tls-ca  trust this authority too
+--tls-server-name  whom the server's certificate must be for
+--tls-cert  the client's own certificate, for servers that ask for one
+--tls-key  private key of the client's certificate
+--tls-alpn  application protocols, preferred one first
+--insecure  do not check the server's certificate`;
+
+export const clientFlags = {
+  ...connectFlags,
+  json: {},
+  e: {},
+  retry: countFlag([0, 1000], 0),
+  expect: patternFlag,
+  r: countFlag([1, 1e15], 1),
+  i: spanFlag,
+  "no-history": {},
+  bench: {},
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
+       client [flags] HOST PORT [request]...
+       client [flags] --unix PATH [request]...
+       client COMMAND [flags] ... (client COMMAND --help says more)
+
+Sends requests to a server and prints the replies: the arguments; or standard
+input, a request a line; or, at a terminal, what is typed at a prompt.
+The port is 8080 if none is given. -- ends the flags. A server may be written
+tcp://HOST, tls://HOST or unix:/PATH; there may be several, with commas between.
+
+  client 127.0.0.1 'ECHO hi' TIME
+  client example.net:7000 --tls < requests.txt
+
+Commands (bench:8080 is a host of that name):
+  bench                   measure how fast a server is
+  wait                    wait until a server answers
+  latency                 measure how long single requests take
+  completion              print a script that has a shell complete all this
+
+Requests and replies:
+--json  print an object per reply: request, reply, ms
+-e  exit with 1 if any reply starts with ERR
+--retry  requests may be done twice: send one again, so often, if it is lost
+--expect  exit with 1 at the first reply that this regular expression does not find
+-r  send the requests so many times
+-i  wait for a time before each repetition
+--no-history  neither read nor keep the history of the prompt
+
+${connectHelp}
+${HELP_OF_TIMEOUT}
+
+--bench  the same as the command bench
+--version  print the version and end
+--help  print this and end
+
+PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
+none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
+failed, or the output could not be written; 2 usage; 130 interrupted.`;
 
 export const benchFlags = {
   // More than any machine can have.
-  c: countFlag([1, 1_000_000], "connections", 50),
+  c: countFlag([1, 1_000_000], 50),
   // 2^53 is as far as numbers are exact; so many take centuries.
-  n: countFlag([1, 1e15], "requests in all", 100_000),
-  duration: { ...spanFlag("go on for a time, in place of -n"), short: "z" },
+  n: countFlag([1, 1e15], 100_000),
+  duration: { ...spanFlag, short: "z" },
   // Far more than keeps a server busy.
-  P: countFlag([1, 10_000], "requests in flight on each connection", 1),
-  d: sizeFlag(
-    "maxFrame",
-    "bytes of a request, PING and letters, if none is given",
-    64,
-  ),
+  P: countFlag([1, 10_000], 1),
+  d: sizeFlag("maxFrame", 64),
   // Beyond one a microsecond there is no telling them apart.
   rate: {
-    ...countFlag(
-      [1, 1_000_000],
-      "requests due each second, at even intervals, whatever is in flight",
-      undefined,
-    ),
+    ...countFlag([1, 1_000_000], undefined),
     shown: "as fast as replies come",
   },
-  csv: { help: "print a line of names and a line of values" },
-  q: { help: "show no progress at a terminal" },
+  requests: textFlag("FILE", "the name of a file"),
+  reconnect: {},
+  json: {},
+  csv: {},
+  e: {},
+  "errors-ok": {},
+  q: {},
+  ...connectFlags,
+  ...commonFlags,
 } as const satisfies FlagTable;
 
-export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
+const benchHelp = `Usage: client bench [flags] HOST[:PORT] [request]
 
-/** @throws {UsageError} Two flags do not go together, or one lacks another. */
-export function checkClientFlags({ flags, given }: ClientLine): void {
-  const lost = given.keys().find((name) => name.startsWith("tls-"));
-  if (lost !== undefined && !flags.tls) {
-    refuse(`--${lost} is given without --tls`);
+Sends a request many times, and reports how fast the replies come.
+
+  client bench 127.0.0.1
+  client bench -c 100 -P 16 -z 10s example.net:7000 'ECHO hi'
+  client bench --rate 5000 -z 1m --json example.net:7000
+
+The load:
+-c  connections
+-n  total requests
+--duration  go on for a time, in place of -n
+-P  requests in flight on each connection
+-d  bytes of a request, PING and letters, if none is given
+--rate  requests due each second, at even intervals, whatever is in flight
+--requests  send the lines of a file in turn, over and over
+--reconnect  make a connection for each request
+
+The report:
+--json  print it as an object
+--csv  print it as a line of names and a line of values
+--errors-ok  exit with 0 though replies start with ERR
+-e  exit with 1 if any does, as without it
+-q  show no progress at a terminal
+
+${connectHelp}
+${HELP_OF_TIMEOUT}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
+was refused; 2 usage; 130 interrupted.`;
+
+export const waitFlags = {
+  tcp: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const waitHelp = `Usage: client wait [flags] HOST[:PORT] [request]
+
+Waits until a server answers a request, PING if none is given, whatever it says.
+
+  client wait 127.0.0.1 && ./deploy
+  client wait --timeout 2m --tcp example.net:7000
+
+--timeout  how long to wait, 0 for ever
+--tcp  wait for a connection only, and send nothing
+
+${connectHelp}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`;
+
+export const latencyFlags = {
+  i: { ...spanFlag, default: 1000, shown: "1s" },
+  n: { ...countFlag([1, 1e15], undefined), shown: "until Ctrl-C" },
+  json: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const latencyHelp = `Usage: client latency [flags] HOST[:PORT] [request]
+
+Sends a request, PING if none is given, once a second, and says how long the
+replies took: one line at a terminal, else a line for each.
+
+  client latency 127.0.0.1
+  client latency -i 100ms -n 50 --json example.net:7000 'ECHO hi'
+
+-i  time from one request to the next
+-n  number of requests
+--json  print an object for each: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
+
+${connectHelp}
+${HELP_OF_TIMEOUT}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`;
+
+/** The first word of a command line is one of these; if it is none, `""`. */
+export const commands = {
+  "": { flags: clientFlags, help: clientHelp },
+  bench: { flags: benchFlags, help: benchHelp },
+  wait: { flags: waitFlags, help: waitHelp },
+  latency: { flags: latencyFlags, help: latencyHelp },
+  completion: { flags: commonFlags, help: completionHelp("client") },
+} as const;
+
+export type CommandName = keyof typeof commands;
+
+/** Which command a command line is for, and its arguments. */
+export function commandOf(
+  args: readonly string[],
+): [name: CommandName, args: readonly string[]] {
+  const [first, ...rest] = args;
+  if (first && Object.hasOwn(commands, first)) {
+    return [first as CommandName, rest];
   }
+  const at = args.indexOf("--bench");
+  // Behind "--" it is a request.
+  return at === -1 || args.lastIndexOf("--", at) !== -1
+    ? ["", args]
+    : ["bench", args.toSpliced(at, 1)];
+}
+
+export type ConnectLine = CommandLine<
+  typeof connectFlags & typeof commonFlags
+>;
+export type BenchLine = CommandLine<typeof benchFlags>;
+
+/**
+ * Says whether TLS is spoken, which the scheme of a server may ask for too.
+ *
+ * @throws {UsageError} Two flags do not go together, or one lacks another.
+ */
+export function checkConnectFlags(
+  { flags, given }: ConnectLine,
+  scheme: string,
+): boolean {
+  const lost = given.keys().find((name) => name.startsWith("tls-")) ??
+    (flags.insecure ? "insecure" : undefined);
+  const tls = flags.tls || scheme === "tls://";
+  if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
-  if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
-  if (!flags.bench) {
-    for (const name of Object.keys(benchFlags) as (keyof typeof benchFlags)[]) {
-      const source = given.get(name) ??
-        (flags[name] === true && dashed(name));
-      if (source) refuse(`${source} is given without --bench`);
-    }
-    return;
+  if (flags.insecure && given.has("tls-ca")) {
+    onlyOneOf("--insecure", "--tls-ca");
   }
+  const plain = flags.unix ? "--unix" : scheme;
+  if (flags.tls && plain !== "" && plain !== "tls://") {
+    onlyOneOf(plain, "--tls");
+  }
+  return tls;
+}
+
+/** @throws {UsageError} Two flags do not go together. */
+export function checkBenchFlags({ flags, given }: BenchLine): void {
   if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
+  if (flags.e && flags["errors-ok"]) onlyOneOf("-e", "--errors-ok");
+  if (flags.requests && given.has("d")) onlyOneOf("--requests", "-d");
+  if (flags.reconnect && given.has("P")) onlyOneOf("--reconnect", "-P");
   if (given.has("n") && given.has("duration")) {
     onlyOneOf("-n", given.get("duration")!);
   }
+}
+
+/** The request of a command that needs one: the one that is given, or PING. */
+export function oneRequest(
+  requests: readonly string[],
+  usual = "PING",
+): Uint8Array<ArrayBuffer> {
+  if (requests.length > 1) {
+    refuse(`${requests.length} requests are given, expected at most one`);
+  }
+  return new TextEncoder().encode(requests[0] ?? usual);
 }
 
 /**
@@ -132,60 +315,11 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
  * bytes as `-d` says of `PING` and letters behind it.
  */
 export function benchRequest(
-  { flags, given }: ClientLine,
+  { flags, given }: BenchLine,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
-  const [request] = requests;
-  if (requests.length > 1) {
-    refuse(
-      `${requests.length} requests are given, expected one at most with --bench`,
-    );
-  }
-  if (request === undefined) {
-    const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
-    new TextEncoder().encodeInto("PING ", bytes);
-    return bytes;
-  }
+  const bytes = oneRequest(requests, "PING ".padEnd(flags.d, "x"));
+  if (requests.length === 0) return bytes.subarray(0, flags.d);
   if (given.has("d")) onlyOneOf("-d", "a request");
-  return new TextEncoder().encode(request);
-}
-
-/** A name or an IPv4 address; names are the resolver's to judge. */
-const HOST = /^[^\s:/[\]]+$/;
-
-/**
- * Reads `host`, `host:port`, `host port`, `[::1]:8080` or `::1`, and the
- * requests behind it. A second argument of digits only is a port, unless the
- * first has one: such a request goes behind `host:port`.
- */
-export function parseTarget(args: readonly string[]) {
-  const [place, ...rest] = args;
-  if (place === undefined || place === "") {
-    refuse("no server given, expected client HOST[:PORT] (try --help)");
-  }
-  let [hostname, port] = splitPlace(place);
-  if (!HOST.test(hostname) && !isIPv6(hostname)) {
-    refuse(`server is ${quote(place)}, expected HOST[:PORT] or [IPV6]:PORT`);
-  }
-  if (port === undefined && /^\d+$/.test(rest[0])) port = rest.shift();
-  return {
-    hostname,
-    port: port === undefined ? connectDefaults.port : parsePort(port),
-    requests: rest,
-  };
-}
-
-function splitPlace(place: string): [string, string | undefined] {
-  const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
-  if (bracketed !== null) return [bracketed[1], bracketed[2]];
-  const colon = place.indexOf(":");
-  // More than one colon is an IPv6 address without brackets, and no port.
-  if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];
-  return [place.slice(0, colon), place.slice(colon + 1)];
-}
-
-function parsePort(text: string): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
-  if (port >= 1 && port <= 65_535) return port;
-  refuse(`port is ${quote(text)}, expected a whole number from 1 to 65535`);
+  return bytes;
 }

@@ -2,6 +2,8 @@
 
 // @ts-types="../std.d.ts"
 import { parseArgs } from "@std/cli";
+// @ts-types="../std.d.ts"
+import { closestString } from "@std/text";
 
 import { quote } from "../../core/text.ts";
 
@@ -11,22 +13,28 @@ export class UsageError extends Error {
 
 export interface ValueFlag<Value> {
   readonly placeholder: string;
-  readonly help: string;
   readonly default: Value;
   readonly shown?: string;
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   readonly secret?: boolean;
+  /** Whether it keeps somebody out: an empty twin is a mistake, then. */
+  readonly guards?: boolean;
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
 }
 
 interface SwitchFlag {
-  readonly help: string;
   readonly placeholder?: undefined;
-  readonly short?: undefined;
+  readonly short?: string;
 }
+
+/** What every command has. */
+export const commonFlags = {
+  version: { short: "V" },
+  help: { short: "h" },
+} as const satisfies FlagTable;
 
 export function refuse(message: string): never {
   throw new UsageError(message);
@@ -58,7 +66,8 @@ export interface CommandLine<Table extends FlagTable> {
 
 /**
  * Reads a command line. A flag beats its twin in the environment, where `env`
- * reads that; of a flag that is given twice, the last counts.
+ * reads that. Of a flag that is given twice the last counts, or it is refused
+ * where there are twins: nobody types such a command line for once.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
@@ -66,7 +75,10 @@ export function parseFlags<Table extends FlagTable>(
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
   const names = Object.keys(table);
-  const { joined, written } = joinValues(table, args);
+  const { joined, written, twice } = joinValues(table, args);
+  if (env !== undefined && twice !== undefined) {
+    refuse(`${twice} is given twice, expected only once`);
+  }
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
     string: ["_", ...names.filter((name) => !isSwitch(table, name))],
@@ -91,8 +103,9 @@ export function parseFlags<Table extends FlagTable>(
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
       source = envName(name);
+      text = env(source);
       // An empty variable is how many shells and unit files unset one.
-      text = env(source) || undefined;
+      if (text === "" && !flag.guards) text = undefined;
     }
     if (text === undefined) continue;
     given.set(name, source);
@@ -116,6 +129,7 @@ export function parseFlags<Table extends FlagTable>(
 function joinValues(table: FlagTable, args: readonly string[]) {
   const joined: string[] = [];
   const written = new Map<string, string>();
+  let twice: string | undefined;
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
@@ -127,9 +141,10 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       break;
     }
     // Letters may be written in one, as in -qP16: each is looked at by itself.
-    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
-      joined.push(arg.slice(0, 2));
-      arg = `-${arg.slice(2)}`;
+    for (; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
+      const name = names.get(arg.slice(0, 2));
+      if (name === undefined || !isSwitch(table, name)) break;
+      joined.push(dashed(name));
     }
     // The value of a letter may follow it at once, as in -c50.
     const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
@@ -138,8 +153,9 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       joined.push(arg);
     } else if (isSwitch(table, name)) {
       if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
-      joined.push(arg);
+      joined.push(value === "" ? dashed(name) : arg);
     } else {
+      if (written.has(name)) twice ??= as;
       written.set(name, as);
       const next = args[i + 1] ?? "--";
       const taken = equals + value === "" && !next.startsWith("--");
@@ -147,27 +163,65 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       if (taken) i++;
     }
   }
-  return { joined, written };
+  return { joined, written, twice };
 }
 
 function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
 }
 
-/** `twins` names those in the environment too. */
-export function flagHelp(table: FlagTable, twins = false): string {
-  const rows = Object.entries(table).map(([name, flag]) => {
-    if (flag.placeholder === undefined) return [dashed(name), flag.help];
-    const twin = twins ? `, ${envName(name)}` : "";
-    const letter = flag.short === undefined ? "" : `-${flag.short}, `;
-    return [
-      `${letter}${dashed(name)} ${flag.placeholder}`,
-      `${flag.help} (default ${flag.shown ?? flag.default}${twin})`,
-    ];
+/** As wide as a terminal always is. */
+const COLUMNS = 80;
+
+/** Flags that take more room than this have a line of their own. */
+const LEFT_COLUMNS = 24;
+
+/** A line of a help text that is about a flag: its name, and words. */
+export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
+
+/** Puts what the table knows into the lines of a help text that name a flag. */
+export function helpOf(table: FlagTable, text: string): string {
+  return text.replace(HELP_LINE, (line, name, words) => {
+    if (!Object.hasOwn(table, name)) return line;
+    const { short, ...flag } = table[name];
+    const letter = short === undefined ? "" : `-${short}, `;
+    let left = `  ${letter}${dashed(name)}`;
+    const pieces: string[] = words.split(" ");
+    if (flag.placeholder !== undefined) {
+      left += ` ${flag.placeholder}`;
+      const value = flag.shown ?? flag.default;
+      if (value !== "none") pieces.push(`(default ${value})`);
+    }
+    const lines = left.length > LEFT_COLUMNS ? [left] : [];
+    let row = lines.length > 0 ? "" : left;
+    for (const piece of pieces) {
+      if (row.length + piece.length >= COLUMNS) {
+        lines.push(row);
+        row = "";
+      }
+      row = `${row.padEnd(LEFT_COLUMNS + 1)} ${piece}`;
+    }
+    return [...lines, row].join("\n");
   });
-  const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)
-    .join("\n");
+}
+
+/** The client's, and no twin. */
+const HISTORY = "PARLEY_HISTORY";
+
+/** Says of names of variables that look like twins, and are none. */
+export function unknownTwins(
+  table: FlagTable,
+  variables: readonly string[],
+): string[] {
+  const known = Object.entries(table)
+    .filter(([, { placeholder }]) => placeholder !== undefined)
+    .map(([name]) => envName(name));
+  return variables
+    .filter((name) => /^PARLEY_/.test(name) && name !== HISTORY)
+    .filter((name) => !known.includes(name))
+    .map((name) =>
+      `${name} is unknown: the nearest is ${closestString(name, known)}`
+    );
 }
 
 /** The name of a flag's twin in the environment, such as `PARLEY_MAX_FRAME`. */

@@ -1,0 +1,326 @@
+/**
+ * Connections to servers: which one a request goes to, and what becomes of it
+ * when that is lost. A server that fails is left alone for a while ("full
+ * jitter": clients that lose it together do not come back together), and then
+ * connected to again, whether or not a request needs it.
+ */
+
+import { formatAddr } from "../core/address.ts";
+import { checkNumber } from "../core/checks.ts";
+import { type Clock, systemClock, within } from "../core/clock.ts";
+import * as errors from "../core/errors.ts";
+import { Queue } from "../core/queue.ts";
+import { decodeText, messageOf, quote } from "../core/text.ts";
+import type { Pool, RequestOptions, ServersOptions } from "./api.ts";
+import type { Place } from "./dial.ts";
+import type { Frame } from "./frames.ts";
+import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
+
+/** The bound of the first while, in milliseconds. */
+const FIRST_DELAY = 100;
+
+/** How long all servers are waited for when one is there, in milliseconds. */
+const HEAD_START = 250;
+
+/** The options, with the defaults in place of what is left out. */
+export interface PoolSettings
+  extends Required<Omit<ServersOptions, keyof Optional | "servers">>, Optional {
+  servers: readonly Place[];
+  timeout: number;
+  link(at: Place, signal: AbortSignal, hooks: Hooks): Promise<PipelinedClient>;
+}
+
+type Optional = Pick<ServersOptions, "healthCheck" | "onStateChange">;
+
+interface Waiter extends PromiseWithResolvers<Frame> {
+  ask(client: PipelinedClient): Promise<Frame>;
+}
+
+class Server {
+  readonly links: PipelinedClient[] = [];
+  opening: Promise<void> | undefined;
+  failures = 0;
+  error: Error | undefined;
+  /** What was told last. */
+  connected: boolean | undefined;
+  /** There while it is left alone. */
+  cancelRetry: (() => void) | undefined;
+
+  constructor(readonly place: Place) {}
+
+  get pending(): number {
+    return this.links.reduce((sum, { pending }) => sum + pending, 0);
+  }
+}
+
+export class ServerPool implements Pool {
+  readonly #servers: readonly Server[];
+  readonly #waiting = new Queue<Waiter>();
+  readonly #closing = new AbortController();
+  #turn = 0;
+  #cancelCheck: (() => void) | undefined;
+
+  constructor(
+    private readonly settings: PoolSettings,
+    private readonly clock: Clock = systemClock,
+    private readonly random: () => number = Math.random,
+  ) {
+    this.#servers = settings.servers.map((place) => new Server(place));
+    if (settings.healthCheck !== undefined) this.#checkIdle();
+  }
+
+  /** Opens a first connection, trying each server once. */
+  async open(): Promise<this> {
+    const isThere = () => this.#servers.some(({ links }) => links.length > 0);
+    if (this.settings.balance !== "failover") {
+      // All have their part from the first request on, if they are as fast.
+      const all = this.#servers.map((server) => this.#open(server));
+      await within(this.clock, HEAD_START, Promise.all(all));
+    }
+    for (const server of this.#servers) {
+      if (!isThere()) await this.#open(server);
+    }
+    if (isThere()) return this;
+    this.close();
+    const [{ error }, ...others] = this.#servers;
+    throw others.length === 0
+      ? error
+      : new errors.ConnectError(`No server is there: ${this.#reasons()}`);
+  }
+
+  get queued(): number {
+    return this.#waiting.length;
+  }
+
+  get pending(): number {
+    return this.#servers.reduce(
+      (sum, { pending }) => sum + pending,
+      this.queued,
+    );
+  }
+
+  request(
+    data: Uint8Array | string,
+    options: RequestOptions = {},
+  ): Promise<Frame> {
+    const client = this.queued === 0 ? this.#pick() : undefined;
+    // One that has replied refuses no more: there is nothing to see to.
+    return client !== undefined && client.received > 0 && !options.idempotent
+      ? client.request(data, options)
+      : this.#ask(data, options, client);
+  }
+
+  close(): void {
+    const end = new errors.ClientClosedError("Client is closed");
+    this.#closing.abort(end);
+    this.#cancelCheck?.();
+    for (const { cancelRetry, links } of this.#servers) {
+      cancelRetry?.();
+      for (const client of [...links]) client.close();
+    }
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(end);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await Promise.all(this.#servers.map(({ opening }) => opening));
+  }
+
+  /** Asks one server, and then another where that is safe. */
+  async #ask(
+    data: Uint8Array | string,
+    { timeout = this.settings.timeout, signal, idempotent }: RequestOptions,
+    client?: PipelinedClient,
+  ): Promise<Frame> {
+    checkNumber("timeout", timeout);
+    const until = this.clock.now() + (timeout || Infinity);
+    const ask = (client: PipelinedClient) => {
+      const left = Math.max(until - this.clock.now(), timeout / 8);
+      // A timeout of its own costs a finer timer: not for a little less.
+      const own = left > timeout * 7 / 8 ? timeout : Math.ceil(left);
+      return client.request(data, { signal, timeout: own });
+    };
+    for (let repeats = idempotent ? this.settings.retries : 0;;) {
+      this.#closing.signal.throwIfAborted();
+      signal?.throwIfAborted();
+      try {
+        return await (client ? ask(client) : this.#wait(ask, until, signal));
+      } catch (error) {
+        client = undefined;
+        // Who refuses has handled nothing.
+        const isSafe = error instanceof errors.RefusedError
+          ? this.#usable().length > 0
+          : error instanceof errors.ConnectionLostError && repeats-- > 0;
+        if (!isSafe) throw error;
+      }
+    }
+  }
+
+  /** Waits for a connection that has room. */
+  #wait(
+    ask: Waiter["ask"],
+    until: number,
+    signal?: AbortSignal,
+  ): Promise<Frame> {
+    const { maxQueued } = this.settings;
+    if (this.queued >= maxQueued) {
+      throw new errors.PoolBusyError(`${maxQueued} requests wait already`);
+    }
+    const waiter = { ask, ...Promise.withResolvers<Frame>() };
+    this.#waiting.push(waiter);
+    this.#next();
+    const giveUp = (error: unknown) => {
+      this.#waiting.delete(waiter);
+      waiter.reject(error);
+    };
+    const abort = () => giveUp(signal!.reason);
+    signal?.addEventListener("abort", abort);
+    const left = Math.min(until - this.clock.now(), 2 ** 31 - 1);
+    const cancel = this.clock.after(left, () => {
+      const why = this.#reasons() || "all are busy, or do not answer";
+      giveUp(new errors.TimeoutError(`No connection in time: ${why}`));
+    });
+    return waiter.promise.finally(() => {
+      cancel();
+      signal?.removeEventListener("abort", abort);
+    });
+  }
+
+  /** Hands connections that have room to those who wait. */
+  #next(): void {
+    for (let client; this.queued > 0 && (client = this.#pick());) {
+      const { ask, resolve } = this.#waiting.shift()!;
+      resolve(ask(client));
+    }
+  }
+
+  /** A connection with room, of the server whose turn it is. */
+  #pick(): PipelinedClient | undefined {
+    for (const server of this.#order()) {
+      const [best] = server.links.toSorted((a, b) => a.pending - b.pending);
+      if (best === undefined || best.pending > 0) this.#open(server);
+      if (best?.pending < this.settings.maxPending) return best;
+    }
+  }
+
+  /** The servers that may be asked, the preferred one first. */
+  #order(): Server[] {
+    const usable = this.#usable();
+    const { balance } = this.settings;
+    if (balance === "failover") return usable.slice(0, 1);
+    const at = this.#turn++ % usable.length;
+    const turned = [...usable.slice(at), ...usable.slice(0, at)];
+    if (balance === "round-robin") return turned;
+    return turned.sort((a, b) => a.pending - b.pending);
+  }
+
+  #usable(): Server[] {
+    return this.#servers.filter(({ links, cancelRetry }) =>
+      links.length > 0 || cancelRetry === undefined
+    );
+  }
+
+  /** Opens one more connection to a server, if it may have one. */
+  #open(server: Server): Promise<void> | undefined {
+    const isFull = server.links.length >= this.settings.size;
+    if (isFull || server.cancelRetry || this.#closing.signal.aborted) return;
+    return server.opening ??= this.#connect(server).finally(() => {
+      server.opening = undefined;
+    });
+  }
+
+  async #connect(server: Server): Promise<void> {
+    const { signal } = this.#closing;
+    const { links, place } = server;
+    let client: PipelinedClient | undefined;
+    let lost: Error | undefined;
+    try {
+      client = await this.settings.link(place, signal, {
+        onRoom: () => this.#next(),
+        onEnd: (error, pending) => {
+          lost = error;
+          const at = links.indexOf(client!);
+          if (at === -1) return;
+          links.splice(at, 1);
+          if (error instanceof errors.ClientClosedError) return;
+          const refused = error instanceof errors.RefusedError;
+          if (client!.received > 0 && !refused) server.failures = 0;
+          // A server that closes what nobody uses is well.
+          if (pending > 0 || refused) this.#fail(server, error);
+          else this.#tell(server, error);
+        },
+      });
+      if (server.failures > 0) await this.#check(client);
+      if (lost !== undefined) throw lost;
+    } catch (error) {
+      client?.close();
+      return this.#fail(server, error as Error);
+    }
+    if (signal.aborted) return client.close();
+    links.push(client);
+    server.error = undefined;
+    this.#tell(server);
+    this.#next();
+  }
+
+  /** Leaves a server alone for a while. */
+  #fail(server: Server, error: Error): void {
+    if (this.#closing.signal.aborted) return;
+    server.error = error;
+    const bound = FIRST_DELAY * 2 ** server.failures++;
+    const delay = this.random() * Math.min(this.settings.maxDelay, bound);
+    server.cancelRetry?.();
+    server.cancelRetry = this.clock.after(delay, () => {
+      server.cancelRetry = undefined;
+      this.#open(server);
+    });
+    this.#tell(server, error);
+    // Those who wait go to another, which may have no connection yet.
+    this.#next();
+  }
+
+  #tell(server: Server, error?: Error): void {
+    const connected = server.links.length > 0;
+    if (server.connected === connected) return;
+    server.connected = connected;
+    const place = { transport: "tcp", ...server.place } as Deno.Addr;
+    const { onStateChange } = this.settings;
+    // What it throws is not to end what is under way here.
+    queueMicrotask(() => onStateChange?.(formatAddr(place), error));
+  }
+
+  /** Throws if a server is not well. */
+  async #check(client: PipelinedClient): Promise<void> {
+    const { healthCheck, checkInterval } = this.settings;
+    if (healthCheck === undefined) return;
+    const { request, expect } = healthCheck;
+    const reply = await client.request(request, { timeout: checkInterval });
+    const text = decodeText(reply);
+    if (typeof expect === "function" ? expect(reply) : text === expect) return;
+    throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);
+  }
+
+  #checkIdle(): void {
+    const check = (server: Server, client: PipelinedClient) =>
+      this.#check(client).catch((error) => {
+        // Its loss has been seen to already.
+        if (!server.links.includes(client)) return;
+        client.close();
+        this.#fail(server, error);
+      });
+    this.#cancelCheck = this.clock.after(this.settings.checkInterval, () => {
+      for (const server of this.#servers) {
+        const idle = server.links.filter(({ pending }) => pending === 0);
+        for (const client of idle) check(server, client);
+      }
+      this.#checkIdle();
+    });
+  }
+
+  #reasons(): string {
+    return this.#servers.flatMap(({ error = [] }) => error).map(messageOf)
+      .join("; ");
+  }
+}
