@@ -51,6 +51,11 @@ class Server {
   get pending(): number {
     return this.links.reduce((sum, { pending }) => sum + pending, 0);
   }
+
+  /** Whether a request may be sent to it, or a connection opened. */
+  get isUsable(): boolean {
+    return this.links.length > 0 || this.cancelRetry === undefined;
+  }
 }
 
 export class ServerPool implements Pool {
@@ -151,7 +156,7 @@ export class ServerPool implements Pool {
         client = undefined;
         // Who refuses has handled nothing.
         const isSafe = error instanceof errors.RefusedError
-          ? this.#usable().length > 0
+          ? this.#servers.some(({ isUsable }) => isUsable)
           : error instanceof errors.ConnectionLostError && repeats-- > 0;
         if (!isSafe) throw error;
       }
@@ -199,7 +204,10 @@ export class ServerPool implements Pool {
   /** A connection with room, of the server whose turn it is. */
   #pick(): PipelinedClient | undefined {
     for (const server of this.#order()) {
-      const [best] = server.links.toSorted((a, b) => a.pending - b.pending);
+      const { links } = server;
+      const [best] = links.length < 2
+        ? links
+        : links.toSorted((a, b) => a.pending - b.pending);
       if (best === undefined || best.pending > 0) this.#open(server);
       if (best?.pending < this.settings.maxPending) return best;
     }
@@ -207,19 +215,13 @@ export class ServerPool implements Pool {
 
   /** The servers that may be asked, the preferred one first. */
   #order(): Server[] {
-    const usable = this.#usable();
+    const usable = this.#servers.filter(({ isUsable }) => isUsable);
     const { balance } = this.settings;
     if (balance === "failover") return usable.slice(0, 1);
     const at = this.#turn++ % usable.length;
     const turned = [...usable.slice(at), ...usable.slice(0, at)];
     if (balance === "round-robin") return turned;
     return turned.sort((a, b) => a.pending - b.pending);
-  }
-
-  #usable(): Server[] {
-    return this.#servers.filter(({ links, cancelRetry }) =>
-      links.length > 0 || cancelRetry === undefined
-    );
   }
 
   /** Opens one more connection to a server, if it may have one. */
