@@ -87,10 +87,8 @@ export class ServerPool implements Pool {
     }
     if (isThere()) return this;
     this.close();
-    const [{ error }, ...others] = this.#servers;
-    throw others.length === 0
-      ? error
-      : new errors.ConnectError(`No server is there: ${this.#reasons()}`);
+    if (this.#servers.length === 1) throw this.#servers[0].error;
+    throw new errors.ConnectError(`No server is there: ${this.#reasons()}`);
   }
 
   get queued(): number {
@@ -98,10 +96,7 @@ export class ServerPool implements Pool {
   }
 
   get pending(): number {
-    return this.#servers.reduce(
-      (sum, { pending }) => sum + pending,
-      this.queued,
-    );
+    return this.#servers.reduce((sum, s) => sum + s.pending, this.queued);
   }
 
   request(
@@ -142,10 +137,8 @@ export class ServerPool implements Pool {
     checkNumber("timeout", timeout);
     const until = this.clock.now() + (timeout || Infinity);
     const ask = (client: PipelinedClient) => {
-      const left = Math.max(until - this.clock.now(), timeout / 8);
-      // A timeout of its own costs a finer timer: not for a little less.
-      const own = left > timeout * 7 / 8 ? timeout : Math.ceil(left);
-      return client.request(data, { signal, timeout: own });
+      const left = timeout && Math.max(Math.ceil(until - this.clock.now()), 1);
+      return client.request(data, { signal, timeout: left });
     };
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
       this.#closing.signal.throwIfAborted();
