@@ -13,7 +13,7 @@ import {
   TlsError,
 } from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
-import { decodeText, quote } from "../core/text.ts";
+import { decodeText, encodeText, quote } from "../core/text.ts";
 import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
@@ -58,8 +58,6 @@ interface Pending extends Outgoing {
 
 /** How long what the server said is read after a failed write, in milliseconds. */
 const READ_OUT = 1000;
-
-const encoder = new TextEncoder();
 
 export class PipelinedClient implements Client, Expirable {
   readonly remoteAddr: Deno.Addr;
@@ -223,7 +221,7 @@ export class PipelinedClient implements Client, Expirable {
   }
 
   #payloadOf(data: Uint8Array | string): Uint8Array {
-    const payload = typeof data === "string" ? encoder.encode(data) : data;
+    const payload = typeof data === "string" ? encodeText(data) : data;
     this.#encoder.check(payload);
     return payload;
   }
