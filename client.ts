@@ -15,7 +15,7 @@ import {
   type ConnectLine,
   oneRequest,
 } from "./lib/cli/client/flags.ts";
-import { parseTarget } from "./lib/cli/client/target.ts";
+import { connector, parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
   onlyOneOf,
@@ -31,9 +31,8 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect, type ConnectOptions } from "./lib/client/client.ts";
-import type { TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/api.ts";
+import { connect } from "./lib/client/client.ts";
+import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
@@ -68,7 +67,7 @@ async function converse(args: readonly string[]): Promise<number> {
         `(${rest[0]}:8080 is a host of that name)`,
     );
   }
-  const { place, requests: given, target } = serverOf(line);
+  const { place, requests: given, servers } = serverOf(line);
   const again = line.given.get("r") ?? line.given.get("i");
   if (given.length === 0 && again) {
     refuse(`${again} is given, expected a request to repeat`);
@@ -79,9 +78,10 @@ async function converse(args: readonly string[]): Promise<number> {
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  const reconnect = await connector(line, target);
-  const client = await reconnect();
+  const options = await linkOptions(line, servers);
   if (atTerminal) {
+    const reconnect = connector(servers, line.flags.balance, options);
+    const client = await reconnect();
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     await runPrompt(client, {
       place,
@@ -91,11 +91,20 @@ async function converse(args: readonly string[]): Promise<number> {
     });
     return 0;
   }
-  revoke("read", "write");
+  const { runBatch, WINDOW } = await import("./lib/cli/client/batch.ts");
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { retry, balance } = flags;
+  const client = await connect({
+    ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+    retries: retry || undefined,
+    onStateChange(_server: string, error?: Error) {
+      // Where requests do not go on elsewhere, it is said as their failure.
+      if (error === undefined || servers.length + retry === 1) return;
+      warn(`left out for now: ${messageOf(error)}`);
+    },
+  });
 
   const encoder = new TextEncoder();
-  const { runBatch } = await import("./lib/cli/client/batch.ts");
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
   const { lines: requests, failure } = given.length > 0
     ? {
       lines: ReadableStream.from(repeated(
@@ -109,6 +118,7 @@ async function converse(args: readonly string[]): Promise<number> {
   let unexpected = "";
   const result = await runBatch(client, requests, Deno.stdout, {
     json: flags.json,
+    idempotent: retry > 0,
     terminal: Deno.stdout.isTerminal(),
     onReply(reply, number) {
       if (
@@ -153,14 +163,17 @@ async function* repeated(
 async function measure(args: readonly string[]): Promise<number> {
   const line = await readLine("bench", args);
   checkBenchFlags(line);
-  const { place, requests, target } = serverOf(line);
+  const { place, requests, servers } = serverOf(line);
   const { requests: file } = line.flags;
   if (file && requests.length > 0) onlyOneOf("--requests", "a request");
   const payloads = file
     ? await linesOf(file, line.flags["max-frame"])
     : [benchRequest(line, requests)];
-  // All requests of a measurement are alike: any reply will do.
-  const connect = await connector(line, target, { keepAfterTimeout: true });
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    // All requests of a measurement are alike: any reply will do.
+    keepAfterTimeout: true,
+  });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   return await interruptible((signal) =>
     benchMode(line, place, { payloads, connect, signal })
@@ -182,12 +195,15 @@ async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
 /** Waits until a server answers. */
 async function wait(args: readonly string[]): Promise<number> {
   const line = await readLine("wait", args);
+  const { place, requests, servers } = serverOf(line);
   const { tcp, tls, timeout } = line.flags;
-  const { place, requests, target } = serverOf(line);
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
-  const connect = await connector(line, target, { timeout: 0 });
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    timeout: 0,
+  });
   const { waitFor } = await import("./lib/cli/client/wait.ts");
   await waitFor({ connect, request, timeout, place });
   return 0;
@@ -197,15 +213,16 @@ async function wait(args: readonly string[]): Promise<number> {
 async function latency(args: readonly string[]): Promise<number> {
   const line = await readLine("latency", args);
   const { i: interval, n: count = Infinity, json } = line.flags;
-  const { requests, target } = serverOf(line);
+  const { requests, servers } = serverOf(line);
   const payload = oneRequest(requests);
-  const connect = await connector(line, target);
+  const options = await linkOptions(line, servers);
+  const connect = connector(servers, line.flags.balance, options);
   const { sampleLatency } = await import("./lib/cli/client/latency.ts");
   const client = await connect();
   const live = !json && Deno.stdout.isTerminal();
-  const options = { payload, interval, count, json };
+  const asked = { payload, interval, count, json };
   let up = "";
-  for await (const text of sampleLatency(client, options)) {
+  for await (const text of sampleLatency(client, asked)) {
     await print(live ? up + text.slice(0, columns()) : text);
     up = "\x1b[F\x1b[K";
   }
@@ -258,42 +275,42 @@ async function readLine<Name extends CommandName>(
   return line;
 }
 
-/** The server that a command line names, and the requests behind it. */
+/** The servers that a command line names, and the requests behind them. */
 function serverOf(line: ConnectLine) {
-  checkConnectFlags(line);
-  const { flags, rest } = line;
-  if (flags.unix) {
-    return { place: flags.unix, target: { path: flags.unix }, requests: rest };
-  }
-  const { requests, ...target } = parseTarget(rest);
-  return {
-    place: formatHostPort(target.hostname, target.port),
-    target,
-    requests,
-  };
+  const { flags: { unix }, rest } = line;
+  const target = unix
+    ? { servers: [{ path: unix }], scheme: "", requests: rest }
+    : parseTarget(rest);
+  const place = target.servers.map((place) =>
+    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
+  ).join(",");
+  const tls = checkConnectFlags(line, target.scheme);
+  Object.assign(line.flags, { tls });
+  return { ...target, place };
 }
 
-/** Makes what connects, once all is read that it takes. */
-async function connector(
+/** The options of connections, once all is read that they take. */
+async function linkOptions(
   { flags }: ConnectLine,
-  target: ConnectOptions,
-  options: ConnectOptions = {},
-): Promise<(signal?: AbortSignal) => Promise<Client>> {
-  const tls = flags.tls && await readTls(flags);
+  servers: readonly Place[],
+) {
+  if (flags.insecure) {
+    warn(
+      "--insecure: the server's certificate is not checked, so whoever is on " +
+        "the way can read and change everything",
+    );
+  }
+  const options = {
+    framing: flags.framing,
+    maxFrame: flags["max-frame"],
+    timeout: flags.timeout,
+    tls: flags.tls && await readTls(flags),
+  };
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
-  if (target.path === undefined) revoke("read", "write");
-  return (signal) =>
-    connect({
-      ...target,
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      timeout: flags.timeout,
-      tls,
-      signal,
-      ...options,
-    });
+  if (!servers.some((place) => "path" in place)) revoke("read", "write");
+  return options;
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
@@ -309,6 +326,7 @@ async function readTls(
     caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
     serverName: flags["tls-server-name"] || undefined,
     alpnProtocols: flags["tls-alpn"],
+    insecure: flags.insecure,
     ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
   };
 }

@@ -13,7 +13,7 @@ import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
-const WINDOW = 1024;
+export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
 /** From here on, output waits for its reader. */
@@ -44,11 +44,12 @@ const LF = encoder.encode("\n");
  * `replied`, and none to `replied + 1` to `requested`.
  */
 export async function runBatch(
-  client: Client,
+  client: Pick<Client, "request">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal, onReply }: {
+  { json, terminal, idempotent, onReply }: {
     json: boolean;
+    idempotent: boolean;
     /** Whether the output is a terminal, which replies must not drive. */
     terminal: boolean;
     onReply?: (reply: Uint8Array, number: number) => void;
@@ -60,7 +61,7 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const reply = client.request(request);
+          const reply = client.request(request, { idempotent });
           // It is awaited in its turn; until then nobody looks at a failure.
           reply.catch(() => {});
           result.requested++;

@@ -1,5 +1,6 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
+import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/client.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
@@ -13,6 +14,7 @@ import {
 } from "../flags/flags.ts";
 import {
   alpnFlag,
+  choiceFlag,
   countFlag,
   durationFlag,
   framingFlag,
@@ -30,6 +32,11 @@ const connectFlags = {
   framing: framingFlag,
   timeout: durationFlag("timeout"),
   "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: choiceFlag<NonNullable<ServersOptions["balance"]>>([
+    "failover",
+    "round-robin",
+    "least-pending",
+  ], "failover"),
   tls: {},
   "tls-ca": textFlag("FILE", CERT_FILE),
   "tls-server-name": {
@@ -42,6 +49,7 @@ const connectFlags = {
     "the file of that certificate's private key in PEM",
   ),
   "tls-alpn": alpnFlag,
+  insecure: {},
 } as const satisfies FlagTable;
 
 const HELP_OF_TIMEOUT =
@@ -51,17 +59,20 @@ const connectHelp = `The server:
 --unix  Unix socket of the server, in place of HOST and PORT
 --framing  how requests and replies are told apart: ${FRAMING_FORM}
 --max-frame  maximum payload of a reply, and of a line of input
+--balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
 --tls  speak TLS, and check the server's certificate
 --tls-ca  trust this authority too
 --tls-server-name  whom the server's certificate must be for
 --tls-cert  the client's own certificate, for servers that ask for one
 --tls-key  private key of the client's certificate
---tls-alpn  application protocols, preferred one first`;
+--tls-alpn  application protocols, preferred one first
+--insecure  do not check the server's certificate`;
 
 export const clientFlags = {
   ...connectFlags,
   json: {},
   e: {},
+  retry: countFlag([0, 1000], 0),
   expect: patternFlag,
   r: countFlag([1, 1e15], 1),
   i: spanFlag,
@@ -77,7 +88,8 @@ const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
 
 Sends requests to a server and prints the replies: the arguments; or standard
 input, a request a line; or, at a terminal, what is typed at a prompt.
-The port is 8080 if none is given. -- ends the flags.
+The port is 8080 if none is given. -- ends the flags. A server may be written
+tcp://HOST, tls://HOST or unix:/PATH; there may be several, with commas between.
 
   client 127.0.0.1 'ECHO hi' TIME
   client example.net:7000 --tls < requests.txt
@@ -91,6 +103,7 @@ Commands (bench:8080 is a host of that name):
 Requests and replies:
 --json  print an object per reply: request, reply, ms
 -e  exit with 1 if any reply starts with ERR
+--retry  requests may be done twice: send one again, so often, if it is lost
 --expect  exit with 1 at the first reply that this regular expression does not find
 -r  send the requests so many times
 -i  wait for a time before each repetition
@@ -248,17 +261,31 @@ export type ConnectLine = CommandLine<
 >;
 export type BenchLine = CommandLine<typeof benchFlags>;
 
-/** @throws {UsageError} Two flags do not go together, or one lacks another. */
-export function checkConnectFlags({ flags, given }: ConnectLine): void {
-  const lost = given.keys().find((name) => name.startsWith("tls-"));
-  if (lost !== undefined && !flags.tls) {
-    refuse(`--${lost} is given without --tls`);
-  }
+/**
+ * Says whether TLS is spoken, which the scheme of a server may ask for too.
+ *
+ * @throws {UsageError} Two flags do not go together, or one lacks another.
+ */
+export function checkConnectFlags(
+  { flags, given }: ConnectLine,
+  scheme: string,
+): boolean {
+  const lost = given.keys().find((name) => name.startsWith("tls-")) ??
+    (flags.insecure ? "insecure" : undefined);
+  const tls = flags.tls || scheme === "tls://";
+  if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
-  if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
+  if (flags.insecure && given.has("tls-ca")) {
+    onlyOneOf("--insecure", "--tls-ca");
+  }
+  const plain = flags.unix ? "--unix" : scheme;
+  if (flags.tls && plain !== "" && plain !== "tls://") {
+    onlyOneOf(plain, "--tls");
+  }
+  return tls;
 }
 
 /** @throws {UsageError} Two flags do not go together. */
