@@ -287,17 +287,18 @@ function faultOf(fault: string): string {
       ? `it expired on ${day(limit)}, ${today}: the server needs a new one`
       : `it is valid from ${day(limit)} on, ${today}: is the clock right?`;
   }
-  const [, wanted, names] =
-    /^certificate not valid for name ("[^"]*"); .* only valid for (.*)$/s
-      .exec(fault) ?? [];
+  const [, wanted, others] =
+    /not valid for name ("[^"]*"); .* only valid for (.*)$/s.exec(fault) ?? [];
   if (wanted !== undefined) {
-    const all = names.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
-    return `it is for ${all.join(", ")}, and not for ${wanted} ` +
+    const names = others.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
+    return `it is for ${names.join(", ")}, and not for ${wanted} ` +
       "(--tls-server-name NAME expects another)";
   }
-  return fault === "UnknownIssuer"
-    ? "no trusted authority vouches for it (--tls-ca FILE trusts one)"
-    : fault === "CaUsedAsEndEntity"
-    ? "it is an authority's, not a server's"
-    : fault;
+  return faults[fault] ?? fault;
 }
+
+const faults: Readonly<Record<string, string>> = {
+  UnknownIssuer:
+    "no trusted authority vouches for it (--tls-ca FILE trusts one)",
+  CaUsedAsEndEntity: "it is an authority's, not a server's",
+};

@@ -51,6 +51,11 @@ class Server {
   get pending(): number {
     return this.links.reduce((sum, { pending }) => sum + pending, 0);
   }
+
+  /** Whether a request may be sent to it, or a connection opened. */
+  get isUsable(): boolean {
+    return this.links.length > 0 || this.cancelRetry === undefined;
+  }
 }
 
 export class ServerPool implements Pool {
@@ -82,10 +87,8 @@ export class ServerPool implements Pool {
     }
     if (isThere()) return this;
     this.close();
-    const [{ error }, ...others] = this.#servers;
-    throw others.length === 0
-      ? error
-      : new errors.ConnectError(`No server is there: ${this.#reasons()}`);
+    if (this.#servers.length === 1) throw this.#servers[0].error;
+    throw new errors.ConnectError(`No server is there: ${this.#reasons()}`);
   }
 
   get queued(): number {
@@ -93,10 +96,7 @@ export class ServerPool implements Pool {
   }
 
   get pending(): number {
-    return this.#servers.reduce(
-      (sum, { pending }) => sum + pending,
-      this.queued,
-    );
+    return this.#servers.reduce((sum, s) => sum + s.pending, this.queued);
   }
 
   request(
@@ -137,10 +137,8 @@ export class ServerPool implements Pool {
     checkNumber("timeout", timeout);
     const until = this.clock.now() + (timeout || Infinity);
     const ask = (client: PipelinedClient) => {
-      const left = Math.max(until - this.clock.now(), timeout / 8);
-      // A timeout of its own costs a finer timer: not for a little less.
-      const own = left > timeout * 7 / 8 ? timeout : Math.ceil(left);
-      return client.request(data, { signal, timeout: own });
+      const left = timeout && Math.max(Math.ceil(until - this.clock.now()), 1);
+      return client.request(data, { signal, timeout: left });
     };
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
       this.#closing.signal.throwIfAborted();
@@ -151,7 +149,7 @@ export class ServerPool implements Pool {
         client = undefined;
         // Who refuses has handled nothing.
         const isSafe = error instanceof errors.RefusedError
-          ? this.#usable().length > 0
+          ? this.#servers.some(({ isUsable }) => isUsable)
           : error instanceof errors.ConnectionLostError && repeats-- > 0;
         if (!isSafe) throw error;
       }
@@ -199,7 +197,10 @@ export class ServerPool implements Pool {
   /** A connection with room, of the server whose turn it is. */
   #pick(): PipelinedClient | undefined {
     for (const server of this.#order()) {
-      const [best] = server.links.toSorted((a, b) => a.pending - b.pending);
+      const { links } = server;
+      const [best] = links.length < 2
+        ? links
+        : links.toSorted((a, b) => a.pending - b.pending);
       if (best === undefined || best.pending > 0) this.#open(server);
       if (best?.pending < this.settings.maxPending) return best;
     }
@@ -207,19 +208,13 @@ export class ServerPool implements Pool {
 
   /** The servers that may be asked, the preferred one first. */
   #order(): Server[] {
-    const usable = this.#usable();
+    const usable = this.#servers.filter(({ isUsable }) => isUsable);
     const { balance } = this.settings;
     if (balance === "failover") return usable.slice(0, 1);
     const at = this.#turn++ % usable.length;
     const turned = [...usable.slice(at), ...usable.slice(0, at)];
     if (balance === "round-robin") return turned;
     return turned.sort((a, b) => a.pending - b.pending);
-  }
-
-  #usable(): Server[] {
-    return this.#servers.filter(({ links, cancelRetry }) =>
-      links.length > 0 || cancelRetry === undefined
-    );
   }
 
   /** Opens one more connection to a server, if it may have one. */

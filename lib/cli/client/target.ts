@@ -82,18 +82,17 @@ export function connector(
 ) {
   let turn = 0;
   return async (signal?: AbortSignal): Promise<Client> => {
-    const first = balance === "failover" ? 0 : turn++;
-    const reasons: string[] = [];
-    for (let i = first;; i++) {
+    const first = balance === "failover" ? 0 : turn++ % servers.length;
+    const errors: unknown[] = [];
+    for (const at of [...servers.slice(first), ...servers.slice(0, first)]) {
       try {
-        const place = servers[i % servers.length];
-        return await connect({ ...place, ...options, signal });
+        return await connect({ ...at, ...options, signal });
       } catch (error) {
-        reasons.push(messageOf(error));
-        if (signal?.aborted || servers.length === 1) throw error;
-        if (reasons.length < servers.length) continue;
-        throw new ConnectError(reasons.join("; "), { cause: error });
+        signal?.throwIfAborted();
+        errors.push(error);
       }
     }
+    if (errors.length === 1) throw errors[0];
+    throw new ConnectError(errors.map(messageOf).join("; "));
   };
 }
