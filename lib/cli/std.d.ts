@@ -18,3 +18,12 @@ export class DelimiterStream
     options: { disposition: "suffix" },
   );
 }
+
+export class LimitedBytesTransformStream
+  extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
+  constructor(size: number, options: { error: true });
+}
+
+export function toBytes(
+  stream: ReadableStream<Uint8Array>,
+): Promise<Uint8Array<ArrayBuffer>>;

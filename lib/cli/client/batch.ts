@@ -7,10 +7,10 @@
 import { Buffer } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
-import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
+import { type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 const WINDOW = 1024;
@@ -29,41 +29,48 @@ export class BatchResult {
   outputFailure: unknown;
 }
 
+/** How replies are printed. */
+export interface PrintForm extends Form {
+  /** Whether the output is a terminal, which replies must not drive. */
+  readonly terminal: boolean;
+  /** Whether an LF comes behind each. */
+  readonly newline: boolean;
+}
+
 interface InFlight {
   request: Uint8Array;
-  reply: Promise<Uint8Array>;
-  started: number;
+  /** It comes with its time, since it may be printed much later. */
+  reply: Promise<{ frame: Uint8Array; ms: number }>;
 }
 
 const encoder = new TextEncoder();
 const LF = encoder.encode("\n");
 
 /**
- * Sends requests and prints their replies, each with an LF behind it. Replies
- * come in order, so a batch that fails has the replies to requests 1 to
- * `replied`, and none to `replied + 1` to `requested`.
+ * Sends requests and prints their replies. They come in order, so a batch that
+ * fails has the replies to requests 1 to `replied`, and none to `replied + 1` to
+ * `requested`.
  */
 export async function runBatch(
   client: Client,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal }: {
-    json: boolean;
-    /** Whether the output is a terminal, which replies must not drive. */
-    terminal: boolean;
-  },
+  form: PrintForm,
 ): Promise<BatchResult> {
   const result = new BatchResult();
-  const print = new Printer(output);
   const inFlight = requests.pipeThrough(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const reply = client.request(request);
+          const started = performance.now();
+          const reply = client.request(request).then((frame) => ({
+            frame,
+            ms: performance.now() - started,
+          }));
           // It is awaited in its turn; until then nobody looks at a failure.
           reply.catch(() => {});
           result.requested++;
-          controller.enqueue({ request, reply, started: performance.now() });
+          controller.enqueue({ request, reply });
         },
         flush() {
           result.inputEnded = true;
@@ -76,16 +83,44 @@ export async function runBatch(
       },
     ),
   );
+  return await printAll(result, output, form, async function* () {
+    for await (const { request, reply } of inFlight) {
+      const { frame, ms } = await reply;
+      yield { frame, asked: { request, ms } };
+    }
+  });
+}
+
+/** Sends requests, and prints all frames that come until the connection ends. */
+export async function listen(
+  client: Client,
+  requests: readonly string[],
+  output: Output,
+  form: PrintForm,
+): Promise<BatchResult> {
+  for (const request of requests) client.send(request);
+  return await printAll(new BatchResult(), output, form, async function* () {
+    for await (const frame of client.pushes) yield { frame };
+    throw await client.closed;
+  });
+}
+
+/** Prints what comes, and says in the result how far that went. */
+async function printAll(
+  result: BatchResult,
+  output: Output,
+  form: PrintForm,
+  frames: () => AsyncIterable<
+    { frame: Uint8Array; asked?: { request: Uint8Array; ms: number } }
+  >,
+): Promise<BatchResult> {
+  const print = new Printer(output, form.newline ? LF : new Uint8Array());
+  const raw = !form.json && !form.hex && !form.terminal;
   try {
-    for await (const { request, reply, started } of inFlight) {
-      const bytes = await reply;
-      if (isErrReply(bytes)) result.errors++;
+    for await (const { frame, asked } of frames()) {
+      if (isErrReply(frame)) result.errors++;
       const printed = print.add(
-        json
-          ? toJson(request, bytes, performance.now() - started)
-          : terminal
-          ? encoder.encode(printable(decodeText(bytes)))
-          : bytes,
+        raw ? frame : encoder.encode(shown(frame, form, asked)),
       );
       if (printed !== undefined) await printed;
       result.replied++;
@@ -108,12 +143,15 @@ class Printer {
   /** Resolves when nothing waits any more. */
   writing: Promise<void> | undefined;
 
-  constructor(private readonly output: Output) {}
+  constructor(
+    private readonly output: Output,
+    private readonly end: Uint8Array,
+  ) {}
 
-  /** Prints a line; it waits where the reader is behind or a write has failed. */
+  /** Prints bytes; it waits where the reader is behind or a write has failed. */
   add(bytes: Uint8Array): Promise<void> | undefined {
-    this.#waiting.push(bytes, LF);
-    this.#bytes += bytes.length + 1;
+    this.#waiting.push(bytes, this.end);
+    this.#bytes += bytes.length + this.end.length;
     if (this.writing === undefined) {
       this.writing = this.#write();
       // Whoever waits for it gets the failure; it may be that nobody does yet.
@@ -140,12 +178,4 @@ class Printer {
       throw error;
     }
   }
-}
-
-function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {
-  return encoder.encode(toLine({
-    request: decodeText(request),
-    reply: decodeText(reply),
-    ms: Math.round(ms * 1000) / 1000,
-  }));
 }
