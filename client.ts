@@ -4,20 +4,23 @@
  * @module
  */
 
-import { type BatchResult, runBatch } from "./lib/cli/client/batch.ts";
+import type { BatchResult } from "./lib/cli/client/batch.ts";
 import {
-  benchFlags,
   benchRequest,
-  checkClientFlags,
-  clientFlags,
-  type ClientLine,
+  checkBenchFlags,
+  checkConnectFlags,
+  type CommandName,
+  commandOf,
+  commands,
+  type ConnectLine,
 } from "./lib/cli/client/flags.ts";
-import { type History, openHistory } from "./lib/cli/client/history.ts";
-import { splitLines } from "./lib/cli/client/lines.ts";
-import { runPrompt } from "./lib/cli/client/prompt.ts";
 import { parseTarget } from "./lib/cli/client/target.ts";
-import { flagHelp, parseFlags, UsageError } from "./lib/cli/flags/flags.ts";
-import { readCertificates, readKeyPair } from "./lib/cli/flags/tls_files.ts";
+import {
+  helpOf,
+  parseFlags,
+  refuse,
+  UsageError,
+} from "./lib/cli/flags/flags.ts";
 import {
   isReaderGone,
   print,
@@ -30,75 +33,47 @@ import type { TlsConnectOptions } from "./lib/client/dial.ts";
 import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
-import { messageOf, printableLine, systemReason } from "./lib/core/text.ts";
+import {
+  messageOf,
+  printableLine,
+  quote,
+  systemReason,
+} from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
-const HELP = `Usage: client [flags] HOST[:PORT] [request]...
-       client [flags] HOST PORT [request]...
-       client [flags] --unix PATH [request]...
-       client [flags] --bench HOST[:PORT] [request]
-
-Sends requests to a server and prints the replies: the arguments; or standard
-input, a request a line; or, at a terminal, what is typed at a prompt.
-The port is 8080 if none is given. -- ends the flags.
-
-${flagHelp(clientFlags)}
-
-With --bench:
-
-${flagHelp(benchFlags)}
-
-PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
-none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
-failed, or the output could not be written; 2 usage; 130 interrupted.`;
+/** What each command does; it gives the exit code. */
+const programs: Readonly<
+  Record<CommandName, (args: readonly string[]) => Promise<number>>
+> = { "": converse, bench: measure };
 
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
   surviveFileSizeLimit();
-  const { line, target: { requests: given, ...target }, payload } =
-    await readFlags();
-  const { flags } = line;
-  const place = "path" in target
-    ? target.path
-    : formatHostPort(target.hostname, target.port);
-  const atTerminal = given.length === 0 && payload === undefined &&
+  const [name, args] = commandOf(Deno.args);
+  return await programs[name](args).catch(fail);
+}
+
+/** Sends requests and prints their replies, or asks for them at a prompt. */
+async function converse(args: readonly string[]): Promise<number> {
+  const line = await readLine("", args);
+  const { flags, rest } = line;
+  if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
+    refuse(
+      `${quote(rest[0])} is a command, expected as the first word ` +
+        `(${rest[0]}:8080 is a host of that name)`,
+    );
+  }
+  const { place, requests: given, target } = serverOf(line);
+  const atTerminal = given.length === 0 &&
     Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  let tls: ConnectOptions["tls"];
-  try {
-    tls = flags.tls && await readTls(flags);
-  } catch (error) {
-    return fail(error);
-  }
-  // From here on only the network is needed, by a peer we need not trust; but a
-  // Unix socket is a file as well, whenever it is connected to.
-  revoke("env");
-  if (!("path" in target)) revoke("read", "write");
-
-  const reconnect = (signal?: AbortSignal): Promise<Client> =>
-    connect({
-      ...target,
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      timeout: flags.timeout,
-      // All requests of a measurement are alike: any reply will do.
-      keepAfterTimeout: flags.bench,
-      tls,
-      signal,
-    });
-  if (payload !== undefined) {
-    return await measure(line, place, payload, reconnect);
-  }
-  let client;
-  try {
-    client = await reconnect();
-  } catch (error) {
-    return fail(error);
-  }
+  const reconnect = await connector(line, target);
+  const client = await reconnect();
   if (atTerminal) {
+    const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     await runPrompt(client, {
       place,
       reconnect,
@@ -110,6 +85,8 @@ async function main(): Promise<number> {
   revoke("read", "write");
 
   const encoder = new TextEncoder();
+  const { runBatch } = await import("./lib/cli/client/batch.ts");
+  const { splitLines } = await import("./lib/cli/client/lines.ts");
   const { lines: requests, failure } = given.length > 0
     ? {
       lines: ReadableStream.from(
@@ -137,12 +114,13 @@ async function main(): Promise<number> {
 }
 
 /** Runs a measurement, until it is done or Ctrl-C ends it. */
-async function measure(
-  line: ClientLine,
-  target: string,
-  payload: Uint8Array,
-  connect: (signal: AbortSignal) => Promise<Client>,
-): Promise<number> {
+async function measure(args: readonly string[]): Promise<number> {
+  const line = await readLine("bench", args);
+  checkBenchFlags(line);
+  const { place, requests, target } = serverOf(line);
+  const payload = benchRequest(line, requests);
+  // All requests of a measurement are alike: any reply will do.
+  const connect = await connector(line, target, { keepAfterTimeout: true });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   const interrupted = new AbortController();
   const onInterrupt = () => {
@@ -153,37 +131,77 @@ async function measure(
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
   try {
-    return await benchMode(line, target, { payload, connect, signal });
+    return await benchMode(line, place, { payload, connect, signal });
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
-    return signal.aborted && error === signal.reason ? 130 : fail(error);
+    if (signal.aborted && error === signal.reason) return 130;
+    throw error;
   }
 }
 
-async function readFlags() {
-  try {
-    const line = parseFlags({ ...clientFlags, ...benchFlags }, Deno.args);
-    const { flags, rest } = line;
-    if (flags.help) await finish(HELP);
-    if (flags.version) await finish(`parley ${VERSION}`);
-    checkClientFlags(line);
-    const target = flags.unix
-      ? { path: flags.unix, requests: rest }
-      : parseTarget(rest);
-    const payload = flags.bench
-      ? benchRequest(line, target.requests)
-      : undefined;
-    return { line, target, payload };
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    warn(error.message);
-    Deno.exit(2);
+/** Reads a command's flags; asked for help or the version, it ends with that. */
+async function readLine<Name extends CommandName>(
+  name: Name,
+  args: readonly string[],
+) {
+  const { flags: table, help }: typeof commands[Name] = commands[name];
+  const line = parseFlags<typeof commands[Name]["flags"]>(table, args);
+  const { flags } = line as ConnectLine;
+  if (flags.help) {
+    Deno.exit(await print(helpOf(table, help)).then(() => 0, fail));
   }
+  if (flags.version) {
+    Deno.exit(await print(`parley ${VERSION}`).then(() => 0, fail));
+  }
+  return line;
+}
+
+/** The server that a command line names, and the requests behind it. */
+function serverOf(line: ConnectLine) {
+  checkConnectFlags(line);
+  const { flags, rest } = line;
+  if (flags.unix) {
+    return { place: flags.unix, target: { path: flags.unix }, requests: rest };
+  }
+  const { requests, ...target } = parseTarget(rest);
+  return {
+    place: formatHostPort(target.hostname, target.port),
+    target,
+    requests,
+  };
+}
+
+/** Makes what connects, once all is read that it takes. */
+async function connector(
+  { flags }: ConnectLine,
+  target: ConnectOptions,
+  options: ConnectOptions = {},
+): Promise<(signal?: AbortSignal) => Promise<Client>> {
+  const tls = flags.tls && await readTls(flags);
+  // From here on only the network is needed, by a peer we need not trust; but a
+  // Unix socket is a file as well, whenever it is connected to.
+  revoke("env");
+  if (target.path === undefined) revoke("read", "write");
+  return (signal) =>
+    connect({
+      ...target,
+      framing: flags.framing,
+      maxFrame: flags["max-frame"],
+      timeout: flags.timeout,
+      tls,
+      signal,
+      ...options,
+    });
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
-async function readTls(flags: ClientLine["flags"]): Promise<TlsConnectOptions> {
+async function readTls(
+  flags: ConnectLine["flags"],
+): Promise<TlsConnectOptions> {
   const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
+  const { readCertificates, readKeyPair } = await import(
+    "./lib/cli/flags/tls_files.ts"
+  );
   const read = Deno.readTextFile;
   return {
     caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
@@ -197,11 +215,12 @@ function revoke(...names: ("env" | "read" | "write")[]): void {
   for (const name of names) Deno.permissions.revokeSync({ name });
 }
 
-async function ownHistory(): Promise<History | undefined> {
+async function ownHistory() {
   const home = Deno.env.get("HOME");
   const path = Deno.env.get("PARLEY_HISTORY") ??
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
+  const { openHistory } = await import("./lib/cli/client/history.ts");
   try {
     return await openHistory(
       path,
@@ -210,10 +229,6 @@ async function ownHistory(): Promise<History | undefined> {
   } catch (error) {
     warn(`no history: ${systemReason(error)}`);
   }
-}
-
-async function finish(text: string): Promise<never> {
-  Deno.exit(await print(text).then(() => 0, fail));
 }
 
 /** Names the requests that a failed batch leaves without a reply. */
@@ -236,7 +251,7 @@ function unanswered(
 
 function fail(error: unknown, prefix = ""): number {
   warn(prefix + messageOf(error));
-  return error instanceof OptionError ? 2 : 1;
+  return error instanceof OptionError || error instanceof UsageError ? 2 : 1;
 }
 
 function warn(message: string): void {

@@ -183,7 +183,7 @@ async function load(
   return JSON.parse(text);
 }
 
-/** What `client --bench --json` prints, of which this is used. */
+/** What `client bench --json` prints, of which this is used. */
 interface PrintedByClient {
   readonly failed: number;
   readonly requests_per_second: number;
@@ -200,7 +200,7 @@ async function loadByClient(
   const bench = (seconds: number) =>
     run([
       at(CLIENT),
-      "--bench",
+      "bench",
       ...["-q", "--json", `--framing=${framing}`],
       ...["-c", `${connections}`, "-P", `${depth}`, "-d", `${payload}`],
       ...["-z", `${Math.ceil(seconds * 1000)}ms`],

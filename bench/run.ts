@@ -9,7 +9,7 @@
  */
 
 import {
-  flagHelp,
+  helpOf,
   parseFlags,
   UsageError,
   type ValueFlag,
@@ -73,28 +73,28 @@ const FORMAT_LIMIT_MS = 30_000;
 
 /** The flags of `deno task bench`. */
 export const flagTable = {
-  quick: { help: "fewer scenarios and peers, within a minute" },
-  only: named(
-    "NAME",
-    "only the scenario of that name, or those whose names start so",
-    "the start of a scenario's name",
-  ),
-  peers: named(
-    "NAME,…",
-    "only these servers, and another checkout's twins of them",
-    "names of servers with commas between them",
-  ),
-  against: named(
-    "DIR",
-    "another checkout, its Parley measured in turns with this one's",
-    "the folder of a checkout",
-    "none",
-  ),
-  rounds: positive("N", "turns of each server", "5, or 3 with --quick"),
-  seconds: positive("S", "length of a turn", "1, or 0.25 with --quick"),
-  markdown: { help: "print what a full run puts into the documentation, too" },
-  help: { help: "print this and end" },
+  quick: {},
+  only: named("NAME", "the start of a scenario's name"),
+  peers: named("NAME,…", "names of servers with commas between them"),
+  against: named("DIR", "the folder of a checkout", "none"),
+  rounds: positive("N", "5, or 3 with --quick"),
+  seconds: positive("S", "1, or 0.25 with --quick"),
+  markdown: {},
+  help: {},
 };
+
+const HELP = `Usage: deno task bench [flags]
+
+--quick  fewer scenarios and peers, within a minute
+--only  only the scenario of that name, or those whose names start so
+--peers  only these servers, and another checkout's twins of them
+--against  another checkout, its Parley measured in turns with this one's
+--rounds  turns of each server
+--seconds  length of a turn
+--markdown  print what a full run puts into the documentation, too
+--help  print this and end
+
+`;
 
 if (import.meta.main) {
   // Nobody else ends the servers when a terminal's Ctrl-C ends this program.
@@ -120,7 +120,7 @@ async function main(): Promise<void> {
     const names = (all: readonly Scenario[]) =>
       all.map(({ name }) => name).join(", ");
     console.log(
-      `Usage: deno task bench [flags]\n\n${flagHelp(flagTable)}\n\n` +
+      helpOf(flagTable, HELP) +
         `Scenarios: ${names(scenarios)}\n\n` +
         `Only by --only: ${names([...extraScenarios, ...fairScenarios])}\n\n` +
         `Servers: ${Object.keys(peers).join(", ")}`,
@@ -285,22 +285,19 @@ async function update(name: string, results: string): Promise<void> {
 
 function named(
   placeholder: string,
-  help: string,
   expected: string,
   shown = "all",
 ): ValueFlag<string> {
   const parse = (text: string) => text;
-  return { placeholder, help, default: "", shown, expected, parse };
+  return { placeholder, default: "", shown, expected, parse };
 }
 
 function positive(
   placeholder: string,
-  help: string,
   shown: string,
 ): ValueFlag<number | undefined> {
   return {
     placeholder,
-    help,
     default: undefined,
     shown,
     expected: "a number above 0",

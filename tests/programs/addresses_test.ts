@@ -100,7 +100,7 @@ for (const hostname of ["127.0.0.1", "::1", "127.0.0.3", "::"]) {
         `
           serve --hostname=${hostname}
           client ${name} PING
-          client --bench -c 2 -n 10 --csv ${name} PING |
+          client bench -c 2 -n 10 --csv ${name} PING |
             { read -r names; cut -d, -f1; }
         `,
       );

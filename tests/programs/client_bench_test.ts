@@ -1,4 +1,4 @@
-// The measurement of `client --bench`: what it counts, what it reports, and the
+// The measurement of `client bench`: what it counts, what it reports, and the
 // program around it.
 
 import {
@@ -24,10 +24,10 @@ import {
 import {
   benchFlags,
   benchRequest,
-  checkClientFlags,
-  clientFlags,
+  checkBenchFlags,
+  commandOf,
 } from "../../lib/cli/client/flags.ts";
-import { flagHelp, parseFlags, UsageError } from "../../lib/cli/flags/flags.ts";
+import { parseFlags, UsageError } from "../../lib/cli/flags/flags.ts";
 import {
   ClientClosedError,
   commands,
@@ -877,12 +877,8 @@ Deno.test("the report has no latency where nothing was answered", () => {
 
 /** Reads a command line as `client.ts` does. */
 function lineOf(...args: string[]) {
-  const line = parseFlags(
-    { ...clientFlags, ...benchFlags },
-    args,
-    () => undefined,
-  );
-  checkClientFlags(line);
+  const line = parseFlags(benchFlags, args);
+  checkBenchFlags(line);
   return line;
 }
 
@@ -894,7 +890,7 @@ Deno.test("client reads the letters of a measurement however they are written", 
       ["-c=5", "-n=7", "-P=2", "-d=1KiB", "-q"],
     ]
   ) {
-    const { flags, rest } = lineOf("--bench", "host", ...args);
+    const { flags, rest } = lineOf("host", ...args);
     const { c, n, P, d, q } = flags;
     assertEquals({ c, n, P, d, q, rest }, {
       c: 5,
@@ -908,45 +904,34 @@ Deno.test("client reads the letters of a measurement however they are written", 
   for (
     const args of [["-z", "1s"], ["-z1s"], ["-z=1s"], ["--duration", "1s"]]
   ) {
-    assertEquals(lineOf("--bench", ...args).flags.duration, 1000);
+    assertEquals(lineOf(...args).flags.duration, 1000);
   }
-  const { c, n, P, d, rate, duration, csv, q } = lineOf("--bench").flags;
+  const { c, n, P, d, rate, duration, csv, q } = lineOf().flags;
   assertEquals([c, n, P, d], [50, 100_000, 1, 64]);
   assertEquals([rate, duration, csv, q], [undefined, undefined, false, false]);
-  assertMatch(flagHelp(benchFlags), /^ {2}-z, --duration TIME +\S/m);
 });
 
 /** A command line, and what is said about it. */
 const badLines: [string[], string][] = [
-  [["-c", "5"], "-c is given without --bench"],
-  [["-c", "50"], "-c is given without --bench"],
-  [["-n5"], "-n is given without --bench"],
-  [["-z", "1s"], "-z is given without --bench"],
-  [["--duration", "1s"], "--duration is given without --bench"],
-  [["-P2"], "-P is given without --bench"],
-  [["-d", "64"], "-d is given without --bench"],
-  [["--rate", "5"], "--rate is given without --bench"],
-  [["--csv"], "--csv is given without --bench"],
-  [["-q"], "-q is given without --bench"],
-  [["--bench", "-c0"], '-c is "0", expected a whole number from 1 to 1000000'],
-  [["--bench", "-c", "-1"], '-c is "-1", expected a whole number'],
-  [["--bench", "-c1.5"], '-c is "1.5", expected a whole number'],
-  [["--bench", "-n", "0"], '-n is "0", expected a whole number from 1 to'],
-  [["--bench", "-n"], '-n is "", expected a whole number'],
+  [["-c0"], '-c is "0", expected a whole number from 1 to 1000000'],
+  [["-c", "-1"], '-c is "-1", expected a whole number'],
+  [["-c1.5"], '-c is "1.5", expected a whole number'],
+  [["-n", "0"], '-n is "0", expected a whole number from 1 to'],
+  [["-n"], '-n is "", expected a whole number'],
   [
-    ["--bench", "-P", "0"],
+    ["-P", "0"],
     '-P is "0", expected a whole number from 1 to 10000',
   ],
-  [["--bench", "-d", "0"], '-d is "0", expected a size such as'],
-  [["--bench", "--rate=0"], '--rate is "0", expected a whole number from 1'],
-  [["--bench", "-z", "0"], '-z is "0", expected a duration such as'],
-  [["--bench", "-z10"], '-z is "10", expected a duration such as'],
-  [["--bench", "--duration=0s"], '--duration is "0s", expected a duration'],
-  [["--bench", "-z1s", "--duration="], '--duration is "", expected a duration'],
-  [["--bench", "-q=1"], '-q is "1", expected no value'],
-  [["--bench", "-n5", "-z1s"], "-n and -z are given, expected only one"],
-  [["--bench", "-n5", "--duration", "1s"], "-n and --duration are given"],
-  [["--bench", "--json", "--csv"], "--json and --csv are given"],
+  [["-d", "0"], '-d is "0", expected a size such as'],
+  [["--rate=0"], '--rate is "0", expected a whole number from 1'],
+  [["-z", "0"], '-z is "0", expected a duration such as'],
+  [["-z10"], '-z is "10", expected a duration such as'],
+  [["--duration=0s"], '--duration is "0s", expected a duration'],
+  [["-z1s", "--duration="], '--duration is "", expected a duration'],
+  [["-q=1"], '-q is "1", expected no value'],
+  [["-n5", "-z1s"], "-n and -z are given, expected only one"],
+  [["-n5", "--duration", "1s"], "-n and --duration are given"],
+  [["--json", "--csv"], "--json and --csv are given"],
 ];
 
 for (const [args, said] of badLines) {
@@ -964,25 +949,25 @@ Deno.test("client makes a request of as many bytes as -d says, and both handlers
     [10, "PING xxxxx"],
   ];
   for (const [length, request] of lengths) {
-    const made = benchRequest(lineOf("--bench", "-d", `${length}`), []);
+    const made = benchRequest(lineOf("-d", `${length}`), []);
     assertEquals(text(made), request);
   }
-  const request = benchRequest(lineOf("--bench"), []);
+  const request = benchRequest(lineOf(), []);
   assertEquals(request.length, 64);
   for (const handler of [commands, echo]) {
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, handler);
     await using client = await connect({ port: portOf(server) });
     assertMatch(text(await client.request(request)), /^(PING )?x{59}$/);
   }
-  assertEquals(text(benchRequest(lineOf("--bench"), ["ECHO ä"])), "ECHO ä");
-  assertEquals(benchRequest(lineOf("--bench"), [""]).length, 0);
+  assertEquals(text(benchRequest(lineOf(), ["ECHO ä"])), "ECHO ä");
+  assertEquals(benchRequest(lineOf(), [""]).length, 0);
   assertThrows(
-    () => benchRequest(lineOf("--bench"), ["a", "b"]),
+    () => benchRequest(lineOf(), ["a", "b"]),
     UsageError,
-    "2 requests are given, expected one at most",
+    "2 requests are given, expected at most one",
   );
   assertThrows(
-    () => benchRequest(lineOf("--bench", "-d5"), ["a"]),
+    () => benchRequest(lineOf("-d5"), ["a"]),
     UsageError,
     "-d and a request are given",
   );
@@ -1000,13 +985,13 @@ function assertOneLine(said: string, ...parts: string[]): void {
 
 for (const framing of ["line", "length", "netstring"] as const) {
   testPrograms(
-    `client --bench measures a server with ${framing} framing`,
+    `client bench measures a server with ${framing} framing`,
     async (way) => {
       await using server = serve(
         { hostname: "127.0.0.1", port: 0, framing },
         commands,
       );
-      const args = ["--bench", "-n", "200", "-c", "4", "-P", "3", "--json"];
+      const args = ["bench", "-n", "200", "-c", "4", "-P", "3", "--json"];
       const place = `127.0.0.1:${portOf(server)}`;
       const result = await run(way, "client", [
         ...args,
@@ -1024,11 +1009,11 @@ for (const framing of ["line", "length", "netstring"] as const) {
 }
 
 testPrograms(
-  "client --bench prints text into a pipe, and no progress",
+  "client bench prints text into a pipe, and no progress",
   async (way) => {
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
     const place = `127.0.0.1:${portOf(server)}`;
-    const args = ["--bench", place, "-n20", "-c2", "ECHO hi"];
+    const args = ["bench", place, "-n20", "-c2", "ECHO hi"];
     const { code, stdout, stderr } = await run(way, "client", args);
     assertEquals([code, stderr], [0, ""]);
     assertMatch(stdout, /: 2 connections, depth 1, requests of 7 bytes\n/);
@@ -1041,10 +1026,10 @@ testPrograms(
   },
 );
 
-testPrograms("client --bench --csv prints two lines", async (way) => {
+testPrograms("client bench --csv prints two lines", async (way) => {
   await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
   const place = `127.0.0.1:${portOf(server)}`;
-  const args = ["--bench", place, "-n20", "--rate", "2000", "--csv"];
+  const args = ["bench", place, "-n20", "--rate", "2000", "--csv"];
   const { code, stdout, stderr } = await run(way, "client", args);
   assertEquals([code, stderr], [0, ""]);
   const [names, values, end, ...rest] = stdout.split("\n");
@@ -1059,12 +1044,12 @@ testPrograms("client --bench --csv prints two lines", async (way) => {
 });
 
 testPrograms(
-  "client --bench ends with 1 at ERR replies if -e is given",
+  "client bench ends with 1 at ERR replies if -e is given",
   async (way) => {
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, commands);
-    const args = ["--bench", `127.0.0.1:${portOf(server)}`, "-n20", "FOO"];
+    const args = ["bench", `127.0.0.1:${portOf(server)}`, "-n20", "FOO"];
     for (const [flags, code] of [[[], 0], [["-e"], 1]] as const) {
-      const result = await run(way, "client", [...flags, ...args]);
+      const result = await run(way, "client", [...args, ...flags]);
       assertEquals([result.code, result.stderr], [code, ""]);
       assertMatch(
         result.stdout,
@@ -1075,7 +1060,7 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench goes by TLS, and by a Unix socket",
+  "client bench goes by TLS, and by a Unix socket",
   async (way) => {
     await using folder = await Folder.make();
     const ca = `${folder.name}/ca.pem`;
@@ -1087,7 +1072,7 @@ testPrograms(
     await using _local = serve({ path: folder.path }, echo);
     const tls = ["--tls", "--tls-ca", ca, `127.0.0.1:${portOf(secure)}`];
     for (const place of [tls, ["--unix", folder.path]]) {
-      const args = ["--bench", "-n100", "-c3", "--json", ...place];
+      const args = ["bench", "-n100", "-c3", "--json", ...place];
       const { code, stdout, stderr } = await run(way, "client", args);
       assertEquals([code, stderr], [0, ""]);
       const { done, tls } = JSON.parse(stdout);
@@ -1097,7 +1082,7 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench ends with 1 and one line where there is no server",
+  "client bench ends with 1 and one line where there is no server",
   async (way) => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const refused = `127.0.0.1:${listener.addr.port}`;
@@ -1110,7 +1095,7 @@ testPrograms(
       [[plain, "a\nb"], ["LF"]],
     ];
     for (const [args, said] of cases) {
-      const result = await run(way, "client", ["--bench", ...args]);
+      const result = await run(way, "client", ["bench", ...args]);
       assertEquals([result.code, result.stdout], [1, ""]);
       assertOneLine(result.stderr, ...said);
     }
@@ -1118,11 +1103,11 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench ends with 1 and a report if a server is lost",
+  "client bench ends with 1 and a report if a server is lost",
   async (way) => {
     const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const place = `127.0.0.1:${listener.addr.port}`;
-    const args = ["--bench", place, "-c1", "-n1000", "--json"];
+    const args = ["bench", place, "-c1", "-n1000", "--json"];
     const running = run(way, "client", args);
     const conn = await listener.accept();
     listener.close();
@@ -1149,10 +1134,10 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench counts the bytes that were taken of a request that is refused",
+  "client bench counts the bytes that were taken of a request that is refused",
   async (way) => {
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
-    const args = ["--bench", `127.0.0.1:${portOf(server)}`, "-c1", "-n1"];
+    const args = ["bench", `127.0.0.1:${portOf(server)}`, "-c1", "-n1"];
     const { code, stdout } = await run(way, "client", [
       ...args,
       ...["-d", "50MiB", "--json"],
@@ -1165,11 +1150,11 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench keeps a connection whose reply is late",
+  "client bench keeps a connection whose reply is late",
   async (way) => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const place = `127.0.0.1:${listener.addr.port}`;
-    const args = ["--bench", place, "-c1", "-n3", "-d4", "--json"];
+    const args = ["bench", place, "-c1", "-n3", "-d4", "--json"];
     const running = run(way, "client", [...args, "--timeout", "50ms"]);
     using peer = new Peer(await listener.accept());
     // The second is sent once the first is late.
@@ -1185,50 +1170,53 @@ testPrograms(
 );
 
 testPrograms(
-  "client ends with 2 at flags of --bench without it, or wrong ones",
+  "client ends with 2 at flags of bench without it, or wrong ones",
   async (way) => {
-    for (
-      const [args, said] of badLines.slice(0, 1).concat(badLines.slice(-1))
-    ) {
+    const cases: [string[], string][] = [
+      [["-c5"], 'unknown flag "-c5"'],
+      [["-c", "50"], 'unknown flag "-c"'],
+      [["--rate", "5"], 'unknown flag "--rate"'],
+      [["--bench=1"], '--bench is "1", expected no value'],
+      [["--tls", "bench"], '"bench" is a command, expected as the first word'],
+      [["bench", "--no-history"], 'unknown flag "--no-history"'],
+      ...badLines.slice(-2).map(([args, said]): [string[], string] => [
+        ["bench", ...args],
+        said,
+      ]),
+      [["bench", "host", "a", "b"], "3 requests are given"],
+    ];
+    for (const [args, said] of cases) {
       const result = await run(way, "client", [...args, "127.0.0.1:1"]);
-      assertEquals([result.code, result.stdout], [2, ""]);
+      assertEquals([result.code, result.stdout], [2, ""], args.join(" "));
       assertOneLine(result.stderr, said);
     }
-    const two = await run(way, "client", ["--bench", "host", "a", "b"]);
-    assertEquals([two.code, two.stdout], [2, ""]);
-    assertOneLine(two.stderr, "2 requests are given");
   },
 );
 
-testPrograms(
-  "client --bench --help names the flags of a measurement",
-  async (way) => {
-    const { code, stdout } = await run(way, "client", ["--bench", "--help"]);
-    assertEquals(code, 0);
-    for (
-      const flag of [
-        "-c",
-        "-n",
-        "-z, --duration",
-        "-P",
-        "-d",
-        "--rate",
-        "--csv",
-        "-q",
-      ]
-    ) {
-      assertMatch(stdout, new RegExp(`\nWith --bench:\n[^]*\n  ${flag}\\b`));
-    }
-  },
-);
+Deno.test("client takes its first word for a command, and --bench for bench", () => {
+  const cases: [string[], ...ReturnType<typeof commandOf>][] = [
+    [["bench", "-c5", "h"], "bench", ["-c5", "h"]],
+    [["-c5", "--bench", "h"], "bench", ["-c5", "h"]],
+    [["h", "--bench", "--", "--bench"], "bench", ["h", "--", "--bench"]],
+    [["h", "--", "--bench"], "", ["h", "--", "--bench"]],
+    [["h", "bench"], "", ["h", "bench"]],
+    [["bench:8080"], "", ["bench:8080"]],
+    [["toString"], "", ["toString"]],
+    [[""], "", [""]],
+    [[], "", []],
+  ];
+  for (const [args, ...expected] of cases) {
+    assertEquals(commandOf(args), expected);
+  }
+});
 
 testPrograms(
-  "client --bench ends with 130 at Ctrl-C, and reports",
+  "client bench ends with 130 at Ctrl-C, and reports",
   async (way) => {
     using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
     const place = `127.0.0.1:${listener.addr.port}`;
     await using client = new Running(way, "client", [
-      ...["--bench", place, "-c1", "-P2", "-d4", "--json"],
+      ...["bench", place, "-c1", "-P2", "-d4", "--json"],
     ]);
     using peer = new Peer(await listener.accept());
     assertEquals(await peer.receive(10), "PING\nPING\n");

@@ -48,7 +48,7 @@ function cannotWrite(program: Program, reason: string): RegExp {
 
 /** A command line of the client for all that it prints. */
 function printingLines(place: string): string[][] {
-  const bench = ["--bench", "-n", "10", "-c", "2"];
+  const bench = ["bench", "-n", "10", "-c", "2"];
   return [
     ["--help"],
     ["--version"],
@@ -76,7 +76,7 @@ testPrograms("client says in one line that its output is lost", async (way) => {
 testPrograms("client says that an interrupted report is lost", async (way) => {
   const events = new Events();
   await using server = serveHere(commands, events);
-  const client = [...commandLine(way, "client"), "--bench", "-z", "60s"];
+  const client = [...commandLine(way, "client"), "bench", "-z", "60s"];
   const child = new Deno.Command("sh", {
     args: ["-c", 'exec "$@" >/dev/full', "sh", ...client, server.place],
     stdin: "null",

@@ -711,11 +711,11 @@ async function denoDir(): Promise<string> {
 }
 
 testPrompt(
-  "client --bench shows how far it is, unless -q is given",
+  "client bench shows how far it is, unless -q is given",
   async (way) => {
     // It connects, and nobody ever answers.
     using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const bench = [...commandLine(way, "client"), "--bench"];
+    const bench = [...commandLine(way, "client"), "bench"];
     const nobody = `127.0.0.1:${silent.addr.port}`;
     await using loud = new Terminal([...bench, nobody, "-z1h"]);
     await loud.shows("s: 0 done, 0 failed, 0 requests/s");

@@ -416,7 +416,7 @@ testPrograms(
 );
 
 testPrograms(
-  "client --bench counts refusals by themselves, and ends with 1",
+  "client bench counts refusals by themselves, and ends with 1",
   async (way) => {
     await using running = serveTest(echo, { maxConnections: 2 });
     const { port } = running.addr as Deno.NetAddr;
@@ -424,7 +424,7 @@ testPrograms(
     using _held = await Peer.to(running);
     await running.events.next("connection_open");
     const { code, stdout, stderr } = await run(way, "client", [
-      ...["--bench", place, "-c2", "-n", "1000", "--json"],
+      ...["bench", place, "-c2", "-n", "1000", "--json"],
     ]);
     assertEquals([code, stderr], [1, ""]);
     const report = JSON.parse(stdout);

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
-import { benchFlags, clientFlags } from "../../lib/cli/client/flags.ts";
+import { commands as clientCommands } from "../../lib/cli/client/flags.ts";
 import { dashed, envName, type FlagTable } from "../../lib/cli/flags/flags.ts";
 import { serverFlags } from "../../lib/cli/server/flags.ts";
 import { closeReasons } from "../../lib/events/events.ts";
@@ -31,6 +31,8 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   v8: ["max-semi-space-size", "optimize-for-size"],
   curl: ["unix-socket"],
 };
+
+const clientTables = Object.values(clientCommands).map(({ flags }) => flags);
 
 const ROOT = new URL("../../", import.meta.url);
 
@@ -169,7 +171,7 @@ testPages("every task that a page names is in deno.json", (pages) => {
 
 testPages("every flag that a page names is one of a program's", (pages) => {
   const known = new Set([
-    ...[serverFlags, clientFlags, benchFlags, benchTaskFlags]
+    ...[serverFlags, benchTaskFlags, ...clientTables]
       .flatMap((table) => Object.keys(table)),
     ...Object.values(OTHERS).flat(),
   ]);
@@ -261,15 +263,20 @@ testPages(
   },
 );
 
+/** The parts of docs/client.md with the flags of a command alone. */
+const headings = new Map([["bench", "## To measure a server"]]);
+
 testPages("docs/client.md has every flag and its default", (pages) => {
   const page = pageAt(pages, "docs/client.md");
-  for (
-    const [heading, table] of [
-      ["## Flags", clientFlags],
-      ["## To measure a server", benchFlags],
-    ] as const
-  ) {
-    assertEquals(saidCells(section(page, heading), 2), flagCells(table, false));
+  const general = flagCells(clientCommands[""].flags, false);
+  assertEquals(saidCells(section(page, "## Flags"), 2), general);
+  for (const [name, { flags }] of Object.entries(clientCommands)) {
+    if (name === "") continue;
+    const own = flagCells(flags, false)
+      .filter(([flag]) => !general.some(([other]) => other === flag));
+    const heading = headings.get(name);
+    assert(heading !== undefined, `no part of the page is about ${name}`);
+    assertEquals(saidCells(section(page, heading), 2), own, name);
   }
 });
 

@@ -1,6 +1,6 @@
 /**
  * Many requests over many connections, and how fast their replies come: what
- * `client --bench` measures.
+ * `client bench` measures.
  *
  * A connection has as many lanes as requests may be in flight on it, and a lane
  * has one request in flight at a time. In a closed loop a reply sends the

@@ -1,12 +1,12 @@
 /**
- * `client --bench` from its flags to its report. `client.ts` loads it only for
+ * `client bench` from its flags to its report. `client.ts` loads it only for
  * that, since the histogram takes longer to load than a request to answer.
  */
 
 import { clearImmediate, setImmediate } from "node:timers";
 
 import { type Clock, systemClock } from "../../core/clock.ts";
-import type { ClientLine } from "../client/flags.ts";
+import type { BenchLine } from "../client/flags.ts";
 import { print, show } from "../streams/standard_streams.ts";
 import { type BenchOptions, runBench } from "./bench.ts";
 import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
@@ -14,7 +14,7 @@ import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
 const CLEAR = "\r\x1b[K";
 
 export async function benchMode(
-  { flags }: ClientLine,
+  { flags }: BenchLine,
   target: string,
   options: Pick<BenchOptions, "payload" | "connect" | "signal">,
 ): Promise<number> {

@@ -1,10 +1,11 @@
-/** The command line of `client`: its flags, the server, and the request. */
+/** The commands of `client`: their flags, their help, and their requests. */
 
 import { connectDefaults } from "../../client/client.ts";
+import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import {
   type CommandLine,
-  dashed,
+  commonFlags,
   type FlagTable,
   onlyOneOf,
   refuse,
@@ -19,88 +20,161 @@ import {
   textFlag,
 } from "../flags/values.ts";
 
-export const clientFlags = {
-  unix: textFlag(
-    "PATH",
-    SOCKET_PATH_FORM,
-    "Unix socket of the server, in place of HOST and PORT",
-    isSocketPath,
-  ),
+const CERT_FILE = "the file of a certificate in PEM";
+
+/** How a server is reached. */
+const connectFlags = {
+  unix: textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
   framing: framingFlag,
-  timeout: durationFlag(
-    "timeout",
-    "how long connecting, and each reply, may take",
-  ),
-  "max-frame": sizeFlag(
-    "maxFrame",
-    "maximum payload of a reply, and of a line of input",
-    connectDefaults.maxFrame,
-  ),
-  tls: { help: "speak TLS, and check the server's certificate" },
-  "tls-ca": textFlag(
-    "FILE",
-    "the file of a certificate in PEM",
-    "trust this authority too",
-  ),
+  timeout: durationFlag("timeout"),
+  "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
+  tls: {},
+  "tls-ca": textFlag("FILE", CERT_FILE),
   "tls-server-name": {
-    ...textFlag(
-      "NAME",
-      "a name or an address",
-      "whom the server's certificate must be for",
-    ),
+    ...textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": textFlag(
-    "FILE",
-    "the file of a certificate in PEM",
-    "the client's own certificate, for servers that ask for one",
-  ),
+  "tls-cert": textFlag("FILE", CERT_FILE),
   "tls-key": textFlag(
     "FILE",
     "the file of that certificate's private key in PEM",
-    "private key of the client's certificate",
   ),
-  "tls-alpn": alpnFlag("application protocols, preferred one first"),
-  json: {
-    help: "print an object per reply: request, reply, ms; or with --bench one",
-  },
-  e: { help: "exit with 1 if any reply starts with ERR" },
-  "no-history": { help: "neither read nor keep the history of the prompt" },
-  bench: { help: "send many requests and report how fast the replies come" },
-  version: { help: "print the version and end" },
-  help: { help: "print this and end" },
+  "tls-alpn": alpnFlag,
 } as const satisfies FlagTable;
+
+const connectHelp = `The server:
+--unix  Unix socket of the server, in place of HOST and PORT
+--framing  how requests and replies are told apart: ${FRAMING_FORM}
+--timeout  how long connecting, and each reply, may take
+--max-frame  maximum payload of a reply, and of a line of input
+--tls  speak TLS, and check the server's certificate
+--tls-ca  trust this authority too
+--tls-server-name  whom the server's certificate must be for
+--tls-cert  the client's own certificate, for servers that ask for one
+--tls-key  private key of the client's certificate
+--tls-alpn  application protocols, preferred one first`;
+
+export const clientFlags = {
+  ...connectFlags,
+  json: {},
+  e: {},
+  "no-history": {},
+  bench: {},
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
+       client [flags] HOST PORT [request]...
+       client [flags] --unix PATH [request]...
+       client COMMAND [flags] ... (client COMMAND --help says more)
+
+Sends requests to a server and prints the replies: the arguments; or standard
+input, a request a line; or, at a terminal, what is typed at a prompt.
+The port is 8080 if none is given. -- ends the flags.
+
+  client 127.0.0.1 'ECHO hi' TIME
+  client example.net:7000 --tls < requests.txt
+
+Commands (bench:8080 is a host of that name):
+  bench                   measure how fast a server is
+
+Requests and replies:
+--json  print an object per reply: request, reply, ms
+-e  exit with 1 if any reply starts with ERR
+--no-history  neither read nor keep the history of the prompt
+
+${connectHelp}
+
+--bench  the same as the command bench
+--version  print the version and end
+--help  print this and end
+
+PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
+none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
+failed, or the output could not be written; 2 usage; 130 interrupted.`;
 
 export const benchFlags = {
   // More than any machine can have.
-  c: countFlag([1, 1_000_000], "connections", 50),
+  c: countFlag([1, 1_000_000], 50),
   // 2^53 is as far as numbers are exact; so many take centuries.
-  n: countFlag([1, 1e15], "requests in all", 100_000),
-  duration: { ...spanFlag("go on for a time, in place of -n"), short: "z" },
+  n: countFlag([1, 1e15], 100_000),
+  duration: { ...spanFlag, short: "z" },
   // Far more than keeps a server busy.
-  P: countFlag([1, 10_000], "requests in flight on each connection", 1),
-  d: sizeFlag(
-    "maxFrame",
-    "bytes of a request, PING and letters, if none is given",
-    64,
-  ),
+  P: countFlag([1, 10_000], 1),
+  d: sizeFlag("maxFrame", 64),
   // Beyond one a microsecond there is no telling them apart.
   rate: {
-    ...countFlag(
-      [1, 1_000_000],
-      "requests due each second, at even intervals, whatever is in flight",
-      undefined,
-    ),
+    ...countFlag([1, 1_000_000], undefined),
     shown: "as fast as replies come",
   },
-  csv: { help: "print a line of names and a line of values" },
-  q: { help: "show no progress at a terminal" },
+  json: {},
+  csv: {},
+  e: {},
+  q: {},
+  ...connectFlags,
+  ...commonFlags,
 } as const satisfies FlagTable;
 
-export type ClientLine = CommandLine<typeof clientFlags & typeof benchFlags>;
+const benchHelp = `Usage: client bench [flags] HOST[:PORT] [request]
+
+Sends a request many times, and reports how fast the replies come.
+
+  client bench 127.0.0.1
+  client bench -c 100 -P 16 -z 10s example.net:7000 'ECHO hi'
+  client bench --rate 5000 -z 1m --json example.net:7000
+
+The load:
+-c  connections
+-n  total requests
+--duration  go on for a time, in place of -n
+-P  requests in flight on each connection
+-d  bytes of a request, PING and letters, if none is given
+--rate  requests due each second, at even intervals, whatever is in flight
+
+The report:
+--json  print it as an object
+--csv  print it as a line of names and a line of values
+-e  exit with 1 if any reply starts with ERR
+-q  show no progress at a terminal
+
+${connectHelp}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 done; 1 a request failed, or a connection was refused; 2 usage;
+130 interrupted.`;
+
+/** The first word of a command line is one of these; if it is none, `""`. */
+export const commands = {
+  "": { flags: clientFlags, help: clientHelp },
+  bench: { flags: benchFlags, help: benchHelp },
+} as const;
+
+export type CommandName = keyof typeof commands;
+
+/** Which command a command line is for, and its arguments. */
+export function commandOf(
+  args: readonly string[],
+): [name: CommandName, args: readonly string[]] {
+  const [first, ...rest] = args;
+  if (first && Object.hasOwn(commands, first)) {
+    return [first as CommandName, rest];
+  }
+  const at = args.indexOf("--bench");
+  // Behind "--" it is a request.
+  return at === -1 || args.lastIndexOf("--", at) !== -1
+    ? ["", args]
+    : ["bench", args.toSpliced(at, 1)];
+}
+
+export type ConnectLine = CommandLine<
+  typeof connectFlags & typeof commonFlags
+>;
+export type BenchLine = CommandLine<typeof benchFlags>;
 
 /** @throws {UsageError} Two flags do not go together, or one lacks another. */
-export function checkClientFlags({ flags, given }: ClientLine): void {
+export function checkConnectFlags({ flags, given }: ConnectLine): void {
   const lost = given.keys().find((name) => name.startsWith("tls-"));
   if (lost !== undefined && !flags.tls) {
     refuse(`--${lost} is given without --tls`);
@@ -110,14 +184,10 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
   if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
-  if (!flags.bench) {
-    for (const name of Object.keys(benchFlags) as (keyof typeof benchFlags)[]) {
-      const source = given.get(name) ??
-        (flags[name] === true && dashed(name));
-      if (source) refuse(`${source} is given without --bench`);
-    }
-    return;
-  }
+}
+
+/** @throws {UsageError} Two flags do not go together. */
+export function checkBenchFlags({ flags, given }: BenchLine): void {
   if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
   if (given.has("n") && given.has("duration")) {
     onlyOneOf("-n", given.get("duration")!);
@@ -129,14 +199,12 @@ export function checkClientFlags({ flags, given }: ClientLine): void {
  * bytes as `-d` says of `PING` and letters behind it.
  */
 export function benchRequest(
-  { flags, given }: ClientLine,
+  { flags, given }: BenchLine,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
   const [request] = requests;
   if (requests.length > 1) {
-    refuse(
-      `${requests.length} requests are given, expected one at most with --bench`,
-    );
+    refuse(`${requests.length} requests are given, expected at most one`);
   }
   if (request === undefined) {
     const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));

@@ -11,7 +11,6 @@ export class UsageError extends Error {
 
 export interface ValueFlag<Value> {
   readonly placeholder: string;
-  readonly help: string;
   readonly default: Value;
   readonly shown?: string;
   /** What is allowed, as a noun phrase. */
@@ -23,10 +22,15 @@ export interface ValueFlag<Value> {
 }
 
 interface SwitchFlag {
-  readonly help: string;
   readonly placeholder?: undefined;
-  readonly short?: undefined;
+  readonly short?: string;
 }
+
+/** What every command has. */
+export const commonFlags = {
+  version: { short: "V" },
+  help: { short: "h" },
+} as const satisfies FlagTable;
 
 export function refuse(message: string): never {
   throw new UsageError(message);
@@ -127,9 +131,10 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       break;
     }
     // Letters may be written in one, as in -qP16: each is looked at by itself.
-    while (/^-\w[^=]/.test(arg) && isSwitch(table, arg[1])) {
-      joined.push(arg.slice(0, 2));
-      arg = `-${arg.slice(2)}`;
+    for (; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
+      const name = names.get(arg.slice(0, 2));
+      if (name === undefined || !isSwitch(table, name)) break;
+      joined.push(dashed(name));
     }
     // The value of a letter may follow it at once, as in -c50.
     const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
@@ -138,7 +143,7 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       joined.push(arg);
     } else if (isSwitch(table, name)) {
       if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
-      joined.push(arg);
+      joined.push(value === "" ? dashed(name) : arg);
     } else {
       written.set(name, as);
       const next = args[i + 1] ?? "--";
@@ -154,20 +159,39 @@ function isSwitch(table: FlagTable, name: string): boolean {
   return Object.hasOwn(table, name) && table[name].placeholder === undefined;
 }
 
-/** `twins` names those in the environment too. */
-export function flagHelp(table: FlagTable, twins = false): string {
-  const rows = Object.entries(table).map(([name, flag]) => {
-    if (flag.placeholder === undefined) return [dashed(name), flag.help];
-    const twin = twins ? `, ${envName(name)}` : "";
-    const letter = flag.short === undefined ? "" : `-${flag.short}, `;
-    return [
-      `${letter}${dashed(name)} ${flag.placeholder}`,
-      `${flag.help} (default ${flag.shown ?? flag.default}${twin})`,
-    ];
+/** As wide as a terminal always is. */
+const COLUMNS = 80;
+
+/** Flags that take more room than this have a line of their own. */
+const LEFT_COLUMNS = 24;
+
+/** A line of a help text that is about a flag: its name, and words. */
+export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
+
+/** Puts what the table knows into the lines of a help text that name a flag. */
+export function helpOf(table: FlagTable, text: string): string {
+  return text.replace(HELP_LINE, (line, name, words) => {
+    if (!Object.hasOwn(table, name)) return line;
+    const { short, ...flag } = table[name];
+    const letter = short === undefined ? "" : `-${short}, `;
+    let left = `  ${letter}${dashed(name)}`;
+    const pieces: string[] = words.split(" ");
+    if (flag.placeholder !== undefined) {
+      left += ` ${flag.placeholder}`;
+      const value = flag.shown ?? flag.default;
+      if (value !== "none") pieces.push(`(default ${value})`);
+    }
+    const lines = left.length > LEFT_COLUMNS ? [left] : [];
+    let row = lines.length > 0 ? "" : left;
+    for (const piece of pieces) {
+      if (row.length + piece.length >= COLUMNS) {
+        lines.push(row);
+        row = "";
+      }
+      row = `${row.padEnd(LEFT_COLUMNS + 1)} ${piece}`;
+    }
+    return [...lines, row].join("\n");
   });
-  const width = Math.max(...rows.map(([left]) => left.length));
-  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`)
-    .join("\n");
 }
 
 /** The name of a flag's twin in the environment, such as `PARLEY_MAX_FRAME`. */

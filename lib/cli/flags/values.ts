@@ -30,16 +30,15 @@ const usual: Readonly<Record<Option, number>> = {
 export function textFlag(
   placeholder: string,
   expected: string,
-  help: string,
   fits = (text: string) => text !== "",
 ): ValueFlag<string> {
   const parse = (text: string) => fits(text) ? text : undefined;
-  return { placeholder, expected, help, default: "", shown: "none", parse };
+  return { placeholder, expected, default: "", shown: "none", parse };
 }
 
-export function cidrsFlag(help: string, shown: string): ValueFlag<string> {
+export function cidrsFlag(shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
-  return { ...textFlag("CIDR,…", expected, help, isCidrList), shown };
+  return { ...textFlag("CIDR,…", expected, isCidrList), shown };
 }
 
 function isCidrList(text: string): boolean {
@@ -54,20 +53,17 @@ function isCidrList(text: string): boolean {
 export const framingFlag: ValueFlag<FramingName> = {
   placeholder: "NAME",
   expected: FRAMING_FORM,
-  help: `how requests and replies are told apart: ${FRAMING_FORM}`,
   default: defaults.framing,
   parse: (text) => parseFraming(text)?.name as FramingName | undefined,
 };
 
 export function choiceFlag<Word extends string>(
   words: readonly Word[],
-  help: string,
   value: Word,
 ): ValueFlag<Word> {
   return {
     placeholder: words.join("|"),
     expected: `one of ${words.join(", ")}`,
-    help,
     default: value,
     parse: (text) => words.find((word) => word === text),
   };
@@ -75,104 +71,89 @@ export function choiceFlag<Word extends string>(
 
 export function countFlag<Default extends number | undefined>(
   [least, most]: readonly number[],
-  help: string,
   value: Default,
 ): ValueFlag<number | Default> {
   return {
     placeholder: "N",
     expected: `a whole number from ${least} to ${most}`,
-    help,
     default: value,
     parse: (text) =>
       /^\d+$/.test(text) ? inRange([least, most], Number(text)) : undefined,
   };
 }
 
-export function numberFlag(option: Option, help: string): ValueFlag<number> {
-  return countFlag(ranges[option], help, usual[option]);
+export function numberFlag(option: Option): ValueFlag<number> {
+  return countFlag(ranges[option], usual[option]);
 }
 
-export function threadsFlag(help: string): ValueFlag<number> {
-  const number = numberFlag("threads", help);
-  const most = ranges.threads[1];
-  return {
-    ...number,
-    placeholder: "N|auto",
-    expected: `${number.expected}, or auto`,
-    parse: (text) =>
-      text === "auto"
-        ? Math.min(navigator.hardwareConcurrency, most)
-        : number.parse(text),
-  };
-}
+const threads = numberFlag("threads");
+
+export const threadsFlag: ValueFlag<number> = {
+  ...threads,
+  placeholder: "N|auto",
+  expected: `${threads.expected}, or auto`,
+  parse: (text) =>
+    text === "auto"
+      ? Math.min(navigator.hardwareConcurrency, ranges.threads[1])
+      : threads.parse(text),
+};
 
 export function sizeFlag(
   option: Option,
-  help: string,
   value: number = usual[option],
 ): ValueFlag<number> {
   const [least, most] = ranges[option];
   return {
     placeholder: "SIZE",
     expected: `${units.SIZE_FORM}, from ${least} to ${most} bytes`,
-    help,
     default: value,
     shown: units.formatSize(value),
     parse: (text) => inRange(ranges[option], units.parseSize(text)),
   };
 }
 
-export function durationFlag(option: Option, help: string): ValueFlag<number> {
+export function durationFlag(option: Option): ValueFlag<number> {
   return {
     placeholder: "TIME",
     expected: `${units.DURATION_FORM}, or 0 for no limit`,
-    help,
     default: usual[option],
     shown: units.formatDuration(usual[option]),
     parse: (text) => inRange(ranges[option], units.parseDuration(text)),
   };
 }
 
-export function rateFlag(help: string): ValueFlag<string> {
-  const isRate = (text: string) =>
-    text === "0" || units.parseRate(text) !== undefined;
-  const expected = `${units.RATE_FORM}, or 0 for no limit`;
-  return { ...textFlag("RATE", expected, help, isRate), shown: "0" };
-}
+const isRate = (text: string) =>
+  text === "0" || units.parseRate(text) !== undefined;
 
-export function spanFlag(help: string): ValueFlag<number | undefined> {
-  return {
-    placeholder: "TIME",
-    expected: `${units.DURATION_FORM}, and more than 0`,
-    help,
-    default: undefined,
-    shown: "none",
-    parse: (text) =>
-      inRange(ranges.timeout, units.parseDuration(text)) || undefined,
-  };
-}
+export const rateFlag: ValueFlag<string> = {
+  ...textFlag("RATE", `${units.RATE_FORM}, or 0 for no limit`, isRate),
+  shown: "0",
+};
 
-export function modeFlag(help: string): ValueFlag<number> {
-  return {
-    placeholder: "MODE",
-    expected: "a file's permissions in octal, from 0000 to 0777",
-    help,
-    default: defaults.unixMode,
-    shown: `0${defaults.unixMode.toString(8)}`,
-    parse: (text) => /^0?[0-7]{3}$/.test(text) ? parseInt(text, 8) : undefined,
-  };
-}
+export const spanFlag: ValueFlag<number | undefined> = {
+  placeholder: "TIME",
+  expected: `${units.DURATION_FORM}, and more than 0`,
+  default: undefined,
+  shown: "none",
+  parse: (text) =>
+    inRange(ranges.timeout, units.parseDuration(text)) || undefined,
+};
 
-export function alpnFlag(help: string): ValueFlag<string[]> {
-  return {
-    placeholder: "NAME,…",
-    expected: ALPN_FORM,
-    help,
-    default: [],
-    shown: "none",
-    parse: (text) => [text.split(",")].find(isAlpn),
-  };
-}
+export const modeFlag: ValueFlag<number> = {
+  placeholder: "MODE",
+  expected: "a file's permissions in octal, from 0000 to 0777",
+  default: defaults.unixMode,
+  shown: `0${defaults.unixMode.toString(8)}`,
+  parse: (text) => /^0?[0-7]{3}$/.test(text) ? parseInt(text, 8) : undefined,
+};
+
+export const alpnFlag: ValueFlag<string[]> = {
+  placeholder: "NAME,…",
+  expected: ALPN_FORM,
+  default: [],
+  shown: "none",
+  parse: (text) => [text.split(",")].find(isAlpn),
+};
 
 /** What comes before a Unix socket's path where an address may be, too. */
 const UNIX = "unix:";
@@ -187,17 +168,14 @@ export function formatPlace(place: Place): string {
     : formatHostPort(place.hostname, place.port);
 }
 
-export function placeFlag(help: string): ValueFlag<Place | undefined> {
-  return {
-    placeholder: "HOST:PORT|unix:PATH",
-    expected: "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
-      `or unix:PATH with ${LISTEN_PATH_FORM}`,
-    help,
-    default: undefined,
-    shown: "off",
-    parse: parsePlace,
-  };
-}
+export const placeFlag: ValueFlag<Place | undefined> = {
+  placeholder: "HOST:PORT|unix:PATH",
+  expected: "HOST:PORT or [IPV6]:PORT with a port from 0 to 65535, " +
+    `or unix:PATH with ${LISTEN_PATH_FORM}`,
+  default: undefined,
+  shown: "off",
+  parse: parsePlace,
+};
 
 function parsePlace(text: string): Place | undefined {
   if (text.startsWith(UNIX)) {

@@ -1,6 +1,7 @@
 /** The flags of `server`. */
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
+import { FRAMING_FORM } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { logLevels } from "../../observe/log.ts";
@@ -13,6 +14,7 @@ import {
 import { clientAuths, tlsVersions } from "../../tls/settings.ts";
 import {
   type CommandLine,
+  commonFlags,
   type FlagTable,
   onlyOneOf,
   refuse,
@@ -41,125 +43,110 @@ const CA_FILE = "the file of the authorities of clients in PEM";
 
 export const serverFlags = {
   hostname: {
-    ...textFlag("HOST", "an address of this machine", "address to listen on"),
+    ...textFlag("HOST", "an address of this machine"),
     default: defaults.hostname,
     shown: defaults.hostname,
   },
-  port: numberFlag("port", "port to listen on, 0 picks one"),
-  unix: textFlag(
-    "PATH",
-    LISTEN_PATH_FORM,
-    "Unix socket to listen on, in place of address and port",
-    isListenPath,
-  ),
-  "unix-mode": modeFlag("permissions of the Unix socket's file"),
+  port: numberFlag("port"),
+  unix: textFlag("PATH", LISTEN_PATH_FORM, isListenPath),
+  "unix-mode": modeFlag,
   framing: framingFlag,
-  handler: choiceFlag(handlerNames, "what answers the requests", "commands"),
-  "max-frame": sizeFlag("maxFrame", "maximum payload of a request"),
-  "max-reply": sizeFlag("maxReply", "maximum payload of a reply"),
-  "max-connections": numberFlag(
-    "maxConnections",
-    "most connections open at once, 0 for no limit",
-  ),
-  "max-connections-per-ip": numberFlag(
-    "maxConnectionsPerIp",
-    "most connections open at once from one address, 0 for no limit",
-  ),
-  "max-connection-rate": rateFlag(
-    "how fast one address may connect, such as 10/s or 10/s:50",
-  ),
-  "max-request-rate": rateFlag(
-    "how fast one address may ask, 50 at once with 10/s:50",
-  ),
-  "ip-prefix": numberFlag(
-    "ipPrefix",
-    "bits of an IPv6 address that count for these three",
-  ),
-  "max-memory": sizeFlag(
-    "maxMemory",
-    "most memory held by all connections, 0 for no limit",
-  ),
-  allow: cidrsFlag("who may connect", "everybody"),
-  deny: cidrsFlag("who may not connect", "nobody"),
-  "proxy-protocol": choiceFlag(
-    proxyModes,
-    "PROXY header that trusted peers begin with",
-    defaults.proxyProtocol,
-  ),
-  "proxy-trust": cidrsFlag("peers whose PROXY header is believed", "nobody"),
-  "http-guard": choiceFlag(
-    ["on", "off"],
-    "close connections that speak HTTP, as web pages do (line framing)",
-    "on",
-  ),
-  "tls-cert": textFlag(
-    "FILE",
-    CERT_FILE,
-    "certificate in PEM: speak TLS, read again on SIGHUP",
-  ),
-  "tls-key": textFlag(
-    "FILE",
-    KEY_FILE,
-    "private key of the certificate in PEM",
-  ),
-  "tls-client-ca": textFlag(
-    "FILE",
-    CA_FILE,
-    "authorities of clients in PEM: ask clients for a certificate",
-  ),
-  "tls-client-auth": choiceFlag(
-    clientAuths,
-    "whether a client may show a certificate or must",
-    "require",
-  ),
-  "tls-min-version": choiceFlag(tlsVersions, "least version of TLS", "1.2"),
-  "tls-alpn": alpnFlag("application protocols, preferred one first"),
-  "idle-timeout": durationFlag(
-    "idleTimeout",
-    "how long a connection may be without a whole request",
-  ),
-  "request-timeout": durationFlag(
-    "requestTimeout",
-    "how long a reply may take",
-  ),
-  "write-timeout": durationFlag(
-    "writeTimeout",
-    "how long a peer may take nothing of a reply",
-  ),
-  "drain-timeout": durationFlag(
-    "drainTimeout",
-    "how long connections may finish after SIGTERM",
-  ),
-  "pre-drain-delay": durationFlag(
-    "preDrainDelay",
-    "how long to accept still after SIGTERM, no longer ready",
-  ),
-  backlog: numberFlag(
-    "tcpBacklog",
-    "how many connections may wait to be accepted",
-  ),
-  threads: threadsFlag("how many event loops share the port (Linux)"),
-  "log-format": choiceFlag(
-    logFormats,
-    "how the log looks; auto is pretty at a terminal, else json",
-    "auto",
-  ),
-  "log-level": choiceFlag(logLevels, "least level that is logged", "info"),
-  admin: placeFlag(
-    "where operators find health, metrics and a live page, by HTTP",
-  ),
-  "admin-token": {
-    ...textFlag(
-      "TOKEN",
-      TOKEN_FORM,
-      "what their actions need; others see command lines: set its twin",
-      isToken,
-    ),
-    secret: true,
-  },
-  version: { help: "print the version and end" },
-  help: { help: "print this and end" },
+  handler: choiceFlag(handlerNames, "commands"),
+  "max-frame": sizeFlag("maxFrame"),
+  "max-reply": sizeFlag("maxReply"),
+  "max-connections": numberFlag("maxConnections"),
+  "max-connections-per-ip": numberFlag("maxConnectionsPerIp"),
+  "max-connection-rate": rateFlag,
+  "max-request-rate": rateFlag,
+  "ip-prefix": numberFlag("ipPrefix"),
+  "max-memory": sizeFlag("maxMemory"),
+  allow: cidrsFlag("everybody"),
+  deny: cidrsFlag("nobody"),
+  "proxy-protocol": choiceFlag(proxyModes, defaults.proxyProtocol),
+  "proxy-trust": cidrsFlag("nobody"),
+  "http-guard": choiceFlag(["on", "off"], "on"),
+  "tls-cert": textFlag("FILE", CERT_FILE),
+  "tls-key": textFlag("FILE", KEY_FILE),
+  "tls-client-ca": textFlag("FILE", CA_FILE),
+  "tls-client-auth": choiceFlag(clientAuths, "require"),
+  "tls-min-version": choiceFlag(tlsVersions, "1.2"),
+  "tls-alpn": alpnFlag,
+  "idle-timeout": durationFlag("idleTimeout"),
+  "request-timeout": durationFlag("requestTimeout"),
+  "write-timeout": durationFlag("writeTimeout"),
+  "drain-timeout": durationFlag("drainTimeout"),
+  "pre-drain-delay": durationFlag("preDrainDelay"),
+  backlog: numberFlag("tcpBacklog"),
+  threads: threadsFlag,
+  "log-format": choiceFlag(logFormats, "auto"),
+  "log-level": choiceFlag(logLevels, "info"),
+  admin: placeFlag,
+  "admin-token": { ...textFlag("TOKEN", TOKEN_FORM, isToken), secret: true },
+  ...commonFlags,
 } as const satisfies FlagTable;
+
+export const serverHelp = `Usage: server [flags]
+
+Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
+
+  server --port 7000 --max-connections 500
+  server --tls-cert cert.pem --tls-key key.pem --admin 127.0.0.1:9090
+  server --unix /run/parley.sock --handler echo
+
+Where it listens, and what it does:
+--hostname  address to listen on
+--port  port to listen on, 0 picks one
+--unix  Unix socket to listen on, in place of address and port
+--unix-mode  permissions of the Unix socket's file
+--framing  how requests and replies are told apart: ${FRAMING_FORM}
+--handler  what answers the requests
+--threads  how many event loops share the port (Linux)
+--backlog  how many connections may wait to be accepted
+
+Limits:
+--max-frame  maximum payload of a request
+--max-reply  maximum payload of a reply
+--max-memory  most memory held by all connections, 0 for no limit
+--max-connections  most connections open at once, 0 for no limit
+--max-connections-per-ip  the same for one address
+--max-connection-rate  how fast one address may connect: 10/s or 10/s:50
+--max-request-rate  how fast one address may ask, 50 at once with 10/s:50
+--ip-prefix  bits of an IPv6 address that count for these three
+--idle-timeout  how long a connection may be without a whole request
+--request-timeout  how long a reply may take
+--write-timeout  how long a peer may take nothing of a reply
+--drain-timeout  how long connections may finish after SIGTERM
+--pre-drain-delay  how long to accept still after SIGTERM, no longer ready
+
+Who may connect:
+--allow  who may connect
+--deny  who may not connect
+--proxy-protocol  PROXY header that trusted peers begin with
+--proxy-trust  peers whose PROXY header is believed
+--http-guard  close connections that speak HTTP, as web pages do (line framing)
+
+TLS:
+--tls-cert  certificate in PEM: speak TLS, read again on SIGHUP
+--tls-key  private key of the certificate in PEM
+--tls-client-ca  authorities of clients in PEM: ask clients for a certificate
+--tls-client-auth  whether a client may show a certificate or must
+--tls-min-version  least version of TLS
+--tls-alpn  application protocols, preferred one first
+
+For operators:
+--log-format  how the log looks; auto is pretty at a terminal, else json
+--log-level  least level that is logged
+--admin  where operators find health, metrics and a live page, by HTTP
+--admin-token  what their actions need; others see command lines: set its twin
+--version  print the version and end
+--help  print this and end
+
+Each flag has a twin in the environment: PARLEY_MAX_FRAME for --max-frame. The
+flag beats the twin. SIGINT and SIGTERM drain and end the server; a second one
+ends it at once. SIGHUP has it read the certificate again.
+
+Exit codes: 0 ended in good order, 1 it could not start or its listener failed,
+2 usage, 130 and 143 ended at once by a second SIGINT or SIGTERM.`;
 
 export type ServerLine = CommandLine<typeof serverFlags>;
 

@@ -16,7 +16,7 @@ import { prove } from "../../tls/proof.ts";
 import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
-import { flagHelp, parseFlags, UsageError } from "../flags/flags.ts";
+import { helpOf, parseFlags, UsageError } from "../flags/flags.ts";
 import { formatPlace, type Place } from "../flags/values.ts";
 import {
   print,
@@ -25,19 +25,15 @@ import {
 } from "../streams/standard_streams.ts";
 import { confine } from "./confine.ts";
 import { openFiles, openSpares, type ServerFiles } from "./files.ts";
-import { checkTogether, serveOptionsOf, serverFlags } from "./flags.ts";
+import {
+  checkTogether,
+  serveOptionsOf,
+  serverFlags,
+  serverHelp,
+} from "./flags.ts";
 import type { HeldSignals } from "./held_signals.ts";
 import { openLog } from "./logging.ts";
 import { reloadOnHangup, Stop } from "./signals.ts";
-
-const HELP = `Usage: server [flags]
-
-Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
-
-${flagHelp(serverFlags, true)}
-
-SIGINT and SIGTERM drain and end the server; a second one ends it at once.
-SIGHUP has it read the certificate again.`;
 
 /**
  * How many descriptors the admin port has in reserve: one for each of its
@@ -160,7 +156,7 @@ async function readFlags() {
   try {
     const twin = (name: string) => Deno.env.get(name);
     const line = parseFlags(serverFlags, Deno.args, twin);
-    if (line.flags.help) await finish(HELP);
+    if (line.flags.help) await finish(helpOf(serverFlags, serverHelp));
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
     return line;
