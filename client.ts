@@ -9,11 +9,13 @@ import {
   benchRequest,
   checkBenchFlags,
   checkConnectFlags,
+  checkPrintFlags,
   type CommandName,
   commandOf,
   commands,
   type ConnectLine,
 } from "./lib/cli/client/flags.ts";
+import type { Target } from "./lib/cli/client/prompt.ts";
 import { parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -41,6 +43,9 @@ import {
 } from "./lib/core/text.ts";
 import { VERSION } from "./lib/core/version.ts";
 
+/** How many bytes of frames may wait for a slow reader of the output. */
+const LISTEN_BUFFER = 64 * 1024 * 1024;
+
 /** What each command does; it gives the exit code. */
 const programs: Readonly<
   Record<CommandName, (args: readonly string[]) => Promise<number>>
@@ -65,40 +70,53 @@ async function converse(args: readonly string[]): Promise<number> {
     );
   }
   const { place, requests: given, target } = serverOf(line);
-  const atTerminal = given.length === 0 &&
-    Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+  checkPrintFlags(line, given);
+  const atTerminal = given.length === 0 && !flags.x && !flags.listen &&
+    !flags["no-newline"] && Deno.stdin.isTerminal() &&
+    Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  const reconnect = await connector(line, target);
-  const client = await reconnect();
+  const plain = Deno.noColor || Deno.env.get("TERM") === "dumb";
+  // With a dumb terminal, readline would know no key that edits.
+  Deno.env.delete("TERM");
+  const connect = await connector(line, target);
   if (atTerminal) {
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
-    await runPrompt(client, {
-      place,
-      reconnect,
+    const { interrupted, errors } = await runPrompt({
+      target: { place, options: {} },
+      targetOf: otherTarget,
+      framing: flags.framing,
+      connect,
       history,
-      onInterrupt: () => Deno.exit(130),
+      form: flags,
+      plain,
     });
-    return 0;
+    return interrupted ? 130 : flags.e && errors > 0 ? 1 : 0;
   }
-  revoke("read", "write");
 
   const encoder = new TextEncoder();
-  const { runBatch } = await import("./lib/cli/client/batch.ts");
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
-  const { lines: requests, failure } = given.length > 0
-    ? {
-      lines: ReadableStream.from(
-        given.map((text) => encoder.encode(text)),
-      ),
-      failure: () => undefined,
-    }
+  const { listen, runBatch } = await import("./lib/cli/client/batch.ts");
+  const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
+  const encoded = flags.x
+    ? [await readWhole(standardInput(), flags["max-frame"], given[0])]
+    : given.map((text) => encoder.encode(text));
+  const client = await connect(
+    flags.listen ? { isPush: () => true, maxBuffered: LISTEN_BUFFER } : {},
+  );
+  revoke("read", "write");
+  const { lines: requests, failure } = encoded.length > 0
+    ? { lines: ReadableStream.from(encoded), failure: () => undefined }
     : splitLines(standardInput(), flags["max-frame"]);
-  const result = await runBatch(client, requests, Deno.stdout, {
+  const form = {
     json: flags.json,
+    hex: flags.hex,
+    newline: !flags["no-newline"],
     terminal: Deno.stdout.isTerminal(),
-  });
+  };
+  const result = flags.listen
+    ? await listen(client, given, Deno.stdout, form)
+    : await runBatch(client, requests, Deno.stdout, form);
   client.close();
   if (isReaderGone(result.outputFailure)) return 0;
   if (result.outputFailure !== undefined) {
@@ -106,7 +124,7 @@ async function converse(args: readonly string[]): Promise<number> {
     return fail(`cannot write the replies: ${reason}`);
   }
   if (result.failure !== undefined) {
-    return fail(result.failure, unanswered(result, given.length));
+    return fail(result.failure, unanswered(result, encoded.length));
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
@@ -120,7 +138,8 @@ async function measure(args: readonly string[]): Promise<number> {
   const { place, requests, target } = serverOf(line);
   const payload = benchRequest(line, requests);
   // All requests of a measurement are alike: any reply will do.
-  const connect = await connector(line, target, { keepAfterTimeout: true });
+  const options = { keepAfterTimeout: true };
+  const connect = await connector(line, target);
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   const interrupted = new AbortController();
   const onInterrupt = () => {
@@ -131,7 +150,11 @@ async function measure(args: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
   try {
-    return await benchMode(line, place, { payload, connect, signal });
+    return await benchMode(line, place, {
+      payload,
+      connect: (signal) => connect({ ...options, signal }),
+      signal,
+    });
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
     if (signal.aborted && error === signal.reason) return 130;
@@ -171,25 +194,33 @@ function serverOf(line: ConnectLine) {
   };
 }
 
+/** Reads a place that is typed at the prompt. */
+function otherTarget(text: string): Target {
+  const { requests, hostname, port } = parseTarget(text.split(/\s+/));
+  if (requests.length > 0) {
+    refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
+  }
+  const place = formatHostPort(hostname, port);
+  return { place, options: { path: undefined, hostname, port } };
+}
+
 /** Makes what connects, once all is read that it takes. */
 async function connector(
   { flags }: ConnectLine,
   target: ConnectOptions,
-  options: ConnectOptions = {},
-): Promise<(signal?: AbortSignal) => Promise<Client>> {
+): Promise<(options: ConnectOptions) => Promise<Client>> {
   const tls = flags.tls && await readTls(flags);
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
   if (target.path === undefined) revoke("read", "write");
-  return (signal) =>
+  return (options) =>
     connect({
       ...target,
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
       tls,
-      signal,
       ...options,
     });
 }

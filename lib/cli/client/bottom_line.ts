@@ -78,12 +78,16 @@ export class BottomLine {
       const { length } = cut([...drawn].map(blank).join(""), columnsNow() - 1);
       return `\r${" ".repeat(length)}\r`;
     }
-    // Some terminals wrap anew when they are resized, and some do not. What is
-    // left of the line then is better than to lose what stands above it.
-    const widths = [this.#columns, columnsNow()];
-    const rows = widths.map((columns) => endOf(this.#before, columns).row);
+    // When they are resized, some terminals wrap anew what is there, and some do
+    // not. To leave a part of this line is better than to erase what is above.
+    const columns = columnsNow();
+    const rows = [this.#columns, columns].map((columns) =>
+      endOf(this.#before, columns).row
+    );
     const up = Math.min(...rows);
-    return `${up > 0 ? `\x1b[${up}A` : ""}\r\x1b[J`;
+    // Nor is what comes next to be wrapped together with such a part.
+    const apart = columns < this.#columns && rows[0] !== rows[1] ? "\n" : "";
+    return `${up > 0 ? `\x1b[${up}A` : ""}\r\x1b[J${apart}`;
   }
 
   /** It stays where it is: what is drawn next is another one. */

@@ -57,6 +57,10 @@ const connectHelp = `The server:
 export const clientFlags = {
   ...connectFlags,
   json: {},
+  hex: {},
+  "no-newline": {},
+  x: {},
+  listen: {},
   e: {},
   "no-history": {},
   bench: {},
@@ -80,6 +84,10 @@ Commands (bench:8080 is a host of that name):
 
 Requests and replies:
 --json  print an object per reply: request, reply, ms
+--hex  print replies in hex
+--no-newline  print no line end behind a reply
+-x  send standard input as one request, behind the one that is given
+--listen  send the requests, and print all that comes until the end
 -e  exit with 1 if any reply starts with ERR
 --no-history  neither read nor keep the history of the prompt
 
@@ -186,6 +194,17 @@ export function checkConnectFlags({ flags, given }: ConnectLine): void {
   if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
 }
 
+/** @throws {UsageError} Two flags do not go together, or flags and requests. */
+export function checkPrintFlags(
+  { flags }: CommandLine<typeof clientFlags>,
+  requests: readonly string[],
+): void {
+  if (flags.json && flags.hex) onlyOneOf("--json", "--hex");
+  if (flags.json && flags["no-newline"]) onlyOneOf("--json", "--no-newline");
+  if (flags.listen && flags.x) onlyOneOf("--listen", "-x");
+  if (flags.x) expectOneRequest(requests);
+}
+
 /** @throws {UsageError} Two flags do not go together. */
 export function checkBenchFlags({ flags, given }: BenchLine): void {
   if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
@@ -203,9 +222,7 @@ export function benchRequest(
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
   const [request] = requests;
-  if (requests.length > 1) {
-    refuse(`${requests.length} requests are given, expected at most one`);
-  }
+  expectOneRequest(requests);
   if (request === undefined) {
     const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
     new TextEncoder().encodeInto("PING ", bytes);
@@ -213,4 +230,8 @@ export function benchRequest(
   }
   if (given.has("d")) onlyOneOf("-d", "a request");
   return new TextEncoder().encode(request);
+}
+
+function expectOneRequest({ length }: readonly string[]): void {
+  if (length > 1) refuse(`${length} requests are given, expected at most one`);
 }

@@ -237,7 +237,7 @@ class Prompt {
   /** Says when a connection is lost, and shows the frames that nobody asked for. */
   async #watch(client: Client): Promise<void> {
     client.closed.then((error) => {
-      if (this.#client !== client) return;
+      if (error === undefined || this.#client !== client) return;
       this.#client = undefined;
       // What is waited for says so itself.
       if (this.#stop !== undefined) return;
