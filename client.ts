@@ -14,16 +14,19 @@ import {
   commandOf,
   commands,
   type ConnectLine,
+  oneRequest,
 } from "./lib/cli/client/flags.ts";
 import type { Target } from "./lib/cli/client/prompt.ts";
 import { parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
+  onlyOneOf,
   parseFlags,
   refuse,
   UsageError,
 } from "./lib/cli/flags/flags.ts";
 import {
+  columns,
   isReaderGone,
   print,
   show,
@@ -36,6 +39,7 @@ import type { Client } from "./lib/client/api.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
+  decodeText,
   messageOf,
   printableLine,
   quote,
@@ -49,7 +53,7 @@ const LISTEN_BUFFER = 64 * 1024 * 1024;
 /** What each command does; it gives the exit code. */
 const programs: Readonly<
   Record<CommandName, (args: readonly string[]) => Promise<number>>
-> = { "": converse, bench: measure };
+> = { "": converse, bench: measure, wait, latency, completion: complete };
 
 if (import.meta.main) Deno.exit(await main());
 
@@ -81,38 +85,48 @@ async function converse(args: readonly string[]): Promise<number> {
   // With a dumb terminal, readline would know no key that edits.
   Deno.env.delete("TERM");
   const connect = await connector(line, target);
+  let unexpected = "";
+  const onReply = (reply: Uint8Array, number: number) => {
+    if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
+      return;
+    }
+    unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+      `what matches ${quote(flags.expect.source)}`;
+  };
   if (atTerminal) {
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     const { interrupted, errors } = await runPrompt({
       target: { place, options: {} },
       targetOf: otherTarget,
-      framing: flags.framing,
-      connect,
-      history,
-      form: flags,
-      plain,
+      ...{ framing: flags.framing, form: flags },
+      ...{ connect, history, plain, onReply },
     });
-    return interrupted ? 130 : flags.e && errors > 0 ? 1 : 0;
+    if (interrupted) return 130;
+    if (unexpected !== "") return fail(unexpected);
+    return flags.e && errors > 0 ? 1 : 0;
   }
 
   const encoder = new TextEncoder();
   const { listen, runBatch } = await import("./lib/cli/client/batch.ts");
   const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
+  const max = flags["max-frame"];
   const encoded = flags.x
-    ? [await readWhole(standardInput(), flags["max-frame"], given[0])]
+    ? [await readWhole(standardInput(), max, given[0])]
     : given.map((text) => encoder.encode(text));
   const client = await connect(
+    undefined,
     flags.listen ? { isPush: () => true, maxBuffered: LISTEN_BUFFER } : {},
   );
   revoke("read", "write");
   const { lines: requests, failure } = encoded.length > 0
-    ? { lines: ReadableStream.from(encoded), failure: () => undefined }
-    : splitLines(standardInput(), flags["max-frame"]);
+    ? {
+      lines: ReadableStream.from(repeated(encoded, flags.r, flags.i)),
+      failure: () => undefined,
+    }
+    : splitLines(standardInput(), max);
   const form = {
-    json: flags.json,
-    hex: flags.hex,
-    newline: !flags["no-newline"],
-    terminal: Deno.stdout.isTerminal(),
+    ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
+    ...{ terminal: Deno.stdout.isTerminal(), onReply },
   };
   const result = flags.listen
     ? await listen(client, given, Deno.stdout, form)
@@ -128,7 +142,22 @@ async function converse(args: readonly string[]): Promise<number> {
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
+  if (unexpected !== "") return fail(unexpected);
   return flags.e && result.errors > 0 ? 1 : 0;
+}
+
+/** Requests so many times, with a pause before each repetition. */
+async function* repeated(
+  requests: readonly Uint8Array[],
+  times: number,
+  pause = 0,
+) {
+  for (let time = 0; time < times; time++) {
+    if (time > 0 && pause > 0) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+    yield* requests;
+  }
 }
 
 /** Runs a measurement, until it is done or Ctrl-C ends it. */
@@ -138,9 +167,58 @@ async function measure(args: readonly string[]): Promise<number> {
   const { place, requests, target } = serverOf(line);
   const payload = benchRequest(line, requests);
   // All requests of a measurement are alike: any reply will do.
-  const options = { keepAfterTimeout: true };
-  const connect = await connector(line, target);
+  const connect = await connector(line, target, { keepAfterTimeout: true });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
+  return await interruptible((signal) =>
+    benchMode(line, place, { payload, connect, signal })
+  );
+}
+
+/** Waits until a server answers. */
+async function wait(args: readonly string[]): Promise<number> {
+  const line = await readLine("wait", args);
+  const { tcp, tls, timeout } = line.flags;
+  const { place, requests, target } = serverOf(line);
+  const given = requests.length > 0 ? "a request" : tls && "--tls";
+  if (tcp && given) onlyOneOf("--tcp", given);
+  const request = tcp ? undefined : oneRequest(requests);
+  const connect = await connector(line, target, { timeout: 0 });
+  const { waitFor } = await import("./lib/cli/client/wait.ts");
+  await waitFor({ connect, request, timeout, place });
+  return 0;
+}
+
+/** Shows how long single requests take. */
+async function latency(args: readonly string[]): Promise<number> {
+  const line = await readLine("latency", args);
+  const { i: interval, n: count = Infinity, json } = line.flags;
+  const { requests, target } = serverOf(line);
+  const payload = oneRequest(requests);
+  const connect = await connector(line, target);
+  const { sampleLatency } = await import("./lib/cli/client/latency.ts");
+  const client = await connect();
+  const live = !json && Deno.stdout.isTerminal();
+  const options = { payload, interval, count, json };
+  let up = "";
+  for await (const text of sampleLatency(client, options)) {
+    await print(live ? up + text.slice(0, columns()) : text);
+    up = "\x1b[F\x1b[K";
+  }
+  client.close();
+  return 0;
+}
+
+/** Prints what a shell needs to complete command lines. */
+async function complete(args: readonly string[]): Promise<number> {
+  const { completion } = await import("./lib/cli/flags/completion.ts");
+  await print(completion("client", commands, args));
+  return 0;
+}
+
+/** Runs something that Ctrl-C has end in good order. */
+async function interruptible(
+  run: (signal: AbortSignal) => Promise<number>,
+): Promise<number> {
   const interrupted = new AbortController();
   const onInterrupt = () => {
     // Whoever presses it again waits no longer.
@@ -150,11 +228,7 @@ async function measure(args: readonly string[]): Promise<number> {
   Deno.addSignalListener("SIGINT", onInterrupt);
   const { signal } = interrupted;
   try {
-    return await benchMode(line, place, {
-      payload,
-      connect: (signal) => connect({ ...options, signal }),
-      signal,
-    });
+    return await run(signal);
   } catch (error) {
     // A run that was interrupted may also have a report that is not written.
     if (signal.aborted && error === signal.reason) return 130;
@@ -208,20 +282,25 @@ function otherTarget(text: string): Target {
 async function connector(
   { flags }: ConnectLine,
   target: ConnectOptions,
-): Promise<(options: ConnectOptions) => Promise<Client>> {
+  options: ConnectOptions = {},
+): Promise<
+  (signal?: AbortSignal, more?: ConnectOptions) => Promise<Client>
+> {
   const tls = flags.tls && await readTls(flags);
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
   if (target.path === undefined) revoke("read", "write");
-  return (options) =>
+  return (signal, more) =>
     connect({
       ...target,
       framing: flags.framing,
       maxFrame: flags["max-frame"],
       timeout: flags.timeout,
       tls,
+      signal,
       ...options,
+      ...more,
     });
 }
 

@@ -56,6 +56,8 @@
 #define EVENTS 1024
 /* More source addresses than one, or ports in TIME_WAIT could run out. */
 #define SOURCES 16
+/* Descriptors that are no connections: three streams, the poller, a file read. */
+#define OTHER_FILES 8
 
 enum mode { ECHO, CONNECT, IDLE, PACED };
 enum state { CLOSED, CONNECTING, SECURING, QUIET, BUSY };
@@ -494,6 +496,7 @@ static void run_load(void) {
 		to = now();
 	}
 	uint64_t used_for = used() - used_before;
+	long memory = resident();
 	if (options.mode != CONNECT) record_waiting(to);
 	phase = DRAINING;
 	drain(DRAIN_LIMIT);
@@ -503,7 +506,7 @@ static void run_load(void) {
 		(double)requests * (double)options.payload / seconds / 1e6);
 	if (requests > 0) printf("\"cpu\":%.3f,", (double)used_for / 1e3 / (double)requests);
 	if (requests > 0 && options.mode == ECHO) print_shares();
-	printf("\"busy\":%.3f,", (double)used_for / 1e6 / seconds);
+	printf("\"busy\":%.3f,\"residentKiB\":%ld,", (double)used_for / 1e6 / seconds, memory);
 }
 
 static void run_idle(void) {
@@ -586,6 +589,11 @@ int main(int argc, char **argv) {
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	if (options.connections + OTHER_FILES > limit.rlim_cur) {
+		fprintf(stderr, "load: %u connections are more than the limit of %llu descriptors allows (ulimit -Hn)\n",
+			options.connections, (unsigned long long)limit.rlim_cur);
+		exit(2);
+	}
 	/* The last resort, should every other limit here have a hole. */
 	alarm((unsigned)((OPEN_LIMIT + DRAIN_LIMIT + MOVE_LIMIT + options.warmup + options.seconds +
 		2 * options.settle) / SECOND) + 5);

@@ -5,7 +5,7 @@
  */
 
 import { floodOn } from "./flood.ts";
-import { at, BUILD, CLIENT } from "./paths.ts";
+import { at, BUILD } from "./paths.ts";
 import { type Peer, peers } from "./peers.ts";
 import { run, type RunningServer, serverOf } from "./processes.ts";
 import type { Scenario } from "./scenarios.ts";
@@ -60,6 +60,9 @@ export interface Effort {
   readonly total: number;
 }
 
+/** How long one turn is. */
+type Turn = Pick<Effort, "seconds" | "warmup">;
+
 /** The line of JSON that the load generator prints. */
 interface Printed extends Latency, Failures {
   readonly least?: number;
@@ -71,7 +74,11 @@ interface Printed extends Latency, Failures {
   readonly emptyKiB?: number;
   readonly idleKiB?: number;
   readonly movedKiB?: number;
+  readonly residentKiB?: number;
 }
+
+/** Who is driven where the generators are measured. */
+const DRIVEN = "epoll";
 
 /** How long a turn may take beyond what it was asked to. */
 const GRACE_MS = 200_000;
@@ -105,59 +112,74 @@ export async function measure(
     for (let round = start; round < rounds; round++) {
       const spent = (performance.now() - began) / 1000;
       if (round > 0 && spent > share) break;
-      for (const name of names) {
-        try {
-          let sample;
-          if (mode === "start") {
-            sample = await timeStart(scenario, peers[name], name === "hello");
-          } else if (mode === "compute") {
-            const text = await run(peers[name].command(scenario), GRACE_MS);
-            sample = { values: JSON.parse(text) };
-          } else {
-            const server = servers.get(name) ??
-              await serverOf(
-                peers[name].command(scenario),
-                peers[name].ready,
-              );
-            servers.set(name, server);
-            const warmup = round === 0 ? effort.first : effort.warmup;
-            const turn = { ...effort, warmup };
-            if (mode === "flood") {
-              sample = await floodOn(scenario, peers[name], server, turn);
-            } else {
-              const printed = mode === "client"
-                ? await loadByClient(scenario, server, turn)
-                : await load(scenario, peers[name], server, turn);
-              sample = sampleOf(scenario, printed);
-            }
-          }
-          if (round >= 0) samples.get(name)?.push(sample);
-        } catch (error) {
-          const why = error instanceof Error ? error.message : error;
-          console.error(`bench: ${scenario.name}, "${name}": ${why}`);
-        }
-        // A server is given time to close its connections, at 10,000 a second:
-        // it would do so in the turn of the next.
-        await new Promise((done) =>
-          setTimeout(done, scenario.connections / 10)
-        );
-        if (fresh) {
-          await servers.get(name)?.stop();
-          servers.delete(name);
-        }
+      if (scenario.together) {
+        await Promise.all(names.map((name) => turnOf(name, round)));
+      } else {
+        for (const name of names) await turnOf(name, round);
       }
     }
   } finally {
     for (const server of servers.values()) await server.stop();
   }
   return samples;
+
+  async function turnOf(name: string, round: number): Promise<void> {
+    const turn = {
+      seconds: scenario.seconds ?? effort.seconds,
+      warmup: round === 0 ? effort.first : effort.warmup,
+    };
+    try {
+      const sample = await sampleFrom(name, turn);
+      if (round >= 0) samples.get(name)?.push(sample);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : error;
+      console.error(`bench: ${scenario.name}, "${name}": ${why}`);
+    }
+    // A server is given time to close its connections, at 10,000 a second:
+    // it would do so in the turn of the next.
+    await new Promise((done) => setTimeout(done, scenario.connections / 10));
+    if (fresh) {
+      await servers.get(name)?.stop();
+      servers.delete(name);
+    }
+  }
+
+  async function sampleFrom(name: string, turn: Turn): Promise<Sample> {
+    const peer = peers[name];
+    switch (mode) {
+      case "start":
+        return await timeStart(scenario, peer, name === "hello");
+      case "compute": {
+        const text = await run(peer.command(scenario), GRACE_MS);
+        return { values: JSON.parse(text) };
+      }
+      case "generate": {
+        const { port } = await running(DRIVEN);
+        return sampleOf(scenario, await loadBy(peer, scenario, port, turn));
+      }
+    }
+    const server = await running(name);
+    if (mode === "flood") return await floodOn(scenario, peer, server, turn);
+    const printed = mode === "client"
+      ? await loadBy(peers.clientBuilt, scenario, server.port, turn)
+      : await load(scenario, peer, server, turn);
+    return sampleOf(scenario, printed);
+  }
+
+  async function running(name: string): Promise<RunningServer> {
+    const { command, ready } = peers[name];
+    const server = servers.get(name) ??
+      await serverOf(command(scenario), ready);
+    servers.set(name, server);
+    return server;
+  }
 }
 
 async function load(
   scenario: Scenario,
   peer: Peer,
   { port, pid }: RunningServer,
-  { seconds, warmup }: Pick<Effort, "seconds" | "warmup">,
+  { seconds, warmup }: Turn,
 ): Promise<Printed> {
   const { mode, connections, depth, payload, framing, tls } = scenario;
   const ask = `${"PING ".padEnd(payload, "abcdefgh")}\n`;
@@ -165,7 +187,8 @@ async function load(
   const { move = 0, settle = 0 } = scenario;
   const flags = { port, pid, mode, connections, depth, payload, framing };
   const more = mode === "idle"
-    ? { settle, move, opening: 2048 }
+    // Who waits longer for a handshake than a server allows is no idle connection.
+    ? { settle, move, opening: tls ? 256 : 2048 }
     : { seconds, warmup };
   const text = await run(
     [
@@ -191,32 +214,29 @@ interface PrintedByClient {
   readonly latency_seconds: Readonly<Record<string, number>>;
 }
 
-/** Drives a server with Parley's own client: a second opinion. */
-async function loadByClient(
-  { connections, depth, payload, framing }: Scenario,
-  { port }: RunningServer,
-  { seconds, warmup }: Pick<Effort, "seconds" | "warmup">,
+/** Drives a server with a generator that prints what Parley's client does. */
+async function loadBy(
+  { command }: Peer,
+  scenario: Scenario,
+  port: number,
+  { seconds, warmup }: Turn,
 ): Promise<Printed> {
   const bench = (seconds: number) =>
-    run([
-      at(CLIENT),
-      "bench",
-      ...["-q", "--json", `--framing=${framing}`],
-      ...["-c", `${connections}`, "-P", `${depth}`, "-d", `${payload}`],
-      ...["-z", `${Math.ceil(seconds * 1000)}ms`],
-      `127.0.0.1:${port}`,
-    ], GRACE_MS);
+    run(
+      command({ ...scenario, load: { ...scenario, port, seconds } }),
+      GRACE_MS,
+    );
   await bench(warmup);
   const printed: PrintedByClient = JSON.parse(await bench(seconds));
-  const { "p99.9": p999, ...times } = printed.latency_seconds;
+  const { p50, p99, "p99.9": p999, max } = printed.latency_seconds;
   const us = (seconds: number) => seconds * 1e6;
   return {
     requestsPerSecond: printed.requests_per_second,
     megabytesPerSecond: printed.bytes_per_second / 1e6,
-    p50: us(times.p50),
-    p99: us(times.p99),
+    p50: us(p50),
+    p99: us(p99),
     p999: us(p999),
-    max: us(times.max),
+    max: us(max),
     refused: 0,
     reset: 0,
     lost: printed.failed,
@@ -229,7 +249,8 @@ function sampleOf(
   printed: Printed,
 ): Sample {
   const { p50, p99, p999, max, refused, reset, lost, wrong } = printed;
-  const latency = { p50, p99, p999, max };
+  // A bare generator looks at no clock.
+  const latency = Number.isNaN(p50) ? undefined : { p50, p99, p999, max };
   const failures = { refused, reset, lost, wrong };
   const { requestsPerSecond, megabytesPerSecond, cpu } = printed;
   if (mode === "idle") {
@@ -237,20 +258,27 @@ function sampleOf(
     const values = {
       accept: requestsPerSecond,
       idle: (idleKiB - emptyKiB) / connections,
+      "idle-tls": (idleKiB - emptyKiB) / connections,
       "idle-moved": (movedKiB - emptyKiB) / connections,
     };
     return { values, latency, failures };
   }
   const [{ name, unit }] = figures;
-  const { least, most, busy } = printed;
+  const { least, most, busy, residentKiB } = printed;
   const shares = least !== undefined && most !== undefined &&
     { least: least * 100, most: most * 100 };
+  const memory = residentKiB !== undefined && { memory: residentKiB / 1024 };
   const value = mode === "paced"
     ? busy ?? NaN
     : unit === "MB/s"
     ? megabytesPerSecond
     : requestsPerSecond;
-  return { values: { [name]: value, ...shares }, latency, failures, cpu };
+  return {
+    values: { [name]: value, ...shares, ...memory },
+    latency,
+    failures,
+    cpu,
+  };
 }
 
 /** Times a process from its start to its first reply, or to its end. */

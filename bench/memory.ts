@@ -24,24 +24,17 @@
 import { parseArgs } from "node:util";
 import { pathToFileURL } from "node:url";
 
-import type { Turn } from "./memory_turn.ts";
+import type { Figures, Turn } from "./memory_turn.ts";
 import { formatNumber, median } from "./numbers.ts";
 import { at } from "./paths.ts";
 import { run } from "./processes.ts";
 import { inColumns } from "./report.ts";
 
-type Case = Pick<
+/** One kind of load; all other things are the same in every turn. */
+export type Case = Pick<
   Turn,
   "framing" | "connections" | "depth" | "handler" | "reads"
 >;
-
-/** What a turn prints. */
-interface Figures {
-  /** Nanoseconds for a request. */
-  readonly ns: number;
-  /** The same of processor time, which other work disturbs least. */
-  readonly cpu: number;
-}
 
 type Who = "plain" | "this" | "other";
 
@@ -71,7 +64,9 @@ const CASES: readonly Case[] = [
   ]),
 ];
 
-const PAYLOAD = 64;
+/** The bytes of a request. */
+export const PAYLOAD = 64;
+
 /** Seconds of processor time. With 0.6, half of the turns were still slow. */
 const WARMUP = 1.5;
 const TURN_LIMIT_MS = 60_000;
@@ -87,11 +82,13 @@ const HELP = `Usage: deno task bench-memory [flags]
 
 Cases: ${CASES.map(nameOf).join(", ")}`;
 
-try {
-  await main();
-} catch (error) {
-  console.error(`memory: ${error instanceof Error ? error.message : error}`);
-  Deno.exitCode = isUsage(error) ? 2 : 1;
+if (import.meta.main) {
+  try {
+    await main();
+  } catch (error) {
+    console.error(`memory: ${error instanceof Error ? error.message : error}`);
+    Deno.exitCode = isUsage(error) ? 2 : 1;
+  }
 }
 
 function isUsage(error: unknown): boolean {
@@ -175,12 +172,24 @@ async function measure(
   return { name: nameOf(one), turns, ...(ratios && { ratios }) };
 }
 
-/** A process of its own: what one has compiled must not serve another. */
-async function take(turn: Turn, root: string): Promise<Figures> {
+/**
+ * One turn, in a process of its own: what one has compiled must not serve
+ * another.
+ *
+ * @param turn What is measured.
+ * @param root The checkout's folder.
+ * @param flags Further flags of the runtime.
+ */
+export async function take(
+  turn: Turn,
+  root: string,
+  flags: readonly string[] = [],
+): Promise<Figures> {
   const text = await run(
     [
       Deno.execPath(),
       "run",
+      ...flags,
       ...["--quiet", "--no-prompt", "--no-lock", `--config=${root}deno.json`],
       `--allow-read=${root}`,
       at("bench/memory_turn.ts"),
@@ -218,7 +227,14 @@ function spread(values: readonly number[], show = formatNumber): string[] {
   return [show(median(values)), `${show(least)}..${show(most)}`];
 }
 
-function nameOf({ framing, connections, depth, handler, reads }: Case): string {
+/**
+ * How a case is called.
+ *
+ * @param one The case.
+ */
+export function nameOf(
+  { framing, connections, depth, handler, reads }: Case,
+): string {
   return `${framing}-${connections}x${depth}-${handler}-${reads}`;
 }
 

@@ -27,6 +27,23 @@ export interface Turn {
   readonly seconds: number;
   /** The checkout's folder; none for the plain loop. */
   readonly root?: string;
+  /**
+   * Batches between two passes of the calibrating loop, in turns with which the
+   * server is measured then; only where reads settle in polls.
+   */
+  readonly slice?: number;
+}
+
+/** What a turn prints. */
+export interface Figures {
+  /** Nanoseconds for a request. */
+  readonly ns: number;
+  /** The same of processor time, which other work disturbs least. */
+  readonly cpu: number;
+  /** Of each slice, if there are any: nanoseconds of it for a request, of the server. */
+  readonly work: readonly number[];
+  /** The same for a line of the loop. */
+  readonly loop: readonly number[];
 }
 
 /** The runtime finishes as many socket operations in one poll. */
@@ -34,6 +51,9 @@ const MOST_A_POLL = 128;
 
 /** How many batches go by between two looks at the time, which cost too. */
 const BATCHES_A_LOOK = 1024;
+
+/** How often the calibrating loop goes over its lines at a time: 0.2 ms and more. */
+const PASSES = 1;
 
 /** Where `start` has been, and where it may be after files have moved. */
 const STARTERS = [
@@ -66,6 +86,10 @@ let batches = 0;
 let before = 0;
 let from = 0;
 let usedBefore = 0;
+const work: number[] = [];
+const loop: number[] = [];
+let sliced = 0;
+let usedSliced = 0;
 
 /** An exception would be caught by the server, and the turn never end. */
 function fail(what: string): never {
@@ -164,10 +188,44 @@ function inNextPoll(settle: () => void): void {
 }
 
 function endPoll(): void {
+  if (turn.slice !== undefined && batches - sliced >= turn.slice) endSlice();
   const ready = poll.splice(0, MOST_A_POLL);
   polling = poll.length > 0;
   if (polling) setImmediate(endPoll);
   for (const settle of ready) settle();
+}
+
+/** Between two polls the server has nothing to do: nobody waits for the loop. */
+function endSlice(): void {
+  const used = cpuUsed();
+  const lines = calibrate();
+  const after = cpuUsed();
+  if (from > 0 && sliced > 0) {
+    work.push((used - usedSliced) * 1000 / ((batches - sliced) * turn.depth));
+    loop.push((after - used) * 1000 / lines);
+  }
+  [sliced, usedSliced] = [batches, after];
+}
+
+const lines = new Uint8Array(64 * 1024).map((_, i) => i % 64 === 63 ? 10 : 97);
+const copies = new Uint8Array(lines.length);
+const views: Uint8Array[] = new Array(16).fill(lines);
+
+/** Finds LFs, makes views and copies lines: always the same, and none of `lib`. */
+function calibrate(): number {
+  let found = 0;
+  for (let pass = 0; pass < PASSES; pass++) {
+    for (let i = 0, start = 0; i < lines.length; i++) {
+      if (lines[i] !== 10) continue;
+      const view = new Uint8Array(lines.buffer, start, i - start);
+      views[found & 15] = view;
+      for (let j = 0; j < view.length; j++) copies[start + j] = view[j];
+      copies[i] = 10;
+      start = i + 1;
+      found++;
+    }
+  }
+  return found;
 }
 
 /** All replies of one batch are here. */
@@ -184,10 +242,13 @@ function answered(): void {
     over = true;
     measured.resolve();
     const requests = (batches - before) * depth;
-    console.log(JSON.stringify({
+    const figures: Figures = {
       ns: (performance.now() - from) * 1e6 / requests,
       cpu: (used - usedBefore) * 1000 / requests,
-    }));
+      work,
+      loop,
+    };
+    console.log(JSON.stringify(figures));
   }
 }
 

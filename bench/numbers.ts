@@ -28,3 +28,14 @@ export function median(values: readonly number[]): number {
   if (sorted.length % 2 === 1) return sorted[middle];
   return (sorted[middle - 1] + sorted[middle]) / 2;
 }
+
+/**
+ * The value below which that share of all is.
+ *
+ * @param values At least one number.
+ * @param share From 0 to 1.
+ */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(share * (sorted.length - 1))];
+}

@@ -30,7 +30,7 @@ export const KEY = `${BUILD}key.pem`;
 /** The executable that gives the second opinion. */
 export const CLIENT = "client";
 
-/** Results of the last full run. */
+/** Results of the last full run, and of the last that has measured all growth. */
 export const RESULTS = "bench/results/";
 
 /** Charts of the last full run. */

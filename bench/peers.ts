@@ -4,7 +4,7 @@
  * @module
  */
 
-import { at, BUILD, CERT, KEY } from "./paths.ts";
+import { at, BUILD, CERT, CLIENT, KEY } from "./paths.ts";
 import { type Command, run } from "./processes.ts";
 
 /** What a scenario asks of a server. */
@@ -21,6 +21,20 @@ export interface Job {
   readonly admin?: boolean;
   /** Further flags of Parley's program. */
   readonly flags?: readonly string[];
+  /** What a peer does that is no server, but drives one. */
+  readonly load?: Load;
+}
+
+/** How a generator is to drive a server on 127.0.0.1. */
+export interface Load {
+  /** Where the server listens. */
+  readonly port: number;
+  /** How many connections. */
+  readonly connections: number;
+  /** How many frames are sent before the replies are awaited. */
+  readonly depth: number;
+  /** For how long. */
+  readonly seconds: number;
 }
 
 /** One server. What work it does stands at the top of its source. */
@@ -54,9 +68,17 @@ const GO = at(`${BUILD}go_lines`);
 
 const RUST = at(`${BUILD}rust/release/rust_lines`);
 
+const NODE_NET = "bench/peers/node_net.mjs";
+
+const DENO_CLIENT: Command = [
+  Deno.execPath(),
+  ...["run", "--quiet", "--no-prompt", "--no-lock", "--allow-net=127.0.0.1"],
+  ...["--allow-env=PARLEY_*,HOME", "--allow-read", "--allow-write"],
+];
+
 const DENO_SERVER: Command = [
   Deno.execPath(),
-  ...["run", "--quiet", "--no-prompt", "--allow-net", "--allow-env=PARLEY_*"],
+  ...["run", "--quiet", "--no-prompt", "--allow-net", "--allow-env"],
   ...["--allow-read", "--allow-write"],
 ];
 
@@ -68,44 +90,51 @@ const OTHER = "@";
 /** All peers, in the order that tables have them. */
 export const peers: Record<string, Peer> = {
   epoll: {
-    label: "C, epoll, no framing",
+    label: "C, epoll, less work",
     command: () => [at(`${BUILD}epoll_echo`)],
   },
   threads: {
-    label: "C++, thread per connection, no framing",
+    label: "C++, thread per connection, less work",
     command: () => [at(`${BUILD}threads`)],
   },
   bare: {
-    label: "Deno, read/write loop, no framing",
+    label: "Deno, read/write loop, less work",
     command: (job) => deno("bench/peers/deno_bare.ts", job),
   },
   streams: {
-    label: "Deno, Web Streams, no framing",
+    label: "Deno, Web Streams, less work",
     command: (job) => deno("bench/peers/deno_streams.ts", job),
   },
   node: {
-    label: "Node",
+    label: "Node, net",
     tool: "node",
+    from: "on Debian nodejs",
     command: (job) => onNode("node", job),
   },
+  denoNet: {
+    label: "Deno, node:net",
+    command: (job) => deno(NODE_NET, job, job.framing, maxFrame(job)),
+  },
   bun: {
-    label: "Bun",
+    label: "Bun, net",
     tool: "bun",
+    from: "from bun.sh",
     command: (job) => onNode("bun", job),
   },
   erlang: {
     label: "Erlang, gen_tcp",
     tool: "escript",
+    from: "on Debian erlang-base",
     command: (
       { framing },
     ) => ["escript", at("bench/peers/erlang_echo.escript"), framing],
   },
   lines: {
     label: "C, epoll, lines",
-    command: () => [at(`${BUILD}epoll_lines`)],
+    command: (job) => [at(`${BUILD}epoll_lines`), maxFrame(job)],
   },
   redis: {
-    label: "Redis, PING",
+    label: "Redis, inline PING",
     tool: "redis-server",
     from: "on Debian redis-server",
     command: () => redis(),
@@ -116,7 +145,7 @@ export const peers: Record<string, Peer> = {
     label: "Go, bufio, 1 processor",
     file: GO,
     from: "go builds it, on Debian golang-go",
-    command: () => [GO],
+    command: (job) => [GO, maxFrame(job), goBuffer(job)],
   },
   rust: {
     label: "Rust, Tokio, LinesCodec",
@@ -138,6 +167,20 @@ export const peers: Record<string, Peer> = {
   cpu2: {
     label: "Parley, handler of 0.5 ms, 2 threads",
     command: () => threads("2"),
+  },
+  bareLoad: {
+    label: "Deno, bare generator, less work",
+    command: (job) => deno("bench/peers/deno_load.ts", job, ...loadArgs(job)),
+  },
+  client: {
+    label: "Parley, client.ts bench",
+    command: (job) => [...DENO_CLIENT, at("client.ts"), ...clientFlags(job)],
+  },
+  clientBuilt: {
+    label: "Parley, ./client bench",
+    file: at(CLIENT),
+    from: "deno task compile builds it",
+    command: (job) => [at(CLIENT), ...clientFlags(job)],
   },
   program: {
     label: "Parley, server.ts",
@@ -286,14 +329,42 @@ function deno(script: string, { tls }: Job, ...args: string[]): Command {
     : [Deno.execPath(), ...RUN, at(script), ...args];
 }
 
-function onNode(tool: "node" | "bun", { framing, tls }: Job): Command {
-  const files = tls ? [at(CERT), at(KEY)] : [];
-  return [tool, at("bench/peers/node_net.mjs"), framing, ...files];
+function onNode(tool: "node" | "bun", job: Job): Command {
+  const files = job.tls ? [at(CERT), at(KEY)] : [];
+  return [tool, at(NODE_NET), job.framing, maxFrame(job), ...files];
+}
+
+/** As large as a line, within reason: `bufio` reads no more at a time. */
+function goBuffer({ payload }: Job): string {
+  return `${Math.min(Math.max(payload + 1, 4096), 64 * 1024)}`;
+}
+
+function loadArgs({ load, payload }: Job): string[] {
+  const { port, connections, depth, seconds } = loadOf(load);
+  return [port, connections, depth, payload, seconds].map(String);
+}
+
+/**
+ * How `client bench` is told the same.
+ *
+ * @param job What is asked for, with a load.
+ */
+export function clientFlags({ load, payload, framing }: Job): string[] {
+  const { port, connections, depth, seconds } = loadOf(load);
+  return [
+    ...["bench", "-q", "--json", `--framing=${framing}`],
+    ...["-c", `${connections}`, "-P", `${depth}`, "-d", `${payload}`],
+    ...["-z", `${Math.ceil(seconds * 1000)}ms`, `127.0.0.1:${port}`],
+  ];
+}
+
+function loadOf(load: Load | undefined): Load {
+  if (load === undefined) throw new Error("a generator is given no server");
+  return load;
 }
 
 function parley(job: Job, limits: "off" | "default" | "on"): Command {
-  const size = String(maxFrame(job));
-  return deno(PARLEY, job, job.framing, size, limits);
+  return deno(PARLEY, job, job.framing, maxFrame(job), limits);
 }
 
 function serverFlags(job: Job): string[] {
@@ -302,7 +373,7 @@ function serverFlags(job: Job): string[] {
     "--port=0",
     ...(job.admin ? ["--admin=127.0.0.1:0"] : []),
     `--handler=${job.handler ?? "echo"}`,
-    "--max-connections=15000",
+    "--max-connections=16000",
     `--framing=${job.framing}`,
     `--max-frame=${maxFrame(job)}`,
     ...(job.tls ? [`--tls-cert=${at(CERT)}`, `--tls-key=${at(KEY)}`] : []),
@@ -323,7 +394,7 @@ function redis(): Command {
   return [
     "redis-server",
     ...["--bind", "127.0.0.1", "--port", `${port}`, "--save", ""],
-    ...["--tcp-backlog", "4096", "--maxclients", "15000"],
+    ...["--tcp-backlog", "4096", "--maxclients", "16000"],
     // Else it refuses 127.0.0.2, from where the generator comes too.
     ...["--protected-mode", "no"],
   ];
@@ -345,8 +416,8 @@ function threads(count: string): Command {
   ];
 }
 
-function maxFrame({ payload }: Job): number {
-  return Math.max(payload, LEAST_MAX_FRAME);
+function maxFrame({ payload }: Job): string {
+  return `${Math.max(payload, LEAST_MAX_FRAME)}`;
 }
 
 async function onPath(tool: string): Promise<boolean> {

@@ -63,6 +63,9 @@ export interface Report {
 /** How baselines are called in the heads of columns. */
 const SHORT: Readonly<Record<string, string>> = {
   node: "Node",
+  go: "Go",
+  rust: "Rust",
+  bareLoad: "bare",
   bare: "bare Deno",
   epoll: "C epoll",
   hello: "hello",

@@ -3,7 +3,8 @@
  *
  * Only wires: the scenarios are in `scenarios.ts`, the servers in `peers.ts`,
  * the turns in `measure.ts`, the tables in `report.ts`, the goals in
- * `targets.ts`, the charts in `chart.ts`, the documentation's part in `readme.ts`.
+ * `targets.ts`, the charts in `chart.ts`, the documentation's part in `readme.ts`
+ * and `paper.ts`. How it grows is in `grow.ts`.
  *
  * @module
  */
@@ -15,8 +16,9 @@ import {
   type ValueFlag,
 } from "../lib/cli/flags/flags.ts";
 import { buildGo, buildHello, buildPrograms, buildRust } from "./build.ts";
-import { chartOf } from "./chart.ts";
+import { chartOf, curveChartOf } from "./chart.ts";
 import { fairScenarios } from "./fair_scenarios.ts";
+import { curvesOf, growScenarios, growthMarkdown } from "./grow.ts";
 import { type Effort, measure } from "./measure.ts";
 import {
   at,
@@ -36,7 +38,14 @@ import {
   withOthers,
 } from "./peers.ts";
 import { killAll, run } from "./processes.ts";
-import { intoPage, markdownOf, shortMarkdownOf } from "./readme.ts";
+import { paperOf } from "./paper.ts";
+import {
+  intoPage,
+  markdownOf,
+  type Part,
+  shortMarkdownOf,
+  whenOf,
+} from "./readme.ts";
 import {
   type Report,
   type Table,
@@ -54,8 +63,8 @@ import { verdictsOf } from "./targets.ts";
 
 const FULL: Effort = {
   rounds: 5,
-  seconds: 1,
-  warmup: 0.3,
+  seconds: 0.8,
+  warmup: 0.2,
   first: 1,
   total: Infinity,
 };
@@ -69,6 +78,12 @@ const QUICK: Effort = {
   total: 47,
 };
 
+/** What is run only where it is asked for by its name. */
+const others = [...extraScenarios, ...growScenarios, ...fairScenarios];
+
+/** Descriptors of a server that are no connections, and some to spare. */
+const OTHER_FILES = 64;
+
 const FORMAT_LIMIT_MS = 30_000;
 
 /** The flags of `deno task bench`. */
@@ -78,7 +93,7 @@ export const flagTable = {
   peers: named("NAME,…", "names of servers with commas between them"),
   against: named("DIR", "the folder of a checkout", "none"),
   rounds: positive("N", "5, or 3 with --quick"),
-  seconds: positive("S", "1, or 0.25 with --quick"),
+  seconds: positive("S", "0.8, or 0.25 with --quick"),
   markdown: {},
   help: {},
 };
@@ -122,23 +137,27 @@ async function main(): Promise<void> {
     console.log(
       helpOf(flagTable, HELP) +
         `Scenarios: ${names(scenarios)}\n\n` +
-        `Only by --only: ${names([...extraScenarios, ...fairScenarios])}\n\n` +
+        `Only by --only: ${names(others)}\n\n` +
         `Servers: ${Object.keys(peers).join(", ")}`,
     );
     return;
   }
   if (flags.against !== "") await addOther(flags.against);
-  let wanted = scenariosOf(flags).map((scenario) =>
-    withPeers(scenario, flags.peers)
-  ).filter(({ peers }) => peers.length > 0);
+  const { rounds, seconds } = flags;
+  let wanted = scenariosOf(flags).map((scenario) => ({
+    ...withPeers(scenario, flags.peers),
+    // What is asked for goes before what is usual for a scenario.
+    ...(rounds !== undefined && { rounds }),
+    ...(seconds !== undefined && { seconds }),
+  })).filter(({ peers }) => peers.length > 0);
   if (wanted.length === 0) {
     throw new UsageError(`--peers is "${flags.peers}": no scenario has them`);
   }
   const usual = flags.quick ? QUICK : FULL;
   const effort = {
     ...usual,
-    rounds: flags.rounds ?? usual.rounds,
-    seconds: flags.seconds ?? usual.seconds,
+    rounds: rounds ?? usual.rounds,
+    seconds: seconds ?? usual.seconds,
   };
 
   // Pictures and tables in the documentation come from a full run, never from a
@@ -146,9 +165,11 @@ async function main(): Promise<void> {
   const full = [flags.only, flags.peers, flags.against]
     .every((text) => text === "") && !flags.quick;
   if (full) {
-    for (const page of [README, PAGE]) {
-      intoPage(await Deno.readTextFile(at(page)), "");
-    }
+    for (
+      const [page, part] of [
+        ...[[README, "bench"], [PAGE, "bench"], [PAGE, "paper"]] as const,
+      ]
+    ) intoPage(await Deno.readTextFile(at(page)), part, "");
   }
 
   const began = performance.now();
@@ -163,6 +184,17 @@ async function main(): Promise<void> {
     );
     wanted = wanted.filter(({ mode }) => mode !== "client");
   }
+  const most = Number(await run(["sh", "-c", "ulimit -Hn"], 5000));
+  const beyond = wanted.filter(({ connections }) =>
+    connections + OTHER_FILES > most
+  );
+  if (beyond.length > 0) {
+    console.error(
+      `bench: leaving out ${beyond.map(({ name }) => name).join(", ")}: ` +
+        `more connections than the limit of ${most} descriptors (ulimit -Hn)`,
+    );
+    wanted = wanted.filter((scenario) => !beyond.includes(scenario));
+  }
   for (
     const [name, build] of [
       ["hello", buildHello],
@@ -173,14 +205,34 @@ async function main(): Promise<void> {
   const tables = await runAll(wanted, effort);
   const report = reportOf(tables, effort, full);
   if (report.targets !== undefined) console.log(targetsText(report.targets));
-  if (flags.markdown) console.log(markdownOf(report));
-  await save(report, full);
+  // Growth is drawn of a run that has all of its steps, each measured as usual.
+  const grown = !full && usual === FULL && rounds === undefined &&
+    seconds === undefined && flags.peers === "" && flags.against === "" &&
+    growScenarios.every(({ name }) =>
+      tables.some((table) => table.name === name)
+    );
+  if (flags.markdown) {
+    console.log(
+      [markdownOf(report), paperOf(tables), growthMarkdown(tables)].join(
+        "\n\n",
+      ),
+    );
+  }
+  await save(report, full ? "latest" : grown ? "grow" : undefined);
   if (full) {
-    await update(README, shortMarkdownOf(report));
-    await update(PAGE, markdownOf(report));
+    await update(README, "bench", shortMarkdownOf(report));
+    await update(PAGE, "bench", markdownOf(report));
+    await update(PAGE, "paper", paperOf(tables));
+  }
+  if (grown) {
+    await update(
+      PAGE,
+      "grow",
+      `${growthMarkdown(tables)}\n\n${whenOf(report)}`,
+    );
   }
   const minutes = ((performance.now() - began) / 60_000).toFixed(1);
-  const where = full ? `${RESULTS}, ${CHARTS}, ${PAGE} and ${README}` : BUILD;
+  const where = full || grown ? `${RESULTS}, ${CHARTS} and ${PAGE}` : BUILD;
   console.error(`bench: ${minutes} minutes; results are in ${where}`);
 }
 
@@ -190,7 +242,7 @@ function scenariosOf(
 ): readonly Scenario[] {
   const usual = quick ? quickScenarios : scenarios;
   if (only === "") return usual;
-  const all = [...usual, ...extraScenarios, ...fairScenarios];
+  const all = [...usual, ...others];
   const exact = all.filter(({ name }) => name === only);
   if (exact.length > 0) return exact;
   const begun = all.filter(({ name }) => name.startsWith(only));
@@ -262,23 +314,41 @@ function reportOf(
   };
 }
 
-async function save(report: Report, full: boolean): Promise<void> {
-  const results = at(full ? RESULTS : BUILD);
-  const charts = at(full ? CHARTS : `${BUILD}charts/`);
+/** Under a name it is kept with the sources, without one it is not. */
+async function save(
+  report: Report,
+  name: "latest" | "grow" | undefined,
+): Promise<void> {
+  const results = at(name === undefined ? BUILD : RESULTS);
+  const charts = at(name === undefined ? `${BUILD}charts/` : CHARTS);
   await Deno.mkdir(results, { recursive: true });
   await Deno.mkdir(charts, { recursive: true });
   await Deno.writeTextFile(
-    `${results}latest.json`,
+    `${results}${name ?? "latest"}.json`,
     JSON.stringify(report, null, 2) + "\n",
   );
-  for (const table of report.tables) {
-    await Deno.writeTextFile(`${charts}${table.name}.svg`, chartOf(table));
+  const { tables } = report;
+  const drawn = [
+    // A step of what grows says nothing by itself.
+    ...(name === "grow" ? [] : tables).map((table) =>
+      [table.name, chartOf(table)] as const
+    ),
+    ...curvesOf(tables).map((curves) =>
+      [curves.name, curveChartOf(curves)] as const
+    ),
+  ];
+  for (const [name, svg] of drawn) {
+    await Deno.writeTextFile(`${charts}${name}.svg`, svg);
   }
 }
 
-async function update(name: string, results: string): Promise<void> {
+async function update(
+  name: string,
+  part: Part,
+  results: string,
+): Promise<void> {
   const page = at(name);
-  const text = intoPage(await Deno.readTextFile(page), results);
+  const text = intoPage(await Deno.readTextFile(page), part, results);
   await Deno.writeTextFile(page, text);
   await run([Deno.execPath(), "fmt", "--quiet", page], FORMAT_LIMIT_MS);
 }

@@ -49,7 +49,8 @@ export interface Scenario extends Job {
    * What the load generator does. With `start` it does nothing, and the time
    * from the start of the process to the first reply is taken; with `compute`
    * the peer is no server, and prints its figures by their names; with `flood`
-   * it is another generator, `fair.c`.
+   * it is another generator, `fair.c`; with `generate` the peers are generators,
+   * and drive the C program that sends back what it reads.
    */
   readonly mode:
     | "echo"
@@ -59,7 +60,8 @@ export interface Scenario extends Job {
     | "flood"
     | "start"
     | "compute"
-    | "client";
+    | "client"
+    | "generate";
   /** How many connections. */
   readonly connections: number;
   /** How many frames are sent before the replies are awaited. */
@@ -78,24 +80,34 @@ export interface Scenario extends Job {
   readonly baselines: readonly string[];
   /** How often each peer has its turn, if not as often as usual. */
   readonly rounds?: number;
+  /** How long a turn is, if not as long as usual, in seconds. */
+  readonly seconds?: number;
+  /** Whether the peers' turns are all at once: they wait more than they work. */
+  readonly together?: boolean;
 }
 
-const BASELINES = ["node", "bare", "epoll"];
+/** Those of the same work first. */
+const BASELINES = ["lines", "rust", "go", "node", "bare", "epoll"];
 
 const ALL = [
-  "epoll",
-  "threads",
-  "bare",
-  "streams",
-  "node",
-  "bun",
-  "erlang",
-  "parley",
-  "server",
+  ...["epoll", "threads", "bare", "streams"],
+  ...["lines", "redis", "rust", "go", "erlang", "node", "denoNet", "bun"],
+  ...["parley", "server"],
 ];
 
-/** Where the slowest would take most of the time and tell nothing new. */
-const FEWER = ALL.filter((name) => !["streams", "erlang"].includes(name));
+/** Long lines: Redis takes them up to 64 KiB with all that is around them. */
+const LINES = ALL.filter((name) =>
+  !["threads", "streams", "erlang", "bun"].includes(name)
+);
+const LONG_LINES = LINES.filter((name) => name !== "redis");
+
+/** Who knows frames with their length in front, and two that know none. */
+const FRAMED = [
+  ...["epoll", "bare", "erlang", "node", "bun", "parley", "server"],
+];
+
+/** Where all would take most of the time and tell nothing new. */
+const FEWER = ["epoll", "bare", "lines", "go", "node", "parley", "server"];
 
 const KiB = 1024;
 const MiB = 1024 ** 2;
@@ -120,18 +132,24 @@ const TLS = {
 export const scenarios: readonly Scenario[] = [
   echo("depth-1", "64-byte lines, one at a time", {}),
   echo("depth-16", "64-byte lines, 16 at a time", { depth: 16 }),
-  echo("frame-1k", "1 KiB frames", { framing: "length", payload: KiB }),
-  frames("frame-64k", "64 KiB frames", {
+  echo("line-1k", "1 KiB lines", { payload: KiB, peers: LINES }),
+  moved("line-64k", "64 KiB lines", {
+    payload: 64 * KiB,
+    connections: 16,
+    peers: LONG_LINES,
+  }),
+  moved("frame-64k", "64 KiB frames", {
     framing: "length",
     payload: 64 * KiB,
     connections: 16,
+    peers: FRAMED,
   }),
-  frames("frame-1m", "1 MiB frames", {
+  moved("frame-1m", "1 MiB frames", {
     framing: "length",
     payload: MiB,
     connections: 16,
+    peers: FRAMED,
   }),
-  frames("line-64k", "64 KiB lines", { payload: 64 * KiB, connections: 16 }),
   crowd(1),
   crowd(10),
   crowd(1000),
@@ -140,6 +158,7 @@ export const scenarios: readonly Scenario[] = [
     ...common,
     name: "connect",
     mode: "connect",
+    peers: [...FEWER, "rust"],
     figures: [{
       name: "connect",
       title: "Connect, one 64-byte line, close; 64 at a time",
@@ -163,9 +182,12 @@ export const scenarios: readonly Scenario[] = [
   },
   byClient("client-1", "64-byte lines, one at a time", 1),
   byClient("client-16", "64-byte lines, 16 at a time", 16),
+  byGenerators("ceiling-1", "64-byte lines, one at a time", 1),
+  byGenerators("ceiling-16", "64-byte lines, 16 at a time", 16),
   accept(10_000, FEWER),
   // V8 gives back what a burst has left after 12 to 25 s of quiet.
   idle(10_000, FEWER, 30),
+  idleByTls(5000, 30),
   {
     ...common,
     name: "start",
@@ -210,7 +232,7 @@ export const extraScenarios: readonly Scenario[] = [
 /** What `--quick` runs: the numbers that change first, on fewer peers. */
 export const quickScenarios: readonly Scenario[] = scenarios.flatMap(
   (scenario): Scenario[] => {
-    const peers = ["epoll", "bare", "node", "parley"]
+    const peers = ["epoll", "bare", "lines", "node", "parley"]
       .filter((name) => scenario.peers.includes(name));
     switch (scenario.name) {
       case "depth-1":
@@ -246,9 +268,21 @@ function echo(
 /** What Parley's own client measures: a second opinion on the generator. */
 function byClient(name: string, what: string, depth: number): Scenario {
   return {
-    ...echo(name, `By \`client --bench\`: ${what}`, { depth }),
+    ...echo(name, `By \`client bench\`: ${what}`, { depth }),
     mode: "client",
     peers: ["epoll", "bare", "node", "parley", "server"],
+  };
+}
+
+/** How fast generators are that drive the fastest server. */
+function byGenerators(name: string, what: string, depth: number): Scenario {
+  return {
+    ...echo(name, `Generators on C epoll: ${what}`, { depth }),
+    mode: "generate",
+    peers: ["bareLoad", "client", "clientBuilt"],
+    baselines: ["bareLoad"],
+    // Each turn is a process of its own, and the engine compiles in it.
+    seconds: 1.5,
   };
 }
 
@@ -268,7 +302,7 @@ function crowd(connections: number): Scenario {
   });
 }
 
-function frames(
+function moved(
   name: string,
   what: string,
   changes: Partial<Scenario>,
@@ -312,6 +346,7 @@ function idle(
     peers,
     // It takes more than a minute, and memory varies little.
     rounds: 1,
+    together: true,
     figures: [
       {
         name: "idle",
@@ -326,6 +361,23 @@ function idle(
         ...memory,
       },
     ],
+  };
+}
+
+/** The same by TLS, before a byte is moved. */
+function idleByTls(connections: number, settle: number): Scenario {
+  const { figures: [figure], ...scenario } = idle(
+    connections,
+    TLS.peers,
+    settle,
+  );
+  const title = figure.title.replace("connections", "TLS connections");
+  return {
+    ...scenario,
+    ...TLS,
+    name: "idle-tls",
+    move: 0,
+    figures: [{ ...figure, name: "idle-tls", title }],
   };
 }
 

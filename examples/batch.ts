@@ -52,7 +52,7 @@ await using server = serve({ hostname: "127.0.0.1", port: 0 }, (request) => {
   return JSON.stringify(keys.map((key) => key.length));
 });
 
-await using client = await connect(server.addr as Deno.NetAddr);
+await using client = await connect(server.addr);
 const batching = new BatchingClient(client, 100);
 const answers = await Promise.all(
   Array.from({ length: 1050 }, (_, i) => batching.get("x".repeat(i % 10))),

@@ -6,39 +6,19 @@
  * side. What else there is, and what only some programs need, has entries of its
  * own: `/admin`, `/threads`, `/log`, `/otel` and `/testing`.
  *
- * @example
- * ```ts
- * import { connect, serve } from "./mod.ts";
- *
- * await using server = serve(
- *   { hostname: "127.0.0.1", port: 0 },
- *   (request) => `${request.length} bytes`,
- * );
- * await using client = await connect(server.addr as Deno.NetAddr);
- * console.log(new TextDecoder().decode(await client.request("hello")));
- * ```
- *
  * @module
  */
 
-export { connect, type ConnectOptions } from "./client/client.ts";
-export type { TlsConnectOptions } from "./client/dial.ts";
-export type { Client, RequestOptions, StreamOptions } from "./client/api.ts";
-export { formatAddr, formatHostPort } from "./core/address.ts";
+export type * from "./client/api.ts";
 export {
-  ClientCertificateError,
-  ClientClosedError,
-  ConnectError,
-  ConnectionLostError,
-  EncodeError,
-  FrameError,
-  OptionError,
-  ParleyError,
-  RefusedError,
-  ReplyTooLargeError,
-  TimeoutError,
-  TlsError,
-} from "./core/errors.ts";
+  connect,
+  type ConnectOptions,
+  createPool,
+  type PoolOptions,
+} from "./client/client.ts";
+export type { TlsConnectOptions } from "./client/dial.ts";
+export { formatAddr, formatHostPort } from "./core/address.ts";
+export * from "./core/errors.ts";
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
 export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
@@ -54,7 +34,7 @@ export {
   commandTable,
   UsageError,
 } from "./handlers/commands.ts";
-export { echo } from "./handlers/echo.ts";
+export { echo } from "./handlers/mod.ts";
 export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { broadcast } from "./server/broadcast.ts";
@@ -65,14 +45,10 @@ export type {
   ProxyMode,
   ServeOptions,
 } from "./server/options.ts";
-export type {
-  ConnectionInfo,
-  ConnectionState,
-  ParleyServer,
-  ServerLimits,
-} from "./server/parley_server.ts";
+export type * from "./server/parley_server.ts";
 export {
   type ConnectionsOptions,
+  type MadeState,
   serve,
   serveConnections,
 } from "./server/serve.ts";

@@ -11,7 +11,7 @@ const listener = Deno.listen({
   port: 0,
   tcpBacklog: 4096,
 });
-console.log((listener.addr as Deno.NetAddr).port);
+console.log(listener.addr.port);
 
 while (true) {
   const conn = await listener.accept();

@@ -1,9 +1,11 @@
 /*
- * Lines in C: one thread, epoll. Finds each line, calls a handler with it, puts
+ * Lines in C: one thread, epoll: epoll_lines MAX_LINE
+ *
+ * Finds each line, calls a handler with it, puts
  * its reply and LF into a batch, and sends the batch in one write: the same work
  * for a request as Parley's. One read of 64 KiB for a connection and a turn, so
- * that nobody keeps the others waiting. A line of more than 64 KiB ends its
- * connection. No deadline, no count of connections, nothing is measured.
+ * that nobody keeps the others waiting. A line of more than MAX_LINE bytes ends
+ * its connection. No deadline, no count of connections, nothing is measured.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -17,19 +19,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_LINE (64 * 1024)
 #define READ (64 * 1024)
 
 struct conn {
 	int fd;
 	char *part; /* the start of a line that is not whole, if there is one */
-	size_t part_length;
+	size_t part_length, part_room;
 	char *rest; /* what the kernel did not take yet, while there is any */
 	size_t at, end;
 };
 
 static int poller, listener;
-static char in[MAX_LINE + READ], out[MAX_LINE + READ];
+static size_t max_line;
+static char in[READ], *out;
 
 static void end(struct conn *c) {
 	close(c->fd);
@@ -66,23 +68,38 @@ static size_t echo(const char *request, size_t length, char *reply) {
 	return length;
 }
 
+/* A line that goes on is read behind its start, so that none is copied for each read. */
+static char *room(struct conn *c) {
+	if (c->part_length == 0) return in;
+	if (c->part_room - c->part_length < READ) {
+		c->part_room = 2 * c->part_length + READ;
+		c->part = realloc(c->part, c->part_room);
+		if (c->part == NULL) abort();
+	}
+	return c->part;
+}
+
 static void receive(struct conn *c) {
+	char *bytes = room(c);
 	size_t start = 0, scanned = c->part_length, filled = 0;
-	if (scanned > 0) memcpy(in, c->part, scanned);
-	ssize_t n = recv(c->fd, in + scanned, READ, 0);
+	ssize_t n = recv(c->fd, bytes + scanned, READ, 0);
 	if (n < 0 && errno == EAGAIN) return;
 	if (n <= 0) return end(c);
 	size_t all = scanned + (size_t)n;
-	for (char *lf; (lf = memchr(in + scanned, '\n', all - scanned)) != NULL; start = scanned) {
-		scanned = (size_t)(lf - in) + 1;
-		if (scanned - 1 - start > MAX_LINE) return end(c);
-		filled += echo(in + start, scanned - 1 - start, out + filled);
+	for (char *lf; (lf = memchr(bytes + scanned, '\n', all - scanned)) != NULL; start = scanned) {
+		scanned = (size_t)(lf - bytes) + 1;
+		if (scanned - 1 - start > max_line) return end(c);
+		filled += echo(bytes + start, scanned - 1 - start, out + filled);
 		out[filled++] = '\n';
 	}
-	free(c->part);
+	if (all - start > max_line) return end(c);
+	if (start > 0 || bytes == in) {
+		char *part = keep(bytes + start, all - start);
+		free(c->part);
+		c->part = part;
+		c->part_room = all - start;
+	}
 	c->part_length = all - start;
-	c->part = keep(in + start, c->part_length);
-	if (c->part_length > MAX_LINE) return end(c);
 	if (filled == 0) return;
 	ssize_t sent = send(c->fd, out, filled, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN) return end(c);
@@ -106,7 +123,10 @@ static void send_rest(struct conn *c) {
 	watch(c, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+	max_line = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
+	out = malloc(max_line + 2 * READ);
+	if (max_line == 0 || out == NULL) return 2;
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof addr;
 	struct epoll_event events[1024], accepting = { .events = EPOLLIN };

@@ -1,8 +1,9 @@
-// Lines in Go: a goroutine for each connection, bufio on both sides.
+// Lines in Go: a goroutine for each connection, bufio on both sides:
+// go_lines MAX_LINE BUFFER
 //
 // Finds each line, calls a handler with it, writes its reply and LF, and flushes
-// when no whole request is left in the reader. A line of more than 64 KiB ends
-// its connection. No deadline, no count of connections. One processor, so that
+// when no whole request is left in the reader. A line of more than MAX_LINE bytes
+// ends its connection. BUFFER is the size of the reader's and the writer's. No deadline, no count of connections. One processor, so that
 // it has no more of them than the others. TCP_NODELAY is Go's default.
 package main
 
@@ -13,11 +14,13 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 )
 
-const maxLine = 64 * 1024
+var maxLine, bufferSize int
 
 func main() {
+	maxLine, bufferSize = number(1), number(2)
 	runtime.GOMAXPROCS(1)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,12 +37,20 @@ func main() {
 	}
 }
 
+func number(i int) int {
+	value, err := strconv.Atoi(os.Args[i])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	return value
+}
+
 func serve(conn net.Conn) {
 	defer conn.Close()
-	// Small at first, as bufio has it; `ReadSlice` alone would make the buffer's
-	// size the limit of a line.
-	reader := bufio.NewReader(conn)
-	writer := bufio.NewWriter(conn)
+	// `ReadSlice` alone would make the buffer's size the limit of a line.
+	reader := bufio.NewReaderSize(conn, bufferSize)
+	writer := bufio.NewWriterSize(conn, bufferSize)
 	var long []byte
 	for {
 		part, err := reader.ReadSlice('\n')

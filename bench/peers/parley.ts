@@ -30,7 +30,7 @@ const off: ServeOptions = {
   writeTimeout: 0,
   maxConnections: 0,
 };
-const usual: ServeOptions = { maxConnections: 15_000 };
+const usual: ServeOptions = { maxConnections: 16_000 };
 const byName: Record<string, ServeOptions> = {
   off,
   default: usual,

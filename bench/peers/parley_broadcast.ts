@@ -15,4 +15,4 @@ const server = serve({
   onOpen: (info) => void room.add(info),
   onClose: (info) => void room.delete(info),
 }, (line) => broadcast(room, line));
-console.log((server.addr as Deno.NetAddr).port);
+console.log(server.addr.port);

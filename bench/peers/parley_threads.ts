@@ -14,4 +14,4 @@ const server = await serveThreads({
   threads: Number(Deno.args[0]),
   worker: new URL("./parley_threads_worker.ts", import.meta.url),
 });
-console.log((server.addr as Deno.NetAddr).port);
+console.log(server.addr.port);

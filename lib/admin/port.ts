@@ -20,7 +20,7 @@ const LAST_ANSWERS = 100;
 export interface PortOptions {
   readonly listener: Acceptor;
   readonly clock: Clock;
-  readonly answer: (request: Request) => Promise<Answer>;
+  readonly answer: (request: Request, from: Deno.Addr) => Promise<Answer>;
   /** Closes something where there is no descriptor left, and says whether. */
   readonly makeRoom: () => boolean;
 }
@@ -84,7 +84,7 @@ export function openPort(
     });
     if (request === undefined) return;
     const bare = request instanceof Request && request.method === "HEAD";
-    const sent = answerTo(request)
+    const sent = answerTo(request, conn.remoteAddr)
       .then((answer) => sendAnswer(conn, answer, !bare));
     // It rejects where the client has left before its answer.
     const done = sent.catch(() => {}).finally(() => answering.delete(done));
@@ -92,12 +92,15 @@ export function openPort(
     await sent;
   }
 
-  async function answerTo(request: Request | RequestError): Promise<Answer> {
+  async function answerTo(
+    request: Request | RequestError,
+    from: Deno.Addr,
+  ): Promise<Answer> {
     if (request instanceof RequestError) {
       return { status: request.status, body: `${request.message}\n` };
     }
     try {
-      return await answer(request);
+      return await answer(request, from);
     } catch {
       // A failure of this port is none of the program's, and not for the peer.
       return { status: 500, body: "internal error\n" };

@@ -21,8 +21,10 @@ import {
   refuseBesidePath,
   refuseUnknown,
 } from "../core/checks.ts";
+import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
+import { type AdminActionEvent, emit } from "../events/events.ts";
 import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
@@ -63,6 +65,8 @@ export interface AdminOptions {
    * @default {"custom"}
    */
   handler?: string;
+  /** Called for each action that somebody asks for, done or refused. */
+  onAction?: (event: AdminActionEvent) => void;
 }
 
 /** A running admin port. */
@@ -109,7 +113,7 @@ export interface AdminServer extends AsyncDisposable {
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
- * const { port } = admin.addr as Deno.NetAddr;
+ * const { port } = admin.addr;
  * const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
  * console.log(await answer.text()); // ready
  * ```
@@ -133,6 +137,7 @@ export function startAdmin(
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   refuseUnknown(options, {
     ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
+    onAction: 0,
   });
   if (path !== undefined) {
     if (!isListenPath(path)) {
@@ -155,7 +160,17 @@ export function startAdmin(
     listener,
     clock,
     makeRoom,
-    answer: (request) => answerTo(request, { ...options, hostname }, server),
+    async answer(request, remoteAddr) {
+      const from = { ...options, hostname, remoteAddr };
+      const answer = await answerTo(request, from, server);
+      const action = new URL(request.url).pathname;
+      const { status = 200 } = answer;
+      if (ACTION.test(action)) {
+        const type = "admin_action";
+        emit(options.onAction, { type, action, status, remoteAddr });
+      }
+      return answer;
+    },
   });
   return {
     addr: listener.addr,
@@ -169,6 +184,8 @@ export function startAdmin(
   };
 }
 
+const ACTION = /^\/drain$|^\/connections\/(\d{1,15})\/close$/;
+
 const NOT_READY: Answer = { status: 503, body: "not ready\n" };
 
 /** What the web page of a stranger may read, too. */
@@ -176,7 +193,10 @@ const HEALTH = ["/livez", "/readyz", "/metrics"];
 
 async function answerTo(
   request: Request,
-  options: AdminOptions & { readonly hostname: string },
+  options: AdminOptions & {
+    readonly hostname: string;
+    readonly remoteAddr: Deno.Addr;
+  },
   server: AdminSource | undefined,
 ): Promise<Answer> {
   const { handler = "custom", token } = options;
@@ -189,8 +209,8 @@ async function answerTo(
     return { status: 421, body };
   }
   const asset = assets.get(path);
-  const [, id] = /^\/connections\/(\d{1,15})\/close$/.exec(path) ?? [];
-  if (path === "/drain" || id !== undefined) {
+  const action = ACTION.exec(path);
+  if (action !== null) {
     const refused = await refusal(request, token);
     if (refused !== undefined) return refused;
   } else if (
@@ -216,10 +236,11 @@ async function answerTo(
       return json(connectionTable(await server.connectionList()));
     case "/drain":
       // Whoever waits for its end hears of a failure, too.
-      server.shutdown().catch(() => {});
+      server.shutdown(`admin ${formatAddr(options.remoteAddr)}`)
+        .catch(() => {});
       return { status: 202, body: "draining\n" };
     default:
-      return await server.disconnect(Number(id))
+      return await server.disconnect(Number(action![1]))
         ? { body: "closed\n" }
         : { status: 404, body: "no such connection\n" };
   }

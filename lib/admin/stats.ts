@@ -2,7 +2,7 @@
 
 import { formatAddr } from "../core/address.ts";
 import { VERSION } from "../core/version.ts";
-import type { AdminSource } from "../observe/numbers.ts";
+import { type AdminSource, processNumbers } from "../observe/numbers.ts";
 import type { ConnectionInfo } from "../server/parley_server.ts";
 
 /** What `/stats.json` says. */
@@ -20,7 +20,8 @@ export function statsOf(
   port: { readonly handler: string; readonly actions: boolean },
 ) {
   const metrics = source.metrics();
-  const { active, opening, accepted, closed, rejected, durations } = metrics;
+  const { active, opening, beforeRequest, accepted } = metrics;
+  const { closed, rejected, durations, queueing, loopDelays } = metrics;
   return {
     version: VERSION,
     now: Date.now(),
@@ -35,11 +36,17 @@ export function statsOf(
     draining: source.draining,
     limits: source.limits,
     tls: source.tls,
-    connections: { active, opening, accepted, closed, rejected },
+    connections: {
+      ...{ active, opening, beforeRequest, accepted, closed, rejected },
+      acceptFailures: metrics.acceptFailures,
+    },
     requests: { ...metrics.requests, inFlight: metrics.inFlight },
-    durations,
+    ...{ durations, queueing, loopDelays },
     bytes: { received: metrics.received, sent: metrics.sent },
-    memory: { held: metrics.held },
+    memory: { heldBytes: metrics.held, limitBytes: source.limits.memory },
+    descriptors: source.descriptors,
+    process: processNumbers(),
+    logLinesLost: source.logLinesLost?.(),
   };
 }
 

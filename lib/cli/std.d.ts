@@ -1,4 +1,4 @@
-// Types of what Parley uses of @std/cli and @std/streams, whose npm builds come
+// Types of what Parley uses of @std/cli, @std/streams and @std/text, whose npm builds come
 // without any.
 
 export function parseArgs(
@@ -27,3 +27,8 @@ export class LimitedBytesTransformStream
 export function toBytes(
   stream: ReadableStream<Uint8Array>,
 ): Promise<Uint8Array<ArrayBuffer>>;
+
+export function closestString(
+  word: string,
+  others: readonly string[],
+): string;

@@ -12,6 +12,11 @@ export interface RequestOptions {
    * milliseconds, in place of the client's `timeout`; 0 means for ever.
    */
   timeout?: number;
+  /**
+   * Whether the request may be done twice: a pool sends it again then if its
+   * connection is lost. One connection alone has no other to send it on.
+   */
+  idempotent?: boolean;
 }
 
 /** Options of {@linkcode Client.stream}. */
@@ -35,7 +40,7 @@ export interface StreamOptions extends RequestOptions {
  *   { hostname: "127.0.0.1", port: 0, onOpen: () => "! welcome" },
  *   (line) => line.length === 0 ? undefined : ReadableStream.from(["a", "."]),
  * );
- * const { port } = server.addr as Deno.NetAddr;
+ * const { port } = server.addr;
  * const isPush = ([first]: Uint8Array) => first === 33; // "!"
  * await using client = await connect({ port, isPush });
  * for await (const push of client.pushes) {
@@ -138,4 +143,104 @@ export interface Client extends AsyncDisposable {
    * reject with {@linkcode ClientClosedError}. May be called more than once.
    */
   close(): void;
+}
+
+/** Where a server is. */
+export interface ServerPlace {
+  /**
+   * The server's address or name.
+   *
+   * @default {"127.0.0.1"}
+   */
+  hostname?: string;
+  /**
+   * The server's port.
+   *
+   * @default {8080}
+   */
+  port?: number;
+  /** The path of a Unix socket, in place of `hostname` and `port`. */
+  path?: string;
+}
+
+/** What a {@linkcode Pool} is made of, beside the options of its connections. */
+export interface ServersOptions {
+  /** The servers, any of which can be asked anything. */
+  servers: readonly ServerPlace[];
+  /**
+   * Which one a request goes to: that with the fewest requests in flight, each
+   * in its turn, or (`failover`) the first that is there.
+   *
+   * @default {"least-pending"}
+   */
+  balance?: "least-pending" | "round-robin" | "failover";
+  /**
+   * How many connections to a server there are at most. Another is opened when
+   * all have something to do.
+   *
+   * @default {4}
+   */
+  size?: number;
+  /**
+   * How many requests may be in flight on a connection.
+   *
+   * @default {16}
+   */
+  maxPending?: number;
+  /**
+   * How many requests may wait for a connection.
+   *
+   * @default {1024}
+   */
+  maxQueued?: number;
+  /**
+   * How often an `idempotent` request is sent again, at most.
+   *
+   * @default {3}
+   */
+  retries?: number;
+  /**
+   * How long a server that has failed is left alone, at most, in milliseconds:
+   * after the nth failure in a row for a random time between 0 and 100 × 2^(n-1).
+   *
+   * @default {10000}
+   */
+  maxDelay?: number;
+  /** Whether a request rejects at once, and waits for none, if all have failed. */
+  failFast?: boolean;
+  /**
+   * A request, and its reply or what says whether one is right. It is sent on
+   * connections with nothing in flight, and before all else to a server that
+   * has failed.
+   */
+  healthCheck?: {
+    request: string | Uint8Array;
+    expect: string | ((reply: Uint8Array) => boolean);
+  };
+  /**
+   * How often a connection is checked so, and how long the reply may take, in
+   * milliseconds.
+   *
+   * @default {5000}
+   */
+  checkInterval?: number;
+  /** Hears that a server has its first connection, or has none any more. */
+  onStateChange?: (change: StateChange) => void;
+}
+
+/** A server has come or gone. */
+export interface StateChange {
+  /** The server, such as `127.0.0.1:8080`. */
+  server: string;
+  /** Whether there is a connection to it. */
+  connected: boolean;
+  /** Why there is none. */
+  error?: Error;
+}
+
+/** Connections to servers; `createPool` makes it. */
+export interface Pool
+  extends Pick<Client, "pending" | "request" | "close">, AsyncDisposable {
+  /** How many requests wait for a connection, of those that are pending. */
+  readonly queued: number;
 }

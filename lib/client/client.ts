@@ -1,40 +1,29 @@
-/** {@linkcode connect}: from its options to a client. */
+/** {@linkcode connect} and {@linkcode createPool}: from options to clients. */
 
 import {
   checkHostname,
   checkNumber,
+  checkOneOf,
+  checkRange,
   refuseBesidePath,
   refuseUnknown,
 } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
-import type { Transport } from "../net/connection.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
-import type { Client } from "./api.ts";
+import type { Client, Pool, ServerPlace, ServersOptions } from "./api.ts";
 import {
   dial,
   dialUnixSocket,
+  type Place,
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
-import { PipelinedClient } from "./pipelined_client.ts";
+import { type Hooks, PipelinedClient } from "./pipelined_client.ts";
+import { ServerPool } from "./pool.ts";
 
 /** Options of {@linkcode connect}. */
-export interface ConnectOptions {
-  /**
-   * The server's address or name.
-   *
-   * @default {"127.0.0.1"}
-   */
-  hostname?: string;
-  /**
-   * The server's port.
-   *
-   * @default {8080}
-   */
-  port?: number;
-  /** The path of a Unix socket, in place of `hostname` and `port`. */
-  path?: string;
+export interface ConnectOptions extends ServerPlace {
   /**
    * How requests and replies are told apart, as the server has it.
    *
@@ -100,15 +89,36 @@ export const connectDefaults = Object.freeze(
   } satisfies ConnectOptions,
 );
 
+/** Options of {@linkcode createPool}. */
+export interface PoolOptions
+  extends
+    Omit<ConnectOptions, keyof ServerPlace | "isPush" | "signal">,
+    ServersOptions {}
+
+/** What the numbers of a pool are by default, at least, and at most. */
+const NUMBERS = {
+  size: [4, 1, 10_000],
+  maxPending: [16, 1, 2 ** 31 - 1],
+  maxQueued: [1024, 0, 2 ** 31 - 1],
+  retries: [3, 0, 1000],
+  maxDelay: [10_000, 1, 2 ** 31 - 1],
+  checkInterval: [5000, 1, 2 ** 31 - 1],
+} as const;
+
 /** `transport` is what an address of the runtime has beside. */
-const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
-  ...{ transport: 0, hostname: 0, port: 0, path: 0, framing: 0, maxFrame: 0 },
-  ...{ timeout: 0, keepAfterTimeout: 0, maxBuffered: 0, isPush: 0 },
-  ...{ tls: 0, signal: 0 },
+const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 };
+const LINK = {
+  ...{ framing: 0, maxFrame: 0, timeout: 0, keepAfterTimeout: 0 },
+  ...{ maxBuffered: 0, tls: 0 },
+};
+const POOL = {
+  ...{ servers: 0, balance: 0, failFast: 0, healthCheck: 0, onStateChange: 0 },
+  ...{ ...NUMBERS, ...LINK },
 };
 
 /**
- * Connects to a server.
+ * Connects to a server; or, with `servers`, makes a pool whose first connection
+ * is there.
  *
  * @param options Where to, and within which limits.
  * @returns The client, connected. A server may turn the connection away all the
@@ -122,7 +132,7 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
  * import { connect, echo, serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
- * const { port } = server.addr as Deno.NetAddr;
+ * const { port } = server.addr;
  * await using client = await connect({ port });
  * const replies = await Promise.all([
  *   client.request("one"),
@@ -130,19 +140,82 @@ const OPTIONS: Readonly<Record<keyof ConnectOptions | "transport", 0>> = {
  * ]);
  * ```
  */
-export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const { path, signal } = options;
+export function connect(options: PoolOptions): Promise<Pool>;
+/** Connects to a server. */
+export function connect(options?: ConnectOptions): Promise<Client>;
+export async function connect(
+  options: ConnectOptions & Partial<PoolOptions> = {},
+): Promise<Client | Pool> {
+  const { servers, signal } = options;
+  if (servers !== undefined) {
+    return await poolOf({ ...options, servers }).open();
+  }
+  refuseUnknown<ConnectOptions>(options, {
+    ...{ ...PLACE, ...LINK, isPush: 0, signal: 0 },
+  });
+  const { placeOf, link } = linker(options);
+  return await link(placeOf(options), signal);
+}
+
+/**
+ * Makes a pool: connections to one or more servers, opened as they are needed.
+ *
+ * @param options Which servers, how requests are spread, and within which limits.
+ * @throws {OptionError} An option has a value that is not allowed.
+ *
+ * @example
+ * ```ts
+ * import { createPool, echo, serve } from "../mod.ts";
+ *
+ * const options = { hostname: "127.0.0.1", port: 0 };
+ * await using one = serve(options, echo);
+ * await using two = serve(options, echo);
+ * await using pool = createPool({
+ *   servers: [one, two].map(({ addr }) => addr as Deno.NetAddr),
+ *   timeout: 2000,
+ *   healthCheck: { request: "PING", expect: "PING" },
+ *   onStateChange: (change) => console.log(change),
+ * });
+ * await pool.request("hello", { idempotent: true });
+ * ```
+ */
+export function createPool(options: PoolOptions): Pool {
+  return poolOf(options);
+}
+
+function poolOf(options: PoolOptions): ServerPool {
+  refuseUnknown(options, POOL);
+  const { balance = "least-pending", failFast = false } = options;
+  const { healthCheck, onStateChange } = options;
+  const { timeout = connectDefaults.timeout } = options;
+  checkOneOf("balance", balance, ["least-pending", "round-robin", "failover"]);
+  const given: Record<string, unknown> = { ...options };
+  const numbers = Object.entries(NUMBERS).map(([name, [usual, ...range]]) => [
+    name,
+    checkRange(name, range, given[name] as number ?? usual),
+  ]);
+  const { placeOf, link } = linker(options);
+  const servers = Array.from(options.servers, (place) => {
+    refuseUnknown(place, PLACE);
+    return placeOf(place);
+  });
+  if (servers.length === 0) throw new OptionError("servers", "", "a server");
+  return new ServerPool({
+    ...Object.fromEntries(numbers) as Record<keyof typeof NUMBERS, number>,
+    ...{ servers, balance, failFast, healthCheck, onStateChange },
+    ...{ timeout, link },
+  });
+}
+
+/** Checks the options of connections; gives what makes them. */
+function linker(options: ConnectOptions) {
   const {
-    hostname = connectDefaults.hostname,
-    port = connectDefaults.port,
     maxFrame = connectDefaults.maxFrame,
     timeout = connectDefaults.timeout,
     maxBuffered = connectDefaults.maxBuffered,
+    keepAfterTimeout,
     isPush,
   } = options;
-  refuseUnknown(options, OPTIONS);
-  checkHostname(hostname);
-  checkNumber("port", port);
   checkNumber("maxFrame", maxFrame);
   checkNumber("timeout", timeout);
   checkNumber("maxBuffered", maxBuffered);
@@ -152,24 +225,29 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   const framing = framingOf(options.framing ?? connectDefaults.framing);
   framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
-  const transport = path === undefined
-    ? await dial({ hostname, port, timeout, signal, tls })
-    : await dialPath(path, options);
-  const { keepAfterTimeout } = options;
-  return new PipelinedClient(transport, {
+  const settings = {
     ...{ framing, maxFrame, timeout, keepAfterTimeout, maxBuffered, isPush },
-  });
-}
+  };
 
-async function dialPath(
-  path: string,
-  { hostname, port, tls, signal }: ConnectOptions,
-): Promise<Transport> {
-  if (!isSocketPath(path)) {
-    throw new OptionError("path", path, SOCKET_PATH_FORM);
-  }
-  // No TLS is what a path has.
-  const given = { hostname, port, tls: tls === false ? undefined : tls };
-  refuseBesidePath(given, ["hostname", "port", "tls"]);
-  return await dialUnixSocket(path, signal);
+  return {
+    placeOf({ hostname, port, path }: ServerPlace): Place {
+      if (path === undefined) {
+        return {
+          hostname: checkHostname(hostname ?? connectDefaults.hostname),
+          port: checkNumber("port", port ?? connectDefaults.port),
+        };
+      }
+      if (!isSocketPath(path)) {
+        throw new OptionError("path", path, SOCKET_PATH_FORM);
+      }
+      refuseBesidePath({ hostname, port, tls }, ["hostname", "port", "tls"]);
+      return { path };
+    },
+    async link(place: Place, signal?: AbortSignal, hooks?: Hooks) {
+      const transport = "path" in place
+        ? await dialUnixSocket(place.path, signal)
+        : await dial({ ...place, timeout, signal, tls });
+      return new PipelinedClient(transport, { ...settings, ...hooks });
+    },
+  };
 }

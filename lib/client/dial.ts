@@ -60,6 +60,9 @@ export function tlsOptions(
   return { caCerts, serverName, ...pair, alpnProtocols };
 }
 
+/** Where a server is, as it was checked. */
+export type Place = { hostname: string; port: number } | { path: string };
+
 /** Connects. A name's addresses are all tried, see `happy_eyeballs.ts`. */
 export async function dial(
   { hostname, port, timeout, signal, tls }: {

@@ -27,8 +27,16 @@ import {
   requestWriter,
 } from "./request_writer.ts";
 
+/** What one connection of several tells those who hold it. */
+export interface Hooks {
+  /** It has ended, with so many requests in flight. */
+  onEnd?: (error: Error, pending: number) => void;
+  /** A request is in flight no more. */
+  onRoom?: () => void;
+}
+
 /** What of the options is for a connection that is open. */
-interface Settings {
+interface Settings extends Hooks {
   framing: Framing;
   maxFrame: number;
   timeout: number;
@@ -124,6 +132,10 @@ export class PipelinedClient implements Client, Expirable {
 
   get sent(): number {
     return this.#connection.sent;
+  }
+
+  get received(): number {
+    return this.#connection.received;
   }
 
   get buffered(): number {
@@ -260,6 +272,7 @@ export class PipelinedClient implements Client, Expirable {
     if (pending.sent) return;
     this.#writer.delete(pending);
     this.#pending.delete(pending);
+    this.#settings.onRoom?.();
   }
 
   async #receive(): Promise<void> {
@@ -321,6 +334,7 @@ export class PipelinedClient implements Client, Expirable {
       }
       this.#pending.shift();
       if (this.#pending.length === 0) this.deadline = Infinity;
+      this.#settings.onRoom?.();
       if (pending.settled) return;
       pending.settled = true;
       pending.resolve(frame);
@@ -366,6 +380,7 @@ export class PipelinedClient implements Client, Expirable {
   #finish(end: Error): void {
     if (this.#end !== undefined) return;
     this.#end = end;
+    this.#settings.onEnd?.(end, this.#pending.length);
     this.#firstFrame.forget();
     this.#cancelReadOut?.();
     this.#deadlines.delete(this);

@@ -22,6 +22,7 @@ export const ranges = Object.freeze({
   idleTimeout: [0, MAX_TIMEOUT],
   requestTimeout: [0, MAX_TIMEOUT],
   writeTimeout: [0, MAX_TIMEOUT],
+  slowRequest: [0, MAX_TIMEOUT],
   drainTimeout: [0, MAX_TIMEOUT],
   preDrainDelay: [0, MAX_TIMEOUT],
   timeout: [0, MAX_TIMEOUT],
@@ -30,7 +31,14 @@ export const ranges = Object.freeze({
 
 /** @throws {OptionError} It is not a whole number in the option's range. */
 export function checkNumber(option: keyof typeof ranges, value: number) {
-  const [least, most] = ranges[option];
+  return checkRange(option, ranges[option], value);
+}
+
+export function checkRange(
+  option: string,
+  [least, most]: readonly number[],
+  value: number,
+): number {
   if (Number.isInteger(value) && value >= least && value <= most) return value;
   const expected = `a whole number from ${least} to ${most}`;
   throw new OptionError(option, value, expected);
@@ -61,7 +69,7 @@ export function refuseBesidePath(options: object, names: readonly string[]) {
 /** Refuses options whose names nobody knows: they would do nothing. */
 export function refuseUnknown<Options extends object>(
   options: Options,
-  known: Readonly<Record<keyof Options, 0>>,
+  known: Readonly<Record<keyof Options, unknown>>,
 ): void {
   for (const [name, value] of Object.entries(options)) {
     if (Object.hasOwn(known, name)) continue;

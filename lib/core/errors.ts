@@ -7,12 +7,7 @@ import { quote } from "./text.ts";
 
 /** The base of every error Parley makes itself. */
 export class ParleyError extends Error {
-  /**
-   * Makes an error that has its class's name.
-   *
-   * @param message What went wrong.
-   * @param options The error behind it.
-   */
+  /** Makes an error that has its class's name; `options` the one behind it. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = new.target.name;
@@ -21,43 +16,33 @@ export class ParleyError extends Error {
 
 /** An option has a value that is not allowed; nothing was started. */
 export class OptionError extends ParleyError {
-  /** The option's name, as in the options object. */
-  readonly option: string;
-  /** The value that was given. */
-  readonly value: unknown;
-  /** What would have been allowed. */
-  readonly expected: string;
-
   /**
    * Makes the error for one option.
    *
-   * @param option The option's name.
+   * @param option The option's name, as in the options object.
    * @param value The value that was given.
-   * @param expected What is allowed, as a noun phrase.
+   * @param expected What would have been allowed, as a noun phrase.
    */
-  constructor(option: string, value: unknown, expected: string) {
+  constructor(
+    readonly option: string,
+    readonly value: unknown,
+    readonly expected: string,
+  ) {
     super(`Cannot use ${option} ${quote(value)}: expected ${expected}`);
-    this.option = option;
-    this.value = value;
-    this.expected = expected;
   }
 }
 
 /** Bytes that do not follow the framing, or a frame over the limit. */
 export class FrameError extends ParleyError {
-  /** `too_large`: over the maximum; `malformed`: not this framing at all. */
-  readonly kind: "malformed" | "too_large";
-
   /**
    * Makes the error for one frame.
    *
-   * @param kind What is wrong with the frame.
+   * @param kind `too_large`: over the maximum; `malformed`: not this framing.
    * @param detail The particulars, put behind the kind's own words.
    */
-  constructor(kind: "malformed" | "too_large", detail: string) {
+  constructor(readonly kind: "malformed" | "too_large", detail: string) {
     const what = kind === "too_large" ? "frame too large" : "malformed frame";
     super(`${what}: ${detail}`);
-    this.kind = kind;
   }
 }
 
@@ -66,12 +51,7 @@ export class EncodeError extends ParleyError {}
 
 /** A handler's reply is larger than the server's `maxReply`. */
 export class ReplyTooLargeError extends ParleyError {
-  /**
-   * Makes the error for one reply.
-   *
-   * @param length The reply's length in bytes.
-   * @param maximum The most that it may have.
-   */
+  /** Makes the error for one reply; both are in bytes. */
   constructor(length: number, maximum: number) {
     super(`reply too large: length is ${length}, maximum is ${maximum}`);
   }
@@ -89,24 +69,26 @@ export class ConnectError extends ParleyError {}
  * sent, so that may be sent again later.
  */
 export class RefusedError extends ConnectError {
-  /** What the server said. */
-  readonly text: string;
-
-  /**
-   * Makes the error for one connection.
-   *
-   * @param place The server, in words.
-   * @param text What it said.
-   * @param options The error behind it.
-   */
-  constructor(place: string, text: string, options?: ErrorOptions) {
+  /** Makes the error for one connection, to `place`, which said `text`. */
+  constructor(place: string, readonly text: string, options?: ErrorOptions) {
     super(`Refused by ${place}, which said ${quote(text)}`, options);
-    this.text = text;
   }
 }
 
 /** The connection ended before the reply came. */
 export class ConnectionLostError extends ParleyError {}
+
+/** A pool has as many requests waiting for a connection as it may have. */
+export class PoolBusyError extends ParleyError {
+  /**
+   * Makes the error for one request.
+   *
+   * @param maximum The most that may wait.
+   */
+  constructor(maximum: number) {
+    super(`Pool is busy: ${maximum} requests wait already, the maximum`);
+  }
+}
 
 /** The client was closed by its own side, with this request unanswered. */
 export class ClientClosedError extends ParleyError {}
@@ -122,12 +104,7 @@ export class ClientCertificateError extends TlsError {
   /** What is wrong with it; the client is told so. */
   readonly reason: string;
 
-  /**
-   * Makes the error for one certificate.
-   *
-   * @param fault What is wrong with it.
-   * @param subject Whose it is.
-   */
+  /** Makes the error for one certificate; `subject` says whose it is. */
   constructor(fault: string, subject?: string) {
     const reason = `client certificate ${fault}`;
     super(subject === undefined ? reason : `${reason}: ${quote(subject)}`);
@@ -140,6 +117,7 @@ export class ClientCertificateError extends TlsError {
  * connection must be ended: whose it is cannot be known (section 2.1).
  */
 export class ProxyHeaderError extends ParleyError {
+  /** Makes the error for one header. */
   constructor(detail: string) {
     super(`Cannot read PROXY header: ${detail}`);
   }

@@ -124,6 +124,7 @@ export interface ConnectionRejectedEvent
  * | status | meaning |
  * | --- | --- |
  * | `ok` | the handler replied |
+ * | `error_reply` | it replied, and said by `info.failed()` that it could not do it |
  * | `error` | the handler threw, or replied with what cannot be sent |
  * | `timeout` | the handler gave no reply within `requestTimeout` |
  * | `abandoned` | the connection ended while the handler was at it |
@@ -133,7 +134,7 @@ export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */
 export const requestStatuses = [
-  ...["ok", "error", "timeout", "abandoned", "busy"] as const,
+  ...["ok", "error_reply", "error", "timeout", "abandoned", "busy"] as const,
 ] as const;
 
 /** A request was answered, or its handler failed. */
@@ -150,6 +151,20 @@ export interface RequestEvent extends TypedEvent<"request"> {
    */
   duration: number;
   /** Length of the request's payload in bytes. */
+  requestBytes: number;
+}
+
+/** Requests took as long as the option `slowRequest` or longer. */
+export interface SlowRequestEvent extends TypedEvent<"slow_request"> {
+  /** The connection's number. */
+  id: number;
+  /** The peer's address. */
+  remoteAddr: Deno.Addr;
+  /** As of a {@linkcode RequestEvent}, in milliseconds. */
+  duration: number;
+  /** How many they are: those of one batch share their duration. */
+  requests: number;
+  /** Length of their payloads together, in bytes. */
   requestBytes: number;
 }
 
@@ -185,12 +200,16 @@ export interface PreDrainEvent extends TypedEvent<"pre_drain"> {
   connections: number;
   /** How long it goes on accepting, in milliseconds. */
   delay: number;
+  /** Who asked for it. */
+  by: string;
 }
 
 /** The server stopped accepting and begins to drain. */
 export interface DrainEvent extends TypedEvent<"drain"> {
   /** Connections open at this moment. */
   connections: number;
+  /** Who asked for it: what `shutdown()` was given. */
+  by: string;
 }
 
 /** The server has ended: no listener, no connection. */
@@ -223,20 +242,32 @@ export interface CertificateExpiryEvent {
   notAfter: number;
 }
 
-/** Every event of the core, told apart by `type`. */
+/** Somebody asked the admin port for an action. */
+export interface AdminActionEvent extends TypedEvent<"admin_action"> {
+  /** The path: `/drain`, or `/connections/ID/close`. */
+  action: string;
+  /** What it was answered: 401 where the token was wrong. */
+  status: number;
+  /** The address of who asked. */
+  remoteAddr: Deno.Addr;
+}
+
+/** Every event of the core and of its admin port, told apart by `type`. */
 export type ServerEvent =
   | ListeningEvent
   | ConnectionOpenEvent
   | ConnectionCloseEvent
   | ConnectionRejectedEvent
   | RequestEvent
+  | SlowRequestEvent
   | HandlerErrorEvent
   | AcceptErrorEvent
   | PreDrainEvent
   | DrainEvent
   | FinishedEvent
   | ThreadLostEvent
-  | CertificateExpiryEvent;
+  | CertificateExpiryEvent
+  | AdminActionEvent;
 
 /**
  * Listeners by event type. An event that nobody listens to is never made, so

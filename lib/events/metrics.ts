@@ -25,24 +25,41 @@ export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
     ].map((step) => Number((step * 10 ** decade).toPrecision(6)))
   ).concat(10_000);
 
+/** What is awaited of a connection before it is open. */
+export const openings = ["greeting", "handshaking", "admitting"] as const;
+
+export type Opening = typeof openings[number];
+
+/** Whose fault it is that accepting failed: see `faultOf` in `net/listen.ts`. */
+export const acceptFaults = [
+  ...["peer", "descriptors", "resources", "listener"] as const,
+];
+
+type AcceptFault = typeof acceptFaults[number];
+
 // Where each number stands in the cells.
-const ACTIVE = 0;
-const ACCEPTED = 1;
-const REQUESTS = 2;
-const RECEIVED = 3;
-const SENT = 4;
-const DURATION_SUM = 5;
-const HELD = 6;
-const OPENING = 7;
-const STATUS = 8;
+export const ACTIVE = 0;
+export const ACCEPTED = 1;
+export const REQUESTS = 2;
+export const RECEIVED = 3;
+export const SENT = 4;
+const HELD = 5;
+/** Open connections that have asked something. */
+const ASKED = 6;
+const STATUS = 7;
 /** Up to here are those that were handed to the handler. */
 const BUSY = STATUS + requestStatuses.indexOf("busy");
 const CLOSED = STATUS + requestStatuses.length;
-const REJECTED = CLOSED + closeReasons.length;
-const DURATION = REJECTED + rejectReasons.length;
+export const REJECTED = CLOSED + closeReasons.length;
+export const OPENING = REJECTED + rejectReasons.length;
+const ACCEPT_FAILED = OPENING + openings.length;
+/** Histograms: their sum, and then their buckets. */
+const DURATION = ACCEPT_FAILED + acceptFaults.length;
+const QUEUE = DURATION + durationBounds.length + 2;
+const DELAY = QUEUE + durationBounds.length + 2;
 
 /** How many cells a thread's numbers take. */
-export const METRIC_CELLS = DURATION + durationBounds.length + 1;
+export const METRIC_CELLS = DELAY + durationBounds.length + 2;
 
 /** Where a status stands, without a search for each batch. */
 const statusCells = Object.fromEntries(
@@ -80,12 +97,27 @@ export interface Metrics {
    * before them ended, until their batch of replies was about to go out.
    */
   readonly durations: Histogram;
+  /**
+   * How much of that they waited for their handler: for others' turns, or for
+   * memory. 0, in the first bucket, where it was called in their own batch.
+   */
+  readonly queueing: Histogram;
+  /** How late timers were: so long the event loop was at something else. */
+  readonly loopDelays: Histogram;
   /** Bytes received. */
   readonly received: number;
   /** Bytes taken by the kernel. */
   readonly sent: number;
   /** Connections that have no place yet: their header, keys or place is awaited. */
   readonly opening: number;
+  /** Those, by what is awaited; and `silent` ones, which have asked nothing yet. */
+  readonly beforeRequest: Readonly<
+    Record<"greeting" | "handshaking" | "admitting" | "silent", number>
+  >;
+  /** How often accepting failed, by whose fault it was. */
+  readonly acceptFailures: Readonly<
+    Record<"peer" | "descriptors" | "resources" | "listener", number>
+  >;
   /** Memory that holds bytes not handled and replies not taken, in bytes. */
   readonly held: number;
 }
@@ -105,6 +137,11 @@ export class Counters {
   opened(): void {
     this.cells[ACTIVE]++;
     this.cells[ACCEPTED]++;
+  }
+
+  /** One has asked its first request, or, with -1, is no longer open. */
+  asked(count: 1 | -1): void {
+    this.cells[ASKED] += count;
   }
 
   closed(reason: CloseReason): void {
@@ -130,8 +167,15 @@ export class Counters {
     if (!(ms <= durationBounds[bucket] && ms > durationBounds[bucket - 1])) {
       this.#bucket = bucketOf(ms);
     }
-    this.cells[DURATION + this.#bucket] += count;
-    this.cells[DURATION_SUM] += ms * count;
+    this.#add(DURATION, this.#bucket, ms, count);
+  }
+
+  queued(ms: number, count: number): void {
+    this.#add(QUEUE, bucketOf(ms), ms, count);
+  }
+
+  delayed(ms: number): void {
+    this.#add(DELAY, bucketOf(ms), ms, 1);
   }
 
   received(bytes: number): void {
@@ -142,9 +186,13 @@ export class Counters {
     this.cells[SENT] += bytes;
   }
 
-  /** Connections wait for their place, or no longer. */
-  opening(count: number): void {
-    this.cells[OPENING] += count;
+  /** So many connections more are awaited for this. */
+  opening(what: Opening, count: 1 | -1): void {
+    this.cells[OPENING + openings.indexOf(what)] += count;
+  }
+
+  acceptFailed(fault: AcceptFault): void {
+    this.cells[ACCEPT_FAILED + acceptFaults.indexOf(fault)]++;
   }
 
   hold(bytes: number): void {
@@ -164,39 +212,19 @@ export class Counters {
   // From here on, over all threads.
 
   get held(): number {
-    return this.#sum(HELD);
-  }
-
-  get active(): number {
-    return this.#sum(ACTIVE);
-  }
-
-  get accepted(): number {
-    return this.#sum(ACCEPTED);
-  }
-
-  get refused(): number {
-    let sum = 0;
-    for (let i = REJECTED; i < DURATION; i++) sum += this.#sum(i);
-    return sum;
-  }
-
-  get requests(): number {
-    return this.#sum(REQUESTS);
-  }
-
-  get bytesReceived(): number {
-    return this.#sum(RECEIVED);
-  }
-
-  get bytesSent(): number {
-    return this.#sum(SENT);
+    return this.sum(HELD);
   }
 
   read(): Metrics {
-    const sums = Float64Array.from(this.cells, (_, i) => this.#sum(i));
+    const sums = Float64Array.from(this.cells, (_, i) => this.sum(i));
     const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
-    const counts = Array.from(sums.subarray(DURATION));
+    const durations = histogram(sums, DURATION);
+    const queueing = histogram(sums, QUEUE);
+    // Most wait for nothing, and are not counted there one by one.
+    const count = Math.max(durations.count, queueing.count);
+    queueing.counts[0] += count - queueing.count;
+    const opening = named(openings, sums, OPENING);
+    const silent = sums[ACTIVE] - sums[ASKED];
     return {
       active: sums[ACTIVE],
       accepted: sums[ACCEPTED],
@@ -204,22 +232,29 @@ export class Counters {
       rejected: named(rejectReasons, sums, REJECTED),
       requests: named(requestStatuses, sums, STATUS),
       inFlight: sums[REQUESTS] - done,
-      durations: {
-        bounds: durationBounds,
-        counts,
-        sum: sums[DURATION_SUM],
-        count: counts.reduce((a, b) => a + b, 0),
-      },
+      durations,
+      queueing: { ...queueing, count },
+      loopDelays: histogram(sums, DELAY),
       received: sums[RECEIVED],
       sent: sums[SENT],
-      opening: sums[OPENING],
+      opening: Object.values(opening).reduce((a, b) => a + b),
+      beforeRequest: { ...opening, silent },
+      acceptFailures: named(acceptFaults, sums, ACCEPT_FAILED),
       held: sums[HELD],
     };
   }
 
-  #sum(cell: number): number {
+  #add(histogram: number, bucket: number, ms: number, count: number): void {
+    this.cells[histogram] += ms * count;
+    this.cells[histogram + 1 + bucket] += count;
+  }
+
+  /** The sum of a cell, or of those up to another. */
+  sum(cell: number, to = cell + 1): number {
     let sum = 0;
-    for (const cells of this.all) sum += cells[cell];
+    for (const cells of this.all) {
+      for (let i = cell; i < to; i++) sum += cells[i];
+    }
     return sum;
   }
 }
@@ -229,7 +264,8 @@ export function settleLost(cells: Float64Array) {
   const connections = cells[ACTIVE];
   let requests = cells[REQUESTS];
   for (let i = STATUS; i < BUSY; i++) requests -= cells[i];
-  cells[ACTIVE] = cells[OPENING] = cells[HELD] = 0;
+  cells[ACTIVE] = cells[ASKED] = cells[HELD] = 0;
+  cells.fill(0, OPENING, ACCEPT_FAILED);
   cells[CLOSED + closeReasons.indexOf("error")] += connections;
   cells[STATUS + requestStatuses.indexOf("abandoned")] += requests;
   return { connections, requests };
@@ -263,6 +299,14 @@ function bucketOf(ms: number): number {
     else low = middle + 1;
   }
   return low;
+}
+
+/** A histogram out of the cells from one on. */
+function histogram(cells: Float64Array, from: number) {
+  const end = from + durationBounds.length + 2;
+  const counts = Array.from(cells.subarray(from + 1, end));
+  const count = counts.reduce((a, b) => a + b);
+  return { bounds: durationBounds, counts, sum: cells[from], count };
 }
 
 function named<Name extends string>(

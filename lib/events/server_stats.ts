@@ -1,7 +1,17 @@
 /** The numbers of a running server as its users read them, off its counters. */
 
 import type { Clock } from "../core/clock.ts";
-import type { Counters, Metrics } from "./metrics.ts";
+import {
+  ACCEPTED,
+  ACTIVE,
+  type Counters,
+  type Metrics,
+  OPENING,
+  RECEIVED,
+  REJECTED,
+  REQUESTS,
+  SENT,
+} from "./metrics.ts";
 
 /** Numbers of a running server; each is read when it is asked for. */
 export interface ServerStats {
@@ -50,27 +60,27 @@ export class ServerStatsBase implements ServerStats {
   }
 
   get connections(): number {
-    return this.#counters.active;
+    return this.#counters.sum(ACTIVE);
   }
 
   get connectionsTotal(): number {
-    return this.#counters.accepted;
+    return this.#counters.sum(ACCEPTED);
   }
 
   get connectionsRejected(): number {
-    return this.#counters.refused;
+    return this.#counters.sum(REJECTED, OPENING);
   }
 
   get requests(): number {
-    return this.#counters.requests;
+    return this.#counters.sum(REQUESTS);
   }
 
   get received(): number {
-    return this.#counters.bytesReceived;
+    return this.#counters.sum(RECEIVED);
   }
 
   get sent(): number {
-    return this.#counters.bytesSent;
+    return this.#counters.sum(SENT);
   }
 
   metrics(): Metrics {

@@ -144,7 +144,7 @@ const table: Record<string, Command<unknown>> = {
  * import { commands, connect, serve } from "../mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, commands);
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * const reply = await client.request("REVERSE noon, née");
  * console.log(new TextDecoder().decode(reply)); // eén ,noon
  * ```
@@ -186,7 +186,7 @@ export function commandTable<State = Record<string, unknown>>(
     throw new OptionError("table", name, "names in capitals, without spaces");
   }
   return (request, info) => {
-    if (request.length === 0) return "ERR empty request";
+    if (request.length === 0) return failed(info, "ERR empty request");
     const space = request.indexOf(SPACE);
     const end = space === -1 ? request.length : space;
     // Bytes, for some letters become others in capitals. No name is as long.
@@ -194,11 +194,12 @@ export function commandTable<State = Record<string, unknown>>(
     const name = String.fromCharCode(...start).toUpperCase();
     const command = byName.get(name);
     if (command === undefined) {
-      return unknown(shown.decode(request.subarray(0, end)));
+      return unknown(info, shown.decode(request.subarray(0, end)));
     }
     const told = (error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
-      return `ERR usage: ${usage([name, command])} (${error.message})`;
+      const right = usage([name, command]);
+      return failed(info, `ERR usage: ${right} (${error.message})`);
     };
     const text = request.subarray(space === -1 ? end : space + 1);
     try {
@@ -220,14 +221,14 @@ function helpOf<State>(
   return {
     args: "[command]",
     help: "replies the commands, or what one does",
-    run(text) {
+    run(text, info) {
       const asked = utf8(text).trim();
       const all = Object.entries(table());
       // One reply is one line, so the list is one too.
       const list = all.map(usage).join(" | ");
       if (asked === "") return `${list} (HELP command tells more)`;
       const found = all.find(([name]) => name === asked.toUpperCase());
-      return found ? `${usage(found)}: ${found[1].help}` : unknown(asked);
+      return found ? `${usage(found)}: ${found[1].help}` : unknown(info, asked);
     },
   };
 }
@@ -239,8 +240,15 @@ function agreed({ alpn, peer }: TlsInfo): string {
     .map(([name, value]) => ` ${name}=${toLine(value)}`).join("");
 }
 
-const unknown = (name: string) =>
-  `ERR unknown command: ${quote(name)} (try HELP)`;
+type Failing = Pick<RequestInfo, "failed">;
+
+function failed(info: Failing, text: string): string {
+  info.failed();
+  return text;
+}
+
+const unknown = (info: Failing, name: string) =>
+  failed(info, `ERR unknown command: ${quote(name)} (try HELP)`);
 
 const usage = ([name, { args }]: [string, { args: string }]) =>
   args === "" ? name : `${name} ${args}`;

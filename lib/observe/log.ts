@@ -56,6 +56,7 @@ const messages: Readonly<
   connection_close: ["warn", "connection closed"],
   connection_rejected: ["warn", "connection rejected"],
   request: ["debug", "request"],
+  slow_request: ["info", "slow request"],
   handler_error: ["error", "handler failed"],
   accept_error: ["error", "cannot accept"],
   pre_drain: ["info", "about to drain"],
@@ -63,6 +64,7 @@ const messages: Readonly<
   thread_lost: ["error", "thread lost"],
   certificate_expiry: ["warn", "certificate has expired"],
   finished: ["info", "finished"],
+  admin_action: ["info", "admin action"],
 };
 
 /** Resets matter while a reply is outstanding only; see `levelOf`. */
@@ -140,8 +142,10 @@ export function logListeners(
     const level = levelOf(event);
     if (!on[level]) return;
     // These may come in floods: each but the first is told at debug.
-    if (level !== "debug" && ("reason" in event || "error" in event)) {
-      const reason = "reason" in event ? event.reason : level;
+    if (level !== "debug" && comesInFloods(event)) {
+      const { reason = level }: { reason?: string | number } = "status" in event
+        ? { reason: event.status }
+        : event as object;
       const first = repeats.add(`${event.type} ${reason}`, event);
       if (!first && on.debug) write("debug", event);
     } else write(level, event);
@@ -220,6 +224,12 @@ function gatherRepeats(
   };
 }
 
+function comesInFloods(event: ServerEvent): boolean {
+  return "reason" in event || "error" in event ||
+    event.type === "slow_request" ||
+    event.type === "admin_action" && event.status >= 400;
+}
+
 function levelOf(event: ServerEvent): LogLevel {
   switch (event.type) {
     case "connection_close":
@@ -263,11 +273,13 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     alpn: of.tls?.alpn,
     ...of.tls?.peer,
     ...of.notAfter !== undefined && certificateFields(event as Certificate),
+    action: of.action,
     status: of.status,
     reason: of.reason,
     // More digits than microseconds are noise of the clock.
     duration_ms: of.duration && Math.round(of.duration * 1000) / 1000,
     connections: of.connections,
+    by: of.by,
     requests: of.requests,
     received_bytes: of.received,
     sent_bytes: of.sent,

@@ -3,6 +3,8 @@
  * `_bucket` a part of a histogram, and `_bytes` and `_seconds` are units.
  */
 
+import process from "node:process";
+
 import { VERSION } from "../core/version.ts";
 import type { Histogram } from "../events/metrics.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
@@ -10,10 +12,15 @@ import type { ParleyServer } from "../server/parley_server.ts";
 /** A running server, as far as its operator is concerned. */
 export type AdminSource =
   & Partial<Pick<ParleyServer, "tls">>
+  & {
+    /** How many lines its log has lost, if the program counts them. */
+    logLinesLost?(): number;
+  }
   & Pick<
     ParleyServer,
     | "addr"
     | "connectionList"
+    | "descriptors"
     | "disconnect"
     | "draining"
     | "finished"
@@ -41,6 +48,13 @@ export const meanings: Readonly<Record<string, string>> = {
   parley_connections_limit: "Most connections open at once, 0 for no limit",
   parley_connections_opening:
     "Connections whose header, TLS or place is awaited",
+  parley_connections_before_request:
+    "Connections that have asked nothing yet, by phase",
+  parley_accept_failures_total:
+    "How often accepting a connection failed, by whose fault it was",
+  parley_descriptors_open: "Descriptors that connections have",
+  parley_descriptors_limit:
+    "How many there are for connections, 0 while they were never out",
   parley_memory_held_bytes:
     "Memory with bytes not handled and replies not taken",
   parley_memory_limit_bytes: "Most memory held, 0 for no limit",
@@ -52,6 +66,11 @@ export const meanings: Readonly<Record<string, string>> = {
   parley_requests_in_flight: "Requests whose replies are not out",
   parley_request_duration_seconds:
     "From a request's turn until its batch of replies goes out",
+  parley_request_queue_seconds:
+    "How much of that a request waited for its handler to be called",
+  parley_event_loop_delay_seconds:
+    "How late a timer was that each thread sets ten times a second",
+  parley_log_lines_lost_total: "Lines that the log could not take",
   parley_received_bytes_total: "Bytes received from clients",
   parley_sent_bytes_total: "Bytes that the kernel has taken for clients",
   parley_threads: "Threads that serve",
@@ -61,31 +80,64 @@ export const meanings: Readonly<Record<string, string>> = {
   parley_tls_reloads_failed_total: "Certificates that were not reloaded",
   process_start_time_seconds: "When the server started, in seconds since 1970",
   process_resident_memory_bytes: "Memory of the process that is in RAM",
+  process_cpu_seconds_total: "Processor time of the process",
+  process_open_fds: "Descriptors that the process has open",
+  process_max_fds: "Descriptors that the process may have open",
 };
+
+/** What the process uses; descriptors where it may read them (`--allow-all`). */
+export function processNumbers() {
+  const { user, system } = process.cpuUsage();
+  return {
+    residentBytes: Deno.memoryUsage().rss,
+    cpuSeconds: (user + system) / 1e6,
+    ...descriptorsOf(),
+  };
+}
+
+let mayRead = Deno.build.os === "linux";
+
+function descriptorsOf() {
+  if (!mayRead) return undefined;
+  try {
+    const limits = Deno.readTextFileSync("/proc/self/limits");
+    const openFds = [...Deno.readDirSync("/proc/self/fd")].length;
+    return { openFds, maxFds: Number(/files +(\d+)/.exec(limits)?.[1]) };
+  } catch (error) {
+    mayRead = !(error instanceof Deno.errors.NotCapable);
+  }
+}
 
 export function readNumbers(
   server: AdminSource,
 ): Record<string, readonly Sample[]> {
   const { tls } = server;
   const metrics = server.metrics();
-  const { durations } = metrics;
+  const { descriptors, limits } = server;
+  const { residentBytes, cpuSeconds, openFds, maxFds = 0 } = processNumbers();
   return {
     parley_build_info: [[1, { version: VERSION, runtime: Deno.version.deno }]],
     parley_ready: [[server.ready ? 1 : 0]],
     parley_connections_active: [[metrics.active]],
-    parley_connections_limit: [[server.limits.connections]],
+    parley_connections_limit: [[limits.connections]],
     parley_connections_opening: [[metrics.opening]],
+    parley_connections_before_request: labelled(
+      "phase",
+      metrics.beforeRequest,
+    ),
+    parley_accept_failures_total: labelled("fault", metrics.acceptFailures),
+    parley_descriptors_open: [[descriptors.open]],
+    parley_descriptors_limit: [[descriptors.limit]],
     parley_memory_held_bytes: [[metrics.held]],
-    parley_memory_limit_bytes: [[server.limits.memory]],
+    parley_memory_limit_bytes: [[limits.memory]],
     parley_connections_accepted_total: [[metrics.accepted]],
     parley_connections_closed_total: labelled("reason", metrics.closed),
     parley_connections_rejected_total: labelled("reason", metrics.rejected),
     parley_requests_total: labelled("status", metrics.requests),
     parley_requests_in_flight: [[metrics.inFlight]],
-    parley_request_duration_seconds_bucket: cumulativeBuckets(durations)
-      .map(({ le, count }) => [count, { le }]),
-    parley_request_duration_seconds_sum: [[durations.sum / 1000]],
-    parley_request_duration_seconds_count: [[durations.count]],
+    ...histogram("parley_request_duration_seconds", metrics.durations),
+    ...histogram("parley_request_queue_seconds", metrics.queueing),
+    ...histogram("parley_event_loop_delay_seconds", metrics.loopDelays),
     parley_received_bytes_total: [[metrics.received]],
     parley_sent_bytes_total: [[metrics.sent]],
     parley_threads: [[server.threads]],
@@ -96,8 +148,28 @@ export function readNumbers(
       ],
       parley_tls_reloads_failed_total: [[tls.failedReloads]],
     },
+    ...server.logLinesLost && {
+      parley_log_lines_lost_total: [[server.logLinesLost()]],
+    },
     process_start_time_seconds: [[server.startedAt / 1000]],
-    process_resident_memory_bytes: [[Deno.memoryUsage().rss]],
+    process_resident_memory_bytes: [[residentBytes]],
+    process_cpu_seconds_total: [[cpuSeconds]],
+    ...openFds !== undefined && {
+      process_open_fds: [[openFds]],
+      process_max_fds: [[maxFds]],
+    },
+  };
+}
+
+function histogram(
+  name: string,
+  values: Histogram,
+): Record<string, readonly Sample[]> {
+  return {
+    [`${name}_bucket`]: cumulativeBuckets(values)
+      .map(({ le, count }) => [count, { le }]),
+    [`${name}_sum`]: [[values.sum / 1000]],
+    [`${name}_count`]: [[values.count]],
   };
 }
 

@@ -9,7 +9,7 @@ import { setImmediate } from "node:timers";
 import { within } from "../core/clock.ts";
 import { type AcceptErrorEvent, emit } from "../events/events.ts";
 import type { Transport } from "../net/connection.ts";
-import { type Acceptor, faultOf } from "../net/listen.ts";
+import { type AcceptFault, type Acceptor, faultOf } from "../net/listen.ts";
 import type { SharedContext } from "./connection/context.ts";
 import type { Descriptors } from "./descriptors.ts";
 
@@ -37,8 +37,11 @@ const QUEUE_LIMIT = 250;
 const TRIES = 32;
 const REST = 1;
 
-export interface AcceptParts
-  extends Pick<SharedContext, "clock" | "events" | "memory" | "scheduler"> {
+export interface AcceptParts extends
+  Pick<
+    SharedContext,
+    "clock" | "counters" | "events" | "memory" | "scheduler"
+  > {
   readonly listener: Acceptor;
   /** What the kernel can hold in its queue, and may be left there. */
   readonly backlog: number;
@@ -97,13 +100,13 @@ export class AcceptLoop {
         if (this.#closed) return;
         const fault = faultOf(error);
         if (fault === "listener") {
-          this.#failed({ error, retryIn: 0, fatal: true });
+          this.#failed(fault, { error, retryIn: 0, fatal: true });
           this.#close();
           return { error };
         }
         const retryIn = fault === "peer" ? 0 : backoff;
         const limit = fault === "descriptors" ? descriptors.met() : undefined;
-        this.#failed({ error, retryIn, fatal: false, limit });
+        this.#failed(fault, { error, retryIn, fatal: false, limit });
         if (retryIn > 0) {
           await this.#sleep(retryIn);
           backoff = Math.min(backoff * 2, BACKOFF_LAST);
@@ -121,7 +124,7 @@ export class AcceptLoop {
         this.parts.welcome(transport);
       } catch (error) {
         // A socket that is gone by now may refuse its options.
-        this.#failed({ error, retryIn: 0, fatal: false });
+        this.#failed("peer", { error, retryIn: 0, fatal: false });
         transport.close();
       }
     }
@@ -139,8 +142,9 @@ export class AcceptLoop {
     this.#wake?.();
   }
 
-  #failed(failure: Omit<AcceptErrorEvent, "type">): void {
-    const { accept_error } = this.parts.events;
+  #failed(fault: AcceptFault, failure: Omit<AcceptErrorEvent, "type">): void {
+    const { counters, events: { accept_error } } = this.parts;
+    counters.acceptFailed(fault);
     emit(accept_error, { type: "accept_error", ...failure });
   }
 

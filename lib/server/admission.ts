@@ -73,7 +73,7 @@ export class Admission {
       proxied,
     );
     this.all.add(session);
-    this.#context.counters.opening(1);
+    session.awaits("admitting");
     session.run();
   }
 
@@ -142,9 +142,10 @@ export class Admission {
     return networkOf(addr, this.#context.config.ipPrefix);
   }
 
-  #opened({ id, connection: { remoteAddr, tls } }: Session): void {
+  #opened(session: Session): void {
+    const { id, connection: { remoteAddr, tls } } = session;
     const { counters, events: { connection_open } } = this.#context;
-    counters.opening(-1);
+    session.awaits();
     counters.opened();
     if (connection_open === undefined) return;
     emit(connection_open, { type: "connection_open", id, remoteAddr, tls });
@@ -154,7 +155,7 @@ export class Admission {
   #turnAway(session: Session, refusal: Refusal): Refusal {
     const { admitted, connection } = session;
     this.all.delete(session);
-    this.#context.counters.opening(-1);
+    session.awaits();
     this.places.free();
     if (admitted) this.places.leave(this.#networkOf(connection.remoteAddr));
     this.#rejected(connection, refusal);
@@ -182,7 +183,7 @@ export class Admission {
     this.places.free();
     if (session.admitted) this.places.leave(this.#networkOf(remoteAddr));
     if (refusal !== undefined) {
-      counters.opening(-1);
+      session.awaits();
       this.#rejected(connection, refusal);
       return this.onEnded();
     }
@@ -190,10 +191,11 @@ export class Admission {
     if (!session.served) this.#opened(session);
     const { reason = "error", error } = ending;
     counters.closed(reason);
+    const requests = exchange?.meter.requests ?? 0;
+    if (requests > 0) counters.asked(-1);
     if (reason === "forced") this.forced++;
     if (events.connection_close !== undefined) {
       const duration = clock.now() - opened;
-      const requests = exchange?.meter.requests ?? 0;
       emit(events.connection_close, {
         ...{
           type: "connection_close",

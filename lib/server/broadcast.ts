@@ -31,7 +31,7 @@ import type { Payload, PeerConnection } from "./handler.ts";
  *   },
  *   (line) => broadcast(room, line),
  * );
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  */

@@ -23,6 +23,7 @@ import { framingOf } from "../framing/mod.ts";
 import type { ProxyVersion } from "../net/proxy_protocol/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
+import type { ServerLimits } from "./parley_server.ts";
 import {
   type AnyOptions,
   defaults,
@@ -49,7 +50,7 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
   ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
   ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
-  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
+  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0, slowRequest: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
   ...{ onListen: 0, events: 0, maxBuffered: 0, halfOpen: 0 },
   ...hookNames,
@@ -78,6 +79,12 @@ export function resolveServeOptions(
   const { overhead } = framing.codec(Math.min(maxFrame, maxReply));
   return Object.freeze({
     ...numbers,
+    limits: {
+      connections: numbers.maxConnections,
+      connectionsPerIp: numbers.maxConnectionsPerIp,
+      memory: numbers.maxMemory,
+      maxFrame,
+    } satisfies ServerLimits,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,
     /** The most bytes of a frame that comes in. */

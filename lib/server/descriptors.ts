@@ -8,6 +8,7 @@
  */
 
 import type { Clock } from "../core/clock.ts";
+import type { DescriptorCount } from "./parley_server.ts";
 
 /** How many descriptors are to be free below the limit. */
 const ROOM = 16;
@@ -53,6 +54,10 @@ export class Descriptors {
     private readonly cells = descriptorCells(1),
     private readonly index = 0,
   ) {}
+
+  get count(): DescriptorCount {
+    return { open: this.#sum(), limit: Atomics.load(this.cells.known, LIMIT) };
+  }
 
   opened(): void {
     Atomics.add(this.cells.open, this.index, 1);

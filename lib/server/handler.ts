@@ -36,14 +36,18 @@ export type ReplyLater = Reply | PromiseLike<Reply>;
  * and may ask of it.
  *
  * @typeParam State What is kept in `state`.
+ * @typeParam Addr The kind of address: by TCP, or of a Unix socket.
  */
-export interface PeerConnection<State = Record<string, unknown>> {
+export interface PeerConnection<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> {
   /** The connection's number, from 1, never used twice by one server. */
   readonly id: number;
   /** The peer's address. */
-  readonly remoteAddr: Deno.Addr;
+  readonly remoteAddr: Addr;
   /** The server's own address on this connection. */
-  readonly localAddr: Deno.Addr;
+  readonly localAddr: Addr;
   /** What TLS knows of the peer; undefined without TLS. */
   readonly tls: TlsInfo | undefined;
   /** The framing's name. */
@@ -85,13 +89,13 @@ export interface PeerConnection<State = Record<string, unknown>> {
 
 /**
  * What a handler may know of the connection it serves, and ask of it. There is
- * one for each connection; `signal`, `close` and `replyInPieces` speak of the
- * request being handled.
- *
- * @typeParam State What the handler keeps in `state`.
+ * one for each connection; `signal`, `close`, `failed` and `replyInPieces` speak
+ * of the request being handled.
  */
-export interface RequestInfo<State = Record<string, unknown>>
-  extends PeerConnection<State> {
+export interface RequestInfo<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> extends PeerConnection<State, Addr> {
   /**
    * Sends this request's reply in writes of at most `bytes` each, to exercise
    * the peer's reassembly.
@@ -99,6 +103,11 @@ export interface RequestInfo<State = Record<string, unknown>>
    * @param bytes A whole number from 1.
    */
   replyInPieces(bytes: number): void;
+  /**
+   * Counts this request as `error_reply` and not as `ok`: its reply says, in the
+   * protocol's own words, that it could not be done. Nobody looks at the reply.
+   */
+  failed(): void;
 }
 
 /**
@@ -109,12 +118,13 @@ export interface RequestInfo<State = Record<string, unknown>>
  * given, so keep a copy (`request.slice()`) of what is needed for longer, or is
  * sent to a worker: its memory cannot be transferred. The reply may be that same
  * view, or a part of it.
- *
- * @typeParam State What the handler keeps in `info.state`.
  */
-export type Handler<State = Record<string, unknown>> = (
+export type Handler<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> = (
   request: Uint8Array<ArrayBuffer>,
-  info: RequestInfo<State>,
+  info: RequestInfo<State, Addr>,
 ) => ReplyLater;
 
 /**
@@ -122,11 +132,11 @@ export type Handler<State = Record<string, unknown>> = (
  * that are safe to keep: `for await (const frame of connection)`, `read()` and
  * `frames` are three ways to the same. `readable` and `writable` carry bytes in
  * their place. What is used first is what it is used as.
- *
- * @typeParam State What is kept in `state`.
  */
-export interface ParleyConnection<State = Record<string, unknown>>
-  extends PeerConnection<State>, AsyncIterable<Uint8Array<ArrayBuffer>> {
+export interface ParleyConnection<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> extends PeerConnection<State, Addr>, AsyncIterable<Uint8Array<ArrayBuffer>> {
   /**
    * Reads the next frame.
    *
@@ -159,9 +169,10 @@ export interface ParleyConnection<State = Record<string, unknown>>
 /**
  * Serves one connection, which ends when the task does. One that throws closes
  * it as `error`, with an event `handler_error`, and says nothing to the peer.
- *
- * @typeParam State What is kept in `state`.
  */
-export type ConnectionTask<State = Record<string, unknown>> = (
-  connection: ParleyConnection<State>,
+export type ConnectionTask<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> = (
+  connection: ParleyConnection<State, Addr>,
 ) => void | PromiseLike<void>;

@@ -17,32 +17,34 @@ import type {
 
 /**
  * Turns what a handler threw into a reply.
- *
- * @typeParam State What the handler keeps in `info.state`.
  */
-export type ErrorHandler<State = Record<string, unknown>> = (
+export type ErrorHandler<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> = (
   error: unknown,
-  info: RequestInfo<State>,
+  info: RequestInfo<State, Addr>,
   request: Uint8Array<ArrayBuffer>,
 ) => ReplyLater;
 
 /**
  * The hooks of {@linkcode serve}, none of which can be sent to a thread.
- *
- * @typeParam State What the handler keeps in `info.state`.
  */
-export interface Hooks<State = Record<string, unknown>> {
+export interface Hooks<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> {
   /** Makes a connection's `info.state`, when it is first looked at. */
-  state?: (info: PeerConnection<unknown>) => State;
+  state?: (info: PeerConnection<unknown, Addr>) => State;
   /**
    * Called when a connection is to be served. Its reply goes out before all
    * others, as a protocol's greeting, such as `220 ready`. If it throws, the
    * connection is closed as `error`, and told so as by `onError`.
    */
-  onOpen?: (info: RequestInfo<State>) => ReplyLater;
+  onOpen?: (info: RequestInfo<State, Addr>) => ReplyLater;
   /** Called once for each such connection when it has ended. */
   onClose?: (
-    info: RequestInfo<State>,
+    info: RequestInfo<State, Addr>,
     reason: CloseReason,
   ) => void | Promise<void>;
   /**
@@ -51,7 +53,7 @@ export interface Hooks<State = Record<string, unknown>> {
    * peer is told `ERR internal error`, `ERR request timeout: …` or `ERR reply too
    * large: …`; the error itself goes to the events only.
    */
-  onError?: ErrorHandler<State>;
+  onError?: ErrorHandler<State, Addr>;
   /**
    * Says to a client why it is turned away, in the protocol's own words; nothing
    * for no word. Without it that is `text`, which begins with `ERR `.
@@ -65,20 +67,18 @@ export const hookNames: Readonly<Record<keyof Hooks, 0>> = {
 
 /**
  * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
- *
- * @typeParam State What the handler keeps in `info.state`.
  */
-export interface ServeOptions<State = Record<string, unknown>>
-  extends TlsOptions, Hooks<State> {
+export interface ServeOptions<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> extends TlsOptions, Hooks<State, Addr> {
   /**
    * The address to listen on.
-   *
    * @default {"0.0.0.0"}
    */
   hostname?: string;
   /**
    * The port to listen on; 0 lets the system pick one.
-   *
    * @default {8080}
    */
   port?: number;
@@ -97,21 +97,18 @@ export interface ServeOptions<State = Record<string, unknown>>
   /**
    * The permissions of the Unix socket's file: whoever may write to it may
    * connect. It has them before anybody can.
-   *
    * @default {0o600}
    */
   unixMode?: number;
   /**
    * How many connections may wait to be accepted. The kernel caps it at its
    * `net.core.somaxconn`.
-   *
    * @default {4096}
    */
   tcpBacklog?: number;
   /**
    * Whether other listeners may share the port; Linux spreads the connections
    * over them. Needs `"unstable": ["net"]` in `deno.json`.
-   *
    * @default {false}
    */
   reusePort?: boolean;
@@ -119,34 +116,29 @@ export interface ServeOptions<State = Record<string, unknown>>
   signal?: AbortSignal;
   /**
    * How requests and replies are told apart.
-   *
    * @default {"line"}
    */
   framing?: FramingName | Framing;
   /**
    * The maximum payload of a request in bytes.
-   *
    * @default {65536}
    */
   maxFrame?: number;
   /**
    * The maximum payload of a reply in bytes. A handler's reply over it is not
    * sent: the peer is told `ERR reply too large: …` in its place.
-   *
    * @default {16777216}
    */
   maxReply?: number;
   /**
    * The most connections open at once. One more is told `ERR busy: …`.
    * 0 turns the limit off.
-   *
    * @default {10000}
    */
   maxConnections?: number;
   /**
    * The most connections open at once from one address. One more is told
    * `ERR busy: …`. 0 turns the limit off.
-   *
    * @default {0}
    */
   maxConnectionsPerIp?: number;
@@ -154,21 +146,18 @@ export interface ServeOptions<State = Record<string, unknown>>
    * The rate of connections from one address, such as `10/s`, `100/m` or
    * `10/s:50`, where 50 may come at once. One more is told `ERR busy: …`. See
    * {@linkcode rateLimit}; `0` is no limit, as for the next.
-   *
    * @default {"0"}
    */
   maxConnectionRate?: string;
   /**
    * The rate of requests from one address. One more is answered `ERR busy: …`,
    * not handled, and its connection goes on.
-   *
    * @default {"0"}
    */
   maxRequestRate?: string;
   /**
    * How many bits of an IPv6 address make it one address, for the limit and the
    * rates above: a client has a network of 2^64 addresses or more. IPv4 is whole.
-   *
    * @default {64}
    */
   ipPrefix?: number;
@@ -177,7 +166,6 @@ export interface ServeOptions<State = Record<string, unknown>>
    * and replies that are not taken, in bytes. Near it, those that hold most are
    * read from no more; over it, those that hold most are closed, and newcomers
    * wait, or are told `ERR busy: …`. 0 turns the limit off.
-   *
    * @default {268435456}
    */
   maxMemory?: number;
@@ -185,7 +173,6 @@ export interface ServeOptions<State = Record<string, unknown>>
    * The most bytes that wait for a peer when a frame is sent to it without a
    * request, by `send` or `broadcast`. If there are more, its connection is
    * closed as `slow_consumer`. A frame that finds nothing waiting may be larger.
-   *
    * @default {1048576}
    */
   maxBuffered?: number;
@@ -193,7 +180,6 @@ export interface ServeOptions<State = Record<string, unknown>>
    * Whether a client that has finished sending still gets the reply that a
    * handler is at. If not, the handler's `signal` aborts, and the connection
    * ends.
-   *
    * @default {true}
    */
   halfOpen?: boolean;
@@ -208,7 +194,6 @@ export interface ServeOptions<State = Record<string, unknown>>
    * Which versions of the PROXY protocol trusted peers speak. Their header
    * comes first on every connection, and its address counts as the client's
    * everywhere: in `info`, events and limits.
-   *
    * @default {"off"}
    */
   proxyProtocol?: ProxyMode;
@@ -222,33 +207,34 @@ export interface ServeOptions<State = Record<string, unknown>>
    * ` HTTP/1.x`, or whose first or second begins with `Host:`: a web page can
    * send lines of its own so, to any address that its reader's machine reaches.
    * The other framings refuse HTTP by its first bytes in any case.
-   *
    * @default {false}
    */
   httpGuard?: boolean;
   /**
    * How long a connection may be without a whole request, in milliseconds.
    * 0 turns the limit off, as it does for the timeouts below.
-   *
    * @default {300000}
    */
   idleTimeout?: number;
   /**
    * How long a handler may take, in milliseconds.
-   *
    * @default {30000}
    */
   requestTimeout?: number;
   /**
    * How long a peer may take nothing of what it is sent, in milliseconds.
-   *
    * @default {30000}
    */
   writeTimeout?: number;
   /**
+   * How long a request takes in milliseconds that is told as `slow_request`.
+   * 0 tells of none, and looks at none.
+   * @default {0}
+   */
+  slowRequest?: number;
+  /**
    * How long `shutdown()` lets connections finish before it forces them, in
    * milliseconds. With 0 it waits for as long as they take.
-   *
    * @default {10000}
    */
   drainTimeout?: number;
@@ -256,19 +242,18 @@ export interface ServeOptions<State = Record<string, unknown>>
    * How long `shutdown()` goes on accepting at first, while the server counts
    * as not ready, in milliseconds: the time that a load balancer takes to
    * notice.
-   *
    * @default {0}
    */
   preDrainDelay?: number;
   /** Called once the server is bound, with the real address. */
-  onListen?: (addr: Deno.Addr) => void;
+  onListen?: (addr: Addr) => void;
   /** What to call for which event. */
   events?: EventListeners;
 }
 
-/** Options, whatever state their hooks know of. */
+/** Options, whatever state and addresses their hooks know of. */
 // deno-lint-ignore no-explicit-any
-export type AnyOptions = ServeOptions<any> & { startTls?: boolean };
+export type AnyOptions = ServeOptions<any, any> & { startTls?: boolean };
 
 /** What `proxyProtocol` takes. */
 export type ProxyMode = "off" | ProxyVersion;
@@ -297,6 +282,7 @@ export const defaults = Object.freeze(
     idleTimeout: 5 * 60_000,
     requestTimeout: 30_000,
     writeTimeout: 30_000,
+    slowRequest: 0,
     drainTimeout: 10_000,
     preDrainDelay: 0,
   } satisfies ServeOptions,

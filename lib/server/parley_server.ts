@@ -4,12 +4,12 @@ import type { Metrics } from "../events/metrics.ts";
 import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
-import type { ServeConfig } from "./config.ts";
 
 /** A running server. */
-export interface ParleyServer extends ServerStats, AsyncDisposable {
+export interface ParleyServer<Addr = Deno.Addr>
+  extends ServerStats, AsyncDisposable {
   /** The bound address, with the real port where 0 was asked for. */
-  readonly addr: Deno.Addr;
+  readonly addr: Addr;
   /**
    * Resolves when the server has ended: the listener is closed, and so is
    * every connection. Rejects when the listener failed; the connections were
@@ -20,6 +20,8 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   readonly framing: string;
   /** The limits that hold; 0 is none. */
   readonly limits: ServerLimits;
+  /** How many descriptors its connections have. */
+  readonly descriptors: DescriptorCount;
   /** The certificate that is shown; undefined without TLS. */
   readonly tls: TlsStatus | undefined;
   /** How many threads serve. */
@@ -46,9 +48,10 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
    * stops accepting, lets every request that has arrived have its reply, closes
    * the idle connections, and forces the rest at the drain timeout.
    *
+   * @param by Who asks for it, for the log.
    * @returns Resolves with `finished`.
    */
-  shutdown(): Promise<void>;
+  shutdown(by?: string): Promise<void>;
   /**
    * Shows another certificate from the next handshake on. Connections that are
    * open go on, nobody is refused, and what cannot be used changes nothing: a
@@ -68,6 +71,14 @@ export interface ParleyServer extends ServerStats, AsyncDisposable {
   unref(): void;
 }
 
+/** Descriptors of connections, also of those that are told of a refusal. */
+export interface DescriptorCount {
+  /** How many are open now. */
+  readonly open: number;
+  /** How many there are, as met the last time that they were out; 0 before. */
+  readonly limit: number;
+}
+
 /** The limits of a server that its operator looks at. */
 export interface ServerLimits {
   /** The most connections open at once, 0 for no limit. */
@@ -78,15 +89,6 @@ export interface ServerLimits {
   readonly memory: number;
   /** The maximum payload of a request in bytes. */
   readonly maxFrame: number;
-}
-
-export function limitsOf(config: ServeConfig): ServerLimits {
-  return {
-    connections: config.maxConnections,
-    connectionsPerIp: config.maxConnectionsPerIp,
-    memory: config.maxMemory,
-    maxFrame: config.maxFrame,
-  };
 }
 
 /** What an operator sees a connection do: `idle` has nothing of a request. */

@@ -3,27 +3,22 @@
  * address (`networkOf`). They hold for a whole server, whatever its threads.
  */
 
-/** Who gets a place. */
-export interface Places {
-  /** The next connection's number, from 1, never given twice. */
-  nextId(): number;
-  /** Takes a place, if there is one. */
-  take(): boolean;
-  free(): void;
-  /** Takes one of an address's places, if there is one. */
-  enter(ip: string): boolean | Promise<boolean>;
-  leave(ip: string): void;
+import type { ServeConfig } from "./config.ts";
+
+/** What the threads of a server share. */
+export interface PlaceCells {
+  /** How many places each thread has taken. */
+  readonly taken: Int32Array;
+  readonly lastId: BigInt64Array;
 }
 
 /** Counts connections by address. */
 export class AddressCounts {
   readonly #open = new Map<string, number>();
 
-  /** @param most The most from one address, 0 for no limit. */
   constructor(private readonly most: number) {}
 
-  enter(ip: string): boolean {
-    if (this.most === 0) return true;
+  enter(ip: string): boolean | Promise<boolean> {
     const open = this.#open.get(ip) ?? 0;
     if (open >= this.most) return false;
     this.#open.set(ip, open + 1);
@@ -31,7 +26,6 @@ export class AddressCounts {
   }
 
   leave(ip: string, count = 1): void {
-    if (this.most === 0) return;
     const open = (this.#open.get(ip) ?? 0) - count;
     if (open > 0) this.#open.set(ip, open);
     else this.#open.delete(ip);
@@ -42,26 +36,52 @@ export class AddressCounts {
   }
 }
 
-/** The places of a server with one thread. */
-export class LocalPlaces extends AddressCounts implements Places {
-  #ids = 0;
-  #taken = 0;
+/** Who gets a place. */
+export class Places {
+  constructor(
+    private readonly limits: Pick<
+      ServeConfig,
+      "maxConnections" | "maxConnectionsPerIp"
+    >,
+    private readonly addresses: Pick<AddressCounts, "enter" | "leave"> =
+      new AddressCounts(limits.maxConnectionsPerIp),
+    private readonly cells: PlaceCells = {
+      taken: new Int32Array(1),
+      lastId: new BigInt64Array(1),
+    },
+    /** This thread's in the cells. */
+    private readonly index = 0,
+  ) {}
 
-  constructor(private readonly places: number, perIp: number) {
-    super(perIp);
-  }
-
+  /** The next connection's number, from 1, never given twice. */
   nextId(): number {
-    return ++this.#ids;
+    return Number(Atomics.add(this.cells.lastId, 0, 1n)) + 1;
   }
 
+  /** Takes a place, if there is one. */
   take(): boolean {
-    if (this.places > 0 && this.#taken >= this.places) return false;
-    this.#taken++;
-    return true;
+    const { taken } = this.cells;
+    // Counts first and looks then, so that two threads never take the last
+    // place both; it can be that neither gets it.
+    Atomics.add(taken, this.index, 1);
+    const { maxConnections } = this.limits;
+    if (maxConnections === 0) return true;
+    let sum = 0;
+    for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
+    if (sum > maxConnections) this.free();
+    return sum <= maxConnections;
   }
 
   free(): void {
-    this.#taken--;
+    Atomics.sub(this.cells.taken, this.index, 1);
+  }
+
+  /** Takes one of an address's places, if there is one. */
+  enter(ip: string): boolean | Promise<boolean> {
+    return this.limits.maxConnectionsPerIp === 0 || this.addresses.enter(ip);
+  }
+
+  leave(ip: string): void {
+    if (this.limits.maxConnectionsPerIp > 0) this.addresses.leave(ip);
   }
 }

@@ -98,6 +98,8 @@ export class Scheduler {
   #turns = 0;
   /** Whether all have worked for too long: use {@linkcode later}. */
   late = false;
+  /** Whether handlers compute for long: then waits for them are measured. */
+  slow = false;
   /** Whether the next turn will be noticed. */
   #armed = false;
   /** Connections and waits that go on in the next turn. */
@@ -215,6 +217,7 @@ export class Scheduler {
     if (this.#began === -1) return;
     this.#worked += now - this.#counted;
     this.#counted = now;
+    this.slow = now - this.#began >= SLICE / 2;
     if (this.#worked < SLICE) return;
     this.late = true;
     this.#arm();

@@ -7,9 +7,14 @@ import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Service, type Surroundings } from "./server.ts";
 
+/** A state of one's own is to be made by the option `state`. */
+export type MadeState<State> = Record<string, unknown> extends State ? unknown
+  : Required<Pick<Hooks<State>, "state">>;
+
 /**
  * Serves TCP connections with a handler.
  *
+ * @typeParam State What the option `state` makes.
  * @param handler Answers one request.
  * @returns The running server, bound already.
  * @throws {OptionError} An option has a value that is not allowed. Nothing has
@@ -22,63 +27,68 @@ import { Server, type Service, type Surroundings } from "./server.ts";
  * ```ts
  * import { connect, serve } from "../mod.ts";
  *
- * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (request) => request);
- * await using client = await connect(server.addr as Deno.NetAddr);
- * console.log(new TextDecoder().decode(await client.request("hello")));
- * ```
- */
-export function serve(handler: Handler): ParleyServer;
-/**
- * The same, with a handler that keeps a state of its own for each connection.
- *
- * @typeParam State What the option `state` makes.
- *
- * @example
- * ```ts
- * import { connect, serve } from "../mod.ts";
- *
  * await using server = serve(
  *   { hostname: "127.0.0.1", port: 0, state: () => ({ count: 0 }) },
  *   (_request, { state }) => `request ${++state.count}`,
  * );
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  */
-export function serve<State>(
-  options: ServeOptions<State> & Required<Pick<Hooks<State>, "state">>,
+export function serve(
+  handler: Handler<Record<string, unknown>, Deno.NetAddr>,
+): ParleyServer<Deno.NetAddr>;
+/** The same, with options: where to listen, and within which limits. */
+export function serve<State = Record<string, unknown>>(
+  options: ServeOptions<State, Deno.NetAddr> & MadeState<State> & {
+    path?: undefined;
+  },
+  handler: Handler<State, Deno.NetAddr>,
+): ParleyServer<Deno.NetAddr>;
+/** The same, at the path of a Unix socket. */
+export function serve<State = Record<string, unknown>>(
+  options: ServeOptions<State, Deno.UnixAddr> & MadeState<State> & {
+    path: string;
+  },
+  handler: Handler<State, Deno.UnixAddr>,
+): ParleyServer<Deno.UnixAddr>;
+/** The same, at either. */
+export function serve<State = Record<string, unknown>>(
+  options: ServeOptions<State> & MadeState<State>,
   handler: Handler<State>,
 ): ParleyServer;
-/** The same, with options: where to listen, and within which limits. */
-export function serve(options: ServeOptions, handler: Handler): ParleyServer;
-export function serve(
-  ...args: [Handler] | [AnyOptions, Handler]
-): ParleyServer {
+// deno-lint-ignore no-explicit-any
+export function serve(...args: any[]) {
   const [options, handler] = args.length === 1 ? [{}, args[0]] : args;
   return startServer(options, handler, {});
 }
 
 /** Options of `serve` that speak of a request and its reply. */
 const REQUEST_ONLY = [
-  ...["requestTimeout", "halfOpen", "onError", "onOpen", "onClose"] as const,
+  ...["requestTimeout", "slowRequest", "halfOpen"] as const,
+  ...["onError", "onOpen", "onClose"] as const,
 ];
 
 /**
  * Options of {@linkcode serveConnections}: those of `serve` that do not speak of
  * a request and its reply.
- *
- * @typeParam State What is kept in `connection.state`.
  */
-export interface ConnectionsOptions<State = Record<string, unknown>>
-  extends
-    Omit<
-      ServeOptions<State>,
-      "requestTimeout" | "halfOpen" | "onError" | "onOpen" | "onClose"
-    > {
+export interface ConnectionsOptions<
+  State = Record<string, unknown>,
+  Addr = Deno.Addr,
+> extends
+  Omit<
+    ServeOptions<State, Addr>,
+    | "requestTimeout"
+    | "slowRequest"
+    | "halfOpen"
+    | "onError"
+    | "onOpen"
+    | "onClose"
+  > {
   /**
    * Whether connections begin without TLS, though there is a certificate, and a
    * task begins it by `startTls()`.
-   *
    * @default {false}
    */
   startTls?: boolean;
@@ -111,29 +121,34 @@ export interface ConnectionsOptions<State = Record<string, unknown>>
  *     for await (const frame of connection) await connection.send(frame);
  *   },
  * );
- * await using client = await connect(server.addr as Deno.NetAddr);
+ * await using client = await connect(server.addr);
  * console.log(new TextDecoder().decode(await client.request("hello")));
  * ```
  */
-export function serveConnections(task: ConnectionTask): ParleyServer;
-/**
- * The same, with a task that keeps a state of its own for each connection.
- *
- * @typeParam State What the option `state` makes.
- */
-export function serveConnections<State>(
-  options: ConnectionsOptions<State> & Required<Pick<Hooks<State>, "state">>,
+export function serveConnections(
+  task: ConnectionTask<Record<string, unknown>, Deno.NetAddr>,
+): ParleyServer<Deno.NetAddr>;
+/** The same, with options: where to listen, and within which limits. */
+export function serveConnections<State = Record<string, unknown>>(
+  options: ConnectionsOptions<State, Deno.NetAddr> & MadeState<State> & {
+    path?: undefined;
+  },
+  task: ConnectionTask<State, Deno.NetAddr>,
+): ParleyServer<Deno.NetAddr>;
+/** The same, at the path of a Unix socket. */
+export function serveConnections<State = Record<string, unknown>>(
+  options: ConnectionsOptions<State, Deno.UnixAddr> & MadeState<State> & {
+    path: string;
+  },
+  task: ConnectionTask<State, Deno.UnixAddr>,
+): ParleyServer<Deno.UnixAddr>;
+/** The same, at either. */
+export function serveConnections<State = Record<string, unknown>>(
+  options: ConnectionsOptions<State> & MadeState<State>,
   task: ConnectionTask<State>,
 ): ParleyServer;
-/** The same, with options: where to listen, and within which limits. */
-export function serveConnections(
-  options: ConnectionsOptions,
-  task: ConnectionTask,
-): ParleyServer;
-export function serveConnections(
-  // deno-lint-ignore no-explicit-any
-  ...args: [ConnectionTask] | [ConnectionsOptions<any>, ConnectionTask<any>]
-): ParleyServer {
+// deno-lint-ignore no-explicit-any
+export function serveConnections(...args: any[]) {
   const [options, task] = args.length === 1 ? [{}, args[0]] : args;
   return startServer(taskOptions(options), { task }, {});
 }
@@ -153,7 +168,8 @@ export function startServer(
   options: AnyOptions,
   service: Service,
   surroundings: Surroundings,
-): ParleyServer {
+  // deno-lint-ignore no-explicit-any
+): ParleyServer<any> {
   const called = typeof service === "object" ? service.task : service;
   if (typeof called !== "function") {
     throw new OptionError("handler", called, "a function");
@@ -171,7 +187,7 @@ export function shutdownAt(
   server: Pick<ParleyServer, "finished" | "shutdown">,
 ): void {
   if (signal === undefined) return;
-  const shutdown = () => void server.shutdown();
+  const shutdown = () => void server.shutdown("the signal");
   if (signal.aborted) return shutdown();
   signal.addEventListener("abort", shutdown, { once: true });
   server.finished.catch(() => {}).finally(() =>

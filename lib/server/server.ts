@@ -20,13 +20,13 @@ import type { ConnectionTask, Handler } from "./handler.ts";
 import { MemoryBound } from "./memory.ts";
 import type { ServeConfig } from "./config.ts";
 import type { AnyOptions } from "./options.ts";
-import {
-  type ConnectionInfo,
-  limitsOf,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "./parley_server.ts";
-import { LocalPlaces, type Places } from "./places.ts";
+import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Who serves the connections: a handler of requests, or a task for each. */
@@ -48,6 +48,9 @@ export interface Surroundings {
   uptime?: number;
 }
 
+/** How often it is seen how late a timer is, in milliseconds. */
+const DELAY_INTERVAL = 100;
+
 /** The handler where tasks serve the connections. */
 const nobody = () => {};
 
@@ -62,6 +65,10 @@ export class Server extends ServerStatsBase implements ParleyServer {
   readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
+  readonly #descriptors: Descriptors;
+  #cancelDelay!: () => void;
+  /** Who asked for the drain. */
+  #by = "the listener, which failed";
   #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
   /** Takes back the end of the time before the drain. */
   #cancelLeaving: (() => void) | undefined;
@@ -75,10 +82,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listen = listenAt,
       clock = systemClock,
       counters = new Counters(),
-      places = new LocalPlaces(
-        config.maxConnections,
-        config.maxConnectionsPerIp,
-      ),
+      places = new Places(config),
       rates = [],
       descriptors = new Descriptors(clock),
       startedAt = Date.now(),
@@ -111,8 +115,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#context = context;
     this.#listener = listener;
     this.addr = listener.addr;
+    this.#descriptors = descriptors;
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#admission = new Admission(
       context,
       sessions,
@@ -135,7 +140,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       listener.close();
       throw error;
     }
+    this.#watchDelay();
     this.finished = this.#run();
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {
@@ -163,14 +173,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     return Promise.resolve(session !== undefined);
   }
 
-  shutdown(): Promise<void> {
+  shutdown(by = "shutdown()"): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
+    this.#by = by;
     const { clock, config: { preDrainDelay: delay }, events } = this.#context;
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
       const connections = this.#admission.all.size;
-      emit(events.pre_drain, { type: "pre_drain", connections, delay });
+      emit(events.pre_drain, { type: "pre_drain", connections, delay, by });
       this.#cancelLeaving = clock.after(delay, () => this.#stop());
     }
     return this.finished;
@@ -192,6 +203,15 @@ export class Server extends ServerStatsBase implements ParleyServer {
     await this.shutdown();
   }
 
+  #watchDelay(): void {
+    const { clock, counters } = this.#context;
+    const due = clock.now() + DELAY_INTERVAL;
+    this.#cancelDelay = clock.after(DELAY_INTERVAL, () => {
+      counters.delayed(Math.max(0, clock.now() - due));
+      this.#watchDelay();
+    }, { background: true });
+  }
+
   #stop(): void {
     this.#stage = "stopping";
     this.#accepting.stop();
@@ -205,6 +225,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     const { events, memory, tls } = this.#context;
     memory.close();
     tls?.close();
+    this.#cancelDelay();
     const { forced } = this.#admission;
     emit(events.finished, { type: "finished", forced });
     if (failure !== undefined) throw failure.error;
@@ -213,7 +234,9 @@ export class Server extends ServerStatsBase implements ParleyServer {
   async #drain(): Promise<void> {
     const { all } = this.#admission;
     const { clock, config: { drainTimeout }, events } = this.#context;
-    emit(events.drain, { type: "drain", connections: all.size });
+    emit(events.drain, {
+      ...{ type: "drain", connections: all.size, by: this.#by },
+    });
     const cancel = drainTimeout > 0
       ? clock.after(drainTimeout, () => this.#admission.force())
       : undefined;

@@ -7,6 +7,7 @@ import {
   type DescriptorCells,
   descriptorCells,
 } from "../server/descriptors.ts";
+import type { PlaceCells } from "../server/places.ts";
 import type { ConnectionInfo } from "../server/parley_server.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import type { TlsFiles } from "../tls/settings.ts";
@@ -21,7 +22,7 @@ export type ThreadOptions = Omit<
 /** Events that a thread passes on; the others are the whole server's. */
 export const threadEvents = [
   ...["connection_open", "connection_close", "connection_rejected"] as const,
-  ...["request", "handler_error", "accept_error"] as const,
+  ...["request", "slow_request", "handler_error", "accept_error"] as const,
 ];
 
 export type ThreadEvent = typeof threadEvents[number];
@@ -50,17 +51,15 @@ export type ThreadProcedures = {
 
 export type SupervisorProcedures = {
   event(event: ServerEvent, error?: SentError): void;
-  enter(ip: string): boolean;
+  enter(ip: string): boolean | Promise<boolean>;
   leave(ip: string): void;
   /** It has ended; so many connections were cut. */
   finished(forced: number): void;
 };
 
-export interface Shared {
+export interface Shared extends PlaceCells {
   /** The numbers of each thread; see `METRIC_CELLS`. */
   readonly cells: readonly Float64Array[];
-  readonly taken: Int32Array;
-  readonly lastId: BigInt64Array;
   /** The buckets of addresses, for connections and for requests. */
   readonly rates: readonly [RateCells, RateCells];
   readonly descriptors: DescriptorCells;

@@ -18,11 +18,11 @@ import { Descriptors } from "../server/descriptors.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
-import {
-  type ConnectionInfo,
-  limitsOf,
-  type ParleyServer,
-  type ServerLimits,
+import type {
+  ConnectionInfo,
+  DescriptorCount,
+  ParleyServer,
+  ServerLimits,
 } from "../server/parley_server.ts";
 import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
@@ -37,7 +37,8 @@ import { deserializeError, type SentError } from "./sent_error.ts";
 import { WorkerCalls } from "./worker_calls.ts";
 
 /** Options of {@linkcode serveThreads}. */
-export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
+export interface ServeThreadsOptions
+  extends Omit<ServeOptions<unknown, Deno.NetAddr>, keyof Hooks> {
   /** The module that the workers run; it calls `serveThread`. */
   worker: URL;
   /** How many; by default as many as the machine has processors. */
@@ -51,14 +52,13 @@ export interface ServeThreadsOptions extends Omit<ServeOptions, keyof Hooks> {
   /**
    * Whether a worker, once it is bound, gives back the permission to use the
    * network, the storages of the web, and the means to start other workers.
-   *
    * @default {false}
    */
   confine?: boolean;
 }
 
 /** A running server with threads. */
-export type ThreadedServer = Omit<ParleyServer, "ref" | "unref">;
+export type ThreadedServer = Omit<ParleyServer<Deno.NetAddr>, "ref" | "unref">;
 
 /**
  * The wait before a thread that died is replaced, in milliseconds: doubled with
@@ -127,7 +127,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const { cells } = shared;
     super(new Counters(cells[0], cells), clock, Date.now(), 0);
     this.framing = config.framing.name;
-    this.limits = limitsOf(config);
+    this.limits = config.limits;
     this.#options = options;
     this.#drainTimeout = config.drainTimeout;
     this.#events = options.events ?? {};
@@ -140,6 +140,10 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
 
   get finished(): Promise<void> {
     return this.#finished.promise;
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.#descriptors.count;
   }
 
   get ready(): boolean {
@@ -196,15 +200,20 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     }
   }
 
-  shutdown(): Promise<void> {
+  shutdown(by = "shutdown()"): Promise<void> {
     if (this.#stage !== "serving") return this.finished;
     const { preDrainDelay: delay = 0 } = this.#options;
     this.#stage = "leaving";
-    if (delay === 0) this.#drain();
+    if (delay === 0) this.#drain(by);
     else {
       const { connections } = this;
-      emit(this.#events.pre_drain, { type: "pre_drain", connections, delay });
-      this.#clock.after(delay, () => this.#drain());
+      emit(this.#events.pre_drain, {
+        type: "pre_drain",
+        connections,
+        delay,
+        by,
+      });
+      this.#clock.after(delay, () => this.#drain(by));
     }
     return this.finished;
   }
@@ -213,11 +222,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     await this.shutdown();
   }
 
-  #drain(): void {
+  #drain(by: string): void {
     this.#stage = "draining";
     for (const cancel of this.#replacing.values()) cancel();
     const { connections } = this;
-    emit(this.#events.drain, { type: "drain", connections });
+    emit(this.#events.drain, { type: "drain", connections, by });
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
     const drainTimeout = this.#drainTimeout;
     if (drainTimeout > 0) {

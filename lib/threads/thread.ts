@@ -8,14 +8,13 @@ import { Descriptors } from "../server/descriptors.ts";
 import type { EventListeners, ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ConnectionTask, Handler } from "../server/handler.ts";
-import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
+import { resolveServeOptions } from "../server/config.ts";
 import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
-import type { Places } from "../server/places.ts";
-import { startServer, taskOptions } from "../server/serve.ts";
+import { Places } from "../server/places.ts";
+import { type MadeState, startServer, taskOptions } from "../server/serve.ts";
 import type { Service } from "../server/server.ts";
 import type {
-  Shared,
   SupervisorProcedures,
   ThreadEvent,
   ThreadProcedures,
@@ -28,7 +27,7 @@ const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
 export interface ServeThreadOptions<State = Record<string, unknown>>
-  extends Hooks<State> {
+  extends Hooks<State, Deno.NetAddr> {
   /** The framing that `serveThreads` has, if it is none that ships. */
   framing?: Framing;
 }
@@ -55,23 +54,16 @@ export type ThreadTaskOptions<State = Record<string, unknown>> = Pick<
  * ```
  */
 export function serveThread<State>(
-  handler: Handler<State>,
-  options: ServeThreadOptions<State> & Required<Pick<Hooks<State>, "state">>,
+  handler: Handler<State, Deno.NetAddr>,
+  options: ServeThreadOptions<State> & MadeState<State>,
 ): void;
-/**
- * Serves connections with a handler that keeps no state of its own.
- *
- * @param handler Answers one request.
- * @param options What cannot be sent from the main thread.
- */
+/** Serves connections with a handler that keeps no state of its own. */
 export function serveThread(
-  handler: Handler,
+  handler: Handler<Record<string, unknown>, Deno.NetAddr>,
   options?: ServeThreadOptions,
 ): void;
-export function serveThread(
-  handler: Handler,
-  options: ServeThreadOptions = {},
-): void {
+// deno-lint-ignore no-explicit-any
+export function serveThread(handler: Handler<any, any>, options = {}): void {
   startThread(handler, options, (given) => given);
 }
 
@@ -82,18 +74,9 @@ export function serveThread(
  * @typeParam State What the option `state` makes.
  * @param task Serves one connection.
  * @param options What cannot be sent from the main thread.
- *
- * @example
- * ```ts ignore
- * import { serveThreadConnections } from "@parley/parley/threads";
- *
- * serveThreadConnections(async (connection) => {
- *   for await (const frame of connection) await connection.send(frame);
- * });
- * ```
  */
 export function serveThreadConnections<State = Record<string, unknown>>(
-  task: ConnectionTask<State>,
+  task: ConnectionTask<State, Deno.NetAddr>,
   options: ThreadTaskOptions<State> = {},
 ): void {
   startThread({ task: task as ConnectionTask }, options, taskOptions);
@@ -104,7 +87,7 @@ function startThread(
   options: AnyOptions,
   complete: (options: AnyOptions) => AnyOptions,
 ): void {
-  let server: ParleyServer | undefined;
+  let server: ParleyServer<Deno.NetAddr> | undefined;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,
     {
@@ -118,6 +101,10 @@ function startThread(
           const form = `${order.options.framing}, as serveThreads has it`;
           throw new OptionError("framing", name, form);
         }
+        const addresses = {
+          enter: (ip: string) => supervisor.call("enter", ip),
+          leave: (ip: string) => supervisor.tell("leave", ip),
+        };
         let forced = 0;
         const started = server = startServer(
           {
@@ -130,7 +117,7 @@ function startThread(
           service,
           {
             counters: new Counters(cells[index], cells),
-            places: sharedPlaces(limits, index, shared, supervisor),
+            places: new Places(limits, addresses, shared, index),
             rates,
             descriptors: new Descriptors(systemClock, descriptors, index),
             startedAt,
@@ -144,7 +131,7 @@ function startThread(
           Deno.permissions.revokeSync({ name: "net" });
           closeBackDoors();
         }
-        return started.addr as Deno.NetAddr;
+        return started.addr;
       },
       connections: async () => await server?.connectionList() ?? [],
       disconnect: async (id) => await server?.disconnect(id) ?? false,
@@ -170,32 +157,4 @@ function forwarding(
     supervisor.tell("event", rest, serializeError(error));
   };
   return Object.fromEntries(types.map((type) => [type, forward]));
-}
-
-/** Places that all threads share; `index` is this one's in their memory. */
-function sharedPlaces(
-  { maxConnections, maxConnectionsPerIp }: ServeConfig,
-  index: number,
-  { lastId, taken }: Shared,
-  supervisor: WorkerCalls<SupervisorProcedures>,
-): Places {
-  const free = () => void Atomics.sub(taken, index, 1);
-  return {
-    nextId: () => Number(Atomics.add(lastId, 0, 1n)) + 1,
-    // Counts first and looks then, so that two threads never take the last
-    // place both; it can be that neither gets it.
-    take() {
-      Atomics.add(taken, index, 1);
-      if (maxConnections === 0) return true;
-      let sum = 0;
-      for (let i = 0; i < taken.length; i++) sum += Atomics.load(taken, i);
-      if (sum > maxConnections) free();
-      return sum <= maxConnections;
-    },
-    free,
-    enter: (ip) => maxConnectionsPerIp === 0 || supervisor.call("enter", ip),
-    leave(ip) {
-      if (maxConnectionsPerIp > 0) supervisor.tell("leave", ip);
-    },
-  };
 }

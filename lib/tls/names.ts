@@ -4,7 +4,7 @@
  * two, and a comma in a URI begins what looks like another name.
  */
 
-import { formatIPv4, formatIPv6 } from "../net/proxy_protocol/v2.ts";
+import { formatIP } from "../net/proxy_protocol/v2.ts";
 
 interface Element {
   readonly tag: number;
@@ -82,11 +82,9 @@ function nameOf(name: Element): string | [] {
   const kind = KINDS[tag];
   const text = kind === "dirName"
     ? distinguishedName(elements(body)[0])
-    : kind !== "IP"
-    ? textOf(name)
-    : body.length === 4
-    ? formatIPv4(body, 0)
-    : formatIPv6(body, 0);
+    : kind === "IP"
+    ? formatIP(body)
+    : textOf(name);
   return kind === undefined || text === undefined ? [] : `${kind}:${text}`;
 }
 

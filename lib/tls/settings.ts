@@ -36,13 +36,11 @@ export interface TlsOptions {
   clientCa?: string;
   /**
    * Whether a client may show a certificate (`request`) or must (`require`).
-   *
    * @default {"require"}
    */
   clientAuth?: ClientAuth;
   /**
    * The least version of TLS.
-   *
    * @default {"1.2"}
    */
   tlsMinVersion?: TlsVersion;

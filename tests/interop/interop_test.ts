@@ -18,6 +18,8 @@ import {
 } from "../../lib/mod.ts";
 import type { Acceptor } from "../../lib/net/listen.ts";
 import { startServer } from "../../lib/server/serve.ts";
+import { isInstalled } from "../support/packages.ts";
+import { isAllowed, testAllowed } from "../support/permissions.ts";
 import {
   assertEquals,
   TextLineStream,
@@ -27,29 +29,14 @@ import {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** A program, the shell's way to find out whether it is here, its package. */
+/** A program, and the package that it is of. */
 const peers = {
-  nc: {
-    program: "nc",
-    // Several programs go by this name, and this is the one with -N.
-    probe: "nc -h 2>&1 | grep OpenBSD",
-    debian: "netcat-openbsd",
-  },
-  ncat: { program: "ncat", probe: "command -v ncat", debian: "ncat" },
-  socat: { program: "socat", probe: "command -v socat", debian: "socat" },
-  telnet: { program: "telnet", probe: "command -v telnet", debian: "telnet" },
-  erlang: {
-    program: "escript",
-    probe: "command -v escript",
-    debian: "erlang-base",
-  },
-  twisted: {
-    // Debian's own Python has Debian's Twisted; another may come first on the
-    // path.
-    program: "/usr/bin/python3",
-    probe: "/usr/bin/python3 -c 'import twisted'",
-    debian: "python3-twisted",
-  },
+  nc: { program: "nc", debian: "netcat-openbsd" },
+  ncat: { program: "ncat", debian: "ncat" },
+  socat: { program: "socat", debian: "socat" },
+  telnet: { program: "telnet", debian: "telnet" },
+  erlang: { program: "escript", debian: "erlang-base" },
+  twisted: { program: "/usr/bin/python3", debian: "python3-twisted" },
 };
 
 type Peer = keyof typeof peers;
@@ -59,34 +46,25 @@ type Peer = keyof typeof peers;
 const GUARD = "timeout";
 const GUARD_SECONDS = "60";
 
-const mayRun = granted({ name: "run" });
-const strict = granted({ name: "env", variable: "CI" }) &&
-  Boolean(Deno.env.get("CI"));
+const mayRun = isAllowed(["run"]);
+const strict = isAllowed(["env"]) && Boolean(Deno.env.get("CI"));
 const here = new Map(
-  Object.entries(peers).map(([peer, { probe }]) => [peer, isHere(probe)]),
+  Object.entries(peers).map(([peer, { debian }]) => [
+    peer,
+    mayRun && isInstalled(debian),
+  ]),
 );
 
-function granted(permission: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(permission).state === "granted";
-}
-
-function isHere(probe: string): boolean {
-  if (!mayRun) return false;
-  const args = ["-c", `command -v ${GUARD} && ${probe}`];
-  try {
-    return new Deno.Command("/bin/sh", { args }).outputSync().success;
-  } catch {
-    // There is no such shell on Windows, and none of the peers.
-    return false;
-  }
-}
-
-/** The name of a peer's test, and whether to leave it out. */
-function needing(peer: Peer, behaviour: string) {
+/** Registers a test with a peer. */
+function testPeer(
+  peer: Peer,
+  behaviour: string,
+  fn: () => Promise<void>,
+): void {
   const name = `${peer} ${behaviour}`;
-  if (!mayRun) return { name: `${name} (needs --allow-run)`, ignore: true };
-  if (here.get(peer)) return { name };
-  return { name: `${name} (needs ${peers[peer].debian})`, ignore: !strict };
+  const isThere = here.get(peer) || !mayRun;
+  const needs = isThere ? "" : ` (needs ${peers[peer].debian})`;
+  testAllowed(name + needs, ["run"], fn, !isThere && !strict);
 }
 
 function spawn(peer: Peer, args: string[]): Deno.ChildProcess {
@@ -245,7 +223,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
   const pipe = pipes[peer];
 
   for (const [framing, make] of Object.entries(streams)) {
-    Deno.test(needing(peer, `gets back each ${framing} frame`), async () => {
+    testPeer(peer, `gets back each ${framing} frame`, async () => {
       await using server = listen(framing as FramingName, echo);
       const stream = make();
       const output = await run(peer, pipe(server.port), stream);
@@ -256,7 +234,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
     });
   }
 
-  Deno.test(needing(peer, "gets its replies in order"), async () => {
+  testPeer(peer, "gets its replies in order", async () => {
     await using server = listen("line", commands);
     const input =
       "PING\r\nupper straße\nREVERSE noon, née\n\nNOPE\nSIZE 3\nQUIT\n";
@@ -271,7 +249,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
     assertEquals(requests, 7);
   });
 
-  Deno.test(needing(peer, "gets replies after its half-close"), async () => {
+  testPeer(peer, "gets replies after its half-close", async () => {
     const { promise: halfClosed, resolve } = Promise.withResolvers<void>();
     const handler: Handler = (request) => halfClosed.then(() => request);
     const listen = () => watch(resolve);
@@ -282,7 +260,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
     assertEquals(decoder.decode(output), input);
   });
 
-  Deno.test(needing(peer, "is told of too large a line"), async () => {
+  testPeer(peer, "is told of too large a line", async () => {
     await using server = listen("line", echo);
     // Far more than the server reads before it answers.
     const input = "fine\n" + "x".repeat(1024 * 1024);
@@ -295,7 +273,7 @@ for (const peer of ["nc", "ncat", "socat"] as const) {
   });
 }
 
-Deno.test(needing("nc", "-z leaves no request"), async () => {
+testPeer("nc", "-z leaves no request", async () => {
   await using server = listen("line", echo);
   await run("nc", ["-z", "127.0.0.1", server.port], "");
   const { requests, received } = await server.closed;
@@ -319,7 +297,7 @@ async function telnet(port: string, input: Bytes): Promise<string> {
   return screen;
 }
 
-Deno.test(needing("telnet", "sends and gets CRLF"), async () => {
+testPeer("telnet", "sends and gets CRLF", async () => {
   await using server = listen("line", commands);
   const large = "x".repeat(8000);
   const input = bytes(`PING\nECHO naïve 🦕\n\nECHO ${large}\nQUIT\n`);
@@ -333,7 +311,7 @@ Deno.test(needing("telnet", "sends and gets CRLF"), async () => {
   assertEquals(sent, bytes(expected).length + 5);
 });
 
-Deno.test(needing("telnet", "spoils one request by Ctrl-C"), async () => {
+testPeer("telnet", "spoils one request by Ctrl-C", async () => {
   const heard: Bytes[] = [];
   await using server = listen("line", (request, info) => {
     heard.push(request.slice());
@@ -372,28 +350,28 @@ async function asks(
   assertEquals(requests, payloads.length);
 }
 
-Deno.test(needing("erlang", "{packet,4} asks for length frames"), () => {
+testPeer("erlang", "{packet,4} asks for length frames", () => {
   const args = [program("erlang_client.escript"), "4"];
   return asks("erlang", args, "length", blobs(MAX_FRAME));
 });
 
-Deno.test(needing("erlang", "{packet,line} asks for lines"), () => {
+testPeer("erlang", "{packet,line} asks for lines", () => {
   const args = [program("erlang_client.escript"), "line"];
   return asks("erlang", args, "line", texts(MAX_FRAME));
 });
 
-Deno.test(needing("twisted", "LineReceiver asks for lines"), () => {
+testPeer("twisted", "LineReceiver asks for lines", () => {
   const args = [program("twisted_client.py"), "line"];
   // It knows no end of a line but CRLF, and takes no more than this.
   return asks("twisted", args, "line", texts(16_384));
 });
 
-Deno.test(needing("twisted", "Int32StringReceiver asks for frames"), () => {
+testPeer("twisted", "Int32StringReceiver asks for frames", () => {
   const args = [program("twisted_client.py"), "int32"];
   return asks("twisted", args, "length", blobs(MAX_FRAME));
 });
 
-Deno.test(needing("twisted", "NetstringReceiver asks for netstrings"), () => {
+testPeer("twisted", "NetstringReceiver asks for netstrings", () => {
   const args = [program("twisted_client.py"), "netstring"];
   return asks("twisted", args, "netstring", blobs(MAX_FRAME));
 });
@@ -425,22 +403,22 @@ async function answers(
   await child.stdin.close();
 }
 
-Deno.test(needing("erlang", "{packet,4} answers length frames"), () => {
+testPeer("erlang", "{packet,4} answers length frames", () => {
   const args = [program("erlang_echo.escript"), "4"];
   return answers("erlang", args, "length", blobs(MAX_FRAME));
 });
 
-Deno.test(needing("erlang", "{packet,line} answers lines"), () => {
+testPeer("erlang", "{packet,line} answers lines", () => {
   const args = [program("erlang_echo.escript"), "line"];
   return answers("erlang", args, "line", texts(MAX_FRAME));
 });
 
-Deno.test(needing("twisted", "Int32StringReceiver answers frames"), () => {
+testPeer("twisted", "Int32StringReceiver answers frames", () => {
   const args = [program("twisted_echo.py"), "int32"];
   return answers("twisted", args, "length", blobs(MAX_FRAME));
 });
 
-Deno.test(needing("twisted", "NetstringReceiver answers netstrings"), () => {
+testPeer("twisted", "NetstringReceiver answers netstrings", () => {
   const args = [program("twisted_echo.py"), "netstring"];
   return answers("twisted", args, "netstring", blobs(MAX_FRAME));
 });

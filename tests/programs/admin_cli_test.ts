@@ -163,6 +163,55 @@ testPrograms("server drains and ends with 0 at POST /drain", async (way) => {
   assertEquals(await server.code(), 0);
 });
 
+testPrograms(
+  "server says who drains it, which actions were asked for, and wrong tokens",
+  async (way) => {
+    {
+      const env = { PARLEY_ADMIN_TOKEN: TOKEN };
+      await using server = await RunningServer.start(way, ADMIN, env);
+      const wrong = { method: "POST", headers: { authorization: "Bearer x" } };
+      assertEquals((await get(server, "/drain", wrong))[0], 401);
+      const refused = await server.logged("admin action");
+      assertEquals([refused.level, refused.status], ["info", 401]);
+      await get(server, "/connections/7/close", post());
+      const { action, status, remote } = await server.logged("admin action");
+      assertEquals([action, status], ["/connections/7/close", 404]);
+      assertMatch(remote as string, /^127\.0\.0\.1:\d+$/);
+      await get(server, "/drain", post());
+      assertEquals((await server.logged("admin action")).status, 202);
+      const { by } = await server.logged("draining");
+      assertMatch(by as string, /^admin 127\.0\.0\.1:\d+$/);
+      assertEquals(await server.code(), 0);
+    }
+    for (const threads of Deno.build.os === "linux" ? ["1", "2"] : ["1"]) {
+      const flags = ["--threads", threads, "--pre-drain-delay=1ms"];
+      await using server = await RunningServer.start(way, flags);
+      server.kill("SIGINT");
+      assertEquals((await server.logged("about to drain")).by, "SIGINT");
+      assertEquals((await server.logged("draining")).by, "SIGINT");
+      assertEquals(await server.code(), 0);
+    }
+  },
+);
+
+testPrograms("server logs slow requests if it is told to", async (way) => {
+  const flags = ["--slow-request=20ms"];
+  for (const threads of Deno.build.os === "linux" ? ["1", "2"] : ["1"]) {
+    const all = [...flags, "--threads", threads];
+    await using server = await RunningServer.start(way, all);
+    using peer = await Peer.to(server);
+    assertEquals(await peer.ask("DELAY 30 late\n", "late\n"), "late\n");
+    const { level, conn_id, remote, requests, request_bytes, duration_ms } =
+      await server.logged("slow request");
+    const { port } = peer.conn.localAddr as Deno.NetAddr;
+    assertEquals(
+      [level, conn_id, remote, requests, request_bytes],
+      ["info", 1, `127.0.0.1:${port}`, 1, 13],
+    );
+    assert(duration_ms as number >= 20);
+  }
+});
+
 testWithTools(
   "promtool finds nothing to say about /metrics",
   ["promtool"],

@@ -108,6 +108,7 @@ function crowded(server: ParleyServer, many: number): AdminSource {
     uptime: 1000,
     threads: server.threads,
     threadsLost: 0,
+    descriptors: server.descriptors,
     metrics: () => server.metrics(),
     disconnect: (id) => server.disconnect(id),
     shutdown: () => server.shutdown(),

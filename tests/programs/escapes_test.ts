@@ -28,6 +28,7 @@ export async function echo(request: Uint8Array<ArrayBuffer>) {
   }
   return said.replaceAll("\\n", " ");
 }
+export const handlers = { commands: echo, echo };
 `;
 
 const SECRET = "what is in the file";
@@ -234,7 +235,7 @@ async function copySources(to: string): Promise<void> {
   const command = ["cp", "-r", ...files, "lib", "tools", to];
   const { code, stderr } = await runCommand(command);
   assertEquals(code, 0, stderr);
-  await Deno.writeTextFile(`${to}/lib/handlers/echo.ts`, RUN_ALL);
+  await Deno.writeTextFile(`${to}/lib/handlers/mod.ts`, RUN_ALL);
 }
 
 testWithTools(

@@ -558,7 +558,7 @@ testPrograms("server's log is pretty at a terminal", async (way) => {
   await terminal.shows(" info  listening addr=127.0.0.1:");
   await terminal.shows(" info  ready version=");
   await terminal.types(CTRL_C);
-  await terminal.shows(" info  draining connections=0");
+  await terminal.shows(" info  draining connections=0 by=SIGINT");
   await terminal.shows(" info  finished forced=0");
   assertEquals(await terminal.code(), 0);
   // Deno clears lines of its own, but colours none.

@@ -9,7 +9,7 @@ import {
 } from "../../lib/admin/server.ts";
 import { OptionError } from "../../lib/core/errors.ts";
 import { VERSION } from "../../lib/core/version.ts";
-import { Counters } from "../../lib/events/metrics.ts";
+import { Counters, type Histogram } from "../../lib/events/metrics.ts";
 import {
   type AdminSource,
   cumulativeBuckets,
@@ -212,7 +212,9 @@ Deno.test("stats.json and connections.json are what the server says", async () =
   assert(age >= counts[3] && counts[3] >= 0);
 
   const stats = JSON.parse((await ask(test.admin, "/stats.json")).body);
-  const { now, uptimeSeconds, durations, ...rest } = stats;
+  const { now, uptimeSeconds, durations, queueing, loopDelays, ...others } =
+    stats;
+  const { process, ...rest } = others;
   const metrics = test.server.metrics();
   assertEquals(rest, {
     version: VERSION,
@@ -234,21 +236,28 @@ Deno.test("stats.json and connections.json are what the server says", async () =
     connections: {
       active: 1,
       opening: 0,
+      beforeRequest: { greeting: 0, handshaking: 0, admitting: 0, silent: 0 },
       accepted: 1,
       closed: metrics.closed,
       rejected: metrics.rejected,
+      acceptFailures: { peer: 0, descriptors: 0, resources: 0, listener: 0 },
     },
     requests: {
-      ...{ ok: 2, error: 0, timeout: 0, abandoned: 0, busy: 0, inFlight: 0 },
+      ...{ ok: 2, error_reply: 0, error: 0, timeout: 0 },
+      ...{ abandoned: 0, busy: 0, inFlight: 0 },
     },
     bytes: { received: 8, sent: 8 },
-    memory: { held: 0 },
+    memory: { heldBytes: 0, limitBytes: 268_435_456 },
+    descriptors: { open: 1, limit: 0 },
   });
   assert(now >= test.server.startedAt);
   // Not a difference of dates, which somebody may set: the monotonic clock's.
   assert(uptimeSeconds > 0 && uptimeSeconds <= test.server.uptime / 1000);
   assertEquals(durations, metrics.durations);
   assertEquals([durations.bounds.length, durations.counts.length], [141, 142]);
+  assertEquals([queueing.count, queueing.counts.length], [2, 142]);
+  assertEquals(loopDelays.bounds, durations.bounds);
+  assert(process.residentBytes > 2 ** 20 && process.cpuSeconds > 0);
 });
 
 /** Reads the text format: the samples, and each metric's type. */
@@ -277,18 +286,37 @@ function parsePrometheus(text: string) {
 
 Deno.test("prometheusText has all numbers, and they are those of metrics()", async () => {
   const counters = new Counters();
-  await using test = served({ maxConnections: 3 }, { counters });
+  const clock = new FakeClock();
+  await using test = served({ maxConnections: 3 }, { counters, clock });
   using peer = await Peer.to(test);
   await peer.ask("x\n", "x\n");
+  // The event loop is held up for 30 ms.
+  clock.jump(130);
+  clock.advance(0);
   counters.rejected("busy");
   counters.finished("error", 2);
   counters.closed("idle_timeout");
   for (const ms of [0.01, 0.0101, 3, 10_000, 10_001]) counters.took(ms, 1);
+  counters.queued(7, 2);
+  counters.acceptFailed("descriptors");
+  const source = Object.assign(test.server, { logLinesLost: () => 5 });
 
   const { body } = await ask(test.admin, "/metrics");
   const { samples, types } = parsePrometheus(body);
   const metrics = test.server.metrics();
-  const { durations } = metrics;
+  assertEquals(metrics.loopDelays.sum, 30);
+  const histogram = (
+    name: string,
+    values: Histogram,
+    count: number,
+  ): [string, number][] => [
+    ...cumulativeBuckets(values).map(({ le, count }): [string, number] => [
+      `${name}_bucket{le="${le}"}`,
+      count,
+    ]),
+    [`${name}_sum`, values.sum / 1000],
+    [`${name}_count`, count],
+  ];
   const expected: [string, number][] = [
     [
       `parley_build_info{version="${VERSION}",runtime="${Deno.version.deno}"}`,
@@ -298,6 +326,20 @@ Deno.test("prometheusText has all numbers, and they are those of metrics()", asy
     ["parley_connections_active", metrics.active],
     ["parley_connections_limit", 3],
     ["parley_connections_opening", 0],
+    ...Object.entries(metrics.beforeRequest).map((
+      [phase, n],
+    ): [string, number] => [
+      `parley_connections_before_request{phase="${phase}"}`,
+      n,
+    ]),
+    ...["peer", "descriptors", "resources", "listener"].map((
+      fault,
+    ): [string, number] => [
+      `parley_accept_failures_total{fault="${fault}"}`,
+      fault === "descriptors" ? 1 : 0,
+    ]),
+    ["parley_descriptors_open", 1],
+    ["parley_descriptors_limit", 0],
     ["parley_memory_held_bytes", 0],
     ["parley_memory_limit_bytes", 268_435_456],
     ["parley_connections_accepted_total", 1],
@@ -314,18 +356,27 @@ Deno.test("prometheusText has all numbers, and they are those of metrics()", asy
       n,
     ]),
     ["parley_requests_in_flight", metrics.inFlight],
-    ...cumulativeBuckets(durations).map(({ le, count }): [string, number] => [
-      `parley_request_duration_seconds_bucket{le="${le}"}`,
-      count,
-    ]),
-    ["parley_request_duration_seconds_sum", durations.sum / 1000],
-    ["parley_request_duration_seconds_count", 6],
+    ...histogram("parley_request_duration_seconds", metrics.durations, 6),
+    ...histogram("parley_request_queue_seconds", metrics.queueing, 6),
+    ...histogram("parley_event_loop_delay_seconds", metrics.loopDelays, 1),
     ["parley_received_bytes_total", 2],
     ["parley_sent_bytes_total", 2],
     ["parley_threads", 1],
     ["parley_threads_lost_total", 0],
+    ["parley_log_lines_lost_total", 5],
     ["process_start_time_seconds", test.server.startedAt / 1000],
   ];
+  const cpu = samples.get("process_cpu_seconds_total") ?? 0;
+  assert(cpu > 0, `${cpu} seconds`);
+  samples.delete("process_cpu_seconds_total");
+  // Only who may do all may read these.
+  if (samples.has("process_open_fds")) {
+    assert(samples.get("process_open_fds")! > 5);
+    const most = samples.get("process_max_fds")!;
+    assert(most > samples.get("process_open_fds")!);
+  }
+  samples.delete("process_open_fds");
+  samples.delete("process_max_fds");
   const memory = samples.get("process_resident_memory_bytes") ?? 0;
   assert(memory > 2 ** 20, `${memory} bytes`);
   samples.delete("process_resident_memory_bytes");
@@ -333,14 +384,14 @@ Deno.test("prometheusText has all numbers, and they are those of metrics()", asy
   for (const name of types.keys()) {
     const type = name.endsWith("_total")
       ? "counter"
-      : name.endsWith("_duration_seconds")
+      : /_(duration|queue|delay)_seconds$/.test(name)
       ? "histogram"
       : "gauge";
     assertEquals(types.get(name), type, name);
   }
 
   test.server.shutdown();
-  assertStringIncludes(prometheusText(test.server), "\nparley_ready 0\n");
+  assertStringIncludes(prometheusText(source), "\nparley_ready 0\n");
 });
 
 // ----------------------------------------------------------------- actions

@@ -96,6 +96,15 @@ class TestLog {
   }
 }
 
+const slow: ServerEvent = {
+  ...{ type: "slow_request", id: 4, remoteAddr: addr, duration: 250.1234 },
+  ...{ requests: 2, requestBytes: 7 },
+};
+
+const asked: ServerEvent & { type: "admin_action" } = {
+  ...{ type: "admin_action", action: "/drain", status: 202, remoteAddr: addr },
+};
+
 const levels: [LogLevel, ServerEvent][] = [
   ["info", { type: "listening", addr }],
   ["debug", { type: "connection_open", id: 1, remoteAddr: addr }],
@@ -103,6 +112,8 @@ const levels: [LogLevel, ServerEvent][] = [
     "debug",
     { type: "request", id: 1, status: "error", duration: 1, requestBytes: 1 },
   ],
+  ["info", slow],
+  ["info", asked],
   ["debug", closed],
   ["debug", { ...closed, reason: "handler_closed" }],
   ["debug", { ...closed, reason: "idle_timeout" }],
@@ -129,8 +140,8 @@ const levels: [LogLevel, ServerEvent][] = [
   ["warn", { type: "accept_error", error: "x", retryIn: 50, fatal: false }],
   ["error", { type: "accept_error", error: "x", retryIn: 0, fatal: true }],
   ["error", { type: "handler_error", id: 1, error: "x" }],
-  ["info", { type: "pre_drain", connections: 3, delay: 5000 }],
-  ["info", { type: "drain", connections: 3 }],
+  ["info", { type: "pre_drain", connections: 3, delay: 5000, by: "SIGTERM" }],
+  ["info", { type: "drain", connections: 3, by: "SIGTERM" }],
   [
     "warn",
     { type: "certificate_expiry", days: 7, subject: "CN=x", notAfter: 0 },
@@ -189,7 +200,10 @@ Deno.test("log does not listen to what its level leaves out", () => {
     ...always,
     ...["certificate_expiry", "connection_close", "connection_rejected"],
   ].sort();
-  const info = [...warn, "drain", "listening", "pre_drain"].sort();
+  const info = [
+    ...warn,
+    ...["admin_action", "drain", "listening", "pre_drain", "slow_request"],
+  ].sort();
   assertEquals(listened("error"), always);
   assertEquals(listened("warn"), warn);
   assertEquals(listened("info"), info);
@@ -197,6 +211,39 @@ Deno.test("log does not listen to what its level leaves out", () => {
     listened("debug"),
     [...info, "connection_open", "request"].sort(),
   );
+});
+
+Deno.test("log says who drains, what operators do, and what was slow", async () => {
+  const log = new TestLog({ level: "info" });
+  log.emit({ type: "drain", connections: 3, by: "SIGTERM" });
+  for (const action of ["/connections/1/close", "/connections/2/close"]) {
+    log.emit({ ...asked, action, status: 200 });
+  }
+  log.emit(slow);
+  const admin = { level: "info", msg: "admin action", status: 200 };
+  const remote = "192.0.2.7:4711";
+  assertEquals(await log.records(), [
+    { level: "info", msg: "draining", by: "SIGTERM", connections: 3 },
+    { ...admin, remote, action: "/connections/1/close" },
+    { ...admin, remote, action: "/connections/2/close" },
+    {
+      ...{ level: "info", msg: "slow request", conn_id: 4, remote },
+      ...{ duration_ms: 250.123, requests: 2, request_bytes: 7 },
+    },
+  ]);
+  log.emit({ type: "finished", forced: 0 });
+});
+
+Deno.test("log tells of a flood of wrong tokens once a second", async () => {
+  const log = new TestLog({ level: "info" });
+  for (let i = 0; i < 100; i++) log.emit({ ...asked, status: 401 });
+  log.emit({ ...asked, status: 202 });
+  log.clock.advance(1000);
+  assertEquals(
+    (await log.records()).map(({ status, count }) => [status, count]),
+    [[401, undefined], [202, undefined], [401, 99]],
+  );
+  log.emit({ type: "finished", forced: 0 });
 });
 
 Deno.test("log says whose certificate ends, and when", async () => {
@@ -371,7 +418,7 @@ Deno.test("log is pretty at a terminal and JSON elsewhere, unless told", async (
     const [line] = await log.lines();
     if (line.startsWith("{")) return "json";
     assertEquals(
-      line.replace(/^\d\d:\d\d:\d\d\.\d{3} /, ""),
+      line.replace(/^\d{4}(-\d\d){2} \d\d(:\d\d){2}\.\d{3} /, ""),
       "info  finished forced=2",
     );
     return "pretty";
@@ -382,12 +429,15 @@ Deno.test("log is pretty at a terminal and JSON elsewhere, unless told", async (
   assertEquals(await look("json", true), "json");
 });
 
-Deno.test("log has colours, unless nobody wants them", async () => {
+Deno.test("log has colours at a terminal, unless nobody wants them", async () => {
   for (const noColor of [true, false]) {
     const log = new TestLog({ noColor }, true);
     log.emit({ type: "finished", forced: 2 });
     const [line] = await log.lines();
     assertEquals(line.includes("\x1b["), !noColor, line);
+    const piped = new TestLog({ noColor, format: "pretty" }, false);
+    piped.emit({ type: "finished", forced: 2 });
+    assertEquals(piped.written.includes("\x1b["), false, piped.written);
   }
 });
 
@@ -476,7 +526,7 @@ Deno.test("log at debug has each of a flood as well", async () => {
 
 Deno.test("log tells a drain's progress once a second until it has ended", async () => {
   const log = new TestLog({ level: "info" });
-  log.emit({ type: "drain", connections: 3 });
+  log.emit({ type: "drain", connections: 3, by: "SIGTERM" });
   log.connections = 2;
   log.clock.advance(1000);
   log.connections = 1;
@@ -484,7 +534,7 @@ Deno.test("log tells a drain's progress once a second until it has ended", async
   log.emit({ type: "finished", forced: 1 });
   assertEquals(log.clock.timers, 0);
   assertEquals(await log.records(), [
-    { level: "info", msg: "draining", connections: 3 },
+    { level: "info", msg: "draining", connections: 3, by: "SIGTERM" },
     {
       level: "info",
       msg: "drain progress",

@@ -24,8 +24,10 @@ import {
   quantileOf,
   settleLost,
 } from "../../lib/events/metrics.ts";
+import { ServerStatsBase } from "../../lib/events/server_stats.ts";
 import { coarseBounds, cumulativeBuckets } from "../../lib/observe/numbers.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
+import { InMemory, turns } from "../support/in_memory.ts";
 import {
   FakeClock,
   FakeListener,
@@ -108,6 +110,19 @@ Deno.test("quantileOf is the bound above what sorting gives", () => {
   ));
 });
 
+/** The numbers as users read them, and that they are those of `read()`. */
+function numbersOf(counters: Counters) {
+  const stats = new ServerStatsBase(counters, new FakeClock(), 0, 0);
+  const { connections, connectionsTotal, connectionsRejected } = stats;
+  const { requests, received, sent } = stats;
+  const all = counters.read();
+  assertEquals([connections, connectionsTotal], [all.active, all.accepted]);
+  assertEquals([received, sent], [all.received, all.sent]);
+  const refused = Object.values(all.rejected).reduce((a, b) => a + b);
+  assertEquals(connectionsRejected, refused);
+  return [connections, connectionsTotal, refused, requests, received, sent];
+}
+
 Deno.test("Counters reads the sum of all threads, whoever counted", () => {
   const step = property(
     array(integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 100 }),
@@ -129,12 +144,7 @@ Deno.test("Counters reads the sum of all threads, whoever counted", () => {
       }
       for (const counters of each) {
         assertEquals(counters.read(), alone.read());
-        assertEquals(counters.active, alone.active);
-        assertEquals(counters.accepted, alone.accepted);
-        assertEquals(counters.refused, alone.refused);
-        assertEquals(counters.requests, alone.requests);
-        assertEquals(counters.bytesReceived, alone.bytesReceived);
-        assertEquals(counters.bytesSent, alone.bytesSent);
+        assertEquals(numbersOf(counters), numbersOf(alone));
       }
     },
   );
@@ -163,7 +173,10 @@ Deno.test("settleLost ends what a lost thread had open, and nobody else's", () =
 const never = () => new Promise<string>(() => {});
 
 /** Handles by the request: `ok`, `later`, `bad`, `close`, and what hangs. */
-function answer(request: Uint8Array, info: { close(): void }) {
+function answer(
+  request: Uint8Array,
+  info: { close(): void; failed(): void },
+) {
   switch (new TextDecoder().decode(request)) {
     case "ok":
       return "fine";
@@ -173,6 +186,11 @@ function answer(request: Uint8Array, info: { close(): void }) {
       throw new Error("on purpose");
     case "close":
       return info.close();
+    case "no":
+      info.failed();
+      return "ERR no";
+    case "no, later":
+      return Promise.resolve().then(() => (info.failed(), "ERR no"));
     default:
       return never();
   }
@@ -242,6 +260,75 @@ Deno.test("metrics count requests, replies and bytes of a whole conversation", a
   });
   const { received, sent } = test.server.metrics();
   assertEquals([received, sent], [16, replies.length]);
+});
+
+Deno.test("metrics count the replies that a handler calls errors, and only those", async () => {
+  await using test = counted();
+  using peer = await Peer.to(test);
+  await peer.send("ok\nno\nok\nno, later\nlater\nbad\nno\n");
+  await peer.finish();
+  await peer.rest();
+  await assertCounted(test, {
+    closed: { peer_closed: 1 },
+    requests: { ok: 3, error_reply: 3, error: 1 },
+  });
+  assertEquals(
+    test.events.of("request").map(({ status, requestBytes }) => [
+      status,
+      requestBytes,
+    ]),
+    [
+      ...[["ok", 2], ["error_reply", 2], ["ok", 2], ["error_reply", 9]],
+      ...[["ok", 5], ["error", 3], ["error_reply", 2]],
+    ],
+  );
+});
+
+Deno.test("metrics count who is open and has asked nothing yet", async () => {
+  await using test = counted();
+  const silent = () => test.server.metrics().beforeRequest.silent;
+  using one = await Peer.to(test);
+  using other = await Peer.to(test);
+  await test.events.next("connection_open", 2);
+  assertEquals(silent(), 2);
+  await one.ask("ok\n", "fine\n");
+  assertEquals(silent(), 1);
+  for (const peer of [one, other]) {
+    await peer.finish();
+    await peer.rest();
+  }
+  await assertCounted(test, {
+    closed: { peer_closed: 2 },
+    requests: { ok: 1 },
+  });
+  assertEquals(silent(), 0);
+});
+
+Deno.test("metrics tell the wait for a handler from its duration", async () => {
+  const running: InMemory = new InMemory(() => {
+    running.clock.jump(10);
+    return "done";
+  });
+  await using _ = running;
+  const all = await running.connectAll(3);
+  // The first time shows that they compute for long.
+  for (const count of [1, 2]) {
+    for (const transport of all) transport.push("work\n");
+    await turns();
+    for (const { text } of all) assertEquals(text, "done\n".repeat(count));
+    // The event loop, which was busy, rests.
+    await running.pass(2, 1);
+  }
+  const { queueing, durations } = running.server.metrics();
+  // The second waits for the first then, and the third for both.
+  assertEquals([queueing.count, queueing.sum], [6, 30]);
+  assertEquals(durations.count, 6);
+  assert(
+    durations.sum >= queueing.sum + 60,
+    "each works for 10 ms beside that",
+  );
+  for (const transport of all) transport.end();
+  await turns();
 });
 
 Deno.test("metrics count what a session answered before the handler closed it", async () => {
@@ -356,7 +443,7 @@ Deno.test("preDrainDelay: not ready, still accepting, then a drain", async () =>
   const finished = server.shutdown();
   assertEquals(server.ready, false);
   assertEquals(events.of("pre_drain"), [
-    { type: "pre_drain", connections: 0, delay: 3000 },
+    { type: "pre_drain", connections: 0, delay: 3000, by: "shutdown()" },
   ]);
   clock.advance(2999);
   using peer = await Peer.to(server);

@@ -19,14 +19,12 @@ import type {
 import { ONE } from "../support/certificates.ts";
 import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
 import { respFraming } from "../support/framings.ts";
+import { testAllowed } from "../support/permissions.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
-
-const ALLOWED = Deno.build.os === "linux" &&
-  Deno.permissions.querySync({ name: "read" }).state === "granted";
 
 /** Registers a test that starts workers, which takes reading their module. */
 function testThreads(name: string, fn: () => Promise<void>): void {
-  Deno.test({ name, ignore: !ALLOWED, fn });
+  testAllowed(name, ["read"], fn, Deno.build.os !== "linux");
 }
 
 interface Started extends AsyncDisposable {

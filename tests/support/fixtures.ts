@@ -54,19 +54,26 @@ export function random(seed: number): () => number {
 /** A clock that moves only by `advance`. */
 export class FakeClock implements Clock {
   #now = 1000;
-  readonly #timers = new Set<{ at: number; tick: () => void }>();
+  readonly #timers = new Set<
+    { at: number; tick: () => void; background: boolean }
+  >();
 
-  /** How many timers are set. */
+  /** How many timers are set that keep the process alive. */
   get timers(): number {
-    return this.#timers.size;
+    return this.#timers.values().filter((timer) => !timer.background)
+      .toArray().length;
   }
 
   now(): number {
     return this.#now;
   }
 
-  after(ms: number, tick: () => void): () => void {
-    const timer = { at: this.#now + ms, tick };
+  after(
+    ms: number,
+    tick: () => void,
+    { background } = { background: false },
+  ): () => void {
+    const timer = { at: this.#now + ms, tick, background };
     this.#timers.add(timer);
     return () => void this.#timers.delete(timer);
   }

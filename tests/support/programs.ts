@@ -8,6 +8,7 @@
 import { fileURLToPath } from "node:url";
 
 import config from "../../deno.json" with { type: "json" };
+import { isAllowed, testAllowed } from "./permissions.ts";
 import { assertMatch, TextLineStream, toText } from "./std.ts";
 
 /** A program's name. */
@@ -43,12 +44,11 @@ export interface Result {
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Programs need all of these; where one is missing, no tool is looked for. */
-const ALLOWED = (["run", "read", "write", "env"] as const).every((name) =>
-  Deno.permissions.querySync({ name }).state === "granted"
-);
+const NEEDED = ["run", "read", "write", "env"] as const;
+const ALLOWED = isAllowed(NEEDED);
 
 /** Where everything can be installed, nothing that is missing is excused. */
-const IN_CI = ALLOWED && (Deno.env.get("CI") ?? "") !== "";
+export const IN_CI = ALLOWED && (Deno.env.get("CI") ?? "") !== "";
 
 /**
  * Registers a test that needs more than the network.
@@ -64,7 +64,7 @@ export function testWithTools(
 ): void {
   const missing = ALLOWED ? tools.filter((tool) => !isThere(tool)) : [];
   if (missing.length === 0) {
-    return Deno.test({ name, ignore: !ALLOWED, fn });
+    return testAllowed(name, NEEDED, fn);
   }
   const hint = missing.some((tool) => tool.startsWith("./"))
     ? ", deno task compile builds it"

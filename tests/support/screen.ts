@@ -74,9 +74,8 @@ export class Screen {
     const text = this.terminal.raw.slice(this.#fed);
     this.#fed += text.length;
     // deno-lint-ignore no-control-regex
-    for (
-      const [key, count, letter] of text.matchAll(/\x1b\[(\d*)([A-Z])|[^]/gu)
-    ) {
+    const parts = text.matchAll(/\x1b\[(\d*)([A-Z])|[^]/gu);
+    for (const [key, count, letter] of parts) {
       if (letter === undefined) this.#put(key);
       else this.#control(letter, Number(count || 1));
     }

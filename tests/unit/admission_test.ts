@@ -35,7 +35,7 @@ Deno.test("a drain tells of those who are served, and waits for all", async () =
   const finished = running.server.shutdown();
   await running.pass(20, 1);
   assertEquals(running.events.of("drain"), [
-    { type: "drain", connections: 1 },
+    { type: "drain", connections: 1, by: "shutdown()" },
   ]);
   served.push("\n");
   served.end();

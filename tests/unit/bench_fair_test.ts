@@ -1,12 +1,16 @@
 import { assertEquals, assertStringIncludes } from "../support/std.ts";
 
 import { fairScenarios } from "../../bench/fair_scenarios.ts";
+import { growScenarios } from "../../bench/grow.ts";
 import { peers } from "../../bench/peers.ts";
 import { tablesOf, textOf } from "../../bench/report.ts";
 import { extraScenarios, scenarios } from "../../bench/scenarios.ts";
 
 Deno.test("the benchmark's scenarios have names and peers of their own", () => {
-  const all = [...scenarios, ...extraScenarios, ...fairScenarios];
+  const all = [
+    ...[...scenarios, ...extraScenarios],
+    ...[...growScenarios, ...fairScenarios],
+  ];
   const names = all.map(({ name }) => name);
   assertEquals(names, [...new Set(names)]);
   for (const { name, peers: wanted } of all) {

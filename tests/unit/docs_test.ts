@@ -2,14 +2,22 @@
 
 import { posix } from "node:path";
 
+import { packages } from "../support/packages.ts";
+import { testAllowed } from "../support/permissions.ts";
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
+import { checkFlags } from "../../bench/check.ts";
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
 import { commands as clientCommands } from "../../lib/cli/client/flags.ts";
 import { dashed, envName, type FlagTable } from "../../lib/cli/flags/flags.ts";
 import { serverFlags } from "../../lib/cli/server/flags.ts";
-import { closeReasons } from "../../lib/events/events.ts";
+import {
+  closeReasons,
+  rejectReasons,
+  requestStatuses,
+} from "../../lib/events/events.ts";
+import { acceptFaults } from "../../lib/events/metrics.ts";
 import { commands } from "../../lib/handlers/commands.ts";
 import { meanings } from "../../lib/observe/numbers.ts";
 import type { RequestInfo } from "../../lib/server/handler.ts";
@@ -115,12 +123,7 @@ function codeIn(text: string): string[] {
 
 /** Registers a test of pages: it reads, and does nothing else. */
 function testPages(name: string, fn: (pages: Page[]) => void): void {
-  const { state } = Deno.permissions.querySync({ name: "read" });
-  Deno.test({
-    name,
-    ignore: state !== "granted",
-    fn: () => fn([...pagesIn("")].sort().map(readPage)),
-  });
+  testAllowed(name, ["read"], () => fn([...pagesIn("")].sort().map(readPage)));
 }
 
 function pageAt(pages: readonly Page[], path: string): Page {
@@ -171,7 +174,7 @@ testPages("every task that a page names is in deno.json", (pages) => {
 
 testPages("every flag that a page names is one of a program's", (pages) => {
   const known = new Set([
-    ...[serverFlags, benchTaskFlags, ...clientTables]
+    ...[serverFlags, benchTaskFlags, checkFlags, ...clientTables]
       .flatMap((table) => Object.keys(table)),
     ...Object.values(OTHERS).flat(),
   ]);
@@ -226,6 +229,17 @@ testPages("the tests that the README names are there", (pages) => {
   }
 });
 
+testPages(
+  "the packages that tests want are named, and installed by CI",
+  (pages) => {
+    const wanted = Object.keys(packages).join(" ");
+    const setUp = section(pageAt(pages, "CONTRIBUTING.md"), "## Set up");
+    assert(codeIn(setUp).includes(wanted), `CONTRIBUTING.md lacks ${wanted}`);
+    const ci = read(".ci/run").replaceAll(/\s*\\\n\s*/g, " ");
+    assert(ci.includes(` ${wanted} >/dev/null`), `.ci/run lacks ${wanted}`);
+  },
+);
+
 testPages("the tests that SECURITY.md names are there", (pages) => {
   const { text } = pageAt(pages, "SECURITY.md");
   const files = codeIn(text).filter((code) => code.endsWith("_test.ts"));
@@ -264,7 +278,12 @@ testPages(
 );
 
 /** The parts of docs/client.md with the flags of a command alone. */
-const headings = new Map([["bench", "## To measure a server"]]);
+const headings = new Map([
+  ["bench", "## To measure a server"],
+  ["wait", "### To wait for a server"],
+  ["latency", "### To watch single requests"],
+  ["completion", "### Completion in a shell"],
+]);
 
 testPages("docs/client.md has every flag and its default", (pages) => {
   const page = pageAt(pages, "docs/client.md");
@@ -273,7 +292,9 @@ testPages("docs/client.md has every flag and its default", (pages) => {
   for (const [name, { flags }] of Object.entries(clientCommands)) {
     if (name === "") continue;
     const own = flagCells(flags, false)
-      .filter(([flag]) => !general.some(([other]) => other === flag));
+      .filter(([flag, value]) =>
+        !general.some((other) => other[0] === flag && other[1] === value)
+      );
     const heading = headings.get(name);
     assert(heading !== undefined, `no part of the page is about ${name}`);
     assertEquals(saidCells(section(page, heading), 2), own, name);
@@ -290,6 +311,22 @@ testPages("docs/server.md has every command, as HELP has it", (pages) => {
   assertEquals(
     rows.map(([command]) => codeIn(command)[0]).sort(),
     help.replace(/ \(.*$/, "").split(" | ").sort(),
+  );
+});
+
+testPages("docs/operations.md has every word of the metrics", (pages) => {
+  const text = section(pageAt(pages, "docs/operations.md"), "## Words");
+  const tables = text.split(/\n\n(?=\|)/).slice(1).map((table) =>
+    rowsOf(table.split("\n\n", 1)[0]).slice(2).map(([word]) => codeIn(word)[0])
+  );
+  const states = read("lib/server/parley_server.ts")
+    .split("export type ConnectionState =")[1].split(";", 1)[0];
+  assertEquals(
+    tables.map((words) => words.toSorted()),
+    [
+      Array.from(states.matchAll(/"(\w+)"/g), ([, state]) => state),
+      ...[closeReasons, rejectReasons, requestStatuses, acceptFaults],
+    ].map((words) => [...words].sort()),
   );
 });
 
@@ -311,16 +348,12 @@ testPages("docs/operations.md has every metric", (pages) => {
 });
 
 testPages(
-  "docs/library.md has every option, and every end of a connection",
+  "docs/library.md has every option",
   (pages) => {
     const page = pageAt(pages, "docs/library.md");
     const [, , ...rows] = rowsOf(section(page, "## Options"));
     const said = rows.flatMap(([, options]) => codeIn(options));
     assertEquals(said.sort(), Object.keys(serveOptions).sort());
-    const reasons = codeIn(
-      section(page, "## Events").split(/reason that has/)[1],
-    );
-    assertEquals(reasons.sort(), [...closeReasons].sort());
   },
 );
 

@@ -38,6 +38,34 @@ Deno.test("a request that waits for another is timed from its own beginning", as
   );
 });
 
+Deno.test("slow requests are told with their peer and size, and no others", async () => {
+  const told: unknown[] = [];
+  await using slow = new InMemory(
+    async (request) => {
+      await turns(1);
+      if (request[0] === 115) slow.clock.jump(100);
+      return request;
+    },
+    {
+      slowRequest: 100,
+      events: { slow_request: (event) => void told.push(event) },
+    },
+  );
+  const transport = await slow.connect();
+  transport.push("quick\nslow\nquick\n");
+  await turns(20);
+  assertEquals(told, [{
+    type: "slow_request",
+    id: 1,
+    remoteAddr: transport.remoteAddr,
+    duration: 100,
+    requests: 1,
+    requestBytes: 4,
+  }]);
+  transport.end();
+  await turns(3);
+});
+
 Deno.test("a listener that cuts a connection between two replies counts each request once", async () => {
   await using running = new InMemory(
     (request) => request[0] === 115 ? Promise.resolve(request) : request,

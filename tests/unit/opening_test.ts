@@ -4,7 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
 import { ProxyHeaderError, TimeoutError } from "../../lib/core/errors.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
-import { LocalPlaces } from "../../lib/server/places.ts";
+import { Places } from "../../lib/server/places.ts";
 import { ONE } from "../support/certificates.ts";
 import { InMemory, turns } from "../support/in_memory.ts";
 import type { MemoryTransport } from "../support/memory_transport.ts";
@@ -16,7 +16,7 @@ const PROXY: ServeOptions = {
 const HEADER = "PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\n";
 
 /** Places whose answers a test gives, as those of another thread come later. */
-class LatePlaces extends LocalPlaces {
+class LatePlaces extends Places {
   readonly asked: PromiseWithResolvers<boolean>[] = [];
   /** Addresses that have a place and have not given it back. */
   readonly entered: string[] = [];
@@ -24,18 +24,16 @@ class LatePlaces extends LocalPlaces {
   freed = 0;
 
   constructor() {
-    super(0, 0);
+    super({ maxConnections: 0, maxConnectionsPerIp: 0 });
   }
 
-  override enter(ip: string): boolean {
+  override enter(ip: string): Promise<boolean> {
     const asked = Promise.withResolvers<boolean>();
     this.asked.push(asked);
-    const answer = asked.promise.then((yes) => {
+    return asked.promise.then((yes) => {
       if (yes) this.entered.push(ip);
       return yes;
     });
-    // What `LocalPlaces` says at once is said later here.
-    return answer as unknown as boolean;
   }
 
   override leave(ip: string): void {

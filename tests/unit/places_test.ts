@@ -2,18 +2,18 @@
 
 import { assertEquals } from "../support/std.ts";
 
-import { AddressCounts, LocalPlaces } from "../../lib/server/places.ts";
+import { AddressCounts, Places } from "../../lib/server/places.ts";
 
-Deno.test("LocalPlaces gives as many places as there are, and no number twice", () => {
-  const places = new LocalPlaces(2, 0);
+Deno.test("Places gives as many places as there are, and no number twice", () => {
+  const places = new Places({ maxConnections: 2, maxConnectionsPerIp: 0 });
   assertEquals([1, 2, 3].map(() => places.take()), [true, true, false]);
   places.free();
   assertEquals([places.take(), places.take()], [true, false]);
   assertEquals([1, 2, 3].map(() => places.nextId()), [1, 2, 3]);
 });
 
-Deno.test("LocalPlaces has no limit where that is 0", () => {
-  const places = new LocalPlaces(0, 0);
+Deno.test("Places has no limit where that is 0", () => {
+  const places = new Places({ maxConnections: 0, maxConnectionsPerIp: 0 });
   for (let i = 0; i < 100; i++) {
     assertEquals([places.take(), places.enter("::1")], [true, true]);
   }

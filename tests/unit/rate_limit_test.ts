@@ -5,6 +5,7 @@ import { rateCells, TokenBuckets } from "../../lib/core/rate_limit.ts";
 import { parseRate } from "../../lib/core/units.ts";
 import { OptionError, rateLimit } from "../../lib/mod.ts";
 import { random } from "../support/fixtures.ts";
+import { testAllowed } from "../support/permissions.ts";
 import { assert, assertEquals, assertThrows } from "../support/std.ts";
 
 function buckets(rate: string, cells = rateCells(), offset = 0): TokenBuckets {
@@ -86,11 +87,10 @@ Deno.test("threads have the same buckets, whatever their clocks say", () => {
   assertEquals(taken(at(6200, two), 7), 1);
 });
 
-Deno.test({
-  name:
-    "threads that take at the same instant share what there is, to the token",
-  ignore: Deno.permissions.querySync({ name: "read" }).state !== "granted",
-  async fn() {
+testAllowed(
+  "threads that take at the same instant share what there is, to the token",
+  ["read"],
+  async () => {
     const [rate, cells] = [parseRate("1/h:30000")!, rateCells()];
     const ready = new Int32Array(new SharedArrayBuffer(4)).fill(2);
     const counts = await Promise.all([1, 2].map(async () => {
@@ -105,7 +105,7 @@ Deno.test({
     }));
     assertEquals(counts[0] + counts[1], 30_000, `${counts}`);
   },
-});
+);
 
 Deno.test("a thread that was ended at its work holds up nobody", () => {
   const cells = rateCells();

@@ -2,6 +2,7 @@
 
 import { posix } from "node:path";
 
+import { testAllowed } from "../support/permissions.ts";
 import { assertEquals } from "../support/std.ts";
 
 /** The rooms from the ground up: each may import those that stand before it. */
@@ -65,12 +66,11 @@ function linesOf(path: string): string[] {
 
 /** Registers a test of all modules of the programs. */
 function testModules(name: string, fn: (paths: string[]) => void): void {
-  const { state } = Deno.permissions.querySync({ name: "read" });
-  Deno.test({
+  testAllowed(
     name,
-    ignore: state !== "granted",
-    fn: () => fn(["server.ts", "client.ts", ...modulesIn("lib/")]),
-  });
+    ["read"],
+    () => fn(["server.ts", "client.ts", ...modulesIn("lib/")]),
+  );
 }
 
 testModules("rooms import in one direction", (paths) => {

@@ -48,8 +48,8 @@ export function quantile(bounds, counts, part) {
 }
 
 /** @param {Stats} stats @returns {number} Requests done with. */
-export function done({ requests: { ok, error, timeout, abandoned } }) {
-  return ok + error + timeout + abandoned;
+export function done({ requests: { busy: _, inFlight: __, ...handled } }) {
+  return sum(handled);
 }
 
 /** @param {Readonly<Record<string, number>> | readonly number[]} numbers */

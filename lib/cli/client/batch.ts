@@ -35,6 +35,7 @@ export interface PrintForm extends Form {
   readonly terminal: boolean;
   /** Whether an LF comes behind each. */
   readonly newline: boolean;
+  readonly onReply?: (reply: Uint8Array, number: number) => void;
 }
 
 interface InFlight {
@@ -119,6 +120,7 @@ async function printAll(
   try {
     for await (const { frame, asked } of frames()) {
       if (isErrReply(frame)) result.errors++;
+      form.onReply?.(frame, result.replied + 1);
       const printed = print.add(
         raw ? frame : encoder.encode(shown(frame, form, asked)),
       );

@@ -1,5 +1,7 @@
 /** The line at the bottom of a terminal: what it takes to draw and erase it. */
 
+import { columns } from "../streams/standard_streams.ts";
+
 /** Characters that take two columns, as terminals count (wcwidth). */
 const WIDE = new RegExp(
   "[\\p{Emoji_Presentation}\\u1100-\\u115f\\u2329\\u232a\\u2e80-\\u303e" +
@@ -42,7 +44,7 @@ export class BottomLine {
   /** What stands before the cursor, and in all. */
   #before = "";
   #drawn = "";
-  #columns = 0;
+  #width = 0;
 
   /**
    * A `plain` one takes one row, of which it shows the part around the cursor:
@@ -52,15 +54,15 @@ export class BottomLine {
 
   /** Draws it; nothing of it is there before. */
   draw(before: string, after: string): string {
-    const columns = this.#columns = columnsNow();
+    const all = this.#width = width();
     if (this.plain) {
-      before = cut(before, columns - 1, true);
-      this.#drawn = cut(before + after, columns - 1);
+      before = cut(before, all - 1, true);
+      this.#drawn = cut(before + after, all - 1);
       return this.#drawn === before ? before : `${this.#drawn}\r${before}`;
     }
     this.#before = before;
     this.#drawn = before + after;
-    const [at, end] = [endOf(before, columns), endOf(this.#drawn, columns)];
+    const [at, end] = [endOf(before, all), endOf(this.#drawn, all)];
     // Behind a full row, the terminal goes on only with the next character.
     const wrap = end.row > 0 && end.column === 0 ? " \r" : "";
     const up = end.row > at.row ? `\x1b[${end.row - at.row}A` : "";
@@ -75,18 +77,18 @@ export class BottomLine {
     const drawn = this.#drawn;
     this.#drawn = "";
     if (this.plain) {
-      const { length } = cut([...drawn].map(blank).join(""), columnsNow() - 1);
+      const { length } = cut([...drawn].map(blank).join(""), columns());
       return `\r${" ".repeat(length)}\r`;
     }
     // When they are resized, some terminals wrap anew what is there, and some do
     // not. To leave a part of this line is better than to erase what is above.
-    const columns = columnsNow();
-    const rows = [this.#columns, columns].map((columns) =>
-      endOf(this.#before, columns).row
+    const now = width();
+    const rows = [this.#width, now].map((width) =>
+      endOf(this.#before, width).row
     );
     const up = Math.min(...rows);
     // Nor is what comes next to be wrapped together with such a part.
-    const apart = columns < this.#columns && rows[0] !== rows[1] ? "\n" : "";
+    const apart = now < this.#width && rows[0] !== rows[1] ? "\n" : "";
     return `${up > 0 ? `\x1b[${up}A` : ""}\r\x1b[J${apart}`;
   }
 
@@ -100,8 +102,4 @@ export class BottomLine {
 
 const blank = (char: string) => " ".repeat(widthOf(char));
 
-function columnsNow(): number {
-  const { columns } = Deno.consoleSize();
-  // Some terminals do not know how wide they are.
-  return columns > 1 ? columns : 80;
-}
+const width = () => columns() + 1;

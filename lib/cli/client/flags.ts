@@ -3,6 +3,7 @@
 import { connectDefaults } from "../../client/client.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
+import { completionHelp } from "../flags/completion.ts";
 import {
   type CommandLine,
   commonFlags,
@@ -15,6 +16,7 @@ import {
   countFlag,
   durationFlag,
   framingFlag,
+  patternFlag,
   sizeFlag,
   spanFlag,
   textFlag,
@@ -42,10 +44,12 @@ const connectFlags = {
   "tls-alpn": alpnFlag,
 } as const satisfies FlagTable;
 
+const HELP_OF_TIMEOUT =
+  "--timeout  how long connecting, and each reply, may take";
+
 const connectHelp = `The server:
 --unix  Unix socket of the server, in place of HOST and PORT
 --framing  how requests and replies are told apart: ${FRAMING_FORM}
---timeout  how long connecting, and each reply, may take
 --max-frame  maximum payload of a reply, and of a line of input
 --tls  speak TLS, and check the server's certificate
 --tls-ca  trust this authority too
@@ -62,6 +66,9 @@ export const clientFlags = {
   x: {},
   listen: {},
   e: {},
+  expect: patternFlag,
+  r: countFlag([1, 1e15], 1),
+  i: spanFlag,
   "no-history": {},
   bench: {},
   ...commonFlags,
@@ -81,6 +88,9 @@ The port is 8080 if none is given. -- ends the flags.
 
 Commands (bench:8080 is a host of that name):
   bench                   measure how fast a server is
+  wait                    wait until a server answers
+  latency                 measure how long single requests take
+  completion              print a script that has a shell complete all this
 
 Requests and replies:
 --json  print an object per reply: request, reply, ms
@@ -89,9 +99,13 @@ Requests and replies:
 -x  send standard input as one request, behind the one that is given
 --listen  send the requests, and print all that comes until the end
 -e  exit with 1 if any reply starts with ERR
+--expect  exit with 1 at the first reply that this regular expression does not find
+-r  send the requests so many times
+-i  wait for a time before each repetition
 --no-history  neither read nor keep the history of the prompt
 
 ${connectHelp}
+${HELP_OF_TIMEOUT}
 
 --bench  the same as the command bench
 --version  print the version and end
@@ -146,6 +160,7 @@ The report:
 -q  show no progress at a terminal
 
 ${connectHelp}
+${HELP_OF_TIMEOUT}
 
 --version  print the version and end
 --help  print this and end
@@ -153,10 +168,64 @@ ${connectHelp}
 Exit codes: 0 done; 1 a request failed, or a connection was refused; 2 usage;
 130 interrupted.`;
 
+export const waitFlags = {
+  tcp: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const waitHelp = `Usage: client wait [flags] HOST[:PORT] [request]
+
+Waits until a server answers a request, PING if none is given, whatever it says.
+
+  client wait 127.0.0.1 && ./deploy
+  client wait --timeout 2m --tcp example.net:7000
+
+--timeout  how long to wait, 0 for ever
+--tcp  wait for a connection only, and send nothing
+
+${connectHelp}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`;
+
+export const latencyFlags = {
+  i: { ...spanFlag, default: 1000, shown: "1s" },
+  n: { ...countFlag([1, 1e15], undefined), shown: "until Ctrl-C" },
+  json: {},
+  ...connectFlags,
+  ...commonFlags,
+} as const satisfies FlagTable;
+
+const latencyHelp = `Usage: client latency [flags] HOST[:PORT] [request]
+
+Sends a request, PING if none is given, once a second, and says how long the
+replies took: one line at a terminal, else a line for each.
+
+  client latency 127.0.0.1
+  client latency -i 100ms -n 50 --json example.net:7000 'ECHO hi'
+
+-i  time from one request to the next
+-n  number of requests
+--json  print an object for each: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
+
+${connectHelp}
+${HELP_OF_TIMEOUT}
+
+--version  print the version and end
+--help  print this and end
+
+Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`;
+
 /** The first word of a command line is one of these; if it is none, `""`. */
 export const commands = {
   "": { flags: clientFlags, help: clientHelp },
   bench: { flags: benchFlags, help: benchHelp },
+  wait: { flags: waitFlags, help: waitHelp },
+  latency: { flags: latencyFlags, help: latencyHelp },
+  completion: { flags: commonFlags, help: completionHelp("client") },
 } as const;
 
 export type CommandName = keyof typeof commands;
@@ -196,13 +265,19 @@ export function checkConnectFlags({ flags, given }: ConnectLine): void {
 
 /** @throws {UsageError} Two flags do not go together, or flags and requests. */
 export function checkPrintFlags(
-  { flags }: CommandLine<typeof clientFlags>,
+  { flags, given }: CommandLine<typeof clientFlags>,
   requests: readonly string[],
 ): void {
   if (flags.json && flags.hex) onlyOneOf("--json", "--hex");
   if (flags.json && flags["no-newline"]) onlyOneOf("--json", "--no-newline");
   if (flags.listen && flags.x) onlyOneOf("--listen", "-x");
-  if (flags.x) expectOneRequest(requests);
+  if (flags.x) oneRequest(requests);
+  const again = given.get("r") ?? given.get("i");
+  if (again && flags.listen) onlyOneOf(again, "--listen");
+  if (again && !flags.x && requests.length === 0) {
+    refuse(`${again} is given, expected a request to repeat`);
+  }
+  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
 }
 
 /** @throws {UsageError} Two flags do not go together. */
@@ -213,6 +288,17 @@ export function checkBenchFlags({ flags, given }: BenchLine): void {
   }
 }
 
+/** The request of a command that needs one: the one that is given, or PING. */
+export function oneRequest(
+  requests: readonly string[],
+  usual = "PING",
+): Uint8Array<ArrayBuffer> {
+  if (requests.length > 1) {
+    refuse(`${requests.length} requests are given, expected at most one`);
+  }
+  return new TextEncoder().encode(requests[0] ?? usual);
+}
+
 /**
  * Makes the request that a measurement sends: the one that is given, or as many
  * bytes as `-d` says of `PING` and letters behind it.
@@ -221,17 +307,8 @@ export function benchRequest(
   { flags, given }: BenchLine,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
-  const [request] = requests;
-  expectOneRequest(requests);
-  if (request === undefined) {
-    const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
-    new TextEncoder().encodeInto("PING ", bytes);
-    return bytes;
-  }
+  const bytes = oneRequest(requests, "PING ".padEnd(flags.d, "x"));
+  if (requests.length === 0) return bytes.subarray(0, flags.d);
   if (given.has("d")) onlyOneOf("-d", "a request");
-  return new TextEncoder().encode(request);
-}
-
-function expectOneRequest({ length }: readonly string[]): void {
-  if (length > 1) refuse(`${length} requests are given, expected at most one`);
+  return bytes;
 }

@@ -55,7 +55,11 @@ interface Settings {
   /** Reads a place that is typed; throws what is wrong with it. */
   readonly targetOf: (text: string) => Target;
   readonly framing: FramingName;
-  readonly connect: (options: ConnectOptions) => Promise<Client>;
+  readonly connect: (
+    signal: AbortSignal | undefined,
+    options: ConnectOptions,
+  ) => Promise<Client>;
+  readonly onReply?: (reply: Uint8Array, number: number) => void;
   readonly history?: History;
   readonly form: Form;
   /** Whether the terminal gets no control sequence. */
@@ -77,6 +81,7 @@ export async function runPrompt(settings: Settings) {
 class Prompt {
   interrupted = false;
   errors = 0;
+  #replies = 0;
   #target: Target;
   #framing: FramingName;
   #form: Form;
@@ -99,14 +104,13 @@ class Prompt {
     const last = this.#client;
     this.#client = undefined;
     last?.close();
-    let client: Client | undefined;
+    let client = undefined as Client | undefined;
     // A reply that nobody waits for any more is still a reply.
     const isPush = () => !client?.pending;
-    const { options } = this.#target;
-    const framing = this.#framing;
-    client = await this.settings.connect({
-      ...options,
-      ...{ framing, isPush, signal },
+    client = await this.settings.connect(signal, {
+      ...this.#target.options,
+      framing: this.#framing,
+      isPush,
     });
     this.#client = client;
     this.#watch(client);
@@ -210,6 +214,7 @@ class Prompt {
       const started = performance.now();
       const reply = await client.request(request);
       if (isErrReply(reply)) this.errors++;
+      this.settings.onReply?.(reply, ++this.#replies);
       this.#show(reply, { request, ms: performance.now() - started });
     });
   }

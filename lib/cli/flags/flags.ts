@@ -2,6 +2,8 @@
 
 // @ts-types="../std.d.ts"
 import { parseArgs } from "@std/cli";
+// @ts-types="../std.d.ts"
+import { closestString } from "@std/text";
 
 import { quote } from "../../core/text.ts";
 
@@ -16,6 +18,8 @@ export interface ValueFlag<Value> {
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   readonly secret?: boolean;
+  /** Whether it keeps somebody out: an empty twin is a mistake, then. */
+  readonly guards?: boolean;
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
   parse(text: string): Value | undefined;
@@ -62,7 +66,8 @@ export interface CommandLine<Table extends FlagTable> {
 
 /**
  * Reads a command line. A flag beats its twin in the environment, where `env`
- * reads that; of a flag that is given twice, the last counts.
+ * reads that. Of a flag that is given twice the last counts, or it is refused
+ * where there are twins: nobody types such a command line for once.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
@@ -70,7 +75,10 @@ export function parseFlags<Table extends FlagTable>(
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
   const names = Object.keys(table);
-  const { joined, written } = joinValues(table, args);
+  const { joined, written, twice } = joinValues(table, args);
+  if (env !== undefined && twice !== undefined) {
+    refuse(`${twice} is given twice, expected only once`);
+  }
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
     string: ["_", ...names.filter((name) => !isSwitch(table, name))],
@@ -95,8 +103,9 @@ export function parseFlags<Table extends FlagTable>(
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
       source = envName(name);
+      text = env(source);
       // An empty variable is how many shells and unit files unset one.
-      text = env(source) || undefined;
+      if (text === "" && !flag.guards) text = undefined;
     }
     if (text === undefined) continue;
     given.set(name, source);
@@ -120,6 +129,7 @@ export function parseFlags<Table extends FlagTable>(
 function joinValues(table: FlagTable, args: readonly string[]) {
   const joined: string[] = [];
   const written = new Map<string, string>();
+  let twice: string | undefined;
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
@@ -145,6 +155,7 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
       joined.push(value === "" ? dashed(name) : arg);
     } else {
+      if (written.has(name)) twice ??= as;
       written.set(name, as);
       const next = args[i + 1] ?? "--";
       const taken = equals + value === "" && !next.startsWith("--");
@@ -152,7 +163,7 @@ function joinValues(table: FlagTable, args: readonly string[]) {
       if (taken) i++;
     }
   }
-  return { joined, written };
+  return { joined, written, twice };
 }
 
 function isSwitch(table: FlagTable, name: string): boolean {
@@ -192,6 +203,25 @@ export function helpOf(table: FlagTable, text: string): string {
     }
     return [...lines, row].join("\n");
   });
+}
+
+/** The client's, and no twin. */
+const HISTORY = "PARLEY_HISTORY";
+
+/** Says of names of variables that look like twins, and are none. */
+export function unknownTwins(
+  table: FlagTable,
+  variables: readonly string[],
+): string[] {
+  const known = Object.entries(table)
+    .filter(([, { placeholder }]) => placeholder !== undefined)
+    .map(([name]) => envName(name));
+  return variables
+    .filter((name) => /^PARLEY_/.test(name) && name !== HISTORY)
+    .filter((name) => !known.includes(name))
+    .map((name) =>
+      `${name} is unknown: the nearest is ${closestString(name, known)}`
+    );
 }
 
 /** The name of a flag's twin in the environment, such as `PARLEY_MAX_FRAME`. */

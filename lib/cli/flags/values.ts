@@ -38,7 +38,7 @@ export function textFlag(
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
-  return { ...textFlag("CIDR,…", expected, isCidrList), shown };
+  return { ...textFlag("CIDR,…", expected, isCidrList), shown, guards: true };
 }
 
 function isCidrList(text: string): boolean {
@@ -137,6 +137,20 @@ export const spanFlag: ValueFlag<number | undefined> = {
   shown: "none",
   parse: (text) =>
     inRange(ranges.timeout, units.parseDuration(text)) || undefined,
+};
+
+export const patternFlag: ValueFlag<RegExp | undefined> = {
+  placeholder: "REGEX",
+  expected: "a regular expression of JavaScript",
+  default: undefined,
+  shown: "none",
+  parse(text) {
+    try {
+      return new RegExp(text, "su");
+    } catch {
+      return undefined;
+    }
+  },
 };
 
 export const modeFlag: ValueFlag<number> = {

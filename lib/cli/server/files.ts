@@ -7,6 +7,9 @@ import type { ServerLine } from "./flags.ts";
 import { openKeeper } from "./keeper.ts";
 import type { Log } from "./logging.ts";
 
+/** How many descriptors a server has open beside those of its connections. */
+const OTHERS = 70;
+
 export type ServerFiles = Awaited<ReturnType<typeof openFiles>>;
 
 /** Starts the keeper if there is anything to keep. */
@@ -47,6 +50,21 @@ export async function openFiles(
       await Promise.all(paths.map((path) => removals.get(path)?.()));
     },
   };
+}
+
+/** Says how many connections there are descriptors for, by trying. */
+export function descriptorsFor(connections: number): string {
+  const needed = connections + OTHERS;
+  // At the limit the runtime cannot load what this loads.
+  void new Error().stack;
+  const closeOne = openSpares(needed);
+  let count = 0;
+  while (closeOne()) count++;
+  return count === needed
+    ? "descriptors for all connections"
+    : `descriptors for ${
+      Math.max(0, count - OTHERS)
+    } of ${connections} connections`;
 }
 
 /**

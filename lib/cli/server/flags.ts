@@ -12,6 +12,7 @@ import {
   type ServeOptions,
 } from "../../server/options.ts";
 import { clientAuths, tlsVersions } from "../../tls/settings.ts";
+import { completionHelp } from "../flags/completion.ts";
 import {
   type CommandLine,
   commonFlags,
@@ -74,6 +75,7 @@ export const serverFlags = {
   "idle-timeout": durationFlag("idleTimeout"),
   "request-timeout": durationFlag("requestTimeout"),
   "write-timeout": durationFlag("writeTimeout"),
+  "slow-request": durationFlag("slowRequest"),
   "drain-timeout": durationFlag("drainTimeout"),
   "pre-drain-delay": durationFlag("preDrainDelay"),
   backlog: numberFlag("tcpBacklog"),
@@ -81,11 +83,16 @@ export const serverFlags = {
   "log-format": choiceFlag(logFormats, "auto"),
   "log-level": choiceFlag(logLevels, "info"),
   admin: placeFlag,
-  "admin-token": { ...textFlag("TOKEN", TOKEN_FORM, isToken), secret: true },
+  "admin-token": {
+    ...textFlag("TOKEN", TOKEN_FORM, isToken),
+    ...{ secret: true, guards: true },
+  },
+  check: {},
   ...commonFlags,
 } as const satisfies FlagTable;
 
-export const serverHelp = `Usage: server [flags]
+const serverHelp = `Usage: server [flags]
+       server completion bash|zsh|fish
 
 Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
 
@@ -136,8 +143,10 @@ TLS:
 For operators:
 --log-format  how the log looks; auto is pretty at a terminal, else json
 --log-level  least level that is logged
+--slow-request  log requests that take so long; 0 for none
 --admin  where operators find health, metrics and a live page, by HTTP
 --admin-token  what their actions need; others see command lines: set its twin
+--check  try all that without serving, and say what is found; 0, or 2
 --version  print the version and end
 --help  print this and end
 
@@ -147,6 +156,12 @@ ends it at once. SIGHUP has it read the certificate again.
 
 Exit codes: 0 ended in good order, 1 it could not start or its listener failed,
 2 usage, 130 and 143 ended at once by a second SIGINT or SIGTERM.`;
+
+/** What its first word may be; \`""\` is what has none. */
+export const serverCommands = {
+  "": { flags: serverFlags, help: serverHelp },
+  completion: { flags: commonFlags, help: completionHelp("server") },
+};
 
 export type ServerLine = CommandLine<typeof serverFlags>;
 
@@ -164,7 +179,9 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
   }
-  if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
+  if (flags["proxy-protocol"] === "off") {
+    needs("--proxy-protocol", given.get("proxy-trust"));
+  } else if (flags["proxy-trust"] === "") {
     refuse(
       "--proxy-trust is missing, expected the addresses of the proxies " +
         "whose --proxy-protocol header is believed",

@@ -43,7 +43,9 @@ export function openLog(
 ) {
   const pretty = format === "pretty" ||
     (format === "auto" && output.isTerminal());
-  const toText = pretty ? prettyFormatter(!noColor) : jsonFormatter;
+  const toText = pretty
+    ? prettyFormatter(output.isTerminal() && !noColor)
+    : jsonFormatter;
   const lines = lineWriter(output, (count) =>
     toText({
       category: [CATEGORY],
@@ -68,6 +70,7 @@ export function openLog(
   });
   return {
     logger: getLogger(CATEGORY),
+    linesLost: lines.lost,
     /** Who does not take the log must not hold up the program's end. */
     flush: (): Promise<void> => within(clock, FLUSH_LIMIT, lines.flush()),
   };
@@ -86,11 +89,11 @@ export function jsonFormatter(record: LogRecord): string {
   }) + "\n";
 }
 
-/** For people: local time, level, message, and the fields as `name=value`. */
+/** For people: local date and time, level, message, and the fields as `name=value`. */
 export function prettyFormatter(color: boolean): TextFormatter {
   const make = color ? getAnsiColorFormatter : getTextFormatter;
   return make({
-    timestamp: "time",
+    timestamp: "date-time",
     timeZone: null,
     level: (level) => nameOf(level).padEnd(5),
     sanitize: { sgr: "escape", newlines: "escape" },

@@ -2,34 +2,48 @@
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr } from "../../core/address.ts";
+import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
-import { messageOf } from "../../core/text.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { removeStaleSocket } from "../../net/unix.ts";
 import { logListeners } from "../../observe/log.ts";
 import { loadTelemetry } from "../../observe/otel.ts";
+import { resolveServeOptions } from "../../server/config.ts";
 import { serve } from "../../server/serve.ts";
-import { TlsContext } from "../../tls/context.ts";
-import { prove } from "../../tls/proof.ts";
+import { TlsIdentity } from "../../tls/identity.ts";
 import { checkTls } from "../../tls/settings.ts";
 import { serveThreads } from "../../threads/serve_threads.ts";
+import type { ParleyServer } from "../../server/parley_server.ts";
 import type { ThreadedServer } from "../../threads/supervisor.ts";
-import { helpOf, parseFlags, UsageError } from "../flags/flags.ts";
+import { completion } from "../flags/completion.ts";
+import {
+  helpOf,
+  parseFlags,
+  refuse,
+  unknownTwins,
+  UsageError,
+} from "../flags/flags.ts";
 import { formatPlace, type Place } from "../flags/values.ts";
 import {
   print,
   show,
   surviveFileSizeLimit,
 } from "../streams/standard_streams.ts";
+import { cannotListen, tryAddress } from "./addresses.ts";
 import { confine } from "./confine.ts";
-import { openFiles, openSpares, type ServerFiles } from "./files.ts";
+import {
+  descriptorsFor,
+  openFiles,
+  openSpares,
+  type ServerFiles,
+} from "./files.ts";
 import {
   checkTogether,
   serveOptionsOf,
+  serverCommands,
   serverFlags,
-  serverHelp,
 } from "./flags.ts";
 import type { HeldSignals } from "./held_signals.ts";
 import { openLog } from "./logging.ts";
@@ -41,10 +55,13 @@ import { reloadOnHangup, Stop } from "./signals.ts";
  */
 const SPARES = 16;
 
+/** The exit code where it cannot start. */
+let failure = 1;
+
 export async function main(signals: HeldSignals): Promise<void> {
   surviveFileSizeLimit();
   const line = await readFlags();
-  const { flags } = line;
+  const { flags, unknown } = line;
   const stop = new Stop(signals);
   const log = openLog(Deno.stderr, {
     format: flags["log-format"],
@@ -60,16 +77,18 @@ export async function main(signals: HeldSignals): Promise<void> {
   const { admin: adminPlace, unix } = flags;
   const place: Place = unix ? { path: unix } : flags;
   const adminPath = adminPlace && "path" in adminPlace ? adminPlace.path : "";
-  let server: ThreadedServer;
+  let server: ParleyServer | ThreadedServer;
   let files: ServerFiles;
   let admin: AdminServer | undefined;
   try {
     // Before anything is bound: from then on no turn of the event loop may
     // pass until the permissions are gone.
     const noAdmin = (error: unknown) =>
-      fail(cannotListen(adminPlace!, error, true), 1);
-    if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
-    if (unix) await removeStaleSocket(unix);
+      fail(cannotListen(adminPlace!, error, true), failure);
+    if (!flags.check) {
+      if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
+      if (unix) await removeStaleSocket(unix);
+    }
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log);
     const read = await files.readTls?.().catch(failed);
@@ -83,13 +102,36 @@ export async function main(signals: HeldSignals): Promise<void> {
     };
     const options = { ...serveOptionsOf(line), ...read, events };
     const tls = checkTls(options);
-    if (tls !== undefined) await prove(new TlsContext(tls)).catch(failed);
+    const identity = tls && new TlsIdentity(tls, systemClock);
+    await identity?.proven.catch(failed);
+    if (flags.check) {
+      resolveServeOptions(options);
+      const found = [
+        `${flags.framing} framing`,
+        `${flags.handler} handler`,
+        tryAddress(place),
+      ];
+      if (adminPlace) {
+        const admin = await Promise.try(tryAddress, adminPlace).catch(noAdmin);
+        found.push(`admin ${admin}`);
+      }
+      if (identity !== undefined) {
+        const { subject, notAfter } = identity.status;
+        const end = new Date(notAfter).toISOString();
+        found.push(`certificate of ${subject} until ${end}`);
+      }
+      found.push(descriptorsFor(flags["max-connections"]));
+      await finish(`good: ${found.join(", ")}`);
+    }
     stop.hold();
     // First, so that whoever asks whether this server is ready asks this one.
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
-      { ...adminPlace, token, handler: flags.handler },
+      {
+        ...adminPlace,
+        ...{ token, handler: flags.handler, onAction: logEvents.admin_action },
+      },
       { makeRoom: openSpares(SPARES) },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
@@ -110,12 +152,14 @@ export async function main(signals: HeldSignals): Promise<void> {
     if (error instanceof OptionError && error.option === "framing") {
       fail(error.message, 2);
     }
-    fail(cannotListen(place, error), 1);
+    fail(cannotListen(place, error), failure);
   }
-  admin?.attach(server);
-  exportNumbers?.(server);
+  const source = Object.assign(server, { logLinesLost: log.linesLost });
+  admin?.attach(source);
+  exportNumbers?.(source);
   const warning = runtimeWarning(Deno.version.deno);
   if (warning !== undefined) log.logger.warn(warning);
+  for (const text of unknown) log.logger.warn(text);
   confine(flags.threads);
 
   const secured = flags["tls-cert"] === "" ? "" : ", TLS";
@@ -138,7 +182,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     handler: flags.handler,
     threads: flags.threads,
   });
-  stop.serve(() => void server.shutdown(), files.removeSockets);
+  stop.serve((by) => void server.shutdown(by), files.removeSockets);
   reloadOnHangup(signals, server, files, log);
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
@@ -154,12 +198,25 @@ function urlOf(addr: Deno.Addr): string {
 
 async function readFlags() {
   try {
+    if (Deno.args[0] === "completion") {
+      const args = Deno.args.slice(1);
+      await finish(completion("server", serverCommands, args));
+    }
+    const all = Deno.permissions.querySync({ name: "env" }).state;
+    const names = all === "granted" ? Object.keys(Deno.env.toObject()) : [];
     const twin = (name: string) => Deno.env.get(name);
     const line = parseFlags(serverFlags, Deno.args, twin);
-    if (line.flags.help) await finish(helpOf(serverFlags, serverHelp));
+    const unknown = unknownTwins(serverFlags, names);
+    if (line.flags.check) {
+      failure = 2;
+      if (unknown.length > 0) refuse(unknown[0]);
+    }
+    if (line.flags.help) {
+      await finish(helpOf(serverFlags, serverCommands[""].help));
+    }
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
-    return line;
+    return { ...line, unknown };
   } catch (error) {
     if (error instanceof UsageError) fail(error.message, 2);
     throw error;
@@ -172,50 +229,10 @@ async function finish(text: string): Promise<never> {
 }
 
 function failed(error: Error): never {
-  fail(error.message, 1);
+  fail(error.message, failure);
 }
 
 function fail(message: string, code: number): never {
   show(`server: ${message}\n`);
   Deno.exit(code);
-}
-
-function cannotListen(place: Place, error: unknown, admin = false) {
-  const isPath = "path" in place;
-  const where = isPath && !admin ? place.path : formatPlace(place);
-  const reason = isPath
-    ? whyNotUnix(error, admin ? "--admin" : "--unix")
-    : admin
-    ? whyNotBound(error, "--admin", "--admin", "--admin says")
-    : whyNotBound(error, "--hostname", "--port", "--hostname and --port say");
-  return `cannot listen on ${where}${admin ? " for --admin" : ""}: ${reason}`;
-}
-
-function whyNotBound(error: unknown, host: string, port: string, both: string) {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `the port is in use (${port} takes another, 0 picks a free one)`;
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `the address is not this machine's (${host} takes one that is)`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `the system allows it to privileged users only (${port} takes 0 or 1024 to 65535)`;
-  }
-  return `${messageOf(error)} (${both} where to listen)`;
-}
-
-function whyNotUnix(error: unknown, flag: string): string {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `the socket is in use (${flag} takes another path)`;
-  }
-  if (error instanceof OptionError) {
-    return `what is there is no socket, and is left alone (${flag} takes another path)`;
-  }
-  if (error instanceof Deno.errors.NotFound) {
-    return `there is no such folder (${flag} takes a path in one that is there)`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `this user may not write to the folder (${flag} takes another path)`;
-  }
-  return `${messageOf(error)} (${flag} says where to listen)`;
 }

@@ -16,7 +16,8 @@ const SAME_KEYSTROKE = 250;
 /** What SIGINT and SIGTERM do: the first ends in good order, the next at once. */
 export class Stop {
   #since: number | undefined;
-  #end = (): void => {
+  #signal = "";
+  #end = (_signal: string): void => {
     // Nobody has connected yet, and nothing is left behind.
     show("server: stopped before it was ready\n");
     Deno.exit(0);
@@ -29,7 +30,8 @@ export class Stop {
       signals.on(signal, () => {
         if (this.#since === undefined) {
           this.#since = performance.now();
-          this.#end();
+          this.#signal = signal;
+          this.#end(signal);
         } else if (performance.now() - this.#since >= patience) {
           this.#cleanUp().then(() => Deno.exit(code));
         }
@@ -43,10 +45,10 @@ export class Stop {
   }
 
   /** `end` ends the server in good order; `cleanUp` comes where it ends at once. */
-  serve(end: () => void, cleanUp: () => Promise<void>): void {
+  serve(end: (signal: string) => void, cleanUp: () => Promise<void>): void {
     this.#end = end;
     this.#cleanUp = cleanUp;
-    if (this.#since !== undefined) end();
+    if (this.#since !== undefined) end(this.#signal);
   }
 }
 

@@ -20,6 +20,8 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
   /** Characters of all that waits. */
   let size = 0;
   let lost = 0;
+  /** Those that were told of already. */
+  let told = 0;
   /** Whether the output ends in the middle of a line. */
   let torn = false;
   let writing: Promise<void> | undefined;
@@ -33,6 +35,7 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
       const bytes = encoder.encode(mend + waiting.join(""));
       waiting = [];
       size = 0;
+      told += noticed;
       lost = 0;
       let written = 0;
       try {
@@ -49,6 +52,7 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
         // The notice was the last line; what it was to say is still to be said.
         lost += rest.filter((byte) => byte === LF).length +
           (noticed > 0 ? noticed - 1 : 0);
+        told -= noticed;
       }
     }
     writing = undefined;
@@ -62,6 +66,8 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
       size += line.length;
       writing ??= write();
     },
+    /** How many were lost since the start. */
+    lost: (): number => told + lost,
     async flush(): Promise<void> {
       await writing;
     },

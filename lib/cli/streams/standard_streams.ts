@@ -58,6 +58,16 @@ export function show(text: string): void {
   }
 }
 
+/** How many columns a line may have on the terminal. */
+export function columns(): number {
+  try {
+    // Some terminals say 0; a full line would have the cursor on the next.
+    return (Deno.consoleSize().columns || 80) - 1;
+  } catch {
+    return Infinity;
+  }
+}
+
 export async function* standardInput() {
   try {
     yield* Deno.stdin.readable;

@@ -82,17 +82,17 @@ export function parseV2(
   // A LOCAL header must be accepted whatever its family says (2.2), so what
   // cannot be told apart from addresses is left alone.
   if (fits) checkTlvs(header, V2_FIXED + addressBytes, local);
-  if (local) return { length };
-  switch (family) {
-    case TCP4:
-      return { length, ...addresses(header, 4, formatIPv4) };
-    case TCP6:
-      return { length, ...addresses(header, 16, formatIPv6) };
-    default:
-      // UNSPEC, UDP and Unix sockets. A receiver without use for one of them
-      // falls back to UNSPEC (2.2): the connection's own addresses.
-      return { length };
-  }
+  const size = { [TCP4]: 4, [TCP6]: 16 }[family];
+  // UNSPEC, UDP and Unix sockets. A receiver without use for one of them falls
+  // back to UNSPEC (2.2): the connection's own addresses.
+  if (local || size === undefined) return { length };
+  const ports = V2_FIXED + 2 * size;
+  const [source, destination] = [0, 1].map((i) => {
+    const from = V2_FIXED + i * size;
+    const ip = header.subarray(from, from + size);
+    return addr(formatIP(ip), uint16(header, ports + 2 * i));
+  });
+  return { length, source, destination };
 }
 
 /**
@@ -142,26 +142,10 @@ function crc32c(header: Uint8Array, field: number): number {
   return ~crc >>> 0;
 }
 
-/** Addresses of `size` bytes each, then ports (2.2). */
-function addresses(
-  header: Uint8Array,
-  size: number,
-  format: (header: Uint8Array, at: number) => string,
-): Required<Omit<ProxyHeader, "length">> {
-  const ports = V2_FIXED + 2 * size;
-  const [source, destination] = [0, 1].map((i) =>
-    addr(format(header, V2_FIXED + i * size), uint16(header, ports + 2 * i))
-  );
-  return { source, destination };
-}
-
-export function formatIPv4(header: Uint8Array, at: number): string {
-  return header.subarray(at, at + 4).join(".");
-}
-
-export function formatIPv6(header: Uint8Array, at: number): string {
-  const hex = header.subarray(at, at + 16).toHex();
-  return canonicalIPv6(hex.match(/.{4}/g)!.join(":"));
+/** Writes an address of 4 bytes, or of 16. */
+export function formatIP(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join(".");
+  return canonicalIPv6(bytes.toHex().match(/.{4}/g)!.join(":"));
 }
 
 function uint16(bytes: Uint8Array, at: number): number {

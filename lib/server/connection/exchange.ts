@@ -35,6 +35,9 @@ export class Exchange extends Serving implements Caller {
     if (scheduler.late) {
       this.#unread = true;
       scheduler.later(this);
+    } else if (scheduler.slow) {
+      this.#unread = true;
+      this.resume();
     } else this.#proceed();
   };
   readonly #onWritten = (n: number) => {
@@ -79,7 +82,13 @@ export class Exchange extends Serving implements Caller {
   }
 
   resume(): void {
-    if (!this.over) this.#goOn();
+    if (this.over) return;
+    const { meter, context: { clock, counters, scheduler } } = this;
+    const { requests } = meter;
+    const now = scheduler.slow ? clock.now() : scheduler.began;
+    const waited = this.#unread ? now - meter.began : 0;
+    this.#goOn();
+    if (waited > 0) counters.queued(waited, meter.requests - requests);
   }
 
   writeReplies(now: number): void {

@@ -31,7 +31,7 @@ import type { Stage } from "./stage.ts";
 type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 
-type Status = "ok" | "error" | "timeout";
+type Status = "ok" | "error_reply" | "error" | "timeout";
 
 export class Handling implements RequestWishes {
   /** No further request is to be handled. */
@@ -43,6 +43,7 @@ export class Handling implements RequestWishes {
   /** Why, where it is not what is wrong with the bytes. */
   closing: [reason: Closing, error?: unknown] | undefined;
   pieces = 0;
+  failed = false;
   readonly #context: SharedContext;
   readonly #connection: Connection;
   readonly #stage: Stage;
@@ -231,6 +232,7 @@ export class Handling implements RequestWishes {
     }
     this.meter.handed();
     this.pieces = 0;
+    this.failed = false;
     let payload;
     try {
       const reply = handler(request, this.#info);
@@ -244,7 +246,7 @@ export class Handling implements RequestWishes {
       return this.#handleLater(Promise.reject(error), request);
     }
     this.#controller = undefined;
-    this.meter.answered(request.length);
+    this.meter.answered(request.length, this.failed);
     return this.caller.put(payload, this.pieces);
   }
 
@@ -269,6 +271,7 @@ export class Handling implements RequestWishes {
       const reply = isSeveral(pending) ? pending : await call.wait(pending);
       if (isSeveral(reply)) await this.#sendAll(call, reply);
       else payload = this.#payload(reply);
+      if (this.failed) status = "error_reply";
     } catch (error) {
       if (caller.over) return;
       [status, payload] = await this.#failed(call, error, request);

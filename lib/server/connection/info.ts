@@ -41,6 +41,8 @@ export interface Wishes {
 export interface RequestWishes extends Wishes {
   /** The size of the writes for this reply; 0 for the usual way. */
   pieces: number;
+  /** Whether the reply says that the request could not be done. */
+  failed: boolean;
 }
 
 export class Peer<Asked extends Wishes = Wishes> implements PeerConnection {
@@ -121,6 +123,10 @@ export class Info extends Peer<RequestWishes> implements RequestInfo {
       );
     }
     Peer.wishesOf(this).pieces = bytes;
+  }
+
+  failed(): void {
+    Peer.wishesOf(this).failed = true;
   }
 }
 

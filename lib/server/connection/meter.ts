@@ -20,24 +20,28 @@ export class Meter {
   began: number;
   /** Requests answered at once since then whose batch is not out. */
   #answered = 0;
+  /** Error replies among them. */
+  #failed = 0;
   /** A handler is at work that did not reply at once. */
   #pending = false;
-  /** The lengths of those answered, if anybody listens for requests. */
+  /** The lengths of those answered, `~` of error replies, if anybody listens. */
   readonly #lengths: number[] | undefined;
-  readonly #id: number;
+  readonly #parts: SessionParts;
   readonly #counters: Counters;
   readonly #events: EventListeners;
 
-  constructor({ id, context: { counters, events, clock } }: SessionParts) {
-    this.#id = id;
+  constructor(parts: SessionParts) {
+    const { config, counters, events, clock } = parts.context;
+    this.#parts = parts;
     this.#counters = counters;
     this.#events = events;
     this.began = clock.now();
-    if (events.request !== undefined) this.#lengths = [];
+    const { request, slow_request } = events;
+    if (request ?? (config.slowRequest && slow_request)) this.#lengths = [];
   }
 
   handed(): void {
-    this.requests++;
+    if (this.requests++ === 0) this.#counters.asked(1);
     this.#counters.requested();
   }
 
@@ -49,9 +53,10 @@ export class Meter {
   }
 
   /** It was answered at once; {@linkcode batch} finishes it. */
-  answered(length: number): void {
+  answered(length: number, failed: boolean): void {
     this.#answered++;
-    this.#lengths?.push(length);
+    if (failed) this.#failed++;
+    this.#lengths?.push(failed ? ~length : length);
   }
 
   /** One is over its address's rate, and not handed to the handler. */
@@ -75,13 +80,16 @@ export class Meter {
     const count = this.#answered;
     if (count === 0) return;
     const duration = now - this.began;
-    this.#answered = 0;
-    this.#counters.finished("ok", count);
+    this.#counters.finished("ok", count - this.#failed);
+    this.#counters.finished("error_reply", this.#failed);
+    this.#answered = this.#failed = 0;
     this.#counters.took(duration, count);
     if (this.#lengths === undefined) return;
+    this.#tellSlow(duration, this.#lengths);
     // A listener may end the connection, which finishes what is left.
     for (const length of this.#lengths.splice(0)) {
-      this.#report("ok", duration, length);
+      if (length < 0) this.#report("error_reply", duration, ~length);
+      else this.#report("ok", duration, length);
     }
   }
 
@@ -93,6 +101,7 @@ export class Meter {
     this.began = now;
     this.#counters.finished(status, 1);
     this.#counters.took(duration, 1);
+    this.#tellSlow(duration, [length]);
     this.#report(status, duration, length);
   }
 
@@ -103,10 +112,21 @@ export class Meter {
     this.#pending = false;
   }
 
+  #tellSlow(duration: number, lengths: readonly number[]): void {
+    const { id, connection, context: { config, events } } = this.#parts;
+    const { slowRequest } = config;
+    if (slowRequest === 0 || duration < slowRequest) return;
+    emit(events.slow_request, {
+      ...{ type: "slow_request", id, duration, requests: lengths.length },
+      remoteAddr: connection.remoteAddr,
+      requestBytes: lengths.reduce((sum, n) => sum + (n < 0 ? ~n : n), 0),
+    });
+  }
+
   #report(status: Status, duration: number, requestBytes: number): void {
     const { request } = this.#events;
     if (request === undefined) return;
-    const id = this.#id;
+    const { id } = this.#parts;
     emit(request, { type: "request", id, status, duration, requestBytes });
   }
 }

@@ -9,6 +9,7 @@ import { networkOf } from "../../core/address.ts";
 import type { Connection } from "../../net/connection.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
+import type { Opening } from "../../events/metrics.ts";
 import { replies } from "../replies.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
@@ -45,6 +46,7 @@ export class Session implements SessionParts {
   exchange: Serving | undefined;
   /** Whether it has got its place. */
   admitted = false;
+  #awaited: Opening | undefined;
   served = false;
   /** Why it is turned away. */
   refusal: Refusal | undefined;
@@ -122,6 +124,14 @@ export class Session implements SessionParts {
     this.#lastCall.begin();
   }
 
+  /** Counts what is awaited of it until it is open. */
+  awaits(what?: Opening): void {
+    const { counters } = this.context;
+    if (this.#awaited !== undefined) counters.opening(this.#awaited, -1);
+    if (what !== undefined) counters.opening(what, 1);
+    this.#awaited = what;
+  }
+
   /** Ends now, whatever is owed. */
   abort(reason: CloseReason): void {
     this.ending.name(reason);
@@ -181,6 +191,7 @@ export class Session implements SessionParts {
   }
 
   async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
+    if (!this.served) this.awaits(phase);
     const failed = await prepare(this, phase);
     this.refusal ??= failed;
   }
@@ -190,6 +201,7 @@ export class Session implements SessionParts {
     const answer = this.context.admit(this);
     if (!(answer instanceof Promise)) return answer;
     this.stage.enter("admitting");
+    this.awaits("admitting");
     const late = new Promise<Refusal>((resolve) => this.#giveUp = resolve);
     try {
       return await Promise.race([answer, late]);

@@ -1,0 +1,49 @@
+/** `client latency`: one request after another, and how long each took. */
+
+import type { Client } from "../../client/api.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
+import { toLine } from "../../core/text.ts";
+import { Latencies } from "../bench/result.ts";
+
+/** Takes samples, and gives a line for each, until there are enough of them. */
+export async function* sampleLatency(
+  client: Pick<Client, "request">,
+  { payload, interval, count, json, clock = systemClock }: {
+    payload: Uint8Array;
+    /** From one request to the next, in milliseconds. */
+    interval: number;
+    count: number;
+    json: boolean;
+    clock?: Clock;
+  },
+): AsyncGenerator<string> {
+  const latencies = new Latencies();
+  let due = clock.now();
+  while (true) {
+    const asked = clock.now();
+    await client.request(payload);
+    const ms = clock.now() - asked;
+    latencies.add(ms);
+    const { min, mean, max, count: samples } = latencies;
+    const values = {
+      last: ms,
+      min,
+      avg: mean,
+      p99: latencies.percentile(99),
+      max,
+    };
+    const texts = Object.entries(values)
+      .map(([name, ms]): [string, string] => [name, ms.toFixed(3)]);
+    yield json
+      ? toLine({
+        samples,
+        ...Object.fromEntries(texts.map(([name, ms]) => [`${name}_ms`, +ms])),
+      })
+      : `${samples}: ${texts.map((pair) => pair.join(" ")).join(", ")} ms`;
+    if (samples === count) return;
+    // A reply that takes longer than that is followed by the next request.
+    const now = clock.now();
+    due = Math.max(due + interval, now);
+    await new Promise<void>((next) => clock.after(due - now, next));
+  }
+}

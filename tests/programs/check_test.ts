@@ -1,0 +1,119 @@
+// `server --check`, and what a server says of an environment that is mistaken.
+
+import { ONE, TWO } from "../support/certificates.ts";
+import { Peer } from "../support/fixtures.ts";
+import { run, RunningServer, testPrograms } from "../support/programs.ts";
+import { Folder } from "../support/socket_files.ts";
+import { assertEquals, assertMatch } from "../support/std.ts";
+
+const HERE = ["--hostname", "127.0.0.1", "--port", "0"];
+
+testPrograms(
+  "server --check says what it found good, and keeps nothing",
+  async (way) => {
+    await using folder = await Folder.make();
+    const cert = `${folder.name}/cert.pem`;
+    const key = `${folder.name}/key.pem`;
+    await Deno.writeTextFile(cert, ONE.cert);
+    await Deno.writeTextFile(key, ONE.key);
+    const tls = [...HERE, "--tls-cert", cert, "--tls-key", key];
+    const sockets = ["--unix", folder.path, "--admin", `unix:${folder.path}2`];
+    const admin = ["--admin", "127.0.0.1:0", "--max-connections", "100"];
+    const attempts: [string[], RegExp][] = [
+      [
+        [...HERE, ...admin],
+        /^127\.0\.0\.1:0, admin 127\.0\.0\.1:0, descriptors/,
+      ],
+      [tls, /^127\.0\.0\.1:0, certificate of CN=\S+ until 2\d{3}-\S+Z, descr/],
+      [sockets, /^unix:\S+s\.sock, admin unix:\S+s\.sock2, descriptors for/],
+    ];
+    for (const [args, said] of attempts) {
+      const { code, stdout, stderr } = await run(way, "server", [
+        "--check",
+        ...args,
+      ]);
+      assertEquals([code, stderr], [0, ""], said.source);
+      const start = "good: line framing, commands handler, ";
+      assertEquals(stdout.slice(0, start.length), start);
+      assertMatch(stdout.slice(start.length), said);
+      assertEquals(stdout.split("\n").length, 2);
+    }
+    assertEquals(folder.files.sort(), ["cert.pem", "key.pem"]);
+  },
+);
+
+testPrograms(
+  "server --check says which address is in use, and lets it be",
+  async (way) => {
+    await using folder = await Folder.make();
+    const admin = ["--admin", `unix:${folder.path}`];
+    await using server = await RunningServer.start(way, admin);
+    const { hostname, port } = server.addr;
+    const { code, stdout, stderr } = await run(way, "server", [
+      ...["--check", "--hostname", hostname, "--port", `${port}`],
+      ...admin,
+    ]);
+    assertEquals([code, stderr], [0, ""]);
+    assertMatch(
+      stdout,
+      new RegExp(`${port} \\(in use now\\), admin unix:\\S+ \\(in use now\\)`),
+    );
+    using peer = await Peer.to(server);
+    assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+    assertEquals(folder.files, ["s.sock"]);
+  },
+);
+
+testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
+  await using folder = await Folder.make();
+  const cert = `${folder.name}/cert.pem`;
+  const key = `${folder.name}/key.pem`;
+  await Deno.writeTextFile(cert, ONE.cert);
+  await Deno.writeTextFile(key, TWO.key);
+  const gone = `${folder.name}/gone`;
+  const attempts: [string[], Record<string, string>, RegExp][] = [
+    [["--tls-cert", gone, "--tls-key", key], {}, /cannot read|gone/],
+    [["--tls-cert", cert, "--tls-key", key], {}, /key/],
+    [["--hostname", "203.0.113.1"], {}, /address is not this machine's/],
+    [["--admin", `unix:${gone}/s`], {}, /no such folder/],
+    [["--framing", "fixed:1000", "--max-frame", "10"], {}, /fixed/],
+    [[], { PARLEY_PROT: "1" }, /PARLEY_PROT is unknown: .* PARLEY_PORT$/],
+  ];
+  for (const [args, env, said] of attempts) {
+    const { code, stdout, stderr } = await run(
+      way,
+      "server",
+      ["--check", "--port=0", ...args],
+      { env },
+    );
+    assertEquals([code, stdout], [2, ""], `${args} ${stderr}`);
+    assertMatch(stderr, /^server: [^\n]+\n$/);
+    assertMatch(stderr.trim(), said);
+  }
+});
+
+testPrograms(
+  "server serves with an unknown variable, and warns",
+  async (way) => {
+    // The other is the client's.
+    const env = { PARLEY_MAX_CONECTIONS: "5", PARLEY_HISTORY: "" };
+    await using server = await RunningServer.start(way, [], env);
+    const { level } = await server.logged(
+      "PARLEY_MAX_CONECTIONS is unknown: the nearest is PARLEY_MAX_CONNECTIONS",
+    );
+    assertEquals(level, "warn");
+  },
+);
+
+testPrograms(
+  "server refuses an empty variable where unset is weaker",
+  async (way) => {
+    for (const name of ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"]) {
+      const { code, stdout, stderr } = await run(way, "server", HERE, {
+        env: { [`PARLEY_${name}`]: "" },
+      });
+      assertEquals([code, stdout], [2, ""], name);
+      assertMatch(stderr, new RegExp(`^server: PARLEY_${name} is [^\n]+\n$`));
+    }
+  },
+);

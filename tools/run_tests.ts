@@ -1,0 +1,42 @@
+/**
+ * Runs all tests: `deno task test`. Files run beside each other, and those that
+ * measure something behind them, by themselves. What is given to it is handed on
+ * to `deno test`; a file among it is all that runs.
+ *
+ * @module
+ */
+
+import { isInstalled, packages } from "../tests/support/packages.ts";
+
+/** What measures memory, or fills all descriptors and both processors. */
+const ALONE = [
+  "tests/load/held_test.ts",
+  "tests/programs/descriptor_limit_test.ts",
+  "tests/programs/memory_test.ts",
+];
+
+const missing = Object.keys(packages).filter((name) => !isInstalled(name));
+for (const name of missing) {
+  console.log(`tests with ${name} are left out: apt-get install ${name}`);
+}
+
+/** Gives whether all tests have passed. */
+async function test(...args: string[]): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["test", "--lock=deno.lock", "--frozen", "--allow-all"],
+      ...Deno.args,
+      ...args,
+    ],
+    // One more than there are processors, as many tests wait for something.
+    env: { DENO_JOBS: String(navigator.hardwareConcurrency + 1) },
+  }).spawn().status;
+  return success;
+}
+
+const some = Deno.args.some((arg) => /_test\.ts$/.test(arg));
+const passed = some ? [await test("--parallel")] : [
+  await test("--parallel", "--doc", `--ignore=${ALONE.join(",")}`),
+  await test(...ALONE),
+];
+if (passed.includes(false)) Deno.exit(1);
