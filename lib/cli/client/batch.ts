@@ -39,9 +39,9 @@ export interface PrintForm extends Form {
 }
 
 interface InFlight {
-  request: Uint8Array;
-  /** It comes with its time, since it may be printed much later. */
-  reply: Promise<{ frame: Uint8Array; ms: number }>;
+  frame: Uint8Array | Promise<Uint8Array>;
+  /** Which request it answers, and how long that took, once it is there. */
+  asked?: { request: Uint8Array; ms: number };
 }
 
 const encoder = new TextEncoder();
@@ -63,15 +63,16 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
+          const frame = client.request(request);
           const started = performance.now();
-          const reply = client.request(request).then((frame) => ({
-            frame,
-            ms: performance.now() - started,
-          }));
-          // It is awaited in its turn; until then nobody looks at a failure.
-          reply.catch(() => {});
+          const asked = { request, ms: 0 };
+          // It may be printed much later, and until then nobody looks at a
+          // failure.
+          frame.then(() => {
+            asked.ms = performance.now() - started;
+          }, () => {});
           result.requested++;
-          controller.enqueue({ request, reply });
+          controller.enqueue({ frame, asked });
         },
         flush() {
           result.inputEnded = true;
@@ -80,16 +81,12 @@ export async function runBatch(
       undefined,
       {
         highWaterMark: WINDOW_BYTES,
-        size: ({ request }) => Math.max(request.length, WINDOW_BYTES / WINDOW),
+        size: ({ asked }) =>
+          Math.max(asked!.request.length, WINDOW_BYTES / WINDOW),
       },
     ),
   );
-  return await printAll(result, output, form, async function* () {
-    for await (const { request, reply } of inFlight) {
-      const { frame, ms } = await reply;
-      yield { frame, asked: { request, ms } };
-    }
-  });
+  return await printAll(result, inFlight, output, form);
 }
 
 /** Sends requests, and prints all frames that come until the connection ends. */
@@ -99,26 +96,28 @@ export async function listen(
   output: Output,
   form: PrintForm,
 ): Promise<BatchResult> {
+  const result = new BatchResult();
   for (const request of requests) client.send(request);
-  return await printAll(new BatchResult(), output, form, async function* () {
+  result.inputEnded = true;
+  const frames = async function* () {
     for await (const frame of client.pushes) yield { frame };
     throw await client.closed;
-  });
+  };
+  return await printAll(result, frames(), output, form);
 }
 
 /** Prints what comes, and says in the result how far that went. */
 async function printAll(
   result: BatchResult,
+  frames: AsyncIterable<InFlight>,
   output: Output,
   form: PrintForm,
-  frames: () => AsyncIterable<
-    { frame: Uint8Array; asked?: { request: Uint8Array; ms: number } }
-  >,
 ): Promise<BatchResult> {
   const print = new Printer(output, form.newline ? LF : new Uint8Array());
   const raw = !form.json && !form.hex && !form.terminal;
   try {
-    for await (const { frame, asked } of frames()) {
+    for await (const { frame: coming, asked } of frames) {
+      const frame = await coming;
       if (isErrReply(frame)) result.errors++;
       form.onReply?.(frame, result.replied + 1);
       const printed = print.add(
