@@ -19,6 +19,7 @@ const BAR = 16;
 const EDGE = 80;
 const PLOT = 260;
 const LEGEND = 190;
+const NARROW = 52;
 
 // An image in a page of GitHub sees the reader's colour scheme by this query.
 const STYLE = `
@@ -88,7 +89,7 @@ export function curveChartOf(curves: Curves): string {
     (_, i) => 10 ** (low + i),
   );
   return svgOf(
-    bottom + ROW,
+    bottom + ROW + 14,
     title,
     `${unit}, ${better} is better; both axes are logarithmic`,
     [
@@ -105,10 +106,14 @@ export function curveChartOf(curves: Curves): string {
         `<text class="unit" x="${left - 8}" y="${px(y(tick) + 4)}" ` +
         `text-anchor="end">${tick.toLocaleString("en")}</text>`,
       ]),
-      ...steps.map(({ at, label }) =>
-        `<text class="unit" x="${px(x(at))}" y="${bottom + 20}" ` +
-        `text-anchor="middle">${escape(label)}</text>`
-      ),
+      ...steps.map(({ at, label }, i) => {
+        // Below the one before where there is no room beside it.
+        const close = i > 0 && x(at) - x(steps[i - 1].at) < NARROW;
+        return `<text class="unit" x="${px(x(at))}" ` +
+          `y="${bottom + (close ? 34 : 20)}" text-anchor="middle">${
+            escape(label)
+          }</text>`;
+      }),
       ...lines.flatMap((line, i) => curveOf(line, i)),
     ],
   );

@@ -233,11 +233,17 @@ function caseOf(depth: number, handler: Case["handler"], slice: number) {
   } as const;
 }
 
-/** By a program, for the runtime itself lets nobody read there. */
+/**
+ * The processor's name and kind: a name alone may stand for generations of them.
+ * By a program, for the runtime itself lets nobody read there.
+ */
 async function processor(): Promise<string> {
   try {
     const text = await run(["cat", "/proc/cpuinfo"], 5000);
-    return /^model name\s*: (.*)$/m.exec(text)?.[1] ?? "unknown";
+    const said = (what: string) =>
+      new RegExp(`^${what}\\s*: (.*)$`, "m").exec(text)?.[1];
+    const kind = ["cpu family", "model", "stepping"].map(said);
+    return [said("model name") ?? "unknown", ...kind].join(" ").trim();
   } catch {
     return "unknown";
   }

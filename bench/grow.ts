@@ -166,13 +166,14 @@ export function curvesOf(tables: readonly Table[]): Curves[] {
 }
 
 /**
- * Writes the same as Markdown: Parley's numbers, and its rate against the others'.
+ * Writes the same as Markdown: Parley's numbers, its rate against the others',
+ * and where the charts are, from `docs/`.
  *
  * @param tables All tables of the run.
  */
 export function growthMarkdown(tables: readonly Table[]): string {
   return wholeOf(tables).map(({ growth, found }) => {
-    const { title, rate, label, steps } = growth;
+    const { name, title, rate, label, steps } = growth;
     const rows = found.map(({ rows }, i) => {
       const row = rows.find(({ peer }) => peer === "parley");
       const cells = [row?.median, ...measures.map(({ of }) => row && of(row))];
@@ -191,7 +192,10 @@ export function growthMarkdown(tables: readonly Table[]): string {
       ),
       ...["× C", "× Go", "× Node"],
     ];
-    return tableOf(head, rows);
+    const charts = [rate, ...measures].map((measure) =>
+      `[${measure.title}](bench/${name}-${measure.name}.svg)`
+    );
+    return `${tableOf(head, rows)}\n\nCharts: ${charts.join(", ")}.`;
   }).join("\n\n");
 }
 

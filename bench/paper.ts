@@ -20,7 +20,8 @@ const GIB = 10;
 const KIB_IN_GIB = 1024 ** 2;
 
 /**
- * Writes the table; empty where one of its numbers was not measured.
+ * Writes the table, without the rows whose numbers were not measured; empty
+ * where it is not known what more cores do.
  *
  * @param tables All tables of the run.
  */
@@ -28,35 +29,29 @@ export function paperOf(tables: readonly Table[]): string {
   const row = (table: string, peer = "parley"): Row | undefined =>
     tables.find(({ name }) => name === table)
       ?.rows.find((row) => row.peer === peer);
-  const [one, many] = [row("depth-1")?.cpu, row("depth-16")?.cpu];
-  const handshake = row("tls-connect")?.cpu;
-  const accepted = row("accept")?.median;
-  const [idle, idleTls] = [row("idle-moved")?.median, row("idle-tls")?.median];
   const threads = row("threads", "cpu2")?.ratios.cpu1;
-  if (
-    one === undefined || many === undefined || handshake === undefined ||
-    accepted === undefined || idle === undefined || idleTls === undefined ||
-    threads === undefined
-  ) return "";
-
+  if (threads === undefined) return "";
+  const accepted = row("accept")?.median;
   const each = threads / 2;
   const cores = CORES * each;
   const spread = `× ${CORES} × ${formatNumber(each)} = `;
   const shared = `× ${CORES} × ${formatNumber(each)} × ${SHARED} = `;
-  const rate = (what: string, us: number): string[] => [
-    what,
-    `1 s / ${formatNumber(us)} µs = ${inWords(1e6 / us)}`,
-    shared + inWords(1e6 / us * cores * SHARED),
-    inWords(1e6 / us * cores * SHARED * MACHINES),
-  ];
-  const held = (what: string, kib: number): string[] => [
-    what,
-    `${formatNumber(kib)} KiB each: ${
-      inWords(GIB * KIB_IN_GIB / kib)
-    } in ${GIB} GiB`,
-    "the same: it is one machine's memory",
-    inWords(GIB * KIB_IN_GIB / kib * MACHINES),
-  ];
+  const rate = (what: string, us: number | undefined) =>
+    us !== undefined && [
+      what,
+      `1 s / ${formatNumber(us)} µs = ${inWords(1e6 / us)}`,
+      shared + inWords(1e6 / us * cores * SHARED),
+      inWords(1e6 / us * cores * SHARED * MACHINES),
+    ];
+  const held = (what: string, kib: number | undefined) =>
+    kib !== undefined && [
+      what,
+      `${formatNumber(kib)} KiB each: ${
+        inWords(GIB * KIB_IN_GIB / kib)
+      } in ${GIB} GiB`,
+      "the same: it is one machine's memory",
+      inWords(GIB * KIB_IN_GIB / kib * MACHINES),
+    ];
   return tableOf(
     [
       "what",
@@ -65,18 +60,18 @@ export function paperOf(tables: readonly Table[]): string {
       "ten such machines",
     ],
     [
-      rate("requests/s, depth 1", one),
-      rate("requests/s, depth 16", many),
-      [
+      rate("requests/s, depth 1", row("depth-1")?.cpu),
+      rate("requests/s, depth 16", row("depth-16")?.cpu),
+      accepted !== undefined && [
         "new connections/s",
         inWords(accepted),
         spread + inWords(accepted * cores),
         inWords(accepted * cores * MACHINES),
       ],
-      rate("TLS handshakes/s, with a request", handshake),
-      held("connections, idle after 1 MiB", idle),
-      held("connections, idle, TLS", idleTls),
-    ],
+      rate("TLS handshakes/s, with a request", row("tls-connect")?.cpu),
+      held("connections, idle after 1 MiB", row("idle-moved")?.median),
+      held("connections, idle, TLS", row("idle-tls")?.median),
+    ].filter((cells) => cells !== false),
   );
 }
 

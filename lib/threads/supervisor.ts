@@ -51,8 +51,7 @@ export interface ServeThreadsOptions
   permissions?: Deno.PermissionOptions;
   /**
    * Whether a worker, once it is bound, gives back the permission to use the
-   * network, the storages of the web, and the means to start other workers.
-   * @default {false}
+   * network, the storages of the web, and the means to start others (false).
    */
   confine?: boolean;
 }

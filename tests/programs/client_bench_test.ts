@@ -1,12 +1,9 @@
 // The measurement of `client bench`: what it counts, what it reports, and the
 // program around it.
 
-import {
-  type BenchOptions,
-  type Client,
-  runBench,
-} from "../../lib/cli/bench/bench.ts";
+import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
 import { preciseClock } from "../../lib/cli/bench/mode.ts";
+import type { Client } from "../../lib/cli/bench/one_by_one.ts";
 import {
   type BenchSubject,
   type BenchSummary,
@@ -17,8 +14,9 @@ import {
   toText,
 } from "../../lib/cli/bench/report.ts";
 import {
-  type BenchResult,
+  BenchResult,
   Latencies,
+  Series,
   Tally,
 } from "../../lib/cli/bench/result.ts";
 import {
@@ -44,6 +42,7 @@ import {
   bytes,
   FakeClock,
   Peer,
+  random,
   serveTest,
   settle,
   text,
@@ -72,7 +71,7 @@ function optionsFor(
     requests: 100,
     duration: Infinity,
     rate: undefined,
-    payload: bytes("PING"),
+    payloads: [bytes("PING")],
     connect: (signal) => connect({ port, signal }),
     clock: preciseClock,
     signal: new AbortController().signal,
@@ -225,6 +224,23 @@ Deno.test("Latencies has a bar for every bound from the shortest to the longest"
     { above: 3, upTo: 5, count: 0 },
     { above: 5, upTo: 7, count: 3 },
   ]);
+});
+
+Deno.test("Series keeps few moments however long a run is, to its end", () => {
+  const series = new Series();
+  // A hundred million requests at 10,000 a second, four moments in each.
+  for (let i = 1; i <= 40_000; i++) {
+    series.add({ elapsed: i * 250, done: i * 2500 });
+    assert(series.moments.length <= 120, `${series.moments.length}`);
+  }
+  assert(series.moments.length >= 60, `${series.moments.length}`);
+  const [first, second] = series.moments;
+  for (const [i, { elapsed, done }] of series.moments.entries()) {
+    assertEquals(elapsed, first.elapsed + i * (second.elapsed - first.elapsed));
+    assertEquals(done, elapsed * 10);
+  }
+  const last = series.moments[series.moments.length - 1];
+  assert(last.elapsed > 0.98 * 10_000_000, `${last.elapsed}`);
 });
 
 Deno.test("Tally counts each text, and no more texts than a hundred", () => {
@@ -416,16 +432,14 @@ Deno.test("runBench counts the bytes of requests, framing aside, that the system
   for (const framing of framingNames) {
     for (const length of [1, 64, 100_000]) {
       await using running = serveTest(() => "", { framing, maxFrame: 100_000 });
+      const payloads = [new Uint8Array(length).fill(120)];
       const result = await runBench(optionsFor(portOf(running), {
         requests: 20,
-        payload: new Uint8Array(length).fill(120),
+        payloads,
         connect: (signal) =>
           connect({ port: portOf(running), framing, signal }),
       }));
-      const summary = summarize(
-        { ...subject, framing, request_bytes: length },
-        result,
-      );
+      const summary = summarize({ ...subject, framing }, payloads, result);
       assertEquals(summary.sent_bytes, 20 * length);
     }
   }
@@ -438,7 +452,7 @@ Deno.test("runBench counts no bytes that nobody took", async () => {
   const finished = runBench(optionsFor(listener.addr.port, {
     connections: 1,
     requests: 1,
-    payload,
+    payloads: [payload],
     clock,
   }));
   using peer = new Peer(await listener.accept());
@@ -448,10 +462,7 @@ Deno.test("runBench counts no bytes that nobody took", async () => {
   const result = await passing(clock, finished);
   assertSettled(result);
   assertEquals([result.sent, result.failed], [1, 1]);
-  const { sent_bytes } = summarize(
-    { ...subject, request_bytes: payload.length },
-    result,
-  );
+  const { sent_bytes } = summarize(subject, [payload], result);
   assert(sent_bytes >= 1000, `${sent_bytes} bytes`);
   assert(sent_bytes < payload.length, `${sent_bytes} bytes`);
 });
@@ -513,7 +524,7 @@ Deno.test("runBench closes what is open if another connection is refused", async
 Deno.test("runBench refuses a request that the framing cannot carry", async () => {
   await using running = serveTest(commands);
   await assertRejects(
-    () => runBench(optionsFor(portOf(running), { payload: bytes("a\nb") })),
+    () => runBench(optionsFor(portOf(running), { payloads: [bytes("a\nb")] })),
     EncodeError,
     "LF",
   );
@@ -526,7 +537,7 @@ Deno.test("runBench counts what is in flight when it is interrupted as failed", 
   await using running = serveTest(commands);
   const finished = runBench(optionsFor(portOf(running), {
     depth: 2,
-    payload: bytes("DELAY 60000 x"),
+    payloads: [bytes("DELAY 60000 x")],
     signal: interrupt.signal,
   }));
   await running.events.next("connection_open", 3);
@@ -683,11 +694,119 @@ Deno.test("runBench --rate uses its connections in turn", async () => {
   assertEquals(clients.map(({ asked }) => asked), [2, 2, 2]);
 });
 
+Deno.test("runBench has the percentiles of a handler whose delays are known", async () => {
+  // In milliseconds: so many of 10,000 took so long, in an order of chance.
+  const delays: [count: number, ms: number][] = [
+    ...[[7000, 1], [1500, 2], [900, 5], [500, 20]] as [number, number][],
+    ...[[90, 100], [9, 400], [1, 3000]] as [number, number][],
+  ];
+  const all = delays.flatMap(([count, ms]) => Array<number>(count).fill(ms));
+  const chance = random(7);
+  for (let i = all.length - 1; i > 0; i--) {
+    const j = Math.floor(chance() * (i + 1));
+    [all[i], all[j]] = [all[j], all[i]];
+  }
+  const { client, clock, finished } = runFake({ requests: all.length });
+  await settle();
+  for (const ms of all) {
+    clock.advance(ms);
+    await client.reply();
+  }
+  const result = await finished;
+  const { latency_seconds, rate_over_time, requests_per_second } = summarize(
+    subject,
+    [PONG],
+    result,
+  );
+  const total = all.reduce((a, b) => a + b);
+  const avg = total / all.length;
+  const variance = all.reduce((sum, ms) => sum + (ms - avg) ** 2, 0) /
+    all.length;
+  const expected: Record<string, number> = {
+    ...{ min: 1, avg, stddev: Math.sqrt(variance), p50: 1, p75: 2, p90: 5 },
+    ...{ p95: 20, p99: 20, "p99.9": 100, "p99.99": 400, max: 3000 },
+  };
+  assertEquals(Object.keys(latency_seconds!), Object.keys(expected));
+  for (const [name, ms] of Object.entries(expected)) {
+    const error = Math.abs(latency_seconds![name] * 1000 / ms - 1);
+    assert(
+      error < 0.001,
+      `${name} is ${latency_seconds![name]} s, not ${ms} ms`,
+    );
+  }
+  assertEquals(Math.round(requests_per_second * total / 1000), all.length);
+  // The rates of the intervals are those of the whole, so nothing is lost.
+  let [from, sum] = [0, 0];
+  for (const { upto_seconds, requests_per_second: rate } of rate_over_time) {
+    sum += (upto_seconds - from) * rate;
+    from = upto_seconds;
+  }
+  assert(Math.abs(sum / all.length - 1) < 0.01, `${sum} requests`);
+});
+
+Deno.test("runBench ends its time with the last reply, not with what came to nothing", async () => {
+  const { client, clock, finished } = runFake({ depth: 2, requests: 3 });
+  await settle();
+  clock.advance(100);
+  await client.reply();
+  clock.advance(100);
+  await client.reply();
+  clock.advance(30_000);
+  await client.reply(new TimeoutError("No reply within 30 s"));
+  const result = await finished;
+  assertSettled(result);
+  assertEquals([result.done, result.failed, result.elapsed], [2, 1, 200]);
+});
+
+Deno.test("toProgress leaves parts out, the last ones first, where a line is narrow", () => {
+  const result = new BenchResult();
+  Object.assign(result, { elapsed: 2000, done: 300, failed: 4 });
+  result.latencies.add(5);
+  result.errReplies.add("ERR x");
+  const last = { elapsed: 1000, done: 100 };
+  const whole = "2.0 s: 200 requests/s now, 150 on average, 300 done, " +
+    "5 failed, p99 5.000 ms";
+  assertEquals(toProgress(result, last, Infinity), whole);
+  for (let columns = 1; columns <= whole.length; columns++) {
+    const line = toProgress(result, last, columns);
+    assert(line.length <= columns && whole.startsWith(line), line);
+    assert(columns < 26 || /^2\.0 s: 200 requests\/s now(, .*\w)?$/.test(line));
+  }
+});
+
+Deno.test("runBench --reconnect ends where nobody listens any more", async () => {
+  let tries = 0;
+  const result = await runBench(optionsFor(0, {
+    connections: 2,
+    reconnect: true,
+    connect() {
+      if (tries++ > 3) return Promise.reject(new Error("gone"));
+      return Promise.resolve({
+        sent: 0,
+        closed: Promise.resolve(undefined),
+        close() {},
+        request: () => Promise.resolve(PONG),
+      });
+    },
+  }));
+  assertSettled(result);
+  assertEquals([result.done, result.givenUp], [3, 2]);
+  assertEquals(result.errors.list(), [{ text: "gone", count: result.failed }]);
+  assert(result.failed >= 10 && result.failed < 20, `${result.failed}`);
+  assertEquals(result.end, "no_connection");
+  // The first one saw that somebody listens.
+  assertEquals(result.connects.count, 4);
+});
+
 Deno.test("runBench says four times a second how far it is", async () => {
   const said: string[] = [];
+  let last = { elapsed: 0, done: 0 };
   const { client, clock, finished } = runFake({
     requests: 3,
-    onProgress: (result) => said.push(toProgress(result)),
+    onProgress(result) {
+      said.push(toProgress(result, last, 80));
+      last = { elapsed: result.elapsed, done: result.done };
+    },
   });
   await settle();
   clock.advance(125);
@@ -699,8 +818,8 @@ Deno.test("runBench says four times a second how far it is", async () => {
   await finished;
   clock.advance(1000);
   assertEquals(said, [
-    "0.3 s: 1 done, 0 failed, 4 requests/s, p99 125.000 ms",
-    "0.5 s: 1 done, 0 failed, 2 requests/s, p99 125.000 ms",
+    "0.3 s: 4 requests/s now, 4 on average, 1 done, 0 failed, p99 125.000 ms",
+    "0.5 s: 0 requests/s now, 2 on average, 1 done, 0 failed, p99 125.000 ms",
   ]);
 });
 
@@ -714,13 +833,18 @@ const subject: BenchSubject = {
   connections: 2,
   depth: 1,
   rate: null,
-  request_bytes: 100,
+  reconnect: false,
 };
 
 /** A summary of known numbers. */
 function known(): BenchSummary {
   const latencies = new Latencies();
   for (const ms of [1, 2, 3, 4]) latencies.add(ms);
+  const connects = new Latencies();
+  connects.add(0.5);
+  const series = new Series();
+  series.add({ elapsed: 1000, done: 1 });
+  series.add({ elapsed: 2000, done: 4 });
   const [errors, errReplies, connectErrors] = [
     new Tally(),
     new Tally(),
@@ -730,6 +854,7 @@ function known(): BenchSummary {
   errReplies.add('ERR "x"\x1b[31m');
   return summarize(
     subject,
+    [new Uint8Array(100)],
     {
       elapsed: 2000,
       sent: 5,
@@ -739,6 +864,9 @@ function known(): BenchSummary {
       takenBytes: 505,
       receivedBytes: 300,
       latencies,
+      connects,
+      series,
+      load: 0.956,
       errors,
       errReplies,
       lost: 1,
@@ -762,7 +890,9 @@ Deno.test("the report's JSON has these names, in seconds and bytes", () => {
     connections: 2,
     depth: 1,
     rate: null,
+    reconnect: false,
     request_bytes: 100,
+    requests: 1,
     duration_seconds: 2,
     sent: 5,
     done: 4,
@@ -775,13 +905,34 @@ Deno.test("the report's JSON has these names, in seconds and bytes", () => {
     latency_seconds: {
       min: 0.001,
       avg: 0.0025,
+      stddev: 0.001118,
       p50: 0.002,
+      p75: 0.003001,
       p90: 0.004,
       p95: 0.004,
       p99: 0.004,
       "p99.9": 0.004,
+      "p99.99": 0.004,
       max: 0.004,
     },
+    connect_seconds: {
+      min: 0.0005,
+      avg: 0.0005,
+      stddev: 0,
+      p50: 0.0005,
+      p75: 0.0005,
+      p90: 0.0005,
+      p95: 0.0005,
+      p99: 0.0005,
+      "p99.9": 0.0005,
+      "p99.99": 0.0005,
+      max: 0.0005,
+    },
+    client_load: 0.96,
+    rate_over_time: [
+      { upto_seconds: 1, requests_per_second: 1 },
+      { upto_seconds: 2, requests_per_second: 3 },
+    ],
     histogram: [
       { above_seconds: 0.0007, upto_seconds: 0.001, count: 1 },
       { above_seconds: 0.001, upto_seconds: 0.0015, count: 0 },
@@ -804,21 +955,26 @@ Deno.test("the report's JSON has these names, in seconds and bytes", () => {
 Deno.test("the report's CSV has a line of names and one of values", () => {
   const [names, values, ...rest] = toCsv(known()).split("\n");
   assertEquals(rest, []);
-  assertEquals(
-    names,
-    "target,framing,tls,connections,depth,rate,request_bytes," +
-      "duration_seconds,sent,done,failed,unsent,requests_per_second," +
-      "sent_bytes,received_bytes,bytes_per_second,err_replies," +
-      "connections_lost,connections_refused,connections_reopened," +
-      "connections_given_up,end," +
-      "latency_seconds_min,latency_seconds_avg,latency_seconds_p50," +
-      "latency_seconds_p90,latency_seconds_p95,latency_seconds_p99," +
-      "latency_seconds_p99.9,latency_seconds_max",
-  );
+  const kinds = [
+    ...["min", "avg", "stddev", "p50", "p75", "p90", "p95", "p99", "p99.9"],
+    ...["p99.99", "max"],
+  ];
+  assertEquals(names.split(","), [
+    ...["target", "framing", "tls", "connections", "depth", "rate"],
+    ...["reconnect", "request_bytes", "requests", "duration_seconds", "sent"],
+    ...["done", "failed", "unsent", "requests_per_second", "sent_bytes"],
+    ...["received_bytes", "bytes_per_second", "client_load", "err_replies"],
+    ...["connections_lost", "connections_refused", "connections_reopened"],
+    ...["connections_given_up", "end"],
+    ...kinds.map((kind) => `latency_seconds_${kind}`),
+    ...kinds.map((kind) => `connect_seconds_${kind}`),
+  ]);
   assertEquals(
     values,
-    '"host, of mine:1",line,false,2,1,,100,2,5,4,1,0,2,500,300,400,1,1,0,1,0,' +
-      "complete,0.001,0.0025,0.002,0.004,0.004,0.004,0.004,0.004",
+    '"host, of mine:1",line,false,2,1,,false,100,1,2,5,4,1,0,2,500,300,400,' +
+      "0.96,1,1,0,1,0,complete," +
+      "0.001,0.0025,0.001118,0.002,0.003001,0.004,0.004,0.004,0.004,0.004,0.004," +
+      "0.0005,0.0005,0,0.0005,0.0005,0.0005,0.0005,0.0005,0.0005,0.0005,0.0005",
   );
 });
 
@@ -827,19 +983,27 @@ Deno.test("the report for people says all of it, and shows no control character"
     toText(known()),
     `host, of mine:1, line framing: 2 connections, depth 1, requests of 100 bytes
 
-4 requests done in 2.000 s, 1 failed
+4 requests done in 2.000 s, 1 of them with ERR, 1 failed
+This client was busy for 96% of the time: the server may be faster
+connected in 0.500 ms on average, 0.500 (p99), 0.500 at most
 2 requests/s
 0.00 MB/s of payload (0.00 MB sent, 0.00 MB received)
 
+requests/s over time, up to 3
+  ▃█
+
 latency in ms
-  min    1.000
-  avg    2.500
-  p50    2.000
-  p90    4.000
-  p95    4.000
-  p99    4.000
-  p99.9  4.000
-  max    4.000
+  min     1.000
+  avg     2.500
+  stddev  1.118
+  p50     2.000
+  p75     3.001
+  p90     4.000
+  p95     4.000
+  p99     4.000
+  p99.9   4.000
+  p99.99  4.000
+  max     4.000
 
 requests by latency, up to so many ms
     1  1  ${"█".repeat(40)}
@@ -862,15 +1026,16 @@ Deno.test("the report has no latency where nothing was answered", () => {
   const summary = {
     ...known(),
     ...{ done: 0, latency_seconds: null, histogram: [], rate: 5, unsent: 7 },
+    ...{ connect_seconds: null, rate_over_time: [] },
     end: "interrupted" as const,
   };
   const report = toText(summary);
-  assert(!report.includes("latency"), report);
+  assert(!/latency|connected|over time|busy/.test(report), report);
   assertMatch(report, /, 5 requests\/s due, /);
   assertMatch(report, /\n7 more were due/);
   assertMatch(report, /\nInterrupted before all was done\n/);
   assertEquals(JSON.parse(toJson(summary)).latency_seconds, null);
-  assertMatch(toCsv(summary), /,interrupted,,,,,,,,$/);
+  assertMatch(toCsv(summary), /,interrupted,{22}$/);
 });
 
 // -------------------------------------------------------------- the flags
@@ -931,6 +1096,9 @@ const badLines: [string[], string][] = [
   [["-q=1"], '-q is "1", expected no value'],
   [["-n5", "-z1s"], "-n and -z are given, expected only one"],
   [["-n5", "--duration", "1s"], "-n and --duration are given"],
+  [["-e", "--errors-ok"], "-e and --errors-ok are given"],
+  [["--requests=x", "-d5"], "--requests and -d are given"],
+  [["--reconnect", "-P2"], "--reconnect and -P are given"],
   [["--json", "--csv"], "--json and --csv are given"],
 ];
 
@@ -1019,7 +1187,7 @@ testPrograms(
     assertMatch(stdout, /: 2 connections, depth 1, requests of 7 bytes\n/);
     assertMatch(
       stdout,
-      /\n20 requests done in [\d.]+ s, 0 failed\n\d+ requests/,
+      /\n20 requests done in [\d.]+ s, 0 failed\n[^]*\n\d+ requests\/s\n/,
     );
     assertMatch(stdout, /\n {2}p99\.9 +[\d.]+\n/);
     assertMatch(stdout, /█\n$/);
@@ -1044,18 +1212,80 @@ testPrograms("client bench --csv prints two lines", async (way) => {
 });
 
 testPrograms(
-  "client bench ends with 1 at ERR replies if -e is given",
+  "client bench ends with 1 at ERR replies, unless --errors-ok is given",
   async (way) => {
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, commands);
     const args = ["bench", `127.0.0.1:${portOf(server)}`, "-n20", "FOO"];
-    for (const [flags, code] of [[[], 0], [["-e"], 1]] as const) {
+    const cases = [[[], 1], [["-e"], 1], [["--errors-ok"], 0]] as const;
+    for (const [flags, code] of cases) {
       const result = await run(way, "client", [...args, ...flags]);
       assertEquals([result.code, result.stderr], [code, ""]);
+      assertMatch(
+        result.stdout,
+        /\n20 requests .* s, 20 of them with ERR, 0 fai/,
+      );
       assertMatch(
         result.stdout,
         /\nERR replies\n {2}20 {2}ERR unknown command: "FOO" \(try HELP\)\n$/,
       );
     }
+  },
+);
+
+testPrograms(
+  "client bench --requests sends the lines of a file in turn",
+  async (way) => {
+    const counts = new Map<string, number>();
+    await using server = serve(
+      { hostname: "127.0.0.1", port: 0 },
+      (request) => {
+        const line = text(request);
+        counts.set(line, (counts.get(line) ?? 0) + 1);
+        return "";
+      },
+    );
+    const file = await Deno.makeTempFile();
+    try {
+      const place = `127.0.0.1:${portOf(server)}`;
+      const args = ["bench", place, "-c2", "-n10", "--requests", file];
+      const empty = await run(way, "client", args);
+      assertEquals([empty.code, empty.stdout], [1, ""]);
+      assertOneLine(empty.stderr, file, "it is empty");
+      await Deno.writeTextFile(file, "one\r\n\nthree");
+      const { code, stdout } = await run(way, "client", [...args, "--json"]);
+      const { requests, request_bytes, sent_bytes } = JSON.parse(stdout);
+      assertEquals([code, requests, request_bytes], [0, 3, 3]);
+      // The last round is not whole, so it is an estimate.
+      assert(sent_bytes > 20 && sent_bytes < 30, stdout);
+      assertEquals(
+        [...counts].sort(),
+        [["", 3], ["one", 4], ["three", 3]],
+      );
+    } finally {
+      await Deno.remove(file);
+    }
+    const gone = await run(way, "client", [
+      ...["bench", "127.0.0.1:1", "--requests", file],
+    ]);
+    assertEquals([gone.code, gone.stdout], [1, ""]);
+    assertOneLine(gone.stderr, file, "no such file");
+  },
+);
+
+testPrograms(
+  "client bench --reconnect makes a connection for each request",
+  async (way) => {
+    await using running = serveTest(commands);
+    const place = `127.0.0.1:${portOf(running)}`;
+    const { code, stdout } = await run(way, "client", [
+      ...["bench", place, "-c3", "-n50", "--reconnect", "--json"],
+    ]);
+    const { done, failed, connections_lost, sent_bytes } = JSON.parse(stdout);
+    assertEquals([code, done, failed, connections_lost], [0, 50, 0, 0]);
+    assertEquals(sent_bytes, 50 * 64);
+    // One more saw that somebody listens.
+    await running.events.next("connection_close", 51);
+    assertEquals(running.server.connectionsTotal, 51);
   },
 );
 
@@ -1143,7 +1373,7 @@ testPrograms(
       ...["-d", "50MiB", "--json"],
     ]);
     const { sent_bytes, err_reply_texts } = JSON.parse(stdout);
-    assertEquals(code, 0);
+    assertEquals(code, 1);
     assertMatch(err_reply_texts[0].text, /^ERR frame too large: /);
     assert(sent_bytes > 0 && sent_bytes < 50 * 2 ** 20, stdout);
   },

@@ -583,7 +583,7 @@ testPrompt(
     const bench = [...commandLine(way, "client"), "bench"];
     const nobody = `127.0.0.1:${silent.addr.port}`;
     await using loud = new Terminal([...bench, nobody, "-z1h"]);
-    await loud.shows("s: 0 done, 0 failed, 0 requests/s");
+    await loud.shows("s: 0 requests/s now, 0 on average, 0 done, 0 failed");
     await loud.types(CTRL_C);
     await loud.shows("\n0 requests done in ");
     assertEquals(await loud.code(), 130);

@@ -11,7 +11,8 @@
  * those few that were in flight (no coordinated omission).
  */
 
-import type { Client as AnyClient } from "../../client/api.ts";
+import process from "node:process";
+
 import type { Clock } from "../../core/clock.ts";
 import {
   ClientClosedError,
@@ -21,6 +22,7 @@ import {
 } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
+import { type Client, OneByOne } from "./one_by_one.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
 const OPENING = 64;
@@ -35,12 +37,6 @@ const PROGRESS_INTERVAL = 250;
 /** How many requests of each lane may take too long in a row. */
 const LATE = 5;
 
-/** What a load needs of its clients. */
-export type Client = Pick<
-  AnyClient,
-  "request" | "pending" | "sent" | "close" | "closed"
->;
-
 export interface BenchOptions {
   connections: number;
   depth: number;
@@ -50,7 +46,10 @@ export interface BenchOptions {
   duration: number;
   /** Requests that are due each second; without it, a closed loop. */
   rate: number | undefined;
-  payload: Uint8Array;
+  /** What is sent, in turn. */
+  payloads: readonly Uint8Array[];
+  /** Whether each request has a connection of its own. */
+  reconnect?: boolean;
   connect: (signal: AbortSignal) => Promise<Client>;
   clock: Clock;
   signal: AbortSignal;
@@ -69,17 +68,30 @@ export interface BenchOptions {
  * @throws The signal's reason, if it comes before the first request.
  */
 export async function runBench(options: BenchOptions): Promise<BenchResult> {
-  const { clock, connect, signal, payload, requests, duration } = options;
-  const clients = await openAll(options);
+  const { clock, signal, payloads, requests, duration } = options;
+  const result = new BenchResult();
+  const connect = async (signal: AbortSignal) => {
+    const asked = clock.now();
+    const client = await options.connect(signal);
+    result.connects.add(clock.now() - asked);
+    return client;
+  };
+  // A server that is not there is said at once.
+  if (options.reconnect) (await connect(signal)).close();
+  const clients = options.reconnect
+    ? Array.from({ length: options.connections }, () => new OneByOne(connect))
+    : await openAll(options, connect);
   if (signal.aborted) closeAll(clients);
   signal.throwIfAborted();
 
-  const result = new BenchResult();
   const started = clock.now();
   let open = clients.length;
   let lostAll = 0;
   /** For how long there was no connection, in milliseconds. */
   let unserved = 0;
+  /** What was elapsed at the last reply. */
+  let served: number | undefined;
+  const atFirst = process.cpuUsage();
   /** Milliseconds from one request that is due to the next; 0 if all are. */
   const interval = options.rate === undefined ? 0 : 1000 / options.rate;
   /** Lanes of an open loop that wait for a request to be due. */
@@ -87,12 +99,16 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   let cancelDue: (() => void) | undefined;
   let cancelProgress = () => {};
   const over = new AbortController();
+  /** That it is aborted, which takes longer to ask than a request may. */
+  let isOver = false;
   const settled = Promise.withResolvers<void>();
   let failure: unknown;
 
   function elapsed(): number {
     return (open > 0 ? clock.now() : lostAll) - started - unserved;
   }
+
+  const moment = () => ({ elapsed: result.elapsed, done: result.done });
 
   /** Calls back after a while, or as soon as the run is over. */
   function after(ms: number, tick: () => void): void {
@@ -109,6 +125,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
       result.elapsed = elapsed();
       options.onProgress?.(result);
+      result.series.add(moment());
       progress();
     });
   }
@@ -132,18 +149,18 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 
   async function reopen(link: Link): Promise<void> {
     while (link.client === undefined) {
-      if (over.signal.aborted) return;
+      if (isOver) return;
       if (link.tries === TRIES) return giveUp();
       const wait = FIRST_WAIT * 2 ** link.tries++;
       await new Promise<void>((resolve) => after(wait, resolve));
-      if (over.signal.aborted) return;
+      if (isOver) return;
       try {
         link.client = await connect(over.signal);
       } catch (error) {
-        if (!over.signal.aborted) result.connectErrors.add(messageOf(error));
+        if (!isOver) result.connectErrors.add(messageOf(error));
       }
     }
-    if (over.signal.aborted) return close(link);
+    if (isOver) return close(link);
     result.reopened++;
     if (open++ === 0) unserved += clock.now() - lostAll;
     for (const lane of link.parked.splice(0)) next(lane);
@@ -154,14 +171,14 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   }
 
   /** Sends the next request on a lane that is free, as soon as it is due. */
-  function next(lane: Lane): void {
+  function next(lane: Lane, now = clock.now()): void {
     const { client, parked } = lane.link;
-    if (over.signal.aborted) return;
+    if (isOver) return;
     if (client === undefined) return void parked.push(lane);
-    const due = nextDue();
+    const due = nextDue(now);
     if (due === undefined) return void free.push(lane);
     lane.due = due;
-    result.sent++;
+    const payload = payloads[result.sent++ % payloads.length];
     client.request(payload).then(lane.onReply, lane.onError);
     if (result.sent === requests) stop("complete");
   }
@@ -170,8 +187,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
    * When the next request was due: in a closed loop now. If it is not due yet,
    * there will be a call for it, unless the run ends before.
    */
-  function nextDue(): number | undefined {
-    const now = clock.now();
+  function nextDue(now = clock.now()): number | undefined {
     if (interval === 0) return now;
     const offset = result.sent * interval;
     // A timer may be late: what is due after the end is not sent before it.
@@ -190,16 +206,18 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     link.late = 0;
     result.done++;
     result.receivedBytes += reply.length;
-    result.latencies.add(clock.now() - due);
+    const now = clock.now();
+    served = now - started - unserved;
+    result.latencies.add(now - due);
     if (isErrReply(reply)) {
       result.errReplies.add(new TextDecoder().decode(reply));
     }
     settleIfDone();
-    next(lane);
+    next(lane, now);
   }
 
   function failed(lane: Lane, error: unknown): void {
-    // All requests are the same: the first one ends it.
+    // Whoever asks for what cannot be sent is told at once.
     if (error instanceof EncodeError) {
       failure = error;
       stop("complete");
@@ -209,13 +227,15 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       ? messageOf(error)
       : result.end === "interrupted"
       ? "Interrupted before the reply"
-      : `Given up after ${LATE} timeouts in a row`;
+      : `Given up after ${LATE} failures in a row`;
     result.errors.add(why);
     settleIfDone();
     // The connection goes on after a request that took too long; any other
     // error has ended it, and it is to be opened again.
     const { link } = lane;
-    if (!(error instanceof TimeoutError)) return void link.parked.push(lane);
+    if (!options.reconnect && !(error instanceof TimeoutError)) {
+      return void link.parked.push(lane);
+    }
     // A server that answers nothing is given up.
     if (++link.late === LATE * link.lanes.length) {
       close(link);
@@ -234,7 +254,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 
   /** Sends no more, and finishes once nothing is in flight. */
   function stop(end: BenchEnd): void {
-    if (over.signal.aborted) return;
+    if (isOver) return;
     result.end = end;
     if (interval > 0) {
       const span = Math.min(clock.now() - started, duration);
@@ -242,13 +262,14 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       result.unsent = Math.max(due - result.sent, 0);
     }
     cancelDue?.();
+    isOver = true;
     over.abort();
     settleIfDone();
   }
 
   function settleIfDone(): void {
     const { sent, done, failed } = result;
-    if (over.signal.aborted && done + failed === sent) settled.resolve();
+    if (isOver && done + failed === sent) settled.resolve();
   }
 
   const links = clients.map((client) => {
@@ -273,7 +294,15 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     for (const link of links) next(link.lanes[i]);
   }
   await settled.promise;
-  result.elapsed = elapsed();
+  const ended = elapsed();
+  const isCut = result.end !== "complete" || served === undefined;
+  result.elapsed = isCut ? ended : served!;
+  // The rest of an interval is no measure of a rate, if it is short.
+  const since = result.elapsed -
+    (result.series.moments.at(-1)?.elapsed ?? -1e9);
+  if (since > PROGRESS_INTERVAL / 2) result.series.add(moment());
+  const { user, system } = process.cpuUsage(atFirst);
+  result.load = (user + system) / 1000 / (clock.now() - started);
   cancelProgress();
   signal.removeEventListener("abort", interrupt);
   links.forEach(close);
@@ -283,7 +312,8 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 }
 
 async function openAll(
-  { connections, connect, signal }: BenchOptions,
+  { connections, signal }: BenchOptions,
+  connect: BenchOptions["connect"],
 ): Promise<Client[]> {
   // The first one alone: a server that is not there is asked once.
   const clients = [await connect(signal)];

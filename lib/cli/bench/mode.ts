@@ -7,8 +7,9 @@ import { clearImmediate, setImmediate } from "node:timers";
 
 import { type Clock, systemClock } from "../../core/clock.ts";
 import type { BenchLine } from "../client/flags.ts";
-import { print, show } from "../streams/standard_streams.ts";
+import { columns, print, show } from "../streams/standard_streams.ts";
 import { type BenchOptions, runBench } from "./bench.ts";
+import type { Moment } from "./result.ts";
 import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
 
 const CLEAR = "\r\x1b[K";
@@ -16,9 +17,11 @@ const CLEAR = "\r\x1b[K";
 export async function benchMode(
   { flags }: BenchLine,
   target: string,
-  options: Pick<BenchOptions, "payload" | "connect" | "signal">,
+  options: Pick<BenchOptions, "payloads" | "connect" | "signal">,
 ): Promise<number> {
-  const { c: connections, P: depth, rate, duration } = flags;
+  const { c: connections, P: depth, rate, duration, reconnect } = flags;
+  const { payloads } = options;
+  let last: Moment = { elapsed: 0, done: 0 };
   const showsProgress = Deno.stderr.isTerminal() && !flags.q;
   const result = await runBench({
     ...options,
@@ -27,26 +30,33 @@ export async function benchMode(
     requests: duration === undefined ? flags.n : Infinity,
     duration: duration ?? Infinity,
     rate,
+    reconnect,
     clock: preciseClock,
     onProgress(sofar) {
-      if (showsProgress) show(CLEAR + toProgress(sofar));
+      if (showsProgress) show(CLEAR + toProgress(sofar, last, columns()));
+      last = { elapsed: sofar.elapsed, done: sofar.done };
     },
   });
   if (showsProgress) show(CLEAR);
-  const summary = summarize({
-    target,
-    framing: flags.framing,
-    tls: flags.tls,
-    connections,
-    depth,
-    rate: rate ?? null,
-    request_bytes: options.payload.length,
-  }, result);
+  const summary = summarize(
+    {
+      target,
+      framing: flags.framing,
+      tls: flags.tls,
+      connections,
+      depth,
+      rate: rate ?? null,
+      reconnect,
+    },
+    payloads,
+    result,
+  );
   const format = flags.json ? toJson : flags.csv ? toCsv : toText;
   await print(format(summary));
   if (result.end === "interrupted") return 130;
   const failed = result.failed + result.refused > 0 ||
-    result.end === "no_connection" || (flags.e && result.errReplies.total > 0);
+    result.end === "no_connection" ||
+    (!flags["errors-ok"] && result.errReplies.total > 0);
   return failed ? 1 : 0;
 }
 

@@ -5,21 +5,30 @@
 
 import { toLine } from "../../core/text.ts";
 import { frameOf, framingOf } from "../../framing/mod.ts";
-import type { BenchResult, Latencies, Tally } from "./result.ts";
+import type { BenchResult, Latencies, Moment, Tally } from "./result.ts";
 
 const BAR_WIDTH = 40;
 
+const SPARKS = "▁▂▃▄▅▆▇█";
+
+/** From this part of the time on, a client that computes may be what limits. */
+const BUSY = 0.9;
+
 const SHOWN_TEXTS = 10;
+const MOST_SPARKS = 60;
 
 /** In milliseconds. */
 const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
   min: ({ min }) => min,
   avg: ({ mean }) => mean,
+  stddev: ({ deviation }) => deviation,
   p50: (latencies) => latencies.percentile(50),
+  p75: (latencies) => latencies.percentile(75),
   p90: (latencies) => latencies.percentile(90),
   p95: (latencies) => latencies.percentile(95),
   p99: (latencies) => latencies.percentile(99),
   "p99.9": (latencies) => latencies.percentile(99.9),
+  "p99.99": (latencies) => latencies.percentile(99.99),
   max: ({ max }) => max,
 };
 
@@ -31,7 +40,8 @@ export interface BenchSubject {
   depth: number;
   /** Requests due each second; null in a closed loop. */
   rate: number | null;
-  request_bytes: number;
+  /** Whether each request had a connection of its own. */
+  reconnect: boolean;
 }
 
 export type BenchSummary = ReturnType<typeof summarize>;
@@ -40,16 +50,24 @@ export type BenchSummary = ReturnType<typeof summarize>;
  * A measurement in numbers: the object that `--json` prints. Times are in
  * seconds, sizes in bytes of payload.
  */
-export function summarize(subject: BenchSubject, result: BenchResult) {
-  const { latencies, done, receivedBytes } = result;
+export function summarize(
+  subject: BenchSubject,
+  payloads: readonly Uint8Array[],
+  result: BenchResult,
+) {
+  const { done, receivedBytes } = result;
   const seconds = inSeconds(result.elapsed);
-  const { request_bytes: length } = subject;
-  const codec = framingOf(subject.framing).codec(length);
-  const frame = frameOf(codec, new Uint8Array(length));
+  const longest = payloads.reduce((a, b) => a.length > b.length ? a : b);
+  const codec = framingOf(subject.framing).codec(longest.length);
+  const length = sum(payloads.map((payload) => payload.length));
+  const framed = sum(payloads.map((payload) => frameOf(codec, payload).length));
   // Whole but for a request that was cut: the framing's share is the same there.
-  const sentBytes = Math.round(result.takenBytes / frame.length * length);
+  const sentBytes = Math.round(result.takenBytes / framed * length);
   return {
     ...subject,
+    /** The average, where there are several. */
+    request_bytes: Math.round(length / payloads.length),
+    requests: payloads.length,
     duration_seconds: seconds,
     sent: result.sent,
     done,
@@ -59,12 +77,19 @@ export function summarize(subject: BenchSubject, result: BenchResult) {
     sent_bytes: sentBytes,
     received_bytes: receivedBytes,
     bytes_per_second: perSecond(sentBytes + receivedBytes, seconds),
-    latency_seconds: latencies.count === 0 ? null : Object.fromEntries(
-      Object.entries(latencyKinds)
-        .map(([name, kind]) => [name, inSeconds(kind(latencies))]),
-    ),
+    latency_seconds: times(result.latencies),
+    connect_seconds: times(result.connects),
+    /** Of one processor; the client's own work. */
+    client_load: Math.round(result.load * 100) / 100,
+    rate_over_time: result.series.moments.map(({ elapsed, done }, i, all) => {
+      const last = all[i - 1] ?? { elapsed: 0, done: 0 };
+      return {
+        upto_seconds: inSeconds(elapsed),
+        requests_per_second: rateBetween(last, { elapsed, done }),
+      };
+    }),
     /** How many latencies are above a bound, and not above the next. */
-    histogram: latencies.bars().map(({ above, upTo, count }) => ({
+    histogram: result.latencies.bars().map(({ above, upTo, count }) => ({
       above_seconds: inSeconds(above),
       upto_seconds: inSeconds(upTo),
       count,
@@ -81,6 +106,14 @@ export function summarize(subject: BenchSubject, result: BenchResult) {
   };
 }
 
+/** Times by their names in seconds; null where there are none. */
+function times(latencies: Latencies): Record<string, number> | null {
+  return latencies.count === 0 ? null : Object.fromEntries(
+    Object.entries(latencyKinds)
+      .map(([name, kind]) => [name, inSeconds(kind(latencies))]),
+  );
+}
+
 export const toJson: (summary: BenchSummary) => string = toLine;
 
 /**
@@ -88,11 +121,15 @@ export const toJson: (summary: BenchSummary) => string = toLine;
  * which `latency_seconds` has a field for each name within it.
  */
 export function toCsv(summary: BenchSummary): string {
-  const { latency_seconds: latency, ...others } = summary;
+  const { latency_seconds, connect_seconds, ...others } = summary;
   const fields: [string, unknown][] = Object.entries(others)
     .filter(([, value]) => !Array.isArray(value));
-  for (const name of Object.keys(latencyKinds)) {
-    fields.push([`latency_seconds_${name}`, latency?.[name]]);
+  for (
+    const [what, of] of Object.entries({ latency_seconds, connect_seconds })
+  ) {
+    for (const name of Object.keys(latencyKinds)) {
+      fields.push([`${what}_${name}`, of?.[name]]);
+    }
   }
   return [0, 1]
     .map((part) => fields.map((field) => csvField(field[part])).join(","))
@@ -102,6 +139,7 @@ export function toCsv(summary: BenchSummary): string {
 export function toText(summary: BenchSummary): string {
   return [
     totals(summary),
+    rateLines(summary),
     latencyLines(summary),
     histogramLines(summary),
     textLines("failed requests", summary.errors),
@@ -112,33 +150,65 @@ export function toText(summary: BenchSummary): string {
     .join("\n\n");
 }
 
-export function toProgress(result: BenchResult): string {
-  const { elapsed, done, failed, latencies } = result;
-  const seconds = inSeconds(elapsed);
-  const p99 = latencies.count === 0
-    ? ""
-    : `, p99 ${inMs(inSeconds(latencies.percentile(99)))} ms`;
-  return `${seconds.toFixed(1)} s: ${done} done, ${failed} failed, ` +
-    `${perSecond(done, seconds).toFixed(0)} requests/s${p99}`;
+/** As many parts of the progress as fit into a line, the first ones first. */
+export function toProgress(
+  { elapsed, done, failed, errReplies, latencies }: BenchResult,
+  last: Moment,
+  columns: number,
+): string {
+  const now = { elapsed, done };
+  const average = rateBetween({ elapsed: 0, done: 0 }, now);
+  const parts = [
+    `${(elapsed / 1000).toFixed(1)} s: ` +
+    `${rateBetween(last, now).toFixed(0)} requests/s now`,
+    `${average.toFixed(0)} on average`,
+    `${done} done`,
+    `${failed + errReplies.total} failed`,
+  ];
+  if (latencies.count > 0) {
+    parts.push(`p99 ${latencies.percentile(99).toFixed(3)} ms`);
+  }
+  while (parts.length > 1 && parts.join(", ").length > columns) parts.pop();
+  return parts.join(", ").slice(0, columns);
 }
 
 function totals(summary: BenchSummary): string[] {
   const { target, framing, tls, connections, depth, rate } = summary;
   const { done, failed, unsent, duration_seconds: seconds, end } = summary;
+  const { err_replies: errors, client_load: load, connect_seconds: connects } =
+    summary;
   const lines = [
     `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
     `${plural(connections, "connection")}, depth ${depth}, ` +
     (rate === null ? "" : `${rate} requests/s due, `) +
-    `requests of ${plural(summary.request_bytes, "byte")}`,
+    (summary.reconnect ? "a connection for each request, " : "") +
+    (summary.requests === 1 ? "" : `${summary.requests} different `) +
+    `requests of ${plural(summary.request_bytes, "byte")}` +
+    (summary.requests === 1 ? "" : " on average"),
     "",
     `${plural(done, "request")} done in ${seconds.toFixed(3)} s, ` +
-    `${failed} failed`,
+    (errors === 0 ? "" : `${errors} of them with ERR, `) + `${failed} failed`,
   ];
   if (unsent > 0) {
     lines.push(`${unsent} more were due, and no connection was free for them`);
   }
   if (end === "interrupted") lines.push("Interrupted before all was done");
-  if (end === "no_connection") lines.push("Ended with the last connection");
+  if (end === "no_connection") {
+    lines.push("Stopped early: no connection is left");
+  }
+  // Between the requests of a rate, it is the waiting that computes.
+  if (load >= BUSY && rate === null) {
+    lines.push(
+      `This client was busy for ${Math.round(load * 100)}% of the time: ` +
+        "the server may be faster",
+    );
+  }
+  if (connects !== null) {
+    lines.push(
+      `connected in ${inMs(connects.avg)} ms on average, ` +
+        `${inMs(connects.p99)} (p99), ${inMs(connects.max)} at most`,
+    );
+  }
   return [
     ...lines,
     `${summary.requests_per_second.toFixed(0)} requests/s`,
@@ -155,6 +225,24 @@ function latencyLines({ latency_seconds, rate }: BenchSummary): string[] {
     ...columns(
       Object.entries(latency_seconds)
         .map(([name, seconds]) => [name, inMs(seconds)]),
+    ),
+  ];
+}
+
+/** The rate over time as a line of bars, from 0 to the highest. */
+function rateLines({ rate_over_time: rates }: BenchSummary): string[] {
+  const all = rates.map(({ requests_per_second: rate }) => rate);
+  const most = Math.max(...all);
+  if (all.length < 2 || most === 0) return [];
+  // Two neighbours share a place where there are more than fit.
+  const step = Math.ceil(all.length / MOST_SPARKS);
+  const sparks = all.filter((_, i) => i % step === 0)
+    .map((_, i) => sum(all.slice(i * step, (i + 1) * step)) / step);
+  return [
+    `requests/s over time, up to ${most.toFixed(0)}`,
+    "  " +
+    sparks.map((rate) => SPARKS[Math.min(Math.floor(rate / most * 8), 7)]).join(
+      "",
     ),
   ];
 }
@@ -221,6 +309,12 @@ function csvField(value: unknown): string {
   const text = String(value ?? "");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
+
+function rateBetween(from: Moment, to: Moment): number {
+  return perSecond(to.done - from.done, (to.elapsed - from.elapsed) / 1000);
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
 
 function perSecond(count: number, seconds: number): number {
   return seconds === 0 ? 0 : Math.round(count / seconds * 1000) / 1000;

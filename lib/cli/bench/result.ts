@@ -8,7 +8,7 @@ export type BenchEnd = "complete" | "interrupted" | "no_connection";
 export class BenchResult {
   /**
    * Milliseconds since the first request, less those without any connection;
-   * in the end, to the last reply.
+   * in the end, to the last reply, for nobody was served behind it.
    */
   elapsed = 0;
   /** Requests handed to a connection; in the end, `done` and `failed`. */
@@ -21,6 +21,12 @@ export class BenchResult {
   takenBytes = 0;
   receivedBytes = 0;
   readonly latencies = new Latencies();
+  /** How long connecting took, where it succeeded. */
+  readonly connects = new Latencies();
+  /** How many requests were done by when. */
+  readonly series = new Series();
+  /** The client's own processor time, as a part of the time that passed. */
+  load = 0;
   readonly errors = new Tally();
   readonly errReplies = new Tally();
   lost = 0;
@@ -56,6 +62,30 @@ export class Tally {
   }
 }
 
+/** No more moments than these are kept. */
+const MOST_MOMENTS = 120;
+
+/** How many requests were done by which moment, in milliseconds. */
+export interface Moment {
+  readonly elapsed: number;
+  readonly done: number;
+}
+
+/** Moments at even intervals, which get twice as long when there are too many. */
+export class Series {
+  moments: Moment[] = [];
+  #ticks = 0;
+  #every = 1;
+
+  add(moment: Moment): void {
+    if (++this.#ticks % this.#every !== 0) return;
+    this.moments.push(moment);
+    if (this.moments.length < MOST_MOMENTS) return;
+    this.moments = this.moments.filter((_, i) => i % 2 === 1);
+    this.#every *= 2;
+  }
+}
+
 /** The histogram counts microseconds; it goes to 24 days, as timeouts do. */
 const STEPS_PER_MS = 1000;
 const MOST_STEPS = 2 ** 31 * STEPS_PER_MS;
@@ -74,11 +104,13 @@ export class Latencies {
   max = 0;
   count = 0;
   #sum = 0;
+  #squares = 0;
   readonly #histogram = new Float64Histogram(1, MOST_STEPS, DIGITS);
 
   add(ms: number): void {
     this.count++;
     this.#sum += ms;
+    this.#squares += ms * ms;
     if (ms < this.min) this.min = ms;
     if (ms > this.max) this.max = ms;
     const steps = Math.ceil(ms * STEPS_PER_MS);
@@ -87,6 +119,11 @@ export class Latencies {
 
   get mean(): number {
     return this.#sum / this.count;
+  }
+
+  get deviation(): number {
+    const variance = this.#squares / this.count - this.mean ** 2;
+    return Math.sqrt(Math.max(variance, 0));
   }
 
   /** What so many per cent do not exceed, in milliseconds; `NaN` of none. */

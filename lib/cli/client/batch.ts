@@ -13,7 +13,7 @@ import { writeAll } from "../streams/standard_streams.ts";
 import { type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
-const WINDOW = 1024;
+export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
 /** From here on, output waits for its reader. */
@@ -35,6 +35,8 @@ export interface PrintForm extends Form {
   readonly terminal: boolean;
   /** Whether an LF comes behind each. */
   readonly newline: boolean;
+  /** Whether requests may be sent again. */
+  readonly idempotent?: boolean;
   readonly onReply?: (reply: Uint8Array, number: number) => void;
 }
 
@@ -53,7 +55,7 @@ const LF = encoder.encode("\n");
  * `requested`.
  */
 export async function runBatch(
-  client: Client,
+  client: Pick<Client, "request">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
   form: PrintForm,
@@ -63,7 +65,9 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const frame = client.request(request);
+          const frame = client.request(request, {
+            idempotent: form.idempotent,
+          });
           const started = performance.now();
           const asked = { request, ms: 0 };
           // It may be printed much later, and until then nobody looks at a

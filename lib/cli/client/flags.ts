@@ -1,5 +1,6 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
+import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/client.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
@@ -13,6 +14,7 @@ import {
 } from "../flags/flags.ts";
 import {
   alpnFlag,
+  choiceFlag,
   countFlag,
   durationFlag,
   framingFlag,
@@ -30,6 +32,11 @@ const connectFlags = {
   framing: framingFlag,
   timeout: durationFlag("timeout"),
   "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: choiceFlag<NonNullable<ServersOptions["balance"]>>([
+    "failover",
+    "round-robin",
+    "least-pending",
+  ], "failover"),
   tls: {},
   "tls-ca": textFlag("FILE", CERT_FILE),
   "tls-server-name": {
@@ -42,6 +49,7 @@ const connectFlags = {
     "the file of that certificate's private key in PEM",
   ),
   "tls-alpn": alpnFlag,
+  insecure: {},
 } as const satisfies FlagTable;
 
 const HELP_OF_TIMEOUT =
@@ -51,12 +59,14 @@ const connectHelp = `The server:
 --unix  Unix socket of the server, in place of HOST and PORT
 --framing  how requests and replies are told apart: ${FRAMING_FORM}
 --max-frame  maximum payload of a reply, and of a line of input
+--balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
 --tls  speak TLS, and check the server's certificate
 --tls-ca  trust this authority too
 --tls-server-name  whom the server's certificate must be for
 --tls-cert  the client's own certificate, for servers that ask for one
 --tls-key  private key of the client's certificate
---tls-alpn  application protocols, preferred one first`;
+--tls-alpn  application protocols, preferred one first
+--insecure  do not check the server's certificate`;
 
 export const clientFlags = {
   ...connectFlags,
@@ -66,6 +76,7 @@ export const clientFlags = {
   x: {},
   listen: {},
   e: {},
+  retry: countFlag([0, 1000], 0),
   expect: patternFlag,
   r: countFlag([1, 1e15], 1),
   i: spanFlag,
@@ -81,7 +92,8 @@ const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
 
 Sends requests to a server and prints the replies: the arguments; or standard
 input, a request a line; or, at a terminal, what is typed at a prompt.
-The port is 8080 if none is given. -- ends the flags.
+The port is 8080 if none is given. -- ends the flags. A server may be written
+tcp://HOST, tls://HOST or unix:/PATH; there may be several, with commas between.
 
   client 127.0.0.1 'ECHO hi' TIME
   client example.net:7000 --tls < requests.txt
@@ -99,6 +111,7 @@ Requests and replies:
 -x  send standard input as one request, behind the one that is given
 --listen  send the requests, and print all that comes until the end
 -e  exit with 1 if any reply starts with ERR
+--retry  requests may be done twice: send one again, so often, if it is lost
 --expect  exit with 1 at the first reply that this regular expression does not find
 -r  send the requests so many times
 -i  wait for a time before each repetition
@@ -129,9 +142,12 @@ export const benchFlags = {
     ...countFlag([1, 1_000_000], undefined),
     shown: "as fast as replies come",
   },
+  requests: textFlag("FILE", "the name of a file"),
+  reconnect: {},
   json: {},
   csv: {},
   e: {},
+  "errors-ok": {},
   q: {},
   ...connectFlags,
   ...commonFlags,
@@ -152,11 +168,14 @@ The load:
 -P  requests in flight on each connection
 -d  bytes of a request, PING and letters, if none is given
 --rate  requests due each second, at even intervals, whatever is in flight
+--requests  send the lines of a file in turn, over and over
+--reconnect  make a connection for each request
 
 The report:
 --json  print it as an object
 --csv  print it as a line of names and a line of values
--e  exit with 1 if any reply starts with ERR
+--errors-ok  exit with 0 though replies start with ERR
+-e  exit with 1 if any does, as without it
 -q  show no progress at a terminal
 
 ${connectHelp}
@@ -165,8 +184,8 @@ ${HELP_OF_TIMEOUT}
 --version  print the version and end
 --help  print this and end
 
-Exit codes: 0 done; 1 a request failed, or a connection was refused; 2 usage;
-130 interrupted.`;
+Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
+was refused; 2 usage; 130 interrupted.`;
 
 export const waitFlags = {
   tcp: {},
@@ -250,17 +269,31 @@ export type ConnectLine = CommandLine<
 >;
 export type BenchLine = CommandLine<typeof benchFlags>;
 
-/** @throws {UsageError} Two flags do not go together, or one lacks another. */
-export function checkConnectFlags({ flags, given }: ConnectLine): void {
-  const lost = given.keys().find((name) => name.startsWith("tls-"));
-  if (lost !== undefined && !flags.tls) {
-    refuse(`--${lost} is given without --tls`);
-  }
+/**
+ * Says whether TLS is spoken, which the scheme of a server may ask for too.
+ *
+ * @throws {UsageError} Two flags do not go together, or one lacks another.
+ */
+export function checkConnectFlags(
+  { flags, given }: ConnectLine,
+  scheme: string,
+): boolean {
+  const lost = given.keys().find((name) => name.startsWith("tls-")) ??
+    (flags.insecure ? "insecure" : undefined);
+  const tls = flags.tls || scheme === "tls://";
+  if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
-  if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
+  if (flags.insecure && given.has("tls-ca")) {
+    onlyOneOf("--insecure", "--tls-ca");
+  }
+  const plain = flags.unix ? "--unix" : scheme;
+  if (flags.tls && plain !== "" && plain !== "tls://") {
+    onlyOneOf(plain, "--tls");
+  }
+  return tls;
 }
 
 /** @throws {UsageError} Two flags do not go together, or flags and requests. */
@@ -283,6 +316,9 @@ export function checkPrintFlags(
 /** @throws {UsageError} Two flags do not go together. */
 export function checkBenchFlags({ flags, given }: BenchLine): void {
   if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
+  if (flags.e && flags["errors-ok"]) onlyOneOf("-e", "--errors-ok");
+  if (flags.requests && given.has("d")) onlyOneOf("--requests", "-d");
+  if (flags.reconnect && given.has("P")) onlyOneOf("--reconnect", "-P");
   if (given.has("n") && given.has("duration")) {
     onlyOneOf("-n", given.get("duration")!);
   }

@@ -47,7 +47,10 @@ const encoder = new TextEncoder();
 /** A place to connect to, and how it is called. */
 export interface Target {
   readonly place: string;
-  readonly options: ConnectOptions;
+  readonly connect: (
+    signal: AbortSignal | undefined,
+    more: ConnectOptions,
+  ) => Promise<Client>;
 }
 
 interface Settings {
@@ -55,10 +58,6 @@ interface Settings {
   /** Reads a place that is typed; throws what is wrong with it. */
   readonly targetOf: (text: string) => Target;
   readonly framing: FramingName;
-  readonly connect: (
-    signal: AbortSignal | undefined,
-    options: ConnectOptions,
-  ) => Promise<Client>;
   readonly onReply?: (reply: Uint8Array, number: number) => void;
   readonly history?: History;
   readonly form: Form;
@@ -107,8 +106,7 @@ class Prompt {
     let client = undefined as Client | undefined;
     // A reply that nobody waits for any more is still a reply.
     const isPush = () => !client?.pending;
-    client = await this.settings.connect(signal, {
-      ...this.#target.options,
+    client = await this.#target.connect(signal, {
       framing: this.#framing,
       isPush,
     });

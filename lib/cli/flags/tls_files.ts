@@ -31,11 +31,12 @@ export async function readCertificates(
   return used(() => checkCertificates(flag, pem), () => [flag, file]);
 }
 
-async function readFile(
+/** Reads a file that a flag names. */
+export async function readFile<Content>(
   flag: string,
   path: string,
-  read: ReadText,
-): Promise<string> {
+  read: (path: string) => Promise<Content>,
+): Promise<Content> {
   try {
     return await read(path);
   } catch (error) {
