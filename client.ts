@@ -65,7 +65,7 @@ async function converse(args: readonly string[]): Promise<number> {
   if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
     refuse(
       `${quote(rest[0])} is a command, expected as the first word ` +
-        `(${rest[0]}:8080 is a host of that name)`,
+        `(tcp://${rest[0]} is a host of that name)`,
     );
   }
   const { place, requests: given, servers } = serverOf(line);
