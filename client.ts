@@ -43,6 +43,7 @@ import {
   quote,
   systemReason,
 } from "./lib/core/text.ts";
+import { isErrReply } from "./lib/server/replies.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 /** What each command does; it gives the exit code. */
@@ -81,17 +82,19 @@ async function converse(args: readonly string[]): Promise<number> {
   Deno.env.delete("TERM");
   const { retry, balance, "max-frame": max } = flags;
   const options = await linkOptions(line, servers);
-  let unexpected = "";
-  const onReply = (reply: Uint8Array, number: number) => {
+  let [replies, errors, unexpected] = [0, 0, ""];
+  const onReply = (reply: Uint8Array) => {
+    replies++;
+    if (isErrReply(reply)) errors++;
     if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
       return;
     }
-    unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+    unexpected = `reply ${replies} is ${quote(decodeText(reply))}, expected ` +
       `what matches ${quote(flags.expect.source)}`;
   };
   if (atTerminal) {
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
-    const ended = await runPrompt({
+    const interrupted = await runPrompt({
       target: { place, connect: connector(servers, balance, options) },
       targetOf(text) {
         const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
@@ -105,15 +108,13 @@ async function converse(args: readonly string[]): Promise<number> {
       },
       ...{ framing: flags.framing, form: flags, history, plain, onReply },
     });
-    if (ended.interrupted) return 130;
+    if (interrupted) return 130;
     if (unexpected !== "") return fail(unexpected);
-    return flags.e && ended.errors > 0 ? 1 : 0;
+    return flags.e && errors > 0 ? 1 : 0;
   }
 
   const encoder = new TextEncoder();
-  const { listen, runBatch, WINDOW } = await import(
-    "./lib/cli/client/batch.ts"
-  );
+  const batch = await import("./lib/cli/client/batch.ts");
   const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
   const encoded = flags.x
     ? [await readWhole(standardInput(), max, given[0])]
@@ -129,10 +130,10 @@ async function converse(args: readonly string[]): Promise<number> {
     const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
     const connect = connector(servers, balance, { ...options, ...more });
     const client = await connect();
-    result = await listen(client, given, Deno.stdout, form);
+    result = await batch.listen(client, given, Deno.stdout, form);
   } else {
     const client = await connect({
-      ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+      ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
       retries: retry || undefined,
       onStateChange(_server: string, error?: Error) {
         // Where requests do not go on elsewhere, it is said as their failure.
@@ -144,7 +145,7 @@ async function converse(args: readonly string[]): Promise<number> {
     if (encoded.length === 0) {
       ({ lines: requests, failure } = splitLines(standardInput(), max));
     }
-    result = await runBatch(client, requests, Deno.stdout, form);
+    result = await batch.runBatch(client, requests, Deno.stdout, form);
   }
   if (isReaderGone(result.outputFailure)) return 0;
   if (result.outputFailure !== undefined) {
@@ -157,7 +158,7 @@ async function converse(args: readonly string[]): Promise<number> {
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
   if (unexpected !== "") return fail(unexpected);
-  return flags.e && result.errors > 0 ? 1 : 0;
+  return flags.e && errors > 0 ? 1 : 0;
 }
 
 /** Requests so many times, with a pause before each repetition. */

@@ -11,14 +11,6 @@ export function parseArgs(
   },
 ): { _: (string | number)[]; "--"?: string[]; [name: string]: unknown };
 
-export class DelimiterStream
-  extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
-  constructor(
-    delimiter: Uint8Array,
-    options: { disposition: "suffix" },
-  );
-}
-
 export class LimitedBytesTransformStream
   extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
   constructor(size: number, options: { error: true });

@@ -7,7 +7,6 @@
 import { Buffer } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
-import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
 import { type Form, shown } from "./shown.ts";
@@ -22,7 +21,6 @@ const OUTPUT_BYTES = 256 * 1024;
 export class BatchResult {
   replied = 0;
   requested = 0;
-  errors = 0;
   /** Whether all requests there are were handed to the connection. */
   inputEnded = false;
   failure: unknown;
@@ -37,7 +35,7 @@ export interface PrintForm extends Form {
   readonly newline: boolean;
   /** Whether requests may be sent again. */
   readonly idempotent?: boolean;
-  readonly onReply?: (reply: Uint8Array, number: number) => void;
+  readonly onReply?: (reply: Uint8Array) => void;
 }
 
 interface InFlight {
@@ -122,8 +120,7 @@ async function printAll(
   try {
     for await (const { frame: coming, asked } of frames) {
       const frame = await coming;
-      if (isErrReply(frame)) result.errors++;
-      form.onReply?.(frame, result.replied + 1);
+      form.onReply?.(frame);
       const printed = print.add(
         raw ? frame : encoder.encode(shown(frame, form, asked)),
       );

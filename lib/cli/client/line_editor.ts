@@ -5,7 +5,7 @@ import * as readline from "node:readline";
 import { Writable } from "node:stream";
 
 import { printable, printableLine } from "../../core/text.ts";
-import { writeAllSync } from "../streams/standard_streams.ts";
+import { show } from "../streams/standard_streams.ts";
 import { BottomLine } from "./bottom_line.ts";
 import { KEPT } from "./history.ts";
 
@@ -64,7 +64,10 @@ export class LineEditor implements Disposable {
     this.#readline.on("close", () => this.#end());
     this.#readline.on("SIGINT", () => {
       const { line } = this.#readline;
-      if (line === "") return this.settings.onInterrupt();
+      if (line === "") {
+        this.#ahead = [];
+        return this.settings.onInterrupt();
+      }
       this.#leave(`${line}^C`);
       this.#set("");
     });
@@ -99,12 +102,10 @@ export class LineEditor implements Disposable {
   redraw(above = ""): void {
     const { line, cursor } = this.#readline;
     const [before, behind] = [line.slice(0, cursor), line.slice(cursor)];
-    write(this.#bottom.erase() + above + this.#draw(before, behind));
-  }
-
-  /** Forgets the lines that were typed before they were asked for. */
-  dropAhead(): void {
-    this.#ahead = [];
+    show(
+      this.#bottom.erase() + above + this.#draw(before, behind),
+      Deno.stdout,
+    );
   }
 
   [Symbol.dispose](): void {
@@ -126,7 +127,7 @@ export class LineEditor implements Disposable {
   #leave(line: string): void {
     const drawn = this.#bottom.erase() + this.#draw(line);
     this.#bottom.leave();
-    write(`${drawn}\n`);
+    show(`${drawn}\n`, Deno.stdout);
   }
 
   #take(line: string): void {
@@ -140,7 +141,7 @@ export class LineEditor implements Disposable {
 
   #end(): void {
     // What the shell prints next begins a line.
-    write(this.#bottom.leave());
+    show(this.#bottom.leave(), Deno.stdout);
     this.#closed = true;
     process.stdin.removeListener("keypress", this.#onKey);
     process.stdin.removeListener("data", this.#onKeys);
@@ -204,7 +205,7 @@ export class LineEditor implements Disposable {
     } else if (name === "tab") {
       this.#complete();
     } else if (ctrl && name === "l" && !this.settings.plain) {
-      write(`${this.#bottom.erase()}\x1b[H\x1b[J`);
+      show(`${this.#bottom.erase()}\x1b[H\x1b[J`, Deno.stdout);
     } else {
       // Readline would put Ctrl-\ and Ctrl-] into the line.
       return text === "\x1c" || text === "\x1d";
@@ -244,13 +245,4 @@ export class LineEditor implements Disposable {
 
 function shown(text: string): string {
   return printableLine(text).replaceAll("\t", " ");
-}
-
-/** Whoever reads it may be gone: then the input ends, and that is enough. */
-function write(text: string): void {
-  try {
-    writeAllSync(Deno.stdout, text);
-  } catch {
-    // The input ends, too.
-  }
 }

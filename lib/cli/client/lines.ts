@@ -1,11 +1,9 @@
 /** Input as requests: one a line, or all of it. */
 
+import { Buffer } from "node:buffer";
+
 // @ts-types="../std.d.ts"
-import {
-  DelimiterStream,
-  LimitedBytesTransformStream,
-  toBytes,
-} from "@std/streams";
+import { LimitedBytesTransformStream, toBytes } from "@std/streams";
 
 const LF = 10;
 const CR = 13;
@@ -17,52 +15,34 @@ const CR = 13;
  */
 export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
   let failure: string | undefined;
-  /** Passes bytes on, until a line gets longer than `max`. */
-  async function* guarded() {
+  async function* lines() {
     let number = 1;
+    // Of the line whose end has not come yet.
+    let pieces: Uint8Array[] = [];
     let length = 0;
-    let endsInCr = false;
     for await (const chunk of input) {
       for (let from = 0; from < chunk.length;) {
         const lf = chunk.indexOf(LF, from);
         const end = lf === -1 ? chunk.length : lf;
+        if (end > from) pieces.push(chunk.subarray(from, end));
         length += end - from;
-        if (end > from) endsInCr = chunk[end - 1] === CR;
         // The CR of an ending does not count, nor does one that may be it.
-        if (length - Number(endsInCr) > max) {
+        const bare = length - Number(pieces.at(-1)?.at(-1) === CR);
+        if (bare > max) {
           failure = `input line ${number} is longer than ${max} bytes, ` +
             "the maximum (--max-frame sets it)";
-          yield chunk.subarray(0, from);
           return;
         }
         if (lf !== -1) {
-          number++;
-          length = 0;
-          endsInCr = false;
+          yield Buffer.concat(pieces, bare);
+          [number, pieces, length] = [number + 1, [], 0];
         }
         from = end + 1;
       }
-      yield chunk;
     }
+    if (length > 0) yield Buffer.concat(pieces);
   }
-  // The endings stay on until here: what comes without any is the end of the
-  // input, and no line if there is nothing in it.
-  const ended = ReadableStream.from(guarded()).pipeThrough(
-    new DelimiterStream(new Uint8Array([LF]), { disposition: "suffix" }),
-  );
-  const lines = ended.pipeThrough(
-    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(line, controller) {
-        let end = line.length;
-        const whole = line[end - 1] === LF;
-        // What is there of a line that is too long is no line.
-        if (end === 0 || (!whole && failure !== undefined)) return;
-        if (whole && line[--end - 1] === CR) end--;
-        controller.enqueue(line.subarray(0, end));
-      },
-    }),
-  );
-  return { lines, failure: () => failure };
+  return { lines: ReadableStream.from(lines()), failure: () => failure };
 }
 
 /** Reads all of the input as one request, behind a text and a space. */

@@ -58,7 +58,7 @@ interface Settings {
   /** Reads a place that is typed; throws what is wrong with it. */
   readonly targetOf: (text: string) => Target;
   readonly framing: FramingName;
-  readonly onReply?: (reply: Uint8Array, number: number) => void;
+  readonly onReply: (reply: Uint8Array) => void;
   readonly history?: History;
   readonly form: Form;
   /** Whether the terminal gets no control sequence. */
@@ -69,7 +69,7 @@ interface Settings {
  * Reads requests, each once the one before it has its reply, until `exit`,
  * `quit`, Ctrl-C or the end of input.
  *
- * @returns Whether it was Ctrl-C, and how many replies were errors.
+ * @returns Whether it was Ctrl-C.
  */
 export async function runPrompt(settings: Settings) {
   const prompt = new Prompt(settings);
@@ -78,9 +78,7 @@ export async function runPrompt(settings: Settings) {
 }
 
 class Prompt {
-  interrupted = false;
-  errors = 0;
-  #replies = 0;
+  #interrupted = false;
   #target: Target;
   #framing: FramingName;
   #form: Form;
@@ -115,7 +113,7 @@ class Prompt {
     return client;
   }
 
-  async run(): Promise<this> {
+  async run(): Promise<boolean> {
     const { history } = this.settings;
     using editor = this.#editor = new LineEditor({
       prompt: () => `${this.#client ? this.#target.place : "not connected"}> `,
@@ -123,9 +121,8 @@ class Prompt {
       plain: this.settings.plain,
       complete: (start) => this.#complete(start),
       onInterrupt: () => {
-        editor.dropAhead();
         if (this.#stop !== undefined) return this.#stop.abort(STOPPED);
-        this.interrupted = true;
+        this.#interrupted = true;
         editor[Symbol.dispose]();
       },
     });
@@ -140,7 +137,7 @@ class Prompt {
       }
     }
     this.#client?.close();
-    return this;
+    return this.#interrupted;
   }
 
   async #perform(line: string): Promise<void> {
@@ -209,11 +206,13 @@ class Prompt {
       await this.#names;
       const client = this.#client ?? await this.connect(signal);
       const request = typeof text === "string" ? encoder.encode(text) : text;
+      // Ctrl-C may have come meanwhile.
+      signal.throwIfAborted();
       const started = performance.now();
       const reply = await client.request(request);
-      if (isErrReply(reply)) this.errors++;
-      this.settings.onReply?.(reply, ++this.#replies);
-      this.#show(reply, { request, ms: performance.now() - started });
+      const ms = performance.now() - started;
+      this.settings.onReply(reply);
+      this.#show(reply, { request, ms });
     });
   }
 

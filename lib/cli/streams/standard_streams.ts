@@ -39,22 +39,23 @@ export async function print(text: string): Promise<void> {
   }
 }
 
-export function writeAllSync(
-  output: { writeSync(bytes: Uint8Array): number },
-  text: string,
-): void {
+interface SyncOutput {
+  writeSync(bytes: Uint8Array): number;
+}
+
+export function writeAllSync(output: SyncOutput, text: string): void {
   const bytes = encoder.encode(text);
   for (let done = 0; done < bytes.length;) {
     done += output.writeSync(bytes.subarray(done));
   }
 }
 
-/** Shows a text on standard error, if possible: the exit code tells anyway. */
-export function show(text: string): void {
+/** Shows a text, if possible: whoever reads it may be gone. */
+export function show(text: string, output: SyncOutput = Deno.stderr): void {
   try {
-    writeAllSync(Deno.stderr, text);
+    writeAllSync(output, text);
   } catch {
-    // There is no other place to say so.
+    // There is no other place to say so; the exit code tells anyway.
   }
 }
 
