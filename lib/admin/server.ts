@@ -108,13 +108,12 @@ export interface AdminServer extends AsyncDisposable {
  *
  * @example
  * ```ts
- * import { serve } from "../mod.ts";
+ * import { formatAddr, serve } from "../mod.ts";
  * import { serveAdmin } from "./mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
- * const { port } = admin.addr;
- * const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+ * const answer = await fetch(`http://${formatAddr(admin.addr)}/readyz`);
  * console.log(await answer.text()); // ready
  * ```
  */
