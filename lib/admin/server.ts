@@ -1,16 +1,6 @@
 /**
  * {@linkcode serveAdmin}: the operator's HTTP port, apart from the public one.
  *
- * | path | answer |
- * | --- | --- |
- * | `/livez` | 200 while the process lives |
- * | `/readyz` | 200, or 503 from the first moment of a shutdown on |
- * | `/metrics` | the numbers for Prometheus |
- * | `/stats.json`, `/connections.json` | the numbers, and who is connected |
- * | `/` | the live page |
- * | `POST /drain` | begins the shutdown |
- * | `POST /connections/ID/close` | closes a connection now |
- *
  * Those who ask for more than health and metrics must name the port by an
  * address, unless they come by a Unix socket; those who act must have the token.
  */

@@ -97,10 +97,7 @@ export interface Metrics {
    * before them ended, until their batch of replies was about to go out.
    */
   readonly durations: Histogram;
-  /**
-   * How much of that they waited for their handler: for others' turns, or for
-   * memory. 0, in the first bucket, where it was called in their own batch.
-   */
+  /** How much of that they waited for their handler. */
   readonly queueing: Histogram;
   /** How late timers were: so long the event loop was at something else. */
   readonly loopDelays: Histogram;
