@@ -9,6 +9,7 @@ import {
   benchRequest,
   checkBenchFlags,
   checkConnectFlags,
+  checkPrintFlags,
   type CommandName,
   commandOf,
   commands,
@@ -64,80 +65,94 @@ async function converse(args: readonly string[]): Promise<number> {
   if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
     refuse(
       `${quote(rest[0])} is a command, expected as the first word ` +
-        `(${rest[0]}:8080 is a host of that name)`,
+        `(tcp://${rest[0]} is a host of that name)`,
     );
   }
   const { place, requests: given, servers } = serverOf(line);
-  const again = line.given.get("r") ?? line.given.get("i");
-  if (given.length === 0 && again) {
-    refuse(`${again} is given, expected a request to repeat`);
-  }
-  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
-  const atTerminal = given.length === 0 &&
-    Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+  checkPrintFlags(line, given);
+  const atTerminal = given.length === 0 && !flags.x && !flags.listen &&
+    !flags["no-newline"] && Deno.stdin.isTerminal() &&
+    Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
+  const plain = Deno.noColor || Deno.env.get("TERM") === "dumb";
+  // With a dumb terminal, readline would know no key that edits.
+  Deno.env.delete("TERM");
+  const { retry, balance, "max-frame": max } = flags;
   const options = await linkOptions(line, servers);
+  let unexpected = "";
+  const onReply = (reply: Uint8Array, number: number) => {
+    if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
+      return;
+    }
+    unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+      `what matches ${quote(flags.expect.source)}`;
+  };
   if (atTerminal) {
-    const reconnect = connector(servers, line.flags.balance, options);
-    const client = await reconnect();
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
-    await runPrompt(client, {
-      place,
-      reconnect,
-      history,
-      onInterrupt: () => Deno.exit(130),
+    const ended = await runPrompt({
+      target: { place, connect: connector(servers, balance, options) },
+      targetOf(text) {
+        const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
+        if (requests.length > 0) {
+          refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
+        }
+        const tls = scheme === "" ? options.tls : scheme === "tls://";
+        const others = { ...options, tls: tls && (options.tls || true) };
+        const connect = connector(servers, balance, others);
+        return { place: placeOf(servers), connect };
+      },
+      ...{ framing: flags.framing, form: flags, history, plain, onReply },
     });
-    return 0;
+    if (ended.interrupted) return 130;
+    if (unexpected !== "") return fail(unexpected);
+    return flags.e && ended.errors > 0 ? 1 : 0;
   }
-  const { runBatch, WINDOW } = await import("./lib/cli/client/batch.ts");
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
-  const { retry, balance } = flags;
-  const client = await connect({
-    ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
-    retries: retry || undefined,
-    onStateChange(_server: string, error?: Error) {
-      // Where requests do not go on elsewhere, it is said as their failure.
-      if (error === undefined || servers.length + retry === 1) return;
-      warn(`left out for now: ${messageOf(error)}`);
-    },
-  });
 
   const encoder = new TextEncoder();
-  const { lines: requests, failure } = given.length > 0
-    ? {
-      lines: ReadableStream.from(repeated(
-        given.map((text) => encoder.encode(text)),
-        flags.r,
-        flags.i,
-      )),
-      failure: () => undefined,
+  const { listen, runBatch, WINDOW } = await import(
+    "./lib/cli/client/batch.ts"
+  );
+  const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
+  const encoded = flags.x
+    ? [await readWhole(standardInput(), max, given[0])]
+    : given.map((text) => encoder.encode(text));
+  const form = {
+    ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
+    ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
+  };
+  let result: BatchResult;
+  let failure: () => string | undefined = () => undefined;
+  if (flags.listen) {
+    // The output may be slow.
+    const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
+    const connect = connector(servers, balance, { ...options, ...more });
+    const client = await connect();
+    result = await listen(client, given, Deno.stdout, form);
+  } else {
+    const client = await connect({
+      ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+      retries: retry || undefined,
+      onStateChange(_server: string, error?: Error) {
+        // Where requests do not go on elsewhere, it is said as their failure.
+        if (error === undefined || servers.length + retry === 1) return;
+        warn(`left out for now: ${messageOf(error)}`);
+      },
+    });
+    let requests = ReadableStream.from(repeated(encoded, flags.r, flags.i));
+    if (encoded.length === 0) {
+      ({ lines: requests, failure } = splitLines(standardInput(), max));
     }
-    : splitLines(standardInput(), flags["max-frame"]);
-  let unexpected = "";
-  const result = await runBatch(client, requests, Deno.stdout, {
-    json: flags.json,
-    idempotent: retry > 0,
-    terminal: Deno.stdout.isTerminal(),
-    onReply(reply, number) {
-      if (
-        unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false
-      ) {
-        return;
-      }
-      unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
-        `what matches ${quote(flags.expect.source)}`;
-    },
-  });
-  client.close();
+    result = await runBatch(client, requests, Deno.stdout, form);
+  }
   if (isReaderGone(result.outputFailure)) return 0;
   if (result.outputFailure !== undefined) {
     const reason = systemReason(result.outputFailure);
     return fail(`cannot write the replies: ${reason}`);
   }
   if (result.failure !== undefined) {
-    return fail(result.failure, unanswered(result, given.length));
+    return fail(result.failure, unanswered(result, encoded.length));
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
@@ -281,12 +296,15 @@ function serverOf(line: ConnectLine) {
   const target = unix
     ? { servers: [{ path: unix }], scheme: "", requests: rest }
     : parseTarget(rest);
-  const place = target.servers.map((place) =>
-    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
-  ).join(",");
   const tls = checkConnectFlags(line, target.scheme);
   Object.assign(line.flags, { tls });
-  return { ...target, place };
+  return { ...target, place: placeOf(target.servers) };
+}
+
+function placeOf(servers: readonly Place[]): string {
+  return servers.map((place) =>
+    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
+  ).join(",");
 }
 
 /** The options of connections, once all is read that they take. */

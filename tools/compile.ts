@@ -30,7 +30,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   client: [
     "--allow-net",
-    "--allow-env=PARLEY_*,HOME",
+    "--allow-env=PARLEY_*,HOME,TERM",
     "--allow-read",
     "--allow-write",
   ],

@@ -10,6 +10,9 @@
  */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu;
 
+/** Text without any of these; to make the other expression takes long. */
+const PLAIN = /^[ -~]*$/;
+
 // A byte order mark is a part of the text: the peer sent it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -52,7 +55,7 @@ export function decodeText(payload: Uint8Array): string {
 
 /** Makes text safe for a terminal, but for its tabs and line breaks. */
 export function printable(text: string): string {
-  return text.replace(
+  return PLAIN.test(text) ? text : text.replace(
     UNSAFE,
     (c) => c === "\n" || c === "\t" ? c : spellOut(c),
   );
@@ -76,7 +79,8 @@ export function quote(value: unknown): string {
 export function toLine(value: unknown): string {
   // Outside of strings JSON has none of these. Beyond U+FFFF, a character has
   // two code units, and JSON escapes each by itself.
-  return JSON.stringify(value).replace(
+  const line = JSON.stringify(value);
+  return PLAIN.test(line) ? line : line.replace(
     UNSAFE,
     (c) => c.split("").map((unit) => `\\u${codeOf(unit, 4)}`).join(""),
   );

@@ -81,12 +81,15 @@ export function connector(
   options: ConnectOptions,
 ) {
   let turn = 0;
-  return async (signal?: AbortSignal): Promise<Client> => {
+  return async (
+    signal?: AbortSignal,
+    more?: ConnectOptions,
+  ): Promise<Client> => {
     const first = balance === "failover" ? 0 : turn++ % servers.length;
     const errors: unknown[] = [];
     for (const at of [...servers.slice(first), ...servers.slice(0, first)]) {
       try {
-        return await connect({ ...at, ...options, signal });
+        return await connect({ ...at, ...options, ...more, signal });
       } catch (error) {
         signal?.throwIfAborted();
         errors.push(error);
