@@ -358,6 +358,12 @@ Deno.test("health checks find out who does not answer, and who is back", async (
   assertEquals(play.last(0).text, "PING\nb\n");
   play.last(0).push("B\n");
   assertEquals(await other, "B");
+  // Silence is one failure: 50 ms, and not 100.
+  const silent = play.last(0);
+  while (!silent.closed) await play.pass(10);
+  const tries = play.tried[0].length;
+  await play.pass(50);
+  assertEquals(play.tried[0].length, tries + 1);
 });
 
 Deno.test("open gives the pool with a first connection, or says why not", async () => {
