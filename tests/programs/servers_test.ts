@@ -140,7 +140,7 @@ testPrograms(
     assertEquals(second.connectionsTotal, 1);
     assertEquals(await pipe.end(), [0, ""]);
 
-    await using other = new Pipe(way, "--timeout", "200ms", placeOf(second));
+    await using other = new Pipe(way, "--timeout", "1s", placeOf(second));
     assertEquals(await other.ask("c"), "second c");
     await second.shutdown();
     await other.send("d");
