@@ -9,13 +9,14 @@ import {
   benchRequest,
   checkBenchFlags,
   checkConnectFlags,
+  checkPrintFlags,
   type CommandName,
   commandOf,
   commands,
   type ConnectLine,
   oneRequest,
 } from "./lib/cli/client/flags.ts";
-import { parseTarget } from "./lib/cli/client/target.ts";
+import { connector, parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
   onlyOneOf,
@@ -31,9 +32,8 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect, type ConnectOptions } from "./lib/client/client.ts";
-import type { TlsConnectOptions } from "./lib/client/dial.ts";
-import type { Client } from "./lib/client/api.ts";
+import { connect } from "./lib/client/client.ts";
+import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
@@ -65,69 +65,94 @@ async function converse(args: readonly string[]): Promise<number> {
   if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
     refuse(
       `${quote(rest[0])} is a command, expected as the first word ` +
-        `(${rest[0]}:8080 is a host of that name)`,
+        `(tcp://${rest[0]} is a host of that name)`,
     );
   }
-  const { place, requests: given, target } = serverOf(line);
-  const again = line.given.get("r") ?? line.given.get("i");
-  if (given.length === 0 && again) {
-    refuse(`${again} is given, expected a request to repeat`);
-  }
-  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
-  const atTerminal = given.length === 0 &&
-    Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+  const { place, requests: given, servers } = serverOf(line);
+  checkPrintFlags(line, given);
+  const atTerminal = given.length === 0 && !flags.x && !flags.listen &&
+    !flags["no-newline"] && Deno.stdin.isTerminal() &&
+    Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  const reconnect = await connector(line, target);
-  const client = await reconnect();
+  const plain = Deno.noColor || Deno.env.get("TERM") === "dumb";
+  // With a dumb terminal, readline would know no key that edits.
+  Deno.env.delete("TERM");
+  const { retry, balance, "max-frame": max } = flags;
+  const options = await linkOptions(line, servers);
+  let unexpected = "";
+  const onReply = (reply: Uint8Array, number: number) => {
+    if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
+      return;
+    }
+    unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
+      `what matches ${quote(flags.expect.source)}`;
+  };
   if (atTerminal) {
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
-    await runPrompt(client, {
-      place,
-      reconnect,
-      history,
-      onInterrupt: () => Deno.exit(130),
+    const ended = await runPrompt({
+      target: { place, connect: connector(servers, balance, options) },
+      targetOf(text) {
+        const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
+        if (requests.length > 0) {
+          refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
+        }
+        const tls = scheme === "" ? options.tls : scheme === "tls://";
+        const others = { ...options, tls: tls && (options.tls || true) };
+        const connect = connector(servers, balance, others);
+        return { place: placeOf(servers), connect };
+      },
+      ...{ framing: flags.framing, form: flags, history, plain, onReply },
     });
-    return 0;
+    if (ended.interrupted) return 130;
+    if (unexpected !== "") return fail(unexpected);
+    return flags.e && ended.errors > 0 ? 1 : 0;
   }
-  revoke("read", "write");
 
   const encoder = new TextEncoder();
-  const { runBatch } = await import("./lib/cli/client/batch.ts");
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
-  const { lines: requests, failure } = given.length > 0
-    ? {
-      lines: ReadableStream.from(repeated(
-        given.map((text) => encoder.encode(text)),
-        flags.r,
-        flags.i,
-      )),
-      failure: () => undefined,
+  const { listen, runBatch, WINDOW } = await import(
+    "./lib/cli/client/batch.ts"
+  );
+  const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
+  const encoded = flags.x
+    ? [await readWhole(standardInput(), max, given[0])]
+    : given.map((text) => encoder.encode(text));
+  const form = {
+    ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
+    ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
+  };
+  let result: BatchResult;
+  let failure: () => string | undefined = () => undefined;
+  if (flags.listen) {
+    // The output may be slow.
+    const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
+    const connect = connector(servers, balance, { ...options, ...more });
+    const client = await connect();
+    result = await listen(client, given, Deno.stdout, form);
+  } else {
+    const client = await connect({
+      ...{ servers, balance, size: 1, maxPending: WINDOW, ...options },
+      retries: retry || undefined,
+      onStateChange(_server: string, error?: Error) {
+        // Where requests do not go on elsewhere, it is said as their failure.
+        if (error === undefined || servers.length + retry === 1) return;
+        warn(`left out for now: ${messageOf(error)}`);
+      },
+    });
+    let requests = ReadableStream.from(repeated(encoded, flags.r, flags.i));
+    if (encoded.length === 0) {
+      ({ lines: requests, failure } = splitLines(standardInput(), max));
     }
-    : splitLines(standardInput(), flags["max-frame"]);
-  let unexpected = "";
-  const result = await runBatch(client, requests, Deno.stdout, {
-    json: flags.json,
-    terminal: Deno.stdout.isTerminal(),
-    onReply(reply, number) {
-      if (
-        unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false
-      ) {
-        return;
-      }
-      unexpected = `reply ${number} is ${quote(decodeText(reply))}, expected ` +
-        `what matches ${quote(flags.expect.source)}`;
-    },
-  });
-  client.close();
+    result = await runBatch(client, requests, Deno.stdout, form);
+  }
   if (isReaderGone(result.outputFailure)) return 0;
   if (result.outputFailure !== undefined) {
     const reason = systemReason(result.outputFailure);
     return fail(`cannot write the replies: ${reason}`);
   }
   if (result.failure !== undefined) {
-    return fail(result.failure, unanswered(result, given.length));
+    return fail(result.failure, unanswered(result, encoded.length));
   }
   const inputFailure = failure();
   if (inputFailure !== undefined) return fail(inputFailure);
@@ -153,14 +178,17 @@ async function* repeated(
 async function measure(args: readonly string[]): Promise<number> {
   const line = await readLine("bench", args);
   checkBenchFlags(line);
-  const { place, requests, target } = serverOf(line);
+  const { place, requests, servers } = serverOf(line);
   const { requests: file } = line.flags;
   if (file && requests.length > 0) onlyOneOf("--requests", "a request");
   const payloads = file
     ? await linesOf(file, line.flags["max-frame"])
     : [benchRequest(line, requests)];
-  // All requests of a measurement are alike: any reply will do.
-  const connect = await connector(line, target, { keepAfterTimeout: true });
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    // All requests of a measurement are alike: any reply will do.
+    keepAfterTimeout: true,
+  });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   return await interruptible((signal) =>
     benchMode(line, place, { payloads, connect, signal })
@@ -182,12 +210,15 @@ async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
 /** Waits until a server answers. */
 async function wait(args: readonly string[]): Promise<number> {
   const line = await readLine("wait", args);
+  const { place, requests, servers } = serverOf(line);
   const { tcp, tls, timeout } = line.flags;
-  const { place, requests, target } = serverOf(line);
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
-  const connect = await connector(line, target, { timeout: 0 });
+  const connect = connector(servers, line.flags.balance, {
+    ...await linkOptions(line, servers),
+    timeout: 0,
+  });
   const { waitFor } = await import("./lib/cli/client/wait.ts");
   await waitFor({ connect, request, timeout, place });
   return 0;
@@ -197,15 +228,16 @@ async function wait(args: readonly string[]): Promise<number> {
 async function latency(args: readonly string[]): Promise<number> {
   const line = await readLine("latency", args);
   const { i: interval, n: count = Infinity, json } = line.flags;
-  const { requests, target } = serverOf(line);
+  const { requests, servers } = serverOf(line);
   const payload = oneRequest(requests);
-  const connect = await connector(line, target);
+  const options = await linkOptions(line, servers);
+  const connect = connector(servers, line.flags.balance, options);
   const { sampleLatency } = await import("./lib/cli/client/latency.ts");
   const client = await connect();
   const live = !json && Deno.stdout.isTerminal();
-  const options = { payload, interval, count, json };
+  const asked = { payload, interval, count, json };
   let up = "";
-  for await (const text of sampleLatency(client, options)) {
+  for await (const text of sampleLatency(client, asked)) {
     await print(live ? up + text.slice(0, columns()) : text);
     up = "\x1b[F\x1b[K";
   }
@@ -258,42 +290,45 @@ async function readLine<Name extends CommandName>(
   return line;
 }
 
-/** The server that a command line names, and the requests behind it. */
+/** The servers that a command line names, and the requests behind them. */
 function serverOf(line: ConnectLine) {
-  checkConnectFlags(line);
-  const { flags, rest } = line;
-  if (flags.unix) {
-    return { place: flags.unix, target: { path: flags.unix }, requests: rest };
-  }
-  const { requests, ...target } = parseTarget(rest);
-  return {
-    place: formatHostPort(target.hostname, target.port),
-    target,
-    requests,
-  };
+  const { flags: { unix }, rest } = line;
+  const target = unix
+    ? { servers: [{ path: unix }], scheme: "", requests: rest }
+    : parseTarget(rest);
+  const tls = checkConnectFlags(line, target.scheme);
+  Object.assign(line.flags, { tls });
+  return { ...target, place: placeOf(target.servers) };
 }
 
-/** Makes what connects, once all is read that it takes. */
-async function connector(
+function placeOf(servers: readonly Place[]): string {
+  return servers.map((place) =>
+    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
+  ).join(",");
+}
+
+/** The options of connections, once all is read that they take. */
+async function linkOptions(
   { flags }: ConnectLine,
-  target: ConnectOptions,
-  options: ConnectOptions = {},
-): Promise<(signal?: AbortSignal) => Promise<Client>> {
-  const tls = flags.tls && await readTls(flags);
+  servers: readonly Place[],
+) {
+  if (flags.insecure) {
+    warn(
+      "--insecure: the server's certificate is not checked, so whoever is on " +
+        "the way can read and change everything",
+    );
+  }
+  const options = {
+    framing: flags.framing,
+    maxFrame: flags["max-frame"],
+    timeout: flags.timeout,
+    tls: flags.tls && await readTls(flags),
+  };
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
   revoke("env");
-  if (target.path === undefined) revoke("read", "write");
-  return (signal) =>
-    connect({
-      ...target,
-      framing: flags.framing,
-      maxFrame: flags["max-frame"],
-      timeout: flags.timeout,
-      tls,
-      signal,
-      ...options,
-    });
+  if (!servers.some((place) => "path" in place)) revoke("read", "write");
+  return options;
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
@@ -309,6 +344,7 @@ async function readTls(
     caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
     serverName: flags["tls-server-name"] || undefined,
     alpnProtocols: flags["tls-alpn"],
+    insecure: flags.insecure,
     ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
   };
 }

@@ -15,7 +15,7 @@ import {
   type ParleyConnection,
   serveConnections,
 } from "@parley/parley";
-import { array, parse, resp, valuesOf } from "./resp.ts";
+import { array, parse, resp } from "./resp.ts";
 
 type Member = ParleyConnection<{ last: number; missed?: string[] }>;
 
@@ -65,11 +65,13 @@ async function join(member: Member, last: number): Promise<void> {
   for (const line of lines) give([member], line);
 }
 
-// This connection is for what Redis says unasked, which a client takes not.
-const subscription = await Deno.connect(redis);
-await subscription.write(array("SUBSCRIBE", "chat"));
-const said = valuesOf(subscription);
-await said.next();
+// A connection that subscribes may ask nothing else, so there are two.
+const subscription = await connect({
+  ...redis,
+  framing: resp,
+  isPush: (frame) => /^\*3\r\n\$7\r\nmessage/.test(decoder.decode(frame)),
+});
+await subscription.request(array("SUBSCRIBE", "chat"));
 
 const server = serveConnections({
   ...own,
@@ -102,8 +104,8 @@ Deno.addSignalListener("SIGTERM", async () => {
   await server.shutdown();
   Deno.exit();
 });
-for await (const value of said) {
-  const line = decoder.decode((value as Uint8Array[])[2]);
+for await (const push of subscription.pushes) {
+  const line = decoder.decode((parse(push) as Uint8Array[])[2]);
   const ready = [...members].filter(({ state }) => {
     state.missed?.push(line);
     return state.missed === undefined;

@@ -4,8 +4,12 @@
 //   deno run --allow-net examples/json_rpc.ts
 //   echo '{"jsonrpc":"2.0","method":"subtract","params":[42,23],"id":1}' |
 //     nc -N 127.0.0.1 7000
+//
+// With a method and its parameters behind the port it is the client:
+//
+//   deno run --allow-net examples/json_rpc.ts 7000 greet
 
-import { formatAddr, serveConnections } from "@parley/parley";
+import { connect, formatAddr, serveConnections } from "@parley/parley";
 
 /** A method, which may call its caller. */
 type Method = (params: unknown, caller: Rpc) => unknown;
@@ -133,16 +137,12 @@ const methods: Record<string, Method> = {
   greet: async (_, caller) => `hello, ${await caller.call("name")}`,
 };
 
-serveConnections({
-  hostname: "127.0.0.1",
-  port: Number(Deno.args[0] ?? 7000),
-  onListen: (addr) => console.log(`listening on ${formatAddr(addr)}`),
-}, async (connection) => {
-  const rpc = new Rpc((text) => connection.send(text), methods);
+/** Takes all that the other side says. */
+async function listen(frames: AsyncIterable<Uint8Array>, rpc: Rpc) {
   const running = new Set<Promise<void>>();
   const decoder = new TextDecoder();
   try {
-    for await (const frame of connection) {
+    for await (const frame of frames) {
       const task = rpc.take(decoder.decode(frame));
       running.add(task);
       task.finally(() => running.delete(task));
@@ -152,4 +152,25 @@ serveConnections({
     rpc.end();
     await Promise.all(running);
   }
-});
+}
+
+const [port = "7000", method, ...params] = Deno.args;
+const at = { hostname: "127.0.0.1", port: Number(port) };
+if (method === undefined) {
+  const onListen = (addr: Deno.NetAddr) =>
+    console.log(`listening on ${formatAddr(addr)}`);
+  serveConnections({ ...at, onListen }, async (connection) => {
+    await listen(connection, new Rpc((text) => connection.send(text), methods));
+  });
+} else {
+  // Replies come in any order, and calls between them: all frames are pushes.
+  await using client = await connect({ ...at, isPush: () => true });
+  const rpc = new Rpc((text) => client.send(text), {
+    name: () => "whoever calls",
+  });
+  const listening = listen(client.pushes, rpc);
+  const values = params.map((text) => JSON.parse(text));
+  console.log(await rpc.call(method, values).catch(({ message }) => message));
+  client.close();
+  await listening;
+}

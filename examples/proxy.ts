@@ -5,11 +5,11 @@
 //   deno run --allow-net examples/proxy.ts 7000 127.0.0.1:7001 127.0.0.1:7002
 
 import {
-  ConnectError,
   createPool,
   formatAddr,
   PoolBusyError,
   serve,
+  TimeoutError,
 } from "@parley/parley";
 
 const [port, ...targets] = Deno.args;
@@ -21,11 +21,10 @@ const pool = createPool({
     const [hostname, port] = target.split(":");
     return { hostname, port: Number(port) };
   }),
-  timeout: 5000,
-  failFast: true,
+  timeout: 2000,
   healthCheck: { request: "PING", expect: "PONG" },
-  onStateChange: ({ server, connected }) =>
-    console.log(`${server} is ${connected ? "up" : "down"}`),
+  onStateChange: (server, error) =>
+    console.log(`${server} is ${error === undefined ? "up" : "down"}`),
 });
 
 serve({
@@ -33,8 +32,8 @@ serve({
   port: Number(port),
   onListen: (addr) => console.log(`listening on ${formatAddr(addr)}`),
   onError(error) {
-    if (error instanceof ConnectError) return "ERR busy: no server is there";
     if (error instanceof PoolBusyError) return "ERR busy: too many requests";
+    if (error instanceof TimeoutError) return "ERR late: no reply in time";
     // What was asked may have been done: to ask another would do it twice.
     return "ERR lost: the server behind has not replied";
   },

@@ -138,28 +138,3 @@ export function parse(frame: Uint8Array): Value {
   };
   return value();
 }
-
-/** Reads values as they come, such as those of a subscription. */
-export async function* valuesOf(conn: Deno.Conn): AsyncGenerator<Value> {
-  const codec = resp.codec(1024 * 1024);
-  let buffer = new Uint8Array(65_536);
-  for (let end = 0;;) {
-    const n = await conn.read(buffer.subarray(end));
-    if (n === null) return;
-    end += n;
-    let start = 0;
-    while (start < end) {
-      const next = codec.decode(buffer, start, end);
-      if (next === 0) break;
-      yield parse(buffer.slice(start, next));
-      start = next;
-    }
-    buffer.copyWithin(0, start, end);
-    end -= start;
-    if (end === buffer.length) {
-      const larger = new Uint8Array(2 * end);
-      larger.set(buffer);
-      buffer = larger;
-    }
-  }
-}

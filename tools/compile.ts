@@ -30,7 +30,7 @@ export const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   ],
   client: [
     "--allow-net",
-    "--allow-env=PARLEY_*,HOME",
+    "--allow-env=PARLEY_*,HOME,TERM",
     "--allow-read",
     "--allow-write",
   ],
@@ -75,6 +75,9 @@ interface Runtime {
 
 const ROOT = new URL("../", import.meta.url);
 
+/** How the names of executables end. */
+const EXE = Deno.build.os === "windows" ? ".exe" : "";
+
 /** Holds the older runtime from one build to the next. Ignored by git. */
 const CACHE = new URL(".denort/", ROOT);
 
@@ -99,9 +102,14 @@ async function main(): Promise<void> {
     // Only now, so that the two executables are always of one build. A rename
     // also leaves a server that is running on its own, older file.
     for (const program of Object.keys(PROGRAMS)) {
-      const { size } = await Deno.stat(new URL(program, WORK));
-      await Deno.rename(new URL(program, WORK), new URL(program, ROOT));
-      console.log(`compile: ./${program} ${(size / 2 ** 20).toFixed(1)} MiB`);
+      const { size } = await Deno.stat(new URL(program + EXE, WORK));
+      await Deno.rename(
+        new URL(program + EXE, WORK),
+        new URL(program + EXE, ROOT),
+      );
+      console.log(
+        `compile: ./${program}${EXE} ${(size / 2 ** 20).toFixed(1)} MiB`,
+      );
     }
   } finally {
     await removeWork();
@@ -301,7 +309,7 @@ async function build(program: string, runtime: Runtime): Promise<void> {
     ...PROGRAMS[program],
     ...workers.flatMap((module) => ["--include", module]),
     "--output",
-    fileURLToPath(new URL(program, WORK)),
+    fileURLToPath(new URL(program + EXE, WORK)),
     main,
   ];
   const { denort } = runtime;
@@ -352,11 +360,14 @@ async function bundle(
  */
 async function tryOut(program: string, runtime: Runtime): Promise<void> {
   const limit = AbortSignal.timeout(VERSION_LIMIT_MS);
-  const { code, stdout } = await new Deno.Command(new URL(program, WORK), {
-    args: ["--version"],
-    stdin: "null",
-    signal: limit,
-  }).output();
+  const { code, stdout } = await new Deno.Command(
+    new URL(program + EXE, WORK),
+    {
+      args: ["--version"],
+      stdin: "null",
+      signal: limit,
+    },
+  ).output();
   const said = new TextDecoder().decode(stdout).split("\n", 1)[0];
   let fault: string;
   if (limit.aborted) {

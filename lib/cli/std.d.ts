@@ -19,6 +19,15 @@ export class DelimiterStream
   );
 }
 
+export class LimitedBytesTransformStream
+  extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
+  constructor(size: number, options: { error: true });
+}
+
+export function toBytes(
+  stream: ReadableStream<Uint8Array>,
+): Promise<Uint8Array<ArrayBuffer>>;
+
 export function closestString(
   word: string,
   others: readonly string[],

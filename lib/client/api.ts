@@ -12,10 +12,7 @@ export interface RequestOptions {
    * milliseconds, in place of the client's `timeout`; 0 means for ever.
    */
   timeout?: number;
-  /**
-   * Whether the request may be done twice: a pool sends it again then if its
-   * connection is lost. One connection alone has no other to send it on.
-   */
+  /** Whether a pool may send it again if its connection is lost. */
   idempotent?: boolean;
 }
 
@@ -163,79 +160,41 @@ export interface ServerPlace {
   path?: string;
 }
 
-/** What a {@linkcode Pool} is made of, beside the options of its connections. */
+/** What a {@linkcode Pool} goes by, beside the options of its connections. */
 export interface ServersOptions {
   /** The servers, any of which can be asked anything. */
   servers: readonly ServerPlace[];
   /**
-   * Which one a request goes to: that with the fewest requests in flight, each
-   * in its turn, or (`failover`) the first that is there.
-   *
-   * @default {"least-pending"}
+   * Which one a request goes to: that with the fewest requests in flight (the
+   * default), each in its turn, or the first that is there.
    */
   balance?: "least-pending" | "round-robin" | "failover";
-  /**
-   * How many connections to a server there are at most. Another is opened when
-   * all have something to do.
-   *
-   * @default {4}
-   */
+  /** The most connections to a server, by default 4; all busy, one is opened. */
   size?: number;
-  /**
-   * How many requests may be in flight on a connection.
-   *
-   * @default {16}
-   */
+  /** The most requests in flight on a connection, by default 16. */
   maxPending?: number;
-  /**
-   * How many requests may wait for a connection.
-   *
-   * @default {1024}
-   */
+  /** The most requests that wait for a connection, by default 1024. */
   maxQueued?: number;
-  /**
-   * How often an `idempotent` request is sent again, at most.
-   *
-   * @default {3}
-   */
+  /** How often an `idempotent` request is sent again, at most; by default 3. */
   retries?: number;
   /**
-   * How long a server that has failed is left alone, at most, in milliseconds:
-   * after the nth failure in a row for a random time between 0 and 100 × 2^(n-1).
-   *
-   * @default {10000}
+   * How long a server that has failed is left alone, at most, in milliseconds,
+   * by default 10000: after the nth failure in a row for a random time between 0
+   * and 100 × 2^(n - 1).
    */
   maxDelay?: number;
-  /** Whether a request rejects at once, and waits for none, if all have failed. */
-  failFast?: boolean;
   /**
    * A request, and its reply or what says whether one is right. It is sent on
-   * connections with nothing in flight, and before all else to a server that
-   * has failed.
+   * connections with nothing in flight, and first of all to a server that failed.
    */
   healthCheck?: {
     request: string | Uint8Array;
     expect: string | ((reply: Uint8Array) => boolean);
   };
-  /**
-   * How often a connection is checked so, and how long the reply may take, in
-   * milliseconds.
-   *
-   * @default {5000}
-   */
+  /** Milliseconds between two checks, and for a reply to one; by default 5000. */
   checkInterval?: number;
-  /** Hears that a server has its first connection, or has none any more. */
-  onStateChange?: (change: StateChange) => void;
-}
-
-/** A server has come or gone. */
-export interface StateChange {
-  /** The server, such as `127.0.0.1:8080`. */
-  server: string;
-  /** Whether there is a connection to it. */
-  connected: boolean;
-  /** Why there is none. */
-  error?: Error;
+  /** Hears that a server has a first connection; with an error, none any more. */
+  onStateChange?: (server: string, error?: Error) => void;
 }
 
 /** Connections to servers; `createPool` makes it. */

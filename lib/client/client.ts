@@ -95,15 +95,10 @@ export interface PoolOptions
     Omit<ConnectOptions, keyof ServerPlace | "isPush" | "signal">,
     ServersOptions {}
 
-/** What the numbers of a pool are by default, at least, and at most. */
-const NUMBERS = {
-  size: [4, 1, 10_000],
-  maxPending: [16, 1, 2 ** 31 - 1],
-  maxQueued: [1024, 0, 2 ** 31 - 1],
-  retries: [3, 0, 1000],
-  maxDelay: [10_000, 1, 2 ** 31 - 1],
-  checkInterval: [5000, 1, 2 ** 31 - 1],
-} as const;
+const poolDefaults = {
+  ...{ size: 4, maxPending: 16, maxQueued: 1024 },
+  ...{ retries: 3, maxDelay: 10_000, checkInterval: 5000 },
+};
 
 /** `transport` is what an address of the runtime has beside. */
 const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 };
@@ -112,8 +107,8 @@ const LINK = {
   ...{ maxBuffered: 0, tls: 0 },
 };
 const POOL = {
-  ...{ servers: 0, balance: 0, failFast: 0, healthCheck: 0, onStateChange: 0 },
-  ...{ ...NUMBERS, ...LINK },
+  ...{ servers: 0, balance: 0, healthCheck: 0, onStateChange: 0 },
+  ...{ ...poolDefaults, ...LINK },
 };
 
 /**
@@ -148,11 +143,10 @@ export async function connect(
 ): Promise<Client | Pool> {
   const { servers, signal } = options;
   if (servers !== undefined) {
-    return await poolOf({ ...options, servers }).open();
+    return await (createPool({ ...options, servers }) as ServerPool).open();
   }
-  refuseUnknown<ConnectOptions>(options, {
-    ...{ ...PLACE, ...LINK, isPush: 0, signal: 0 },
-  });
+  const known = { ...PLACE, ...LINK, isPush: 0, signal: 0 };
+  refuseUnknown<ConnectOptions>(options, known);
   const { placeOf, link } = linker(options);
   return await link(placeOf(options), signal);
 }
@@ -171,29 +165,24 @@ export async function connect(
  * await using one = serve(options, echo);
  * await using two = serve(options, echo);
  * await using pool = createPool({
- *   servers: [one, two].map(({ addr }) => addr as Deno.NetAddr),
+ *   servers: [one.addr, two.addr],
  *   timeout: 2000,
  *   healthCheck: { request: "PING", expect: "PING" },
- *   onStateChange: (change) => console.log(change),
+ *   onStateChange: (server, error) => console.log(server, error),
  * });
  * await pool.request("hello", { idempotent: true });
  * ```
  */
 export function createPool(options: PoolOptions): Pool {
-  return poolOf(options);
-}
-
-function poolOf(options: PoolOptions): ServerPool {
   refuseUnknown(options, POOL);
-  const { balance = "least-pending", failFast = false } = options;
-  const { healthCheck, onStateChange } = options;
+  const { balance = "least-pending", healthCheck, onStateChange } = options;
   const { timeout = connectDefaults.timeout } = options;
   checkOneOf("balance", balance, ["least-pending", "round-robin", "failover"]);
-  const given: Record<string, unknown> = { ...options };
-  const numbers = Object.entries(NUMBERS).map(([name, [usual, ...range]]) => [
-    name,
-    checkRange(name, range, given[name] as number ?? usual),
-  ]);
+  const numbers = { ...poolDefaults };
+  for (const name of Object.keys(numbers) as (keyof typeof numbers)[]) {
+    const { [name]: value = poolDefaults[name] } = options;
+    numbers[name] = checkRange(name, [1, 2 ** 31 - 1], value);
+  }
   const { placeOf, link } = linker(options);
   const servers = Array.from(options.servers, (place) => {
     refuseUnknown(place, PLACE);
@@ -201,9 +190,8 @@ function poolOf(options: PoolOptions): ServerPool {
   });
   if (servers.length === 0) throw new OptionError("servers", "", "a server");
   return new ServerPool({
-    ...Object.fromEntries(numbers) as Record<keyof typeof NUMBERS, number>,
-    ...{ servers, balance, failFast, healthCheck, onStateChange },
-    ...{ timeout, link },
+    ...{ servers, balance, healthCheck, onStateChange, timeout, link },
+    ...numbers,
   });
 }
 

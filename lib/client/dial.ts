@@ -1,14 +1,17 @@
 /** How a client gets its connection: TCP, TLS, or a Unix socket. */
 
 import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
 
 import { formatHostPort } from "../core/address.ts";
 import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
 import { systemReason } from "../core/text.ts";
 import { isGone, type Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
+import { tls as nodeTls } from "../tls/context.ts";
 import { checkCertificates, checkKeyPair } from "../tls/pem.ts";
 import { checkAlpn } from "../tls/settings.ts";
+import { TlsTransport } from "../tls/transport.ts";
 import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
 
 /** What the `tls` of {@linkcode connect} takes beside `true`. */
@@ -33,6 +36,11 @@ export interface TlsConnectOptions {
   key?: string;
   /** The application protocols (ALPN, RFC 7301), the preferred one first. */
   alpnProtocols?: string[];
+  /**
+   * Takes any certificate, so that whoever is on the way can read and change
+   * everything: for tests alone.
+   */
+  insecure?: boolean;
 }
 
 /** The option of `Deno.connectTls` that says whom the certificate must be for. */
@@ -48,8 +56,11 @@ export function tlsOptions(
   if (typeof tls !== "object" || tls === null) {
     throw new OptionError("tls", tls, "true, false or an object");
   }
-  const { serverName, cert, key, caCerts: given = [] } = tls;
+  const { serverName, cert, key, insecure, caCerts: given = [] } = tls;
   const caCerts = Array.from(given, (pem) => checkCertificates("caCerts", pem));
+  if (insecure && caCerts.length > 0) {
+    throw new OptionError("insecure", insecure, "no caCerts beside it");
+  }
   if (serverName === "") {
     throw new OptionError("serverName", serverName, "a name or an address");
   }
@@ -57,7 +68,7 @@ export function tlsOptions(
     ? {}
     : checkKeyPair(cert, key);
   const alpnProtocols = checkAlpn(tls.alpnProtocols);
-  return { caCerts, serverName, ...pair, alpnProtocols };
+  return { caCerts, serverName, ...pair, alpnProtocols, insecure };
 }
 
 /** Where a server is, as it was checked. */
@@ -87,7 +98,7 @@ export async function dial(
     const conn = await connectToAny<Deno.TcpConn | Deno.TlsConn>(hostname, {
       lookup: addressesOf,
       connect: (address, signal) =>
-        options?.cert === undefined
+        options?.cert === undefined || options.insecure
           ? connectTo(address, port, signal)
           : connectTls(address, port, options),
       signal: given,
@@ -184,10 +195,11 @@ function pathReason(error: unknown): string {
 /** Agrees on TLS, which takes no signal: closing is what ends it. */
 async function shakeHands(
   conn: Deno.TcpConn | Deno.TlsConn,
-  { serverName: hostname, caCerts, alpnProtocols }: TlsConnectOptions,
+  options: TlsConnectOptions,
   signal: AbortSignal,
-): Promise<Deno.TlsConn> {
-  let open: Deno.Conn = conn;
+): Promise<Transport> {
+  const { serverName: hostname, caCerts, alpnProtocols } = options;
+  let open: Transport = conn;
   const close = () => open.close();
   signal.addEventListener("abort", close, { once: true });
   try {
@@ -195,6 +207,8 @@ async function shakeHands(
     if ("setNoDelay" in conn) conn.setNoDelay(true);
     const secured = "handshake" in conn
       ? conn
+      : options.insecure
+      ? unchecked(conn, options)
       : await Deno.startTls(conn, { hostname, caCerts, alpnProtocols });
     open = secured;
     await secured.handshake();
@@ -205,6 +219,22 @@ async function shakeHands(
   } finally {
     signal.removeEventListener("abort", close);
   }
+}
+
+/** TLS by `node:tls`: the runtime's own checks what is shown in any case. */
+function unchecked(
+  conn: Deno.TcpConn,
+  { serverName = "", cert, key, alpnProtocols }: TlsConnectOptions,
+): TlsTransport {
+  return new TlsTransport(conn, new Uint8Array(), {
+    engine: (socket) =>
+      nodeTls().connect({
+        ...{ socket, cert, key, rejectUnauthorized: false },
+        servername: isIP(serverName) === 0 ? serverName : undefined,
+        ALPNProtocols: alpnProtocols,
+      }),
+    introduce: () => ({ version: "", alpn: undefined, peer: undefined }),
+  });
 }
 
 export function reasonOf(error: unknown): string {
@@ -238,14 +268,37 @@ export function reasonOf(error: unknown): string {
   }
   const [, fault] = /^invalid peer certificate: (.*)$/s.exec(message) ?? [];
   if (fault !== undefined) {
-    return `the server's certificate is not trusted: ${faults[fault] ?? fault}`;
+    return `the server's certificate is not trusted: ${faultOf(fault)}`;
   }
   return /getaddrinfo|lookup|resolve|not known|no such host/i.test(message)
     ? "unknown host"
     : message;
 }
 
+/** Says in plain words what rustls has against a certificate, and what helps. */
+function faultOf(fault: string): string {
+  const day = (seconds: string) =>
+    new Date(Number(seconds) * 1000).toISOString().slice(0, 10);
+  const [, now, side, limit] =
+    /time (\d+) .* not valid (after|before) (\d+)/.exec(fault) ?? [];
+  if (side !== undefined) {
+    const today = `and it is ${day(now)} here`;
+    return side === "after"
+      ? `it expired on ${day(limit)}, ${today}: the server needs a new one`
+      : `it is valid from ${day(limit)} on, ${today}: is the clock right?`;
+  }
+  const [, wanted, others] =
+    /not valid for name ("[^"]*"); .* only valid for (.*)$/s.exec(fault) ?? [];
+  if (wanted !== undefined) {
+    const names = others.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
+    return `it is for ${names.join(", ")}, and not for ${wanted} ` +
+      "(--tls-server-name NAME expects another)";
+  }
+  return faults[fault] ?? fault;
+}
+
 const faults: Readonly<Record<string, string>> = {
-  UnknownIssuer: "no trusted authority vouches for it",
+  UnknownIssuer:
+    "no trusted authority vouches for it (--tls-ca FILE trusts one)",
   CaUsedAsEndEntity: "it is an authority's, not a server's",
 };

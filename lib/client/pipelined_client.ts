@@ -13,8 +13,8 @@ import {
   TlsError,
 } from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
-import { quote } from "../core/text.ts";
-import type { Codec, Framing } from "../framing/mod.ts";
+import { decodeText, encodeText, quote } from "../core/text.ts";
+import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
@@ -58,8 +58,6 @@ interface Pending extends Outgoing {
 
 /** How long what the server said is read after a failed write, in milliseconds. */
 const READ_OUT = 1000;
-
-const encoder = new TextEncoder();
 
 export class PipelinedClient implements Client, Expirable {
   readonly remoteAddr: Deno.Addr;
@@ -196,6 +194,7 @@ export class PipelinedClient implements Client, Expirable {
     this.deadline = Infinity;
     this.#firstFrame.releaseReply();
     let pairingLost: unknown;
+    const guess = guessFraming(this.#decoder, this.#connection.inbox);
     // A copy, because giving up takes the unsent ones out.
     for (const pending of [...this.#pending]) {
       if (pending.settled) continue;
@@ -211,7 +210,7 @@ export class PipelinedClient implements Client, Expirable {
         continue;
       }
       const error = this.#refused() ??
-        new TimeoutError(`No reply within ${timeout} ms`);
+        new TimeoutError(`No reply within ${timeout} ms${guess}`);
       if (pending.sent) pairingLost ??= error;
       this.#giveUp(pending, error);
     }
@@ -222,7 +221,7 @@ export class PipelinedClient implements Client, Expirable {
   }
 
   #payloadOf(data: Uint8Array | string): Uint8Array {
-    const payload = typeof data === "string" ? encoder.encode(data) : data;
+    const payload = typeof data === "string" ? encodeText(data) : data;
     this.#encoder.check(payload);
     return payload;
   }
@@ -348,24 +347,25 @@ export class PipelinedClient implements Client, Expirable {
   /** The connection has ended from the other side. */
   #lose(error: unknown): void {
     if (this.#end !== undefined) return;
-    if (error instanceof FrameError || error instanceof RefusedError) {
-      return this.#finish(error);
-    }
-    const refused = this.#refused(error);
-    if (refused !== undefined) return this.#finish(refused);
-    const place = formatAddr(this.remoteAddr);
     const { inbox } = this.#connection;
+    const guess = guessFraming(this.#decoder, inbox);
+    if (error instanceof FrameError) error.message += guess;
+    const isClear = error instanceof FrameError ||
+      error instanceof RefusedError;
+    const end = isClear ? error : this.#refused(error);
+    if (end !== undefined) return this.#finish(end);
+    const place = formatAddr(this.remoteAddr);
     const how = error === undefined
       ? `Connection closed by ${place}`
       : isGone(error)
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = inbox;
-    const where = length > 0 ? ` after ${length} bytes of a reply` : "";
+    const where = length > 0 ? ` after ${length} bytes of a reply${guess}` : "";
     const said = this.#unasked === undefined
       ? ""
-      : `, which said ${quote(new TextDecoder().decode(this.#unasked))}`;
-    const message = `${how}${where}${said}`;
+      : `, which said ${quote(decodeText(this.#unasked))}`;
+    const message = how + where + said;
     this.#finish(new ConnectionLostError(message, { cause: error }));
   }
 

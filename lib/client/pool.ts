@@ -7,7 +7,7 @@
 
 import { formatAddr } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
+import { type Clock, systemClock, within } from "../core/clock.ts";
 import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, messageOf, quote } from "../core/text.ts";
@@ -19,24 +19,21 @@ import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
 /** The bound of the first while, in milliseconds. */
 const FIRST_DELAY = 100;
 
+/** How long all servers are waited for when one is there, in milliseconds. */
+const HEAD_START = 250;
+
 /** The options, with the defaults in place of what is left out. */
 export interface PoolSettings
-  extends
-    Required<Omit<ServersOptions, "servers" | "healthCheck" | "onStateChange">>,
-    Pick<ServersOptions, "healthCheck" | "onStateChange"> {
-  readonly servers: readonly Place[];
-  readonly timeout: number;
-  link(
-    place: Place,
-    signal: AbortSignal,
-    hooks: Hooks,
-  ): Promise<PipelinedClient>;
+  extends Required<Omit<ServersOptions, keyof Optional | "servers">>, Optional {
+  servers: readonly Place[];
+  timeout: number;
+  link(at: Place, signal: AbortSignal, hooks: Hooks): Promise<PipelinedClient>;
 }
 
-interface Waiter {
+type Optional = Pick<ServersOptions, "healthCheck" | "onStateChange">;
+
+interface Waiter extends PromiseWithResolvers<Frame> {
   ask(client: PipelinedClient): Promise<Frame>;
-  resolve(reply: Promise<Frame>): void;
-  reject(error: unknown): void;
 }
 
 class Server {
@@ -53,6 +50,11 @@ class Server {
 
   get pending(): number {
     return this.links.reduce((sum, { pending }) => sum + pending, 0);
+  }
+
+  /** Whether a request may be sent to it, or a connection opened. */
+  get isUsable(): boolean {
+    return this.links.length > 0 || this.cancelRetry === undefined;
   }
 }
 
@@ -74,12 +76,19 @@ export class ServerPool implements Pool {
 
   /** Opens a first connection, trying each server once. */
   async open(): Promise<this> {
-    for (const server of this.#servers) {
-      await this.#open(server);
-      if (server.links.length > 0) return this;
+    const isThere = () => this.#servers.some(({ links }) => links.length > 0);
+    if (this.settings.balance !== "failover") {
+      // All have their part from the first request on, if they are as fast.
+      const all = this.#servers.map((server) => this.#open(server));
+      await within(this.clock, HEAD_START, Promise.all(all));
     }
+    for (const server of this.#servers) {
+      if (!isThere()) await this.#open(server);
+    }
+    if (isThere()) return this;
     this.close();
-    throw this.#unreachable();
+    if (this.#servers.length === 1) throw this.#servers[0].error;
+    throw new errors.ConnectError(`No server is there: ${this.#reasons()}`);
   }
 
   get queued(): number {
@@ -87,8 +96,7 @@ export class ServerPool implements Pool {
   }
 
   get pending(): number {
-    return this.#servers.reduce((sum, server) => sum + server.pending, 0) +
-      this.queued;
+    return this.#servers.reduce((sum, s) => sum + s.pending, this.queued);
   }
 
   request(
@@ -99,17 +107,20 @@ export class ServerPool implements Pool {
     // One that has replied refuses no more: there is nothing to see to.
     return client !== undefined && client.received > 0 && !options.idempotent
       ? client.request(data, options)
-      : this.#ask(data, options);
+      : this.#ask(data, options, client);
   }
 
   close(): void {
-    this.#closing.abort();
+    const end = new errors.ClientClosedError("Client is closed");
+    this.#closing.abort(end);
     this.#cancelCheck?.();
     for (const { cancelRetry, links } of this.#servers) {
       cancelRetry?.();
       for (const client of [...links]) client.close();
     }
-    this.#failAll(closedError());
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const { reject } of waiting) reject(end);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -121,56 +132,55 @@ export class ServerPool implements Pool {
   async #ask(
     data: Uint8Array | string,
     { timeout = this.settings.timeout, signal, idempotent }: RequestOptions,
+    client?: PipelinedClient,
   ): Promise<Frame> {
     checkNumber("timeout", timeout);
     const until = this.clock.now() + (timeout || Infinity);
     const ask = (client: PipelinedClient) => {
-      // A timeout of its own costs a finer timer: not for a little less.
-      const left = Math.max(until - this.clock.now(), timeout / 8);
-      const own = left > timeout * 7 / 8 ? timeout : Math.ceil(left);
-      return client.request(data, { signal, timeout: own });
+      const left = timeout && Math.max(Math.ceil(until - this.clock.now()), 1);
+      return client.request(data, { signal, timeout: left });
     };
     for (let repeats = idempotent ? this.settings.retries : 0;;) {
+      this.#closing.signal.throwIfAborted();
+      signal?.throwIfAborted();
       try {
-        return await this.#with(ask, until, signal);
+        return await (client ? ask(client) : this.#wait(ask, until, signal));
       } catch (error) {
+        client = undefined;
         // Who refuses has handled nothing.
         const isSafe = error instanceof errors.RefusedError
-          ? this.#usable().length > 0
+          ? this.#servers.some(({ isUsable }) => isUsable)
           : error instanceof errors.ConnectionLostError && repeats-- > 0;
         if (!isSafe) throw error;
       }
     }
   }
 
-  /** Uses a connection as soon as one has room. */
-  async #with(
+  /** Waits for a connection that has room. */
+  #wait(
     ask: Waiter["ask"],
     until: number,
     signal?: AbortSignal,
   ): Promise<Frame> {
-    if (this.#closing.signal.aborted) throw closedError();
-    signal?.throwIfAborted();
-    const client = this.queued === 0 ? this.#pick() : undefined;
-    if (client !== undefined) return await ask(client);
-    const { failFast, maxQueued } = this.settings;
-    if (failFast && this.#isDown()) throw this.#unreachable();
-    if (this.queued >= maxQueued) throw new errors.PoolBusyError(maxQueued);
-    const { promise, resolve, reject } = Promise.withResolvers<Frame>();
-    const waiter = { ask, resolve, reject };
+    const { maxQueued } = this.settings;
+    if (this.queued >= maxQueued) {
+      throw new errors.PoolBusyError(`${maxQueued} requests wait already`);
+    }
+    const waiter = { ask, ...Promise.withResolvers<Frame>() };
     this.#waiting.push(waiter);
+    this.#next();
     const giveUp = (error: unknown) => {
       this.#waiting.delete(waiter);
-      reject(error);
+      waiter.reject(error);
     };
     const abort = () => giveUp(signal!.reason);
     signal?.addEventListener("abort", abort);
     const left = Math.min(until - this.clock.now(), 2 ** 31 - 1);
     const cancel = this.clock.after(left, () => {
-      const why = this.#usable().length > 0 ? "all are busy" : this.#reasons();
+      const why = this.#reasons() || "all are busy, or do not answer";
       giveUp(new errors.TimeoutError(`No connection in time: ${why}`));
     });
-    return await promise.finally(() => {
+    return waiter.promise.finally(() => {
       cancel();
       signal?.removeEventListener("abort", abort);
     });
@@ -184,16 +194,13 @@ export class ServerPool implements Pool {
     }
   }
 
-  #failAll(error: Error): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const { reject } of waiting) reject(error);
-  }
-
   /** A connection with room, of the server whose turn it is. */
   #pick(): PipelinedClient | undefined {
     for (const server of this.#order()) {
-      const [best] = server.links.toSorted((a, b) => a.pending - b.pending);
+      const { links } = server;
+      const [best] = links.length < 2
+        ? links
+        : links.toSorted((a, b) => a.pending - b.pending);
       if (best === undefined || best.pending > 0) this.#open(server);
       if (best?.pending < this.settings.maxPending) return best;
     }
@@ -201,27 +208,13 @@ export class ServerPool implements Pool {
 
   /** The servers that may be asked, the preferred one first. */
   #order(): Server[] {
-    const usable = this.#usable();
+    const usable = this.#servers.filter(({ isUsable }) => isUsable);
     const { balance } = this.settings;
     if (balance === "failover") return usable.slice(0, 1);
     const at = this.#turn++ % usable.length;
     const turned = [...usable.slice(at), ...usable.slice(0, at)];
     if (balance === "round-robin") return turned;
     return turned.sort((a, b) => a.pending - b.pending);
-  }
-
-  /** Whether none of them has let us connect. One that was lost soon may. */
-  #isDown(): boolean {
-    return this.#usable().length === 0 &&
-      !this.#servers.some(({ error }) =>
-        error instanceof errors.ConnectionLostError
-      );
-  }
-
-  #usable(): Server[] {
-    return this.#servers.filter(({ links, cancelRetry }) =>
-      links.length > 0 || cancelRetry === undefined
-    );
   }
 
   /** Opens one more connection to a server, if it may have one. */
@@ -243,7 +236,15 @@ export class ServerPool implements Pool {
         onRoom: () => this.#next(),
         onEnd: (error, pending) => {
           lost = error;
-          if (client) this.#lost(server, client, error, pending);
+          const at = links.indexOf(client!);
+          if (at === -1) return;
+          links.splice(at, 1);
+          if (error instanceof errors.ClientClosedError) return;
+          const refused = error instanceof errors.RefusedError;
+          if (client!.received > 0 && !refused) server.failures = 0;
+          // A server that closes what nobody uses is well.
+          if (pending > 0 || refused) this.#fail(server, error);
+          else this.#tell(server, error);
         },
       });
       if (server.failures > 0) await this.#check(client);
@@ -253,25 +254,10 @@ export class ServerPool implements Pool {
       return this.#fail(server, error as Error);
     }
     if (signal.aborted) return client.close();
-    if (links.push(client) === 1) this.#tell(server);
+    links.push(client);
+    server.error = undefined;
+    this.#tell(server);
     this.#next();
-  }
-
-  #lost(
-    server: Server,
-    client: PipelinedClient,
-    error: Error,
-    pending: number,
-  ): void {
-    const at = server.links.indexOf(client);
-    if (at === -1) return;
-    server.links.splice(at, 1);
-    if (error instanceof errors.ClientClosedError) return;
-    const refused = error instanceof errors.RefusedError;
-    if (client.received > 0 && !refused) server.failures = 0;
-    // A server that closes what nobody uses is well.
-    if (pending > 0 || refused) this.#fail(server, error);
-    else if (server.links.length === 0) this.#tell(server, error);
   }
 
   /** Leaves a server alone for a while. */
@@ -285,23 +271,19 @@ export class ServerPool implements Pool {
       server.cancelRetry = undefined;
       this.#open(server);
     });
-    if (server.links.length === 0) this.#tell(server, error);
+    this.#tell(server, error);
     // Those who wait go to another, which may have no connection yet.
-    if (this.#usable().length > 0) this.#next();
-    if (this.settings.failFast && this.#isDown()) {
-      this.#failAll(this.#unreachable());
-    }
+    this.#next();
   }
 
   #tell(server: Server, error?: Error): void {
-    const { onStateChange } = this.settings;
-    const connected = error === undefined;
+    const connected = server.links.length > 0;
     if (server.connected === connected) return;
     server.connected = connected;
     const place = { transport: "tcp", ...server.place } as Deno.Addr;
-    const change = { server: formatAddr(place), connected, error };
+    const { onStateChange } = this.settings;
     // What it throws is not to end what is under way here.
-    queueMicrotask(() => onStateChange?.(change));
+    queueMicrotask(() => onStateChange?.(formatAddr(place), error));
   }
 
   /** Throws if a server is not well. */
@@ -309,7 +291,9 @@ export class ServerPool implements Pool {
     const { healthCheck, checkInterval } = this.settings;
     if (healthCheck === undefined) return;
     const { request, expect } = healthCheck;
-    const reply = await client.request(request, { timeout: checkInterval });
+    const { signal } = this.#closing;
+    const options = { timeout: checkInterval, signal };
+    const reply = await client.request(request, options);
     const text = decodeText(reply);
     if (typeof expect === "function" ? expect(reply) : text === expect) return;
     throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);
@@ -325,9 +309,8 @@ export class ServerPool implements Pool {
       });
     this.#cancelCheck = this.clock.after(this.settings.checkInterval, () => {
       for (const server of this.#servers) {
-        for (const client of server.links) {
-          if (client.pending === 0) check(server, client);
-        }
+        const idle = server.links.filter(({ pending }) => pending === 0);
+        for (const client of idle) check(server, client);
       }
       this.#checkIdle();
     });
@@ -337,17 +320,4 @@ export class ServerPool implements Pool {
     return this.#servers.flatMap(({ error = [] }) => error).map(messageOf)
       .join("; ");
   }
-
-  /** Why there is no server, for a request that none was asked. */
-  #unreachable(): Error {
-    const [{ error }, ...others] = this.#servers;
-    const isPlain = others.length === 0 &&
-      !(error instanceof errors.ConnectionLostError);
-    if (error !== undefined && isPlain) return error;
-    return new errors.ConnectError(`No server is there: ${this.#reasons()}`);
-  }
-}
-
-function closedError(): errors.ClientClosedError {
-  return new errors.ClientClosedError("Client is closed");
 }

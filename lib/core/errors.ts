@@ -78,17 +78,8 @@ export class RefusedError extends ConnectError {
 /** The connection ended before the reply came. */
 export class ConnectionLostError extends ParleyError {}
 
-/** A pool has as many requests waiting for a connection as it may have. */
-export class PoolBusyError extends ParleyError {
-  /**
-   * Makes the error for one request.
-   *
-   * @param maximum The most that may wait.
-   */
-  constructor(maximum: number) {
-    super(`Pool is busy: ${maximum} requests wait already, the maximum`);
-  }
-}
+/** As many requests as may wait for a connection of a pool do so already. */
+export class PoolBusyError extends ParleyError {}
 
 /** The client was closed by its own side, with this request unanswered. */
 export class ClientClosedError extends ParleyError {}

@@ -5,26 +5,7 @@
 
 import type { TlsInfo } from "../core/tls_info.ts";
 
-/**
- * How a connection ended.
- *
- * | reason | meaning |
- * | --- | --- |
- * | `peer_closed` | the peer finished sending and has every reply |
- * | `handler_closed` | the handler asked for it with `info.close()` |
- * | `idle_timeout` | no whole request came within `idleTimeout` |
- * | `request_timeout` | a handler gave no reply within `requestTimeout` |
- * | `write_timeout` | the peer took none of a reply within `writeTimeout` |
- * | `frame_error` | the peer's bytes do not follow the framing |
- * | `http_request` | the peer spoke HTTP, as a web page does |
- * | `shutdown` | the server drains, and this connection owes nothing |
- * | `forced` | the drain timeout came before the replies were out |
- * | `peer_reset` | the peer reset the connection, or is gone |
- * | `overload` | it held most when the server's memory was short |
- * | `slow_consumer` | more than `maxBuffered` bytes waited for it |
- * | `closed` | `disconnect()` was asked to, for an operator |
- * | `error` | anything else; the event holds the error |
- */
+/** How a connection ended; `docs/operations.md`, "Words", says what each is. */
 export type CloseReason = typeof closeReasons[number];
 
 /** Every {@linkcode CloseReason}. */
@@ -86,19 +67,7 @@ export interface ConnectionCloseEvent extends TypedEvent<"connection_close"> {
   unanswered: boolean;
 }
 
-/**
- * Why a connection was turned away.
- *
- * | reason | meaning |
- * | --- | --- |
- * | `busy` | the limit of open connections |
- * | `overload` | the limit of memory |
- * | `busy_ip` | the limit of connections from one address |
- * | `busy_rate` | the rate of connections from one address |
- * | `denied` | the address is not in `allow`, or is in `deny` |
- * | `proxy_error` | a trusted peer's PROXY header is wrong, or came too late |
- * | `tls_error` | the TLS handshake failed, or took too long |
- */
+/** Why a connection was turned away; the same page says what each is. */
 export type RejectReason = typeof rejectReasons[number];
 
 /** Every {@linkcode RejectReason}. */
@@ -118,18 +87,7 @@ export interface ConnectionRejectedEvent
   error?: unknown;
 }
 
-/**
- * How a request went.
- *
- * | status | meaning |
- * | --- | --- |
- * | `ok` | the handler replied |
- * | `error_reply` | it replied, and said by `info.failed()` that it could not do it |
- * | `error` | the handler threw, or replied with what cannot be sent |
- * | `timeout` | the handler gave no reply within `requestTimeout` |
- * | `abandoned` | the connection ended while the handler was at it |
- * | `busy` | its address was over its rate: no handler was asked |
- */
+/** How a request went; the same page says what each is. */
 export type RequestStatus = typeof requestStatuses[number];
 
 /** Every {@linkcode RequestStatus}. */

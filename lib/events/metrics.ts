@@ -97,10 +97,7 @@ export interface Metrics {
    * before them ended, until their batch of replies was about to go out.
    */
   readonly durations: Histogram;
-  /**
-   * How much of that they waited for their handler: for others' turns, or for
-   * memory. 0, in the first bucket, where it was called in their own batch.
-   */
+  /** How much of that they waited for their handler. */
   readonly queueing: Histogram;
   /** How late timers were: so long the event loop was at something else. */
   readonly loopDelays: Histogram;
@@ -120,6 +117,12 @@ export interface Metrics {
   >;
   /** Memory that holds bytes not handled and replies not taken, in bytes. */
   readonly held: number;
+  /** What each thread has of them; delays are in milliseconds. */
+  readonly perThread: readonly {
+    readonly active: number;
+    readonly requests: number;
+    readonly delays: Readonly<Pick<Histogram, "sum" | "count">>;
+  }[];
 }
 
 export class Counters {
@@ -241,6 +244,11 @@ export class Counters {
       beforeRequest: { ...opening, silent },
       acceptFailures: named(acceptFaults, sums, ACCEPT_FAILED),
       held: sums[HELD],
+      perThread: this.all.map((cells) => {
+        const { sum, count } = histogram(cells, DELAY);
+        const [active, requests] = [cells[ACTIVE], cells[REQUESTS]];
+        return { active, requests, delays: { sum, count } };
+      }),
     };
   }
 

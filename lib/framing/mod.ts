@@ -8,9 +8,10 @@
  */
 
 import { OptionError } from "../core/errors.ts";
-import type { Framing } from "./codec.ts";
+import { decodeText, quote } from "../core/text.ts";
+import type { Codec, Framing } from "./codec.ts";
 import { delimiter } from "./delimiter.ts";
-import { fixed, length, varint } from "./length.ts";
+import { fixed, length, PrefixCodec, varint } from "./length.ts";
 import { LineCodec } from "./line.ts";
 import { NetstringCodec } from "./netstring.ts";
 
@@ -67,4 +68,19 @@ export function parseFraming(name: string): Framing | undefined {
     return [...new TextEncoder().encode(char)];
   });
   return own.length > 32 ? undefined : delimiter(Uint8Array.from(own));
+}
+
+/** Says what bytes look like that are no whole frame of a codec, if anything. */
+export function guessFraming(
+  codec: Codec,
+  { bytes, start, end }: { bytes: Uint8Array; start: number; end: number },
+): string {
+  const head = decodeText(bytes.subarray(start, Math.min(end, start + 99)));
+  if (codec instanceof PrefixCodec && head.startsWith("ERR ")) {
+    const [line] = head.split(/\r?\n/);
+    return `: the server said ${quote(line)} as a line (--framing line)`;
+  }
+  return codec instanceof LineCodec && head.startsWith("\0\0")
+    ? ": it begins with zero bytes as a length does (--framing length)"
+    : "";
 }

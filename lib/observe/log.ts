@@ -1,13 +1,6 @@
 /**
  * The core's events as log records: what an operator wants to know of each,
- * and how much it matters.
- *
- * | level | what |
- * | --- | --- |
- * | `error` | a handler failed; the listener failed; a thread was lost |
- * | `warn` | the certificate ends soon, or has; the server could not do its part: it cannot accept for lack of descriptors or memory; a connection refused at a limit, or for a PROXY header; one ended as `forced`, `request_timeout` or `error` |
- * | `info` | what the operator did (start, drain, its progress, end, a connection `closed`), and what a client did wrong: one denied, or ended as `frame_error`, `http_request`, `write_timeout`, `slow_consumer`, or `peer_reset` with a reply outstanding |
- * | `debug` | each connection, each request, and peers that were gone before they could be accepted |
+ * and how much it matters; `docs/operations.md` has the levels.
  *
  * Whatever strangers can bring about in numbers is told once a second for each
  * reason, with the `count` that the line stands for. No record has a payload.

@@ -11,7 +11,7 @@ import type { ParleyServer } from "../server/parley_server.ts";
 
 /** A running server, as far as its operator is concerned. */
 export type AdminSource =
-  & Partial<Pick<ParleyServer, "tls">>
+  & Partial<Pick<ParleyServer, "tls" | "drain">>
   & {
     /** How many lines its log has lost, if the program counts them. */
     logLinesLost?(): number;
@@ -46,37 +46,27 @@ export const meanings: Readonly<Record<string, string>> = {
   parley_ready: "1 while connections are accepted and no shutdown has begun",
   parley_connections_active: "Connections that are open",
   parley_connections_limit: "Most connections open at once, 0 for no limit",
-  parley_connections_opening:
-    "Connections whose header, TLS or place is awaited",
-  parley_connections_before_request:
-    "Connections that have asked nothing yet, by phase",
-  parley_accept_failures_total:
-    "How often accepting a connection failed, by whose fault it was",
+  parley_connections_opening: "Those whose header, TLS or place is awaited",
+  parley_connections_before_request: "Those that have asked nothing yet",
+  parley_accept_failures_total: "How often accepting failed, by the fault",
   parley_descriptors_open: "Descriptors that connections have",
-  parley_descriptors_limit:
-    "How many there are for connections, 0 while they were never out",
-  parley_memory_held_bytes:
-    "Memory with bytes not handled and replies not taken",
+  parley_descriptors_limit: "How many there are; 0 while never out",
+  parley_memory_held_bytes: "Bytes not handled, and replies not taken",
   parley_memory_limit_bytes: "Most memory held, 0 for no limit",
   parley_connections_accepted_total: "Connections that were given a place",
   parley_connections_closed_total: "Connections that ended, by reason",
-  parley_connections_rejected_total:
-    "Connections that were turned away, by reason",
+  parley_connections_rejected_total: "Those turned away, by reason",
   parley_requests_total: "Requests that are done with, by how they went",
   parley_requests_in_flight: "Requests whose replies are not out",
-  parley_request_duration_seconds:
-    "From a request's turn until its batch of replies goes out",
-  parley_request_queue_seconds:
-    "How much of that a request waited for its handler to be called",
-  parley_event_loop_delay_seconds:
-    "How late a timer was that each thread sets ten times a second",
+  parley_request_duration_seconds: "From a request's turn to its reply's batch",
+  parley_request_queue_seconds: "The part of that before its handler",
+  parley_event_loop_delay_seconds: "How late timers of the threads are",
   parley_log_lines_lost_total: "Lines that the log could not take",
   parley_received_bytes_total: "Bytes received from clients",
   parley_sent_bytes_total: "Bytes that the kernel has taken for clients",
   parley_threads: "Threads that serve",
   parley_threads_lost_total: "Threads that died",
-  parley_tls_certificate_not_after_timestamp_seconds:
-    "Until when the certificate is valid, in seconds since 1970",
+  parley_tls_certificate_not_after_timestamp_seconds: "When it ends",
   parley_tls_reloads_failed_total: "Certificates that were not reloaded",
   process_start_time_seconds: "When the server started, in seconds since 1970",
   process_resident_memory_bytes: "Memory of the process that is in RAM",

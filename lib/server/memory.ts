@@ -16,11 +16,12 @@ import type { Clock } from "../core/clock.ts";
 import type { Counters } from "../events/metrics.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** Where "near" begins, as a part of the bound. */
+/** Where "near" begins, and where no receive buffer grows, as parts of the bound. */
 const NEAR = 0.8;
+const FULL = 0.98;
 
-/** A share is never less than this, in bytes: short requests always go on. */
-const LEAST_SHARE = 8192;
+/** A share is never less than this, in bytes, so that short requests go on. */
+const LEAST_SHARE = 16 * 1024;
 
 /** How often a thread looks at its connections, in milliseconds. */
 const INTERVAL = 250;
@@ -70,8 +71,15 @@ export class MemoryBound {
     this.#look();
   }
 
+  /**
+   * Whether a connection may read on and hold so much. Near the bound less and
+   * less is allowed, so that however many read on do not reach it together.
+   */
   allows(bytes: number): boolean {
-    return !this.#near || bytes <= this.#share;
+    if (!this.#near) return true;
+    const left = FULL * this.#limit - this.counters.held;
+    const part = Math.min(1, left / ((FULL - NEAR) * this.#limit));
+    return bytes <= Math.min(left, this.#share * part);
   }
 
   close(): void {

@@ -66,21 +66,17 @@ export const hookNames: Readonly<Record<keyof Hooks, 0>> = {
 };
 
 /**
- * Options of {@linkcode serve}. Those that `Deno.serve` has too have its names.
+ * Options of {@linkcode serve}; those that `Deno.serve` has too have its names.
+ * Times are in milliseconds, sizes in bytes, and 0 is no limit. What stands in
+ * brackets is the default.
  */
 export interface ServeOptions<
   State = Record<string, unknown>,
   Addr = Deno.Addr,
 > extends TlsOptions, Hooks<State, Addr> {
-  /**
-   * The address to listen on.
-   * @default {"0.0.0.0"}
-   */
+  /** The address to listen on (`0.0.0.0`). */
   hostname?: string;
-  /**
-   * The port to listen on; 0 lets the system pick one.
-   * @default {8080}
-   */
+  /** The port to listen on (8080); 0 lets the system pick one. */
   port?: number;
   /**
    * The path of a Unix socket to listen on, in place of an address and a port.
@@ -88,99 +84,73 @@ export interface ServeOptions<
    * file is removed when the listener is closed, if the program may still write
    * and the file is still the same one.
    *
-   * What goes by addresses is refused beside it: `hostname`, `port`,
-   * `tcpBacklog`, `reusePort`, `maxConnectionsPerIp`, the rates, `ipPrefix`,
-   * `allow`, `deny` and the PROXY protocol. The kernel's queue is Deno's 1024;
-   * clients beyond that are refused until it is shorter.
+   * What goes by addresses is refused beside it, and so is TLS. The kernel's
+   * queue is Deno's 1024; clients beyond that are refused until it is shorter.
    */
   path?: string;
   /**
-   * The permissions of the Unix socket's file: whoever may write to it may
-   * connect. It has them before anybody can.
-   * @default {0o600}
+   * The permissions of the Unix socket's file (`0o600`): whoever may write to it
+   * may connect. It has them before anybody can.
    */
   unixMode?: number;
   /**
-   * How many connections may wait to be accepted. The kernel caps it at its
-   * `net.core.somaxconn`.
-   * @default {4096}
+   * How many connections may wait to be accepted (4096). The kernel caps it at
+   * its `net.core.somaxconn`.
    */
   tcpBacklog?: number;
   /**
-   * Whether other listeners may share the port; Linux spreads the connections
-   * over them. Needs `"unstable": ["net"]` in `deno.json`.
-   * @default {false}
+   * Whether other listeners may share the port (false); Linux spreads the
+   * connections over them. Needs `"unstable": ["net"]` in `deno.json`.
    */
   reusePort?: boolean;
   /** Begins the drain, as `shutdown()` does. */
   signal?: AbortSignal;
-  /**
-   * How requests and replies are told apart.
-   * @default {"line"}
-   */
+  /** How requests and replies are told apart (`line`). */
   framing?: FramingName | Framing;
-  /**
-   * The maximum payload of a request in bytes.
-   * @default {65536}
-   */
+  /** The maximum payload of a request (64 KiB). */
   maxFrame?: number;
   /**
-   * The maximum payload of a reply in bytes. A handler's reply over it is not
+   * The maximum payload of a reply (16 MiB). A handler's reply over it is not
    * sent: the peer is told `ERR reply too large: …` in its place.
-   * @default {16777216}
    */
   maxReply?: number;
-  /**
-   * The most connections open at once. One more is told `ERR busy: …`.
-   * 0 turns the limit off.
-   * @default {10000}
-   */
+  /** The most connections open at once (10,000). One more is told `ERR busy: …`. */
   maxConnections?: number;
-  /**
-   * The most connections open at once from one address. One more is told
-   * `ERR busy: …`. 0 turns the limit off.
-   * @default {0}
-   */
+  /** The most connections open at once from one address (0). */
   maxConnectionsPerIp?: number;
   /**
-   * The rate of connections from one address, such as `10/s`, `100/m` or
-   * `10/s:50`, where 50 may come at once. One more is told `ERR busy: …`. See
-   * {@linkcode rateLimit}; `0` is no limit, as for the next.
-   * @default {"0"}
+   * The rate of connections from one address (`"0"`, for none), such as `10/s`,
+   * `100/m` or `10/s:50`, where 50 may come at once; see {@linkcode rateLimit}.
+   * One more is told `ERR busy: …`.
    */
   maxConnectionRate?: string;
   /**
-   * The rate of requests from one address. One more is answered `ERR busy: …`,
-   * not handled, and its connection goes on.
-   * @default {"0"}
+   * The rate of requests from one address (`"0"`). One more is answered
+   * `ERR busy: …`, not handled, and its connection goes on.
    */
   maxRequestRate?: string;
   /**
-   * How many bits of an IPv6 address make it one address, for the limit and the
-   * rates above: a client has a network of 2^64 addresses or more. IPv4 is whole.
-   * @default {64}
+   * How many bits of an IPv6 address make it one address (64), for the limit and
+   * the rates above: a client has 2^64 addresses or more. IPv4 is whole.
    */
   ipPrefix?: number;
   /**
    * The most memory that all connections hold with bytes that are not handled
-   * and replies that are not taken, in bytes. Near it, those that hold most are
+   * and replies that are not taken (256 MiB). Near it, those that hold most are
    * read from no more; over it, those that hold most are closed, and newcomers
-   * wait, or are told `ERR busy: …`. 0 turns the limit off.
-   * @default {268435456}
+   * wait, or are told `ERR busy: …`.
    */
   maxMemory?: number;
   /**
    * The most bytes that wait for a peer when a frame is sent to it without a
-   * request, by `send` or `broadcast`. If there are more, its connection is
-   * closed as `slow_consumer`. A frame that finds nothing waiting may be larger.
-   * @default {1048576}
+   * request, by `send` or `broadcast` (1 MiB). If there are more, its connection
+   * is closed as `slow_consumer`. One that finds nothing waiting may be larger.
    */
   maxBuffered?: number;
   /**
    * Whether a client that has finished sending still gets the reply that a
-   * handler is at. If not, the handler's `signal` aborts, and the connection
-   * ends.
-   * @default {true}
+   * handler is at (true). If not, the handler's `signal` aborts, and the
+   * connection ends.
    */
   halfOpen?: boolean;
   /**
@@ -191,10 +161,9 @@ export interface ServeOptions<
   /** Who may not connect, even if `allow` has them; written like `allow`. */
   deny?: string;
   /**
-   * Which versions of the PROXY protocol trusted peers speak. Their header
-   * comes first on every connection, and its address counts as the client's
-   * everywhere: in `info`, events and limits.
-   * @default {"off"}
+   * Which versions of the PROXY protocol trusted peers speak (`off`). Their
+   * header comes first on every connection, and its address counts as the
+   * client's everywhere: in `info`, events and limits.
    */
   proxyProtocol?: ProxyMode;
   /**
@@ -204,45 +173,27 @@ export interface ServeOptions<
   proxyTrust?: string;
   /**
    * Whether a connection is closed, as `http_request`, whose first line ends in
-   * ` HTTP/1.x`, or whose first or second begins with `Host:`: a web page can
-   * send lines of its own so, to any address that its reader's machine reaches.
-   * The other framings refuse HTTP by its first bytes in any case.
-   * @default {false}
+   * ` HTTP/1.x`, or whose first or second begins with `Host:` (false): a web page
+   * can send lines of its own so, to any address that its reader's machine
+   * reaches. The other framings refuse HTTP by its first bytes in any case.
    */
   httpGuard?: boolean;
-  /**
-   * How long a connection may be without a whole request, in milliseconds.
-   * 0 turns the limit off, as it does for the timeouts below.
-   * @default {300000}
-   */
+  /** How long a connection may be without a whole request (5 minutes). */
   idleTimeout?: number;
-  /**
-   * How long a handler may take, in milliseconds.
-   * @default {30000}
-   */
+  /** How long a handler may take (30 s). */
   requestTimeout?: number;
-  /**
-   * How long a peer may take nothing of what it is sent, in milliseconds.
-   * @default {30000}
-   */
+  /** How long a peer may take nothing of what it is sent (30 s). */
   writeTimeout?: number;
-  /**
-   * How long a request takes in milliseconds that is told as `slow_request`.
-   * 0 tells of none, and looks at none.
-   * @default {0}
-   */
+  /** How long a request takes that is told as `slow_request` (0: none is). */
   slowRequest?: number;
   /**
-   * How long `shutdown()` lets connections finish before it forces them, in
-   * milliseconds. With 0 it waits for as long as they take.
-   * @default {10000}
+   * How long `shutdown()` lets connections finish before it forces them (10 s);
+   * with 0, for as long as they take.
    */
   drainTimeout?: number;
   /**
-   * How long `shutdown()` goes on accepting at first, while the server counts
-   * as not ready, in milliseconds: the time that a load balancer takes to
-   * notice.
-   * @default {0}
+   * How long `shutdown()` goes on accepting at first (0), while the server counts
+   * as not ready: the time that a load balancer takes to notice.
    */
   preDrainDelay?: number;
   /** Called once the server is bound, with the real address. */

@@ -203,6 +203,7 @@ export class Scheduler {
   #writeAll(): void {
     const now = this.clock.now();
     this.#work(now);
+    this.slow = this.#began !== -1 && now - this.#began >= SLICE / 2;
     const count = this.#waitingCount;
     this.#waitingCount = 0;
     for (let i = 0; i < count; i++) {
@@ -217,7 +218,6 @@ export class Scheduler {
     if (this.#began === -1) return;
     this.#worked += now - this.#counted;
     this.#counted = now;
-    this.slow = now - this.#began >= SLICE / 2;
     if (this.#worked < SLICE) return;
     this.late = true;
     this.#arm();

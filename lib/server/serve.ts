@@ -88,8 +88,7 @@ export interface ConnectionsOptions<
   > {
   /**
    * Whether connections begin without TLS, though there is a certificate, and a
-   * task begins it by `startTls()`.
-   * @default {false}
+   * task begins it by `startTls()` (false).
    */
   startTls?: boolean;
 }

@@ -18,7 +18,10 @@ export const clientAuths: readonly ClientAuth[] = ["request", "require"];
 export type TlsVersion = "1.2" | "1.3";
 export const tlsVersions: readonly TlsVersion[] = ["1.2", "1.3"];
 
-/** The options of a server that are about TLS; all but `cert` need that. */
+/**
+ * The options of a server that are about TLS; all but `cert` need that. What
+ * stands in brackets is the default.
+ */
 export interface TlsOptions {
   /**
    * The certificate in PEM, with those that vouch for it behind it. With it and
@@ -34,15 +37,9 @@ export interface TlsOptions {
    * one with another is told `ERR denied: …`.
    */
   clientCa?: string;
-  /**
-   * Whether a client may show a certificate (`request`) or must (`require`).
-   * @default {"require"}
-   */
+  /** Whether a client may show a certificate, or must (`require`). */
   clientAuth?: ClientAuth;
-  /**
-   * The least version of TLS.
-   * @default {"1.2"}
-   */
+  /** The least version of TLS (`1.2`). */
   tlsMinVersion?: TlsVersion;
   /**
    * The application protocols (ALPN, RFC 7301), the preferred one first. A

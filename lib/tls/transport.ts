@@ -55,7 +55,7 @@ export class TlsTransport implements Transport {
   constructor(
     private readonly below: Transport,
     received: Uint8Array,
-    private readonly context: TlsContext,
+    private readonly context: Pick<TlsContext, "engine" | "introduce">,
   ) {
     this.#unused = received;
     this.localAddr = below.localAddr;

@@ -214,7 +214,7 @@ testWithTools(
       await Promise.all(talks);
       await second.shutdown();
       await hears(1, "down");
-      await talk(peers[0], "PING", "ERR busy: no server is there");
+      await talk(peers[0], "PING", "ERR late: no reply in time");
       await using _again = start(3, (second.addr as Deno.NetAddr).port);
       await hears(1, "up");
       await talk(peers[0], "UPPER b", "B");

@@ -157,6 +157,22 @@ testWithTools(
   },
 );
 
+testWithTools("examples/json_rpc.ts is its own client", [], async () => {
+  await using example = await Example.start("json_rpc");
+  const port = String(example.addr.port);
+  for (
+    const [said, ...call] of [
+      ["hello, whoever calls", "greet"],
+      ["19", "subtract", "42", "23"],
+      ["Method not found", "fly"],
+    ]
+  ) {
+    await using client = await Example.run("json_rpc", port, ...call);
+    assertEquals(await client.stdout.next(), said);
+    assertEquals((await client.child.status).code, 0);
+  }
+});
+
 testWithTools("examples/json_rpc.ts bounds what is under way", [], async () => {
   await using example = await Example.start("json_rpc");
   using peer = await Peer.to(example);

@@ -842,7 +842,7 @@ const badClientLines: [string[], ...string[]][] = [
   [["[::1]:http"], 'port is "http"', "1 to 65535"],
   [["[::1"], '"[::1"', "HOST"],
   [["--bogus", "x"], '"--bogus"'],
-  [["-x", "x"], '"-x"'],
+  [["-y", "x"], '"-y"'],
   [["x", "--framing"], "--framing", "line, length, netstring"],
   [["x", "--framing=xml"], '--framing is "xml"', "line, length, netstring"],
   [["x", "--framing=fixed:0"], '--framing is "fixed:0"', "fixed:BYTES"],

@@ -4,7 +4,12 @@
 // The files in deploy/, each judged by the program or schema that reads it, and
 // by the server's own flags.
 
-import { assert, assertEquals, assertMatch } from "../support/std.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  TextLineStream,
+} from "../support/std.ts";
 import { DockerfileParser } from "npm:dockerfile-ast@0.7.1";
 import { validate as validateDockerfile } from "npm:dockerfile-utils@0.16.3";
 import { parse as parseYaml } from "npm:yaml@2.9.1";
@@ -12,22 +17,28 @@ import { parse as parseYaml } from "npm:yaml@2.9.1";
 import { envName, parseFlags } from "../../lib/cli/flags/flags.ts";
 import { serverFlags } from "../../lib/cli/server/flags.ts";
 import { parseDuration } from "../../lib/core/units.ts";
-import { freePorts } from "../support/cluster.ts";
+import { meanings } from "../../lib/observe/numbers.ts";
+import { connected, freePorts, localConfig } from "../support/cluster.ts";
+import { Peer } from "../support/fixtures.ts";
 import { faultsOf } from "../support/manifest.ts";
 import {
   runCommand,
   RunningServer,
+  testPrograms,
   testWithTools,
 } from "../support/programs.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 
-const MANIFESTS = ["deployment", "service", "poddisruptionbudget"] as const;
+const MANIFESTS = [
+  ...["deployment", "service", "poddisruptionbudget", "networkpolicy"] as const,
+];
 
 const FILES = [
   "Dockerfile",
   "haproxy.cfg",
   "parley.service",
+  "prometheus/alerts.yml",
   ...MANIFESTS.map((name) => `kubernetes/${name}.yaml`),
 ];
 
@@ -70,6 +81,116 @@ testWithTools(
     const slip = config.replace("option httpchk", "option httpcheck");
     const bad = await folder.write("bad.cfg", slip);
     assertEquals((await runCommand(["haproxy", "-c", "-f", bad])).code, 1);
+  },
+);
+
+testWithTools(
+  "haproxy.cfg turns away who connects too often, whichever server it is for",
+  ["haproxy"],
+  async () => {
+    await using folder = await Folder.make();
+    const [port, adminPort] = freePorts("127.0.0.1", 2);
+    await using server = await RunningServer.start("deno run", [
+      ...["--admin", `127.0.0.1:${adminPort}`],
+      ...["--proxy-protocol", "v2", "--proxy-trust", "127.0.0.1"],
+    ]);
+    const here = `127.0.0.1:${server.addr.port}`;
+    const file = await folder.write(
+      "haproxy.cfg",
+      await localConfig({
+        "bind :8080": `bind 127.0.0.1:${port}`,
+        "/run/haproxy/admin.sock": `${folder.path}/admin.sock`,
+        "maxconn 30000": "maxconn 1000",
+        "check port 9090": `check port ${adminPort}`,
+        "sc_conn_rate(0) gt 200": "sc_conn_rate(0) gt 5",
+        "192.0.2.11:8080": here,
+        "192.0.2.12:8080": here,
+        "192.0.2.13:8080": here,
+      }),
+    );
+    const proxy = new Deno.Command("haproxy", {
+      args: ["-db", "-f", file],
+      ...{ stdin: "null", stdout: "null", stderr: "null" },
+    }).spawn();
+    try {
+      const addr = { transport: "tcp", hostname: "127.0.0.1", port } as const;
+      // This is the first of five.
+      (await connected(proxy, () => Deno.connect(addr))).close();
+      for (let i = 2; i <= 5; i++) {
+        using peer = await Peer.to({ addr });
+        assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n", `${i}`);
+      }
+      const more = async () => {
+        using peer = await Peer.to({ addr });
+        return await peer.rest();
+      };
+      // It is reset, now or as it connects.
+      assertEquals(await more().catch(() => ""), "");
+    } finally {
+      proxy.kill("SIGTERM");
+      await proxy.status;
+    }
+  },
+);
+
+testWithTools(
+  "alerts.yml is understood by promtool, and its alerts are given when they should",
+  ["promtool"],
+  async () => {
+    const rules = "deploy/prometheus/alerts.yml";
+    const test = "deploy/prometheus/alerts_test.yml";
+    assertEquals(
+      (await runCommand(["promtool", "check", "rules", rules])).code,
+      0,
+    );
+    const { code, stdout, stderr } = await runCommand([
+      "promtool",
+      "test",
+      "rules",
+      test,
+    ]);
+    assertEquals(code, 0, stdout + stderr);
+    // With a slip in each it is otherwise.
+    await using folder = await Folder.make();
+    const text = await read("prometheus/alerts.yml");
+    await folder.write(
+      "alerts_test.yml",
+      await read("prometheus/alerts_test.yml"),
+    );
+    await folder.write("alerts.yml", text.replace("> 0.5", "> 5"));
+    const slip = [
+      "promtool",
+      "test",
+      "rules",
+      `${folder.path}/alerts_test.yml`,
+    ];
+    assertEquals((await runCommand(slip)).code, 1);
+    const bad = await folder.write("bad.yml", text.replace("sum by", "sumby"));
+    assertEquals(
+      (await runCommand(["promtool", "check", "rules", bad])).code,
+      1,
+    );
+  },
+);
+
+testWithTools(
+  "alerts.yml names metrics and words of the server, and the page each alert",
+  [],
+  async () => {
+    const { groups } = parseYaml(await read("prometheus/alerts.yml"));
+    const page = await Deno.readTextFile(new URL("docs/operations.md", ROOT));
+    for (const { alert, expr } of groups[0].rules) {
+      const names: string[] = expr.match(/\b(parley|process)_\w+/g) ?? [];
+      for (const name of names) {
+        assert(name.replace(/_bucket$/, "") in meanings, `${alert}: ${name}`);
+      }
+      for (const [, words] of expr.matchAll(/\{\w+[!=]=?~?"([\w|]+)"\}/g)) {
+        for (const word of words.split("|")) {
+          assert(word === "parley" || page.includes(`\`${word}\``), word);
+        }
+      }
+      assert(page.includes(`\`${alert}\``), `${alert} is not on the page`);
+    }
   },
 );
 
@@ -231,6 +352,71 @@ testWithTools("a server is given the time that its end takes", [], async () => {
   await settings("Dockerfile");
 });
 
+testWithTools("a pod has the memory that its flags ask for", [], async () => {
+  const { "max-memory": held, "max-connections": connections } = await settings(
+    "kubernetes/deployment.yaml",
+  );
+  const { spec } = parseYaml(await read("kubernetes/deployment.yaml"));
+  const { limits } = spec.template.spec.containers[0].resources;
+  const [, mib] = /^(\d+)Mi$/.exec(limits.memory) ?? [];
+  const needed = held / 2 ** 20 + 150 + connections * 8 / 1024;
+  assert(Number(mib) >= needed, `${limits.memory}, expected ${needed} MiB`);
+});
+
+testPrograms(
+  "server tells systemd when it is ready, and when it drains",
+  async (way) => {
+    await using folder = await Folder.make();
+    const path = `${folder.path}/notify`;
+    // Node and Deno have no socket that receives such datagrams but this.
+    const script = `import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("${path}")
+print("bound", flush=True)
+for _ in range(2): print(s.recv(100).decode(), flush=True)`;
+    const systemd = new Deno.Command("python3", {
+      args: ["-c", script],
+      stdout: "piped",
+    }).spawn();
+    const said = systemd.stdout.pipeThrough(new TextDecoderStream())
+      .pipeThrough(new TextLineStream()).getReader();
+    try {
+      assertEquals((await said.read()).value, "bound");
+      {
+        const env = { NOTIFY_SOCKET: path, TMPDIR: folder.path };
+        await using server = await RunningServer.start(way, [], env);
+        assertEquals((await said.read()).value, "READY=1");
+        using peer = await Peer.to(server);
+        assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+        server.kill("SIGTERM");
+        assertEquals((await said.read()).value, "STOPPING=1");
+        assertEquals(await server.code(), 0);
+      }
+      const left = Array.from(
+        Deno.readDirSync(folder.path),
+        ({ name }) => name,
+      );
+      assertEquals(left.filter((name) => name.startsWith(".")), []);
+    } finally {
+      await said.cancel();
+      await systemd.status;
+    }
+  },
+  ["python3"],
+);
+
+testPrograms(
+  "server serves where nobody can be told that it is ready",
+  async (way) => {
+    const env = { NOTIFY_SOCKET: "/nowhere/notify" };
+    await using server = await RunningServer.start(way, [], env);
+    const { level, state } = await server.logged("systemd not told");
+    assertEquals([level, state], ["warn", "READY=1"]);
+    using peer = await Peer.to(server);
+    assertEquals(await peer.ask("PING\n", "PONG\n"), "PONG\n");
+  },
+);
+
 testWithTools(
   "parley.service leaves room for each connection",
   [],
@@ -272,6 +458,37 @@ testWithTools("Dockerfile copies all that the build needs", [], async () => {
     !copied.some((path) => file === path || file.startsWith(`${path}/`))
   );
   assertEquals(missing, []);
+});
+
+testWithTools(
+  "what the Dockerfile copies is compiled by its own command",
+  ["./server"],
+  async () => {
+    const dockerfile = DockerfileParser.parse(await read("Dockerfile"));
+    await using folder = await Folder.make();
+    for (const copy of dockerfile.getCOPYs()) {
+      if (copy.getFlags().length > 0) continue;
+      const paths = copy.getArguments().map((path) => path.getValue());
+      for (const path of paths.slice(0, -1)) {
+        const command = ["cp", "-r", path, folder.path];
+        assertEquals((await runCommand(command)).code, 0, path);
+      }
+    }
+    // The runtime is here already.
+    await runCommand(["cp", "-r", ".denort", folder.path]);
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["task", "compile"],
+      cwd: folder.path,
+    }).output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    const { stdout } = await runCommand([`${folder.path}/server`, "--version"]);
+    assertMatch(stdout, /^parley \d/);
+  },
+);
+
+testWithTools("Dockerfile's user is not root", [], async () => {
+  const user = /^USER (\d+):(\d+)$/m.exec(await read("Dockerfile"));
+  assert(Number(user?.[1]) > 0 && Number(user?.[2]) > 0);
 });
 
 testWithTools("Dockerfile's Deno is the one that is tested", [], async () => {

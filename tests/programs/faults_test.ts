@@ -154,7 +154,7 @@ testWithTools(
         "run",
         "--no-prompt",
         "--allow-net",
-        "--allow-env=PARLEY_*,HOME",
+        "--allow-env=PARLEY_*,HOME,TERM",
         "client.ts",
         `127.0.0.1:${(addr as Deno.NetAddr).port}`,
       ],

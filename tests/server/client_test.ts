@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
 } from "../support/std.ts";
 
@@ -17,8 +18,10 @@ import {
   echo,
   EncodeError,
   FrameError,
+  type FramingName,
   framingNames,
   OptionError,
+  serve,
   TimeoutError,
 } from "../../lib/mod.ts";
 import {
@@ -276,6 +279,34 @@ Deno.test("request rejects a reply over maxFrame with FrameError", async () => {
   assertEquals(error.kind, "too_large");
   assertInstanceOf(await after, FrameError);
 });
+
+for (
+  const [ours, theirs, end] of [
+    ["length", "line", "FrameError: frame too large: "],
+    ["netstring", "line", "FrameError: malformed frame: "],
+    ["length:2", "line", "TimeoutError: No reply within 100 ms: "],
+    ["line", "length", "ConnectionLostError: Connection closed by "],
+  ] satisfies [FramingName, FramingName, string][]
+) {
+  Deno.test(`request says that the server's framing is ${theirs}, not ${ours}`, async () => {
+    await using server = serve(
+      { hostname: "127.0.0.1", port: 0, framing: theirs, maxFrame: 1000 },
+      () => "ERR no such thing",
+    );
+    const { port } = server.addr as Deno.NetAddr;
+    await using client = await connect({ port, framing: ours, timeout: 100 });
+    // A line in the one framing, a length that is too large in the other.
+    const request = ours === "line" ? "line" : "line\n";
+    const said = `${await outcome(client.request(request))}`;
+    assert(said.startsWith(end), said);
+    assertMatch(
+      said,
+      theirs === "line"
+        ? /: the server said "ERR [^"]+" as a line \(--framing line\)$/
+        : /: it begins with zero bytes as a length does \(--framing length\)$/,
+    );
+  });
+}
 
 Deno.test("request refuses what the framing cannot carry, and goes on", async () => {
   await using running = serveTest(echo);

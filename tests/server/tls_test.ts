@@ -18,9 +18,14 @@ import {
   TimeoutError,
   TlsError,
 } from "../../lib/mod.ts";
+import { reasonOf } from "../../lib/client/dial.ts";
 import { startServer } from "../../lib/server/serve.ts";
 import {
+  CLIENT,
+  CLIENT_CA,
   ENCRYPTED_KEY,
+  EXPIRED,
+  HOSTILE,
   ONE,
   ONE_CA,
   TWO,
@@ -156,6 +161,70 @@ for (
   });
 }
 
+Deno.test("connect says since when a certificate is no good, and what helps", async () => {
+  await using running = serveTest(echo, EXPIRED);
+  const error = await assertRejects(
+    () => connect(options(running, CLIENT_CA)),
+    ConnectError,
+  );
+  assertMatch(
+    error.message,
+    /not trusted: it expired on 2021-01-01, and it is 2\d{3}-\d\d-\d\d here: the server needs a new one$/,
+  );
+  // In the words of rustls, for there is no such certificate to be had.
+  const early = "invalid peer certificate: certificate not valid yet: " +
+    "verification time 1795666441 (UNIX), but certificate is not valid before " +
+    "2524608000 (728941559 seconds in future)";
+  assertEquals(
+    reasonOf(new Error(early)),
+    "the server's certificate is not trusted: it is valid from 2050-01-01 on, " +
+      "and it is 2026-11-26 here: is the clock right?",
+  );
+  const nameless = 'certificate not valid for name "a"; certificate is only ' +
+    "valid for Unsupported(0x01)";
+  assertEquals(
+    reasonOf(new Error(`invalid peer certificate: ${nameless}`)),
+    "the server's certificate is not trusted: it is for no name, and not for " +
+      '"a" (--tls-server-name NAME expects another)',
+  );
+});
+
+Deno.test("connect takes any certificate with insecure, and shows its own", async () => {
+  const tls = { insecure: true };
+  for (const pair of [EXPIRED, TWO, HOSTILE]) {
+    await using running = serveTest(echo, pair);
+    const { port } = running.addr as Deno.NetAddr;
+    await using client = await connect({ hostname: "127.0.0.1", port, tls });
+    const large = "x".repeat(60_000);
+    const replies = ["a", large, "b"].map((one) => client.request(one));
+    const texts = (await Promise.all(replies)).map(text);
+    assertEquals(texts, ["a", large, "b"]);
+  }
+  await using asking = serveTest(
+    (_, { tls }) => `${tls?.alpn} ${tls?.peer?.subject}`,
+    {
+      ...ONE,
+      clientCa: CLIENT_CA,
+      clientAuth: "require",
+      alpnProtocols: ["x"],
+    },
+  );
+  const { port } = asking.addr as Deno.NetAddr;
+  await using known = await connect({
+    ...{ hostname: "127.0.0.1", port },
+    tls: { ...tls, ...CLIENT, alpnProtocols: ["x"] },
+  });
+  assertEquals(text(await known.request("who")), "x CN=ann,O=Example");
+  await using plain = serveTest(echo);
+  const place = plain.addr as Deno.NetAddr;
+  await assertRejects(() => connect({ ...place, tls }), ConnectError);
+  await assertRejects(
+    () => connect({ ...place, tls: { ...tls, caCerts: [ONE_CA] } }),
+    OptionError,
+    "Cannot use insecure true: expected no caCerts beside it",
+  );
+});
+
 Deno.test("connect checks the server's certificate", async () => {
   await using running = serveTest(echo, ONE);
   const good = options(running, ONE_CA);
@@ -166,11 +235,13 @@ Deno.test("connect checks the server's certificate", async () => {
     );
     assertMatch(error.message, reason);
   };
-  await refused(true, /not trusted: no trusted authority vouches for it$/);
-  await refused({ caCerts: [TWO_CA] }, /no trusted authority vouches for it$/);
+  const nobody =
+    /not trusted: no trusted authority vouches for it \(--tls-ca FILE trusts one\)$/;
+  await refused(true, nobody);
+  await refused({ caCerts: [TWO_CA] }, nobody);
   await refused(
     { caCerts: [ONE_CA], serverName: "two.test" },
-    /not trusted: certificate not valid for name "two.test"/,
+    /not trusted: it is for "localhost", "one.test", 127.0.0.1, and not for "two.test" \(--tls-server-name NAME expects another\)$/,
   );
   for (const serverName of ["one.test", "localhost", "127.0.0.1"]) {
     await using client = await connect({
@@ -199,7 +270,7 @@ Deno.test({
         () =>
           connect({ hostname, port, tls: { caCerts: [ONE_CA], serverName } }),
         ConnectError,
-        'not valid for name "127.0.0.2"',
+        'and not for "127.0.0.2"',
       );
     }
   },

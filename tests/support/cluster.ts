@@ -178,6 +178,9 @@ export class Cluster implements AsyncDisposable {
           "/run/haproxy/admin.sock": `${folder}/admin.sock`,
           // What needs no privilege.
           "maxconn 30000": "maxconn 1000",
+          // All clients of a test have one address.
+          "sc_conn_rate(0) gt 200": "sc_conn_rate(0) gt 1000000",
+          "sc_conn_cur(0) gt 100": "sc_conn_cur(0) gt 1000000",
           // Standard output drops what it cannot write at once.
           "log stdout": "log ring@events",
           "inter 2s fastinter 500ms": "inter 100ms fastinter 100ms",
@@ -268,7 +271,7 @@ export async function localConfig(
 }
 
 /** Tries until HAProxy is there; it may bind its places in any order. */
-async function connected<Conn>(
+export async function connected<Conn>(
   proxy: Deno.ChildProcess,
   connect: () => Promise<Conn>,
 ): Promise<Conn> {

@@ -22,6 +22,10 @@ const SCHEMAS: Readonly<Record<string, () => Promise<{ validate: Validate }>>> =
       import(
         "npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiPolicyV1PodDisruptionBudget"
       ),
+    "networking.k8s.io/v1 NetworkPolicy": () =>
+      import(
+        "npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiNetworkingV1NetworkPolicy"
+      ),
     "v1 Service": () =>
       import("npm:/kubernetes-models@5.1.0/_schemas/IoK8sApiCoreV1Service"),
   };

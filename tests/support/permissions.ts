@@ -1,11 +1,11 @@
 /**
- * Tests that need more than the network. Where that is not allowed, all tests
- * of a file that want the same are one line, which says what they want.
+ * Tests that need more than the network, or another system. Where they have not
+ * got it, all tests of a file that want the same are one line, which says what.
  *
  * @module
  */
 
-/** How many tests are left out, by the flags that they want. */
+/** How many tests are left out, by what they need. */
 const missing = new Map<string, number>();
 
 /**
@@ -19,12 +19,8 @@ export function testAllowed(
   fn: Deno.TestDefinition["fn"],
   ignore = false,
 ): void {
-  if (isAllowed(needed)) return Deno.test({ name, ignore, fn });
-  // By what the tests need, not by what is lacking: so one line is one kind.
-  const flags = needed.map((name) => `--allow-${name}`).join(" ");
-  // They are counted until the module is through.
-  if (missing.size === 0) queueMicrotask(registerMissing);
-  missing.set(flags, (missing.get(flags) ?? 0) + 1);
+  if (isAllowed(needed)) Deno.test({ name, ignore, fn });
+  else leaveOut(needed.map((name) => `--allow-${name}`).join(" "));
 }
 
 export function isAllowed(
@@ -35,9 +31,16 @@ export function isAllowed(
   );
 }
 
+/** Counts a test of this file that is left out, and what it would need. */
+export function leaveOut(needed: string): void {
+  // Once the module is through, all are counted.
+  if (missing.size === 0) queueMicrotask(registerMissing);
+  missing.set(needed, (missing.get(needed) ?? 0) + 1);
+}
+
 function registerMissing(): void {
-  for (const [flags, count] of missing) {
+  for (const [needed, count] of missing) {
     const tests = count === 1 ? "1 test needs" : `${count} tests need`;
-    Deno.test({ name: `${tests} ${flags}`, ignore: true, fn() {} });
+    Deno.test({ name: `${tests} ${needed}`, ignore: true, fn() {} });
   }
 }

@@ -10,8 +10,15 @@ import { checkFlags } from "../../bench/check.ts";
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
 import { commands as clientCommands } from "../../lib/cli/client/flags.ts";
-import { dashed, envName, type FlagTable } from "../../lib/cli/flags/flags.ts";
-import { serverFlags } from "../../lib/cli/server/flags.ts";
+import {
+  type CommandLine,
+  dashed,
+  envName,
+  type FlagTable,
+  parseFlags,
+  type ValueFlag,
+} from "../../lib/cli/flags/flags.ts";
+import { checkTogether, serverFlags } from "../../lib/cli/server/flags.ts";
 import {
   closeReasons,
   rejectReasons,
@@ -186,6 +193,91 @@ testPages("every flag that a page names is one of a program's", (pages) => {
   assertEquals(unknown, []);
 });
 
+testPages(
+  "every command line of the server on a page is one that it takes",
+  (pages) => {
+    const take = (args: string[]) => {
+      const line = parseFlags(serverFlags, args, () => undefined);
+      checkTogether(line as CommandLine<typeof serverFlags>);
+    };
+    const lines = pages.flatMap(({ text }) =>
+      Array.from(
+        text.matchAll(/^(?:\$ )?(?:\.\/|deno task )server( [^#|&<>\n]*)?/gm),
+        ([, args = ""]) => args.trim(),
+      )
+    );
+    assert(lines.length >= 2, `${lines.length} are found`);
+    for (const args of lines) take(args === "" ? [] : args.split(/ +/));
+    // Pieces of a command line need not be whole, but right.
+    const pieces = pages.flatMap(({ path, text }) =>
+      codeIn(text.replaceAll(/^```.*?^```$/gms, "")).map((code) => [path, code])
+    ).filter(([, code]) => /^--[\w-]+[ =]\S/.test(code));
+    assert(pieces.length > 20, `${pieces.length} are found`);
+    const wrong = pieces.filter(([, code]) =>
+      ![serverFlags, benchTaskFlags, checkFlags, ...clientTables].some(
+        (table) => {
+          try {
+            // What stands for a value is in capitals.
+            const args = code.split(/\s+/);
+            if (/ [A-Z]{2,}/.test(code)) return args[0].slice(2) in table;
+            return parseFlags(table, args).rest.length === 0;
+          } catch {
+            return false;
+          }
+        },
+      ) && !Object.values(OTHERS).flat().some((name) =>
+        code.startsWith(`--${name}`)
+      )
+    );
+    assertEquals(wrong, []);
+  },
+);
+
+testPages(
+  "each default of a flag that a page tells is the program's",
+  (pages) => {
+    const said = pages.flatMap(({ path, text }) =>
+      Array.from(
+        text.matchAll(/`--([\w-]+)`\s\((\d[\d,.]*\s?(?:[KMG]iB|ms|s|m|h)?)\)/g),
+        ([, name, value]) => ({ path, name, value }),
+      )
+    );
+    assert(said.length > 0);
+    for (const { path, name, value } of said) {
+      const flag: ValueFlag<unknown> = Object.hasOwn(serverFlags, name)
+        ? serverFlags[name as "port"]
+        : clientCommands[""].flags[name as "timeout"];
+      assertEquals(
+        value.replace(/[,\s]/g, ""),
+        String(flag.shown ?? flag.default),
+        `${path}: --${name}`,
+      );
+    }
+  },
+);
+
+testPages(
+  "every metric and variable that a page names is the program's",
+  (pages) => {
+    const twins = [serverFlags].flatMap((table) =>
+      Object.keys(table).map(envName)
+    );
+    for (const { path, text } of pages) {
+      for (
+        const [name] of text.matchAll(
+          /(?<!\.)\b(?:parley|process)_[a-z_]+[a-z]\b/g,
+        )
+      ) {
+        const known = name.replace(/_(bucket|sum|count)$/, "") in meanings;
+        assert(known, `${path}: ${name}`);
+      }
+      for (const [name] of text.matchAll(/\bPARLEY_[A-Z_]+[A-Z]\b/g)) {
+        assert([...twins, "PARLEY_HISTORY"].includes(name), `${path}: ${name}`);
+      }
+    }
+  },
+);
+
 testPages("every file of the sources that a page names is there", (pages) => {
   const lost = pages.flatMap(({ path, plain }) =>
     codeIn(plain)
@@ -333,7 +425,7 @@ testPages("docs/operations.md has every word of the metrics", (pages) => {
 testPages("docs/operations.md has every metric", (pages) => {
   const page = pageAt(pages, "docs/operations.md");
   const text = section(page, "## Metrics, and what to do when");
-  const [, , ...rows] = rowsOf(text);
+  const [, , ...rows] = rowsOf(text.split("\n| alert")[0]);
   const said = rows.flatMap(([cell]) => {
     const [first, ...others] = codeIn(cell)
       .map((code) => code.replace(/\{.*\}$/, ""));

@@ -1,5 +1,6 @@
 /** The main thread of a server with several, over workers that a test plays. */
 
+import { leaveOut } from "../support/permissions.ts";
 import { assert, assertEquals } from "../support/std.ts";
 
 import type { ThreadStart } from "../../lib/threads/messages.ts";
@@ -81,8 +82,8 @@ function testSupervisor(
   name: string,
   fn: (workers: FakeWorker[]) => Promise<void>,
 ): void {
-  const ignore = Deno.build.os !== "linux";
-  Deno.test({ name, ignore }, async () => {
+  if (Deno.build.os !== "linux") return leaveOut("Linux");
+  Deno.test(name, async () => {
     const workers = Array.from({ length: 8 }, () => new FakeWorker());
     const { Worker } = globalThis;
     const make = function () {
@@ -156,9 +157,13 @@ testSupervisor(
     const { port, reusePort, preDrainDelay } = second.order.options;
     // The supervisor waits before the drain, for all of them.
     assertEquals([port, reusePort, preDrainDelay], [7000, true, 0]);
+    assertEquals(server.drain, undefined);
     const finished = server.shutdown();
     assertEquals(first.heard, []);
-    begun.clock.advance(300);
+    begun.clock.advance(100);
+    assertEquals(server.drain, { accepting: true, left: 200 });
+    begun.clock.advance(200);
+    assertEquals(server.drain, { accepting: false, left: 10_000 });
     for (const worker of [first, second]) {
       assertEquals(worker.heard, [["shutdown"]]);
       worker.tells("finished", 0);

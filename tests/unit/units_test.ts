@@ -196,8 +196,32 @@ Deno.test("parseTarget reads hosts and ports in every form", () => {
     [["fe80::1", "PING"], "fe80::1", 8080, ["PING"]],
   ];
   for (const [args, hostname, port, requests] of table) {
-    assertEquals(parseTarget(args), { hostname, port, requests });
+    const servers = [{ hostname, port }];
+    assertEquals(parseTarget(args), { servers, scheme: "", requests });
   }
+  const lists: [string[], [string, ...unknown[]]][] = [
+    [["tcp://a:1"], ["tcp://", { hostname: "a", port: 1 }]],
+    [["tls://[::1]:1"], ["tls://", { hostname: "::1", port: 1 }]],
+    [["tls://a"], ["tls://", { hostname: "a", port: 8080 }]],
+    [["unix:/a b.sock"], ["unix:", { path: "/a b.sock" }]],
+    [["a:1,::1,[::2]:3"], [
+      "",
+      { hostname: "a", port: 1 },
+      { hostname: "::1", port: 8080 },
+      { hostname: "::2", port: 3 },
+    ]],
+    [["a,unix:/b,tcp://c"], [
+      "unix:",
+      { hostname: "a", port: 8080 },
+      { path: "/b" },
+      { hostname: "c", port: 8080 },
+    ]],
+  ];
+  for (const [args, [scheme, ...servers]] of lists) {
+    assertEquals<unknown>(parseTarget(args), { servers, scheme, requests: [] });
+  }
+  // The port of a list stands in it.
+  assertEquals(parseTarget(["a,b", "7"]).requests, ["7"]);
   for (
     const [args, message] of [
       [[], "no server given"],
@@ -211,6 +235,16 @@ Deno.test("parseTarget reads hosts and ports in every form", () => {
       [["[::1"], 'server is "[::1", expected HOST[:PORT] or [IPV6]:PORT'],
       [["a:b:c"], 'server is "a:b:c", expected HOST[:PORT]'],
       [["a b:80"], 'server is "a b:80", expected HOST[:PORT]'],
+      [["a,"], 'server is "", expected HOST[:PORT]'],
+      [["a,b:0"], 'port is "0"'],
+      [["unix:"], 'server is "unix:", expected unix: and '],
+      [["http://a"], 'server is "http://a", expected HOST[:PORT]'],
+      [
+        ["tls://a,b"],
+        'server is "tls://a,b", expected tls:// for all or for none',
+      ],
+      [["tls://a,tcp://b"], "expected tls:// for all or for none"],
+      [["tls://a,unix:/b"], "expected tls:// for all or for none"],
     ] as const
   ) {
     assertThrows(() => parseTarget(args), UsageError, message);

@@ -99,6 +99,8 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   let cancelDue: (() => void) | undefined;
   let cancelProgress = () => {};
   const over = new AbortController();
+  /** That it is aborted, which takes longer to ask than a request may. */
+  let isOver = false;
   const settled = Promise.withResolvers<void>();
   let failure: unknown;
 
@@ -147,18 +149,18 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 
   async function reopen(link: Link): Promise<void> {
     while (link.client === undefined) {
-      if (over.signal.aborted) return;
+      if (isOver) return;
       if (link.tries === TRIES) return giveUp();
       const wait = FIRST_WAIT * 2 ** link.tries++;
       await new Promise<void>((resolve) => after(wait, resolve));
-      if (over.signal.aborted) return;
+      if (isOver) return;
       try {
         link.client = await connect(over.signal);
       } catch (error) {
-        if (!over.signal.aborted) result.connectErrors.add(messageOf(error));
+        if (!isOver) result.connectErrors.add(messageOf(error));
       }
     }
-    if (over.signal.aborted) return close(link);
+    if (isOver) return close(link);
     result.reopened++;
     if (open++ === 0) unserved += clock.now() - lostAll;
     for (const lane of link.parked.splice(0)) next(lane);
@@ -169,11 +171,11 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   }
 
   /** Sends the next request on a lane that is free, as soon as it is due. */
-  function next(lane: Lane): void {
+  function next(lane: Lane, now = clock.now()): void {
     const { client, parked } = lane.link;
-    if (over.signal.aborted) return;
+    if (isOver) return;
     if (client === undefined) return void parked.push(lane);
-    const due = nextDue();
+    const due = nextDue(now);
     if (due === undefined) return void free.push(lane);
     lane.due = due;
     const payload = payloads[result.sent++ % payloads.length];
@@ -185,8 +187,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
    * When the next request was due: in a closed loop now. If it is not due yet,
    * there will be a call for it, unless the run ends before.
    */
-  function nextDue(): number | undefined {
-    const now = clock.now();
+  function nextDue(now = clock.now()): number | undefined {
     if (interval === 0) return now;
     const offset = result.sent * interval;
     // A timer may be late: what is due after the end is not sent before it.
@@ -212,7 +213,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       result.errReplies.add(new TextDecoder().decode(reply));
     }
     settleIfDone();
-    next(lane);
+    next(lane, now);
   }
 
   function failed(lane: Lane, error: unknown): void {
@@ -253,7 +254,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 
   /** Sends no more, and finishes once nothing is in flight. */
   function stop(end: BenchEnd): void {
-    if (over.signal.aborted) return;
+    if (isOver) return;
     result.end = end;
     if (interval > 0) {
       const span = Math.min(clock.now() - started, duration);
@@ -261,13 +262,14 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       result.unsent = Math.max(due - result.sent, 0);
     }
     cancelDue?.();
+    isOver = true;
     over.abort();
     settleIfDone();
   }
 
   function settleIfDone(): void {
     const { sent, done, failed } = result;
-    if (over.signal.aborted && done + failed === sent) settled.resolve();
+    if (isOver && done + failed === sent) settled.resolve();
   }
 
   const links = clients.map((client) => {

@@ -14,6 +14,11 @@ const SPARKS = "▁▂▃▄▅▆▇█";
 /** From this part of the time on, a client that computes may be what limits. */
 const BUSY = 0.9;
 
+const ENDS = {
+  interrupted: "Interrupted before all was done",
+  no_connection: "Stopped early: no connection is left",
+};
+
 const SHOWN_TEXTS = 10;
 const MOST_SPARKS = 60;
 
@@ -22,13 +27,12 @@ const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
   min: ({ min }) => min,
   avg: ({ mean }) => mean,
   stddev: ({ deviation }) => deviation,
-  p50: (latencies) => latencies.percentile(50),
-  p75: (latencies) => latencies.percentile(75),
-  p90: (latencies) => latencies.percentile(90),
-  p95: (latencies) => latencies.percentile(95),
-  p99: (latencies) => latencies.percentile(99),
-  "p99.9": (latencies) => latencies.percentile(99.9),
-  "p99.99": (latencies) => latencies.percentile(99.99),
+  ...Object.fromEntries(
+    [50, 75, 90, 95, 99, 99.9, 99.99].map((percent) => [
+      `p${percent}`,
+      (latencies: Latencies) => latencies.percentile(percent),
+    ]),
+  ),
   max: ({ max }) => max,
 };
 
@@ -177,14 +181,15 @@ function totals(summary: BenchSummary): string[] {
   const { done, failed, unsent, duration_seconds: seconds, end } = summary;
   const { err_replies: errors, client_load: load, connect_seconds: connects } =
     summary;
+  const several = summary.requests > 1;
   const lines = [
     `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
     `${plural(connections, "connection")}, depth ${depth}, ` +
     (rate === null ? "" : `${rate} requests/s due, `) +
     (summary.reconnect ? "a connection for each request, " : "") +
-    (summary.requests === 1 ? "" : `${summary.requests} different `) +
+    (several ? `${summary.requests} different ` : "") +
     `requests of ${plural(summary.request_bytes, "byte")}` +
-    (summary.requests === 1 ? "" : " on average"),
+    (several ? " on average" : ""),
     "",
     `${plural(done, "request")} done in ${seconds.toFixed(3)} s, ` +
     (errors === 0 ? "" : `${errors} of them with ERR, `) + `${failed} failed`,
@@ -192,22 +197,17 @@ function totals(summary: BenchSummary): string[] {
   if (unsent > 0) {
     lines.push(`${unsent} more were due, and no connection was free for them`);
   }
-  if (end === "interrupted") lines.push("Interrupted before all was done");
-  if (end === "no_connection") {
-    lines.push("Stopped early: no connection is left");
-  }
+  if (end !== "complete") lines.push(ENDS[end]);
   // Between the requests of a rate, it is the waiting that computes.
   if (load >= BUSY && rate === null) {
-    lines.push(
-      `This client was busy for ${Math.round(load * 100)}% of the time: ` +
-        "the server may be faster",
-    );
+    const share = `${Math.round(load * 100)}% of the time`;
+    lines.push(`This client was busy for ${share}: the server may be faster`);
   }
   if (connects !== null) {
-    lines.push(
-      `connected in ${inMs(connects.avg)} ms on average, ` +
-        `${inMs(connects.p99)} (p99), ${inMs(connects.max)} at most`,
+    const [avg, p99, max] = ["avg", "p99", "max"].map((of) =>
+      inMs(connects[of])
     );
+    lines.push(`Connecting took ${avg} ms on average, p99 ${p99}, max ${max}`);
   }
   return [
     ...lines,
@@ -236,15 +236,13 @@ function rateLines({ rate_over_time: rates }: BenchSummary): string[] {
   if (all.length < 2 || most === 0) return [];
   // Two neighbours share a place where there are more than fit.
   const step = Math.ceil(all.length / MOST_SPARKS);
-  const sparks = all.filter((_, i) => i % step === 0)
-    .map((_, i) => sum(all.slice(i * step, (i + 1) * step)) / step);
-  return [
-    `requests/s over time, up to ${most.toFixed(0)}`,
-    "  " +
-    sparks.map((rate) => SPARKS[Math.min(Math.floor(rate / most * 8), 7)]).join(
-      "",
-    ),
-  ];
+  let sparks = "";
+  for (let i = 0; i < all.length; i += step) {
+    const some = all.slice(i, i + step);
+    const height = Math.floor(sum(some) / some.length / most * SPARKS.length);
+    sparks += SPARKS[Math.min(height, SPARKS.length - 1)];
+  }
+  return [`requests/s over time, up to ${most.toFixed(0)}`, `  ${sparks}`];
 }
 
 function histogramLines({ histogram }: BenchSummary): string[] {

@@ -7,13 +7,13 @@
 import { Buffer } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
-import { decodeText, printable, toLine } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
+import { type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
-const WINDOW = 1024;
+export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
 /** From here on, output waits for its reader. */
@@ -29,42 +29,54 @@ export class BatchResult {
   outputFailure: unknown;
 }
 
+/** How replies are printed. */
+export interface PrintForm extends Form {
+  /** Whether the output is a terminal, which replies must not drive. */
+  readonly terminal: boolean;
+  /** Whether an LF comes behind each. */
+  readonly newline: boolean;
+  /** Whether requests may be sent again. */
+  readonly idempotent?: boolean;
+  readonly onReply?: (reply: Uint8Array, number: number) => void;
+}
+
 interface InFlight {
-  request: Uint8Array;
-  reply: Promise<Uint8Array>;
-  started: number;
+  frame: Uint8Array | Promise<Uint8Array>;
+  /** Which request it answers, and how long that took, once it is there. */
+  asked?: { request: Uint8Array; ms: number };
 }
 
 const encoder = new TextEncoder();
 const LF = encoder.encode("\n");
 
 /**
- * Sends requests and prints their replies, each with an LF behind it. Replies
- * come in order, so a batch that fails has the replies to requests 1 to
- * `replied`, and none to `replied + 1` to `requested`.
+ * Sends requests and prints their replies. They come in order, so a batch that
+ * fails has the replies to requests 1 to `replied`, and none to `replied + 1` to
+ * `requested`.
  */
 export async function runBatch(
-  client: Client,
+  client: Pick<Client, "request">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
-  { json, terminal, onReply }: {
-    json: boolean;
-    /** Whether the output is a terminal, which replies must not drive. */
-    terminal: boolean;
-    onReply?: (reply: Uint8Array, number: number) => void;
-  },
+  form: PrintForm,
 ): Promise<BatchResult> {
   const result = new BatchResult();
-  const print = new Printer(output);
   const inFlight = requests.pipeThrough(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const reply = client.request(request);
-          // It is awaited in its turn; until then nobody looks at a failure.
-          reply.catch(() => {});
+          const frame = client.request(request, {
+            idempotent: form.idempotent,
+          });
+          const started = performance.now();
+          const asked = { request, ms: 0 };
+          // It may be printed much later, and until then nobody looks at a
+          // failure.
+          frame.then(() => {
+            asked.ms = performance.now() - started;
+          }, () => {});
           result.requested++;
-          controller.enqueue({ request, reply, started: performance.now() });
+          controller.enqueue({ frame, asked });
         },
         flush() {
           result.inputEnded = true;
@@ -73,21 +85,47 @@ export async function runBatch(
       undefined,
       {
         highWaterMark: WINDOW_BYTES,
-        size: ({ request }) => Math.max(request.length, WINDOW_BYTES / WINDOW),
+        size: ({ asked }) =>
+          Math.max(asked!.request.length, WINDOW_BYTES / WINDOW),
       },
     ),
   );
+  return await printAll(result, inFlight, output, form);
+}
+
+/** Sends requests, and prints all frames that come until the connection ends. */
+export async function listen(
+  client: Client,
+  requests: readonly string[],
+  output: Output,
+  form: PrintForm,
+): Promise<BatchResult> {
+  const result = new BatchResult();
+  for (const request of requests) client.send(request);
+  result.inputEnded = true;
+  const frames = async function* () {
+    for await (const frame of client.pushes) yield { frame };
+    throw await client.closed;
+  };
+  return await printAll(result, frames(), output, form);
+}
+
+/** Prints what comes, and says in the result how far that went. */
+async function printAll(
+  result: BatchResult,
+  frames: AsyncIterable<InFlight>,
+  output: Output,
+  form: PrintForm,
+): Promise<BatchResult> {
+  const print = new Printer(output, form.newline ? LF : new Uint8Array());
+  const raw = !form.json && !form.hex && !form.terminal;
   try {
-    for await (const { request, reply, started } of inFlight) {
-      const bytes = await reply;
-      if (isErrReply(bytes)) result.errors++;
-      onReply?.(bytes, result.replied + 1);
+    for await (const { frame: coming, asked } of frames) {
+      const frame = await coming;
+      if (isErrReply(frame)) result.errors++;
+      form.onReply?.(frame, result.replied + 1);
       const printed = print.add(
-        json
-          ? toJson(request, bytes, performance.now() - started)
-          : terminal
-          ? encoder.encode(printable(decodeText(bytes)))
-          : bytes,
+        raw ? frame : encoder.encode(shown(frame, form, asked)),
       );
       if (printed !== undefined) await printed;
       result.replied++;
@@ -110,12 +148,15 @@ class Printer {
   /** Resolves when nothing waits any more. */
   writing: Promise<void> | undefined;
 
-  constructor(private readonly output: Output) {}
+  constructor(
+    private readonly output: Output,
+    private readonly end: Uint8Array,
+  ) {}
 
-  /** Prints a line; it waits where the reader is behind or a write has failed. */
+  /** Prints bytes; it waits where the reader is behind or a write has failed. */
   add(bytes: Uint8Array): Promise<void> | undefined {
-    this.#waiting.push(bytes, LF);
-    this.#bytes += bytes.length + 1;
+    this.#waiting.push(bytes, this.end);
+    this.#bytes += bytes.length + this.end.length;
     if (this.writing === undefined) {
       this.writing = this.#write();
       // Whoever waits for it gets the failure; it may be that nobody does yet.
@@ -142,12 +183,4 @@ class Printer {
       throw error;
     }
   }
-}
-
-function toJson(request: Uint8Array, reply: Uint8Array, ms: number) {
-  return encoder.encode(toLine({
-    request: decodeText(request),
-    reply: decodeText(reply),
-    ms: Math.round(ms * 1000) / 1000,
-  }));
 }

@@ -1,5 +1,6 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
+import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/client.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
@@ -13,6 +14,7 @@ import {
 } from "../flags/flags.ts";
 import {
   alpnFlag,
+  choiceFlag,
   countFlag,
   durationFlag,
   framingFlag,
@@ -30,6 +32,10 @@ const connectFlags = {
   framing: framingFlag,
   timeout: durationFlag("timeout"),
   "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: choiceFlag<NonNullable<ServersOptions["balance"]>>(
+    ["failover", "round-robin", "least-pending"],
+    "failover",
+  ),
   tls: {},
   "tls-ca": textFlag("FILE", CERT_FILE),
   "tls-server-name": {
@@ -42,26 +48,38 @@ const connectFlags = {
     "the file of that certificate's private key in PEM",
   ),
   "tls-alpn": alpnFlag,
+  insecure: {},
 } as const satisfies FlagTable;
 
-const HELP_OF_TIMEOUT =
-  "--timeout  how long connecting, and each reply, may take";
-
-const connectHelp = `The server:
+const connectHelp = (
+  timeout = "how long connecting, and each reply, may take",
+) =>
+  `The server:
 --unix  Unix socket of the server, in place of HOST and PORT
 --framing  how requests and replies are told apart: ${FRAMING_FORM}
+--timeout  ${timeout}
 --max-frame  maximum payload of a reply, and of a line of input
+--balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
 --tls  speak TLS, and check the server's certificate
 --tls-ca  trust this authority too
 --tls-server-name  whom the server's certificate must be for
 --tls-cert  the client's own certificate, for servers that ask for one
 --tls-key  private key of the client's certificate
---tls-alpn  application protocols, preferred one first`;
+--tls-alpn  application protocols, preferred one first
+--insecure  do not check the server's certificate
+
+--version  print the version and end
+--help  print this and end`;
 
 export const clientFlags = {
   ...connectFlags,
   json: {},
+  hex: {},
+  "no-newline": {},
+  x: {},
+  listen: {},
   e: {},
+  retry: countFlag([0, 1000], 0),
   expect: patternFlag,
   r: countFlag([1, 1e15], 1),
   i: spanFlag,
@@ -77,12 +95,13 @@ const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
 
 Sends requests to a server and prints the replies: the arguments; or standard
 input, a request a line; or, at a terminal, what is typed at a prompt.
-The port is 8080 if none is given. -- ends the flags.
+The port is 8080 if none is given. -- ends the flags. A server may be written
+tcp://HOST, tls://HOST or unix:/PATH; there may be several, with commas between.
 
   client 127.0.0.1 'ECHO hi' TIME
   client example.net:7000 --tls < requests.txt
 
-Commands (bench:8080 is a host of that name):
+Commands (tcp://bench is a host of that name):
   bench                   measure how fast a server is
   wait                    wait until a server answers
   latency                 measure how long single requests take
@@ -90,22 +109,26 @@ Commands (bench:8080 is a host of that name):
 
 Requests and replies:
 --json  print an object per reply: request, reply, ms
+--hex  print replies in hex
+--no-newline  print no line end behind a reply
+-x  send standard input as one request, behind the one that is given
+--listen  send the requests, and print all that comes until the end
 -e  exit with 1 if any reply starts with ERR
+--retry  requests may be done twice: send one again, so often, if it is lost
 --expect  exit with 1 at the first reply that this regular expression does not find
 -r  send the requests so many times
 -i  wait for a time before each repetition
 --no-history  neither read nor keep the history of the prompt
 
-${connectHelp}
-${HELP_OF_TIMEOUT}
-
+${connectHelp()}
 --bench  the same as the command bench
---version  print the version and end
---help  print this and end
 
 PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
-none. Exit codes: 0 done, or nobody reads the output any more; 1 a request
-failed, or the output could not be written; 2 usage; 130 interrupted.`;
+none.
+
+Exit codes: 0 done, or nobody reads the output any more; 1 a request failed, a
+reply is not what -e or --expect asks for, or the output could not be written;
+2 usage; 130 interrupted.`;
 
 export const benchFlags = {
   // More than any machine can have.
@@ -157,11 +180,7 @@ The report:
 -e  exit with 1 if any does, as without it
 -q  show no progress at a terminal
 
-${connectHelp}
-${HELP_OF_TIMEOUT}
-
---version  print the version and end
---help  print this and end
+${connectHelp()}
 
 Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
 was refused; 2 usage; 130 interrupted.`;
@@ -179,13 +198,9 @@ Waits until a server answers a request, PING if none is given, whatever it says.
   client wait 127.0.0.1 && ./deploy
   client wait --timeout 2m --tcp example.net:7000
 
---timeout  how long to wait, 0 for ever
 --tcp  wait for a connection only, and send nothing
 
-${connectHelp}
-
---version  print the version and end
---help  print this and end
+${connectHelp("how long to wait, 0 for ever")}
 
 Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`;
 
@@ -209,11 +224,7 @@ replies took: one line at a terminal, else a line for each.
 -n  number of requests
 --json  print an object for each: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
 
-${connectHelp}
-${HELP_OF_TIMEOUT}
-
---version  print the version and end
---help  print this and end
+${connectHelp()}
 
 Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`;
 
@@ -248,17 +259,48 @@ export type ConnectLine = CommandLine<
 >;
 export type BenchLine = CommandLine<typeof benchFlags>;
 
-/** @throws {UsageError} Two flags do not go together, or one lacks another. */
-export function checkConnectFlags({ flags, given }: ConnectLine): void {
-  const lost = given.keys().find((name) => name.startsWith("tls-"));
-  if (lost !== undefined && !flags.tls) {
-    refuse(`--${lost} is given without --tls`);
-  }
+/**
+ * Says whether TLS is spoken, which the scheme of a server may ask for too.
+ *
+ * @throws {UsageError} Two flags do not go together, or one lacks another.
+ */
+export function checkConnectFlags(
+  { flags, given }: ConnectLine,
+  scheme: string,
+): boolean {
+  const lost = given.keys().find((name) => name.startsWith("tls-")) ??
+    (flags.insecure ? "insecure" : undefined);
+  const tls = flags.tls || scheme === "tls://";
+  if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
-  if (flags.unix && flags.tls) onlyOneOf("--unix", "--tls");
+  if (flags.insecure && given.has("tls-ca")) {
+    onlyOneOf("--insecure", "--tls-ca");
+  }
+  const plain = flags.unix ? "--unix" : scheme;
+  if (flags.tls && plain !== "" && plain !== "tls://") {
+    onlyOneOf(plain, "--tls");
+  }
+  return tls;
+}
+
+/** @throws {UsageError} Two flags do not go together, or flags and requests. */
+export function checkPrintFlags(
+  { flags, given }: CommandLine<typeof clientFlags>,
+  requests: readonly string[],
+): void {
+  if (flags.json && flags.hex) onlyOneOf("--json", "--hex");
+  if (flags.json && flags["no-newline"]) onlyOneOf("--json", "--no-newline");
+  if (flags.listen && flags.x) onlyOneOf("--listen", "-x");
+  if (flags.x) oneRequest(requests);
+  const again = given.get("r") ?? given.get("i");
+  if (again && flags.listen) onlyOneOf(again, "--listen");
+  if (again && !flags.x && requests.length === 0) {
+    refuse(`${again} is given, expected a request to repeat`);
+  }
+  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
 }
 
 /** @throws {UsageError} Two flags do not go together. */

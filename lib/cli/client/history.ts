@@ -2,7 +2,8 @@
 
 import { writeAllSync } from "../streams/standard_streams.ts";
 
-const KEPT = 1000;
+/** How many lines are kept. */
+export const KEPT = 1000;
 
 export type History = Awaited<ReturnType<typeof openHistory>>;
 

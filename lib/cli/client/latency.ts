@@ -24,22 +24,17 @@ export async function* sampleLatency(
     await client.request(payload);
     const ms = clock.now() - asked;
     latencies.add(ms);
-    const { min, mean, max, count: samples } = latencies;
-    const values = {
-      last: ms,
-      min,
-      avg: mean,
-      p99: latencies.percentile(99),
-      max,
-    };
-    const texts = Object.entries(values)
-      .map(([name, ms]): [string, string] => [name, ms.toFixed(3)]);
+    const { min, mean: avg, max, count: samples } = latencies;
+    const all = { last: ms, min, avg, p99: latencies.percentile(99), max };
+    const shown = Object.entries(all).map((
+      [name, ms],
+    ) => [name, ms.toFixed(3)]);
     yield json
       ? toLine({
         samples,
-        ...Object.fromEntries(texts.map(([name, ms]) => [`${name}_ms`, +ms])),
+        ...Object.fromEntries(shown.map(([name, ms]) => [`${name}_ms`, +ms])),
       })
-      : `${samples}: ${texts.map((pair) => pair.join(" ")).join(", ")} ms`;
+      : `${samples}: ${shown.map((pair) => pair.join(" ")).join(", ")} ms`;
     if (samples === count) return;
     // A reply that takes longer than that is followed by the next request.
     const now = clock.now();

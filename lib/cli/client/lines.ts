@@ -1,7 +1,11 @@
-/** Input as requests: one a line. */
+/** Input as requests: one a line, or all of it. */
 
 // @ts-types="../std.d.ts"
-import { DelimiterStream } from "@std/streams";
+import {
+  DelimiterStream,
+  LimitedBytesTransformStream,
+  toBytes,
+} from "@std/streams";
 
 const LF = 10;
 const CR = 13;
@@ -59,4 +63,24 @@ export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
     }),
   );
   return { lines, failure: () => failure };
+}
+
+/** Reads all of the input as one request, behind a text and a space. */
+export async function readWhole(
+  input: AsyncIterable<Uint8Array>,
+  max: number,
+  before?: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const limited = ReadableStream.from(input)
+    .pipeThrough(new LimitedBytesTransformStream(max, { error: true }));
+  try {
+    const bytes = await toBytes(limited);
+    return before === undefined
+      ? bytes
+      : await new Blob([before, " ", bytes]).bytes();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const most = `${max} bytes, the maximum (--max-frame sets it)`;
+    throw new Error(`standard input is longer than ${most}`);
+  }
 }

@@ -32,7 +32,12 @@ Exit codes: 0 done, 2 usage.`;
 
 const shells: Readonly<
   Record<string, (program: string, commands: Commands) => string>
-> = { bash, zsh, fish };
+> = {
+  bash,
+  zsh: (...args) =>
+    `autoload -U +X bashcompinit && bashcompinit\n${bash(...args)}`,
+  fish,
+};
 
 /** What the command `completion` of a program prints, by its arguments. */
 export function completion(
@@ -92,13 +97,6 @@ ${branches.join("\n")}
   COMPREPLY=($(compgen -W "$words" -- "$word"))
 }
 complete -F _${program} ${program}`;
-}
-
-/** The words of zsh begin at 1, but its own emulation of bash sees to that. */
-function zsh(program: string, commands: Commands): string {
-  return `autoload -U +X bashcompinit && bashcompinit\n${
-    bash(program, commands)
-  }`;
 }
 
 function fish(program: string, commands: Commands): string {

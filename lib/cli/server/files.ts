@@ -18,11 +18,15 @@ export async function openFiles(
     ServerLine["flags"],
   sockets: readonly string[],
   { logger }: Log,
+  { NOTIFY_SOCKET: notified = "", TMPDIR = "/tmp" }: Record<string, string>,
 ) {
+  const own = `${TMPDIR}/.parley-${crypto.randomUUID()}`;
+  let told: Promise<unknown> | undefined;
+  const notices = notified === "" ? [] : [notified, own];
   const read = [cert, key, clientCa].filter((path) => path !== "");
-  const keeper = read.length + sockets.length === 0
+  const keeper = read.length + sockets.length + notices.length === 0
     ? undefined
-    : await openKeeper({ read, sockets });
+    : await openKeeper({ read, sockets, notices });
   const removals = new Map<string, () => Promise<void> | undefined>();
   return {
     readTls: keeper === undefined || cert === ""
@@ -35,6 +39,13 @@ export async function openFiles(
         const authorities = await readCertificates(flag, clientCa, readText);
         return { ...pair, clientCa: authorities };
       },
+    /** Tells systemd, if it asks to be told (`sd_notify(3)`). */
+    notify(state: "READY=1" | "STOPPING=1"): void {
+      if (notified === "") return;
+      told = keeper?.notify(notified, own, state).catch(({ message: error }) =>
+        logger.warn("systemd not told", { state, error })
+      );
+    },
     /** Call it when a socket is bound, so that its file is known. */
     bound(path: string): void {
       const file = fileId(path);
@@ -48,6 +59,7 @@ export async function openFiles(
     /** Removes sockets' files, once, that are still the ones that were bound. */
     async removeSockets(paths = sockets): Promise<void> {
       await Promise.all(paths.map((path) => removals.get(path)?.()));
+      await told;
     },
   };
 }

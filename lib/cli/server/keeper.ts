@@ -5,6 +5,7 @@
  */
 
 import { type Clock, systemClock, within } from "../../core/clock.ts";
+import { runtimeWarning } from "../../core/version.ts";
 import { TimeoutError } from "../../core/errors.ts";
 import type { FileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
@@ -15,17 +16,24 @@ const LIMIT = 5000;
 
 /** Starts a keeper, before the permissions that it is to have are given up. */
 export async function openKeeper(
-  { read, sockets = [] }: {
+  { read, sockets = [], notices = [] }: {
     read: readonly string[];
     sockets?: readonly string[];
+    /** Sockets of datagrams. */
+    notices?: readonly string[];
   },
   clock: Clock = systemClock,
 ) {
+  const write = [...sockets, ...notices];
+  // An older runtime asks for no such permission, and cannot give it.
+  const older = runtimeWarning(Deno.version.deno) !== undefined;
+  const net = older ? [] : notices.map((path) => `unix:${path}`);
+  const permissions = { read: [...read, ...write], write, net };
   const worker = new Worker(new URL("./keeper_worker.ts", import.meta.url), {
     type: "module",
     name: "keeper",
     // It has no permission that is not named.
-    deno: { permissions: { read: [...read, ...sockets], write: [...sockets] } },
+    deno: { permissions },
   });
   const calls = new WorkerCalls<KeeperProcedures>(worker, {});
   worker.onerror = (event) => {
@@ -37,6 +45,8 @@ export async function openKeeper(
   return {
     readText: (path: string): Promise<string> =>
       inTime(clock, calls.call("readText", path, LIMIT)),
+    notify: (to: string, own: string, text: string): Promise<true> =>
+      inTime(clock, calls.call("notify", to, own, text)),
     async removeSocket(path: string, file: FileId): Promise<void> {
       await inTime(clock, calls.call("removeFile", path, file));
     },

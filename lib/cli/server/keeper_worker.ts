@@ -12,11 +12,24 @@ import { WorkerCalls } from "../../threads/worker_calls.ts";
 const PAUSE = 20;
 
 /** `ready` is answered once the worker is there. */
-const procedures = { ready() {}, readText, removeFile };
+const procedures = { ready() {}, readText, removeFile, notify };
 
 export type KeeperProcedures = typeof procedures;
 
 new WorkerCalls(self, procedures);
+
+/** Sends a datagram to a Unix socket, from one at a path of its own. */
+async function notify(to: string, own: string, text: string): Promise<true> {
+  const socket = Deno.listenDatagram({ transport: "unixpacket", path: own });
+  try {
+    const bytes = new TextEncoder().encode(text);
+    await socket.send(bytes, { transport: "unixpacket", path: to });
+    return true;
+  } finally {
+    socket.close();
+    await Deno.remove(own);
+  }
+}
 
 async function readText(path: string, limit: number): Promise<string> {
   const { isFifo } = await Deno.stat(path);

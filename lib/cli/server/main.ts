@@ -61,7 +61,7 @@ let failure = 1;
 export async function main(signals: HeldSignals): Promise<void> {
   surviveFileSizeLimit();
   const line = await readFlags();
-  const { flags, unknown } = line;
+  const { flags, unknown, env } = line;
   const stop = new Stop(signals);
   const log = openLog(Deno.stderr, {
     format: flags["log-format"],
@@ -90,13 +90,14 @@ export async function main(signals: HeldSignals): Promise<void> {
       if (unix) await removeStaleSocket(unix);
     }
     const sockets = [adminPath, unix].filter((path) => path !== "");
-    files = await openFiles(flags, sockets, log);
+    files = await openFiles(flags, sockets, log, env);
     const read = await files.readTls?.().catch(failed);
     const events: EventListeners = {
       ...logEvents,
       drain(event) {
         // The listener is closed: nobody connects by that name any more.
         files.removeSockets([unix]);
+        files.notify("STOPPING=1");
         logEvents.drain?.(event);
       },
     };
@@ -182,6 +183,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     handler: flags.handler,
     threads: flags.threads,
   });
+  files.notify("READY=1");
   stop.serve((by) => void server.shutdown(by), files.removeSockets);
   reloadOnHangup(signals, server, files, log);
   // A listener that failed is in the log by now.
@@ -203,10 +205,10 @@ async function readFlags() {
       await finish(completion("server", serverCommands, args));
     }
     const all = Deno.permissions.querySync({ name: "env" }).state;
-    const names = all === "granted" ? Object.keys(Deno.env.toObject()) : [];
+    const env = all === "granted" ? Deno.env.toObject() : {};
     const twin = (name: string) => Deno.env.get(name);
     const line = parseFlags(serverFlags, Deno.args, twin);
-    const unknown = unknownTwins(serverFlags, names);
+    const unknown = unknownTwins(serverFlags, Object.keys(env));
     if (line.flags.check) {
       failure = 2;
       if (unknown.length > 0) refuse(unknown[0]);
@@ -216,7 +218,7 @@ async function readFlags() {
     }
     if (line.flags.version) await finish(`parley ${VERSION}`);
     checkTogether(line);
-    return { ...line, unknown };
+    return { ...line, unknown, env };
   } catch (error) {
     if (error instanceof UsageError) fail(error.message, 2);
     throw error;

@@ -38,7 +38,7 @@ export class Exchange extends Serving implements Caller {
     } else if (scheduler.slow) {
       this.#unread = true;
       this.resume();
-    } else this.#proceed();
+    } else this.#proceed(true);
   };
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
@@ -160,14 +160,14 @@ export class Exchange extends Serving implements Caller {
   }
 
   /** Answers what is there, and has the replies written. */
-  #proceed(): void {
+  #proceed(read = false): void {
     const { memory, scheduler } = this.context;
     // The next reply might be the one that there is no memory for.
     this.#unread = memory.over;
     if (memory.over) return this.#yield();
     const handling = this.#handling;
     try {
-      const waiting = handling.handleAll();
+      const waiting = handling.handleAll(read);
       if (waiting !== undefined) {
         waiting.then(() => this.#proceed(), this.onError);
         return;

@@ -122,10 +122,11 @@ export class Handling implements RequestWishes {
   /**
    * Handles the whole requests in the inbox, in order.
    *
+   * @param read Whether they were read in the batch under way.
    * @returns What to wait for before the next can be handled; or nothing once
    * all are, or `stopped`, `spent` or `frameError` says why not.
    */
-  handleAll(): Promise<void> | undefined {
+  handleAll(read: boolean): Promise<void> | undefined {
     const { inbox, eof } = this.#connection;
     const { codec } = this;
     // A receive buffer has its memory to itself. To ask for that costs a third
@@ -135,7 +136,8 @@ export class Handling implements RequestWishes {
     this.spent = false;
     if (this.meter.requests === 0 && !this.#begins()) return;
     let used = this.#used;
-    let look = this.#look;
+    // A batch begins with a look at the clock by itself.
+    let look = read ? Math.max(this.#look, Math.min(used, BUDGET)) : this.#look;
     let waiting;
     while (inbox.start < inbox.end && !this.stopped) {
       if (used > look) {

@@ -4,7 +4,7 @@
  */
 
 import { ReplyTooLargeError } from "../../core/errors.ts";
-import { quote } from "../../core/text.ts";
+import { encodeText, quote } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
 import type { ServerStats } from "../../events/server_stats.ts";
 import { type Codec, frameOf, type Framing } from "../../framing/codec.ts";
@@ -19,8 +19,6 @@ import type {
 import type { Hooks } from "../options.ts";
 import type { SessionParts } from "./context.ts";
 import type { Waiter } from "./reply_writer.ts";
-
-const encoder = new TextEncoder();
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -233,7 +231,7 @@ export function payloadOf(
   codec: Codec,
   maxReply: number,
 ): Uint8Array {
-  const payload = typeof given === "string" ? encoder.encode(given) : given;
+  const payload = typeof given === "string" ? encodeText(given) : given;
   if (!(payload instanceof Uint8Array)) {
     throw new TypeError(
       `Cannot send ${

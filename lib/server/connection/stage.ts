@@ -1,17 +1,7 @@
 /**
  * What a connection is doing, and until when it may. Phase and deadline change
  * together and only here, so that no deadline outlives its phase.
- *
- * | phase | waits for | ends at its deadline as |
- * | --- | --- | --- |
- * | `greeting` | a trusted proxy's header | rejected: `proxy_error` |
- * | `admitting` | a place | rejected: `busy` |
- * | `handshaking` | the keys of TLS | rejected: `tls_error` |
- * | `reading` | a whole request | `idle_timeout` |
- * | `handling` | the handler's reply | `request_timeout` |
- * | `writing` | the kernel to take the replies | `write_timeout` |
- * | `paused` | memory to read on to | `overload` |
- * | `lingering` | the peer to close after us | what ended it before |
+ * `docs/operations.md`, "Words", has what each waits for.
  */
 
 import type { Deadlines, Expirable } from "../../core/deadlines.ts";
