@@ -82,8 +82,6 @@ export interface Scenario extends Job {
   readonly rounds?: number;
   /** How long a turn is, if not as long as usual, in seconds. */
   readonly seconds?: number;
-  /** Whether the peers' turns are all at once: they wait more than they work. */
-  readonly together?: boolean;
 }
 
 /** Those of the same work first. */
@@ -107,7 +105,7 @@ const FRAMED = [
 ];
 
 /** Frames with their length in front are what each connection moves. */
-const IDLE = FRAMED.filter((name) => name !== "erlang");
+const IDLE = FRAMED.filter((name) => !["epoll", "erlang"].includes(name));
 
 /** Where all would take most of the time and tell nothing new. */
 const FEWER = ["epoll", "bare", "lines", "go", "node", "parley", "server"];
@@ -155,7 +153,6 @@ export const scenarios: readonly Scenario[] = [
   }),
   crowd(1),
   crowd(10),
-  crowd(1000),
   crowd(10_000),
   {
     ...common,
@@ -273,7 +270,7 @@ function byClient(name: string, what: string, depth: number): Scenario {
   return {
     ...echo(name, `By \`client bench\`: ${what}`, { depth }),
     mode: "client",
-    peers: ["epoll", "bare", "node", "parley", "server"],
+    peers: ["epoll", "node", "parley"],
   };
 }
 
@@ -349,7 +346,6 @@ function idle(
     peers,
     // It takes more than a minute, and memory varies little.
     rounds: 1,
-    together: true,
     figures: [
       {
         name: "idle",
@@ -380,6 +376,7 @@ function idleByTls(connections: number, settle: number): Scenario {
     ...TLS,
     name: "idle-tls",
     move: 0,
+    peers: TLS.peers.filter((name) => name !== "bare"),
     figures: [{ ...figure, name: "idle-tls", title }],
   };
 }
