@@ -112,11 +112,7 @@ export async function measure(
     for (let round = start; round < rounds; round++) {
       const spent = (performance.now() - began) / 1000;
       if (round > 0 && spent > share) break;
-      if (scenario.together) {
-        await Promise.all(names.map((name) => turnOf(name, round)));
-      } else {
-        for (const name of names) await turnOf(name, round);
-      }
+      for (const name of names) await turnOf(name, round);
     }
   } finally {
     for (const server of servers.values()) await server.stop();

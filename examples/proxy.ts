@@ -21,7 +21,7 @@ const pool = createPool({
     const [hostname, port] = target.split(":");
     return { hostname, port: Number(port) };
   }),
-  timeout: 1000,
+  timeout: 2000,
   healthCheck: { request: "PING", expect: "PONG" },
   onStateChange: (server, error) =>
     console.log(`${server} is ${error === undefined ? "up" : "down"}`),

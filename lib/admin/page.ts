@@ -16,6 +16,7 @@ import dom from "./page/dom.js" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
 import page from "./page/index.html" with { type: "text" };
 import numbers from "./page/numbers.js" with { type: "text" };
+import panels from "./page/panels.js" with { type: "text" };
 import script from "./page/page.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import table from "./page/table.js" with { type: "text" };
@@ -36,6 +37,7 @@ export const assets: ReadonlyMap<string, { type: string; body: string }> =
     ["/assets/numbers.js", { type: js, body: numbers }],
     ["/assets/page.css", { type: css, body: style }],
     ["/assets/page.js", { type: js, body: script }],
+    ["/assets/panels.js", { type: js, body: panels }],
     ["/assets/table.js", { type: js, body: table }],
     ["/assets/uplot.css", { type: css, body: uplotStyle }],
     ["/assets/uplot.js", { type: js, body: uplot }],

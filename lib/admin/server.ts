@@ -19,10 +19,11 @@ import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
+import { History } from "./history.ts";
 import type { Answer } from "./http.ts";
 import { assets } from "./page.ts";
 import { openPort, type PortOptions } from "./port.ts";
-import { connectionTable, statsOf } from "./stats.ts";
+import { connectionTable, type Stats, statsOf } from "./stats.ts";
 
 /** Options of {@linkcode serveAdmin}. */
 export interface AdminOptions {
@@ -98,13 +99,12 @@ export interface AdminServer extends AsyncDisposable {
  *
  * @example
  * ```ts
- * import { serve } from "../mod.ts";
+ * import { formatAddr, serve } from "../mod.ts";
  * import { serveAdmin } from "./mod.ts";
  *
  * await using server = serve({ hostname: "127.0.0.1", port: 0 }, (text) => text);
  * await using admin = serveAdmin({ port: 0 }, server);
- * const { port } = admin.addr;
- * const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
+ * const answer = await fetch(`http://${formatAddr(admin.addr)}/readyz`);
  * console.log(await answer.text()); // ready
  * ```
  */
@@ -125,6 +125,7 @@ export function startAdmin(
   { clock = systemClock, makeRoom = () => false }: Surroundings = {},
 ): AdminServer {
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
+  const { handler = "custom" } = options;
   refuseUnknown(options, {
     ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
     onAction: 0,
@@ -145,7 +146,7 @@ export function startAdmin(
     ? Deno.listen({ hostname, port })
     // Operators are of one user.
     : listenUnix({ path, mode: 0o600 });
-  let server: AdminSource | undefined;
+  let server: Attached | undefined;
   const { finished, close } = openPort({
     listener,
     clock,
@@ -166,12 +167,22 @@ export function startAdmin(
     addr: listener.addr,
     finished,
     attach(source) {
-      server = source;
+      const stats = () =>
+        statsOf(source, { handler, actions: token !== undefined });
+      const history = new History(stats, clock);
+      server = { source, stats, history };
       source.finished.then(close, close);
+      finished.then(() => history.close());
     },
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+interface Attached {
+  readonly source: AdminSource;
+  readonly stats: () => Stats;
+  readonly history: History;
 }
 
 const ACTION = /^\/drain$|^\/connections\/(\d{1,15})\/close$/;
@@ -181,16 +192,17 @@ const NOT_READY: Answer = { status: 503, body: "not ready\n" };
 /** What the web page of a stranger may read, too. */
 const HEALTH = ["/livez", "/readyz", "/metrics"];
 
+const NUMBERS = ["/stats.json", "/history.json", "/connections.json"];
+
 async function answerTo(
   request: Request,
   options: AdminOptions & {
     readonly hostname: string;
     readonly remoteAddr: Deno.Addr;
   },
-  server: AdminSource | undefined,
+  server: Attached | undefined,
 ): Promise<Answer> {
-  const { handler = "custom", token } = options;
-  const path = new URL(request.url).pathname;
+  const { pathname: path, searchParams } = new URL(request.url);
   // No web page reaches a Unix socket, whatever it has its name resolved to.
   const strange = options.path === undefined &&
     !namesUs(request, options.hostname);
@@ -201,11 +213,9 @@ async function answerTo(
   const asset = assets.get(path);
   const action = ACTION.exec(path);
   if (action !== null) {
-    const refused = await refusal(request, token);
+    const refused = await refusal(request, options.token);
     if (refused !== undefined) return refused;
-  } else if (
-    asset ?? [...HEALTH, "/stats.json", "/connections.json"].includes(path)
-  ) {
+  } else if (asset ?? [...HEALTH, ...NUMBERS].includes(path)) {
     if (!["GET", "HEAD"].includes(request.method)) {
       return notAllowed("GET, HEAD");
     }
@@ -214,23 +224,26 @@ async function answerTo(
   if (asset !== undefined) return asset;
   if (path === "/livez") return { body: "ok\n" };
   if (server === undefined) return NOT_READY;
+  const { source, stats, history } = server;
   switch (path) {
     case "/readyz":
-      if (server.ready) return { body: "ready\n" };
-      return server.draining ? { status: 503, body: "draining\n" } : NOT_READY;
+      if (source.ready) return { body: "ready\n" };
+      return source.draining ? { status: 503, body: "draining\n" } : NOT_READY;
     case "/metrics":
-      return { type: PROMETHEUS_TYPE, body: prometheusText(server) };
+      return { type: PROMETHEUS_TYPE, body: prometheusText(source) };
     case "/stats.json":
-      return json(statsOf(server, { handler, actions: token !== undefined }));
+      return json(stats());
+    case "/history.json":
+      return json(history.after(Number(searchParams.get("after"))));
     case "/connections.json":
-      return json(connectionTable(await server.connectionList()));
+      return json(connectionTable(await source.connectionList()));
     case "/drain":
       // Whoever waits for its end hears of a failure, too.
-      server.shutdown(`admin ${formatAddr(options.remoteAddr)}`)
+      source.shutdown(`admin ${formatAddr(options.remoteAddr)}`)
         .catch(() => {});
       return { status: 202, body: "draining\n" };
     default:
-      return await server.disconnect(Number(action![1]))
+      return await source.disconnect(Number(action![1]))
         ? { body: "closed\n" }
         : { status: 404, body: "no such connection\n" };
   }

@@ -24,6 +24,7 @@ export function statsOf(
   const { closed, rejected, durations, queueing, loopDelays } = metrics;
   return {
     version: VERSION,
+    runtime: Deno.version.deno,
     now: Date.now(),
     startedAt: source.startedAt,
     uptimeSeconds: source.uptime / 1000,
@@ -32,8 +33,10 @@ export function statsOf(
     ...port,
     threads: source.threads,
     threadsLost: source.threadsLost,
+    perThread: metrics.perThread,
     ready: source.ready,
     draining: source.draining,
+    drain: source.drain,
     limits: source.limits,
     tls: source.tls,
     connections: {

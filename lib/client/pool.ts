@@ -291,7 +291,9 @@ export class ServerPool implements Pool {
     const { healthCheck, checkInterval } = this.settings;
     if (healthCheck === undefined) return;
     const { request, expect } = healthCheck;
-    const reply = await client.request(request, { timeout: checkInterval });
+    const { signal } = this.#closing;
+    const options = { timeout: checkInterval, signal };
+    const reply = await client.request(request, options);
     const text = decodeText(reply);
     if (typeof expect === "function" ? expect(reply) : text === expect) return;
     throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);

@@ -117,6 +117,12 @@ export interface Metrics {
   >;
   /** Memory that holds bytes not handled and replies not taken, in bytes. */
   readonly held: number;
+  /** What each thread has of them; delays are in milliseconds. */
+  readonly perThread: readonly {
+    readonly active: number;
+    readonly requests: number;
+    readonly delays: Readonly<Pick<Histogram, "sum" | "count">>;
+  }[];
 }
 
 export class Counters {
@@ -238,6 +244,11 @@ export class Counters {
       beforeRequest: { ...opening, silent },
       acceptFailures: named(acceptFaults, sums, ACCEPT_FAILED),
       held: sums[HELD],
+      perThread: this.all.map((cells) => {
+        const { sum, count } = histogram(cells, DELAY);
+        const [active, requests] = [cells[ACTIVE], cells[REQUESTS]];
+        return { active, requests, delays: { sum, count } };
+      }),
     };
   }
 

@@ -11,7 +11,7 @@ import type { ParleyServer } from "../server/parley_server.ts";
 
 /** A running server, as far as its operator is concerned. */
 export type AdminSource =
-  & Partial<Pick<ParleyServer, "tls">>
+  & Partial<Pick<ParleyServer, "tls" | "drain">>
   & {
     /** How many lines its log has lost, if the program counts them. */
     logLinesLost?(): number;

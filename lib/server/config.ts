@@ -84,6 +84,12 @@ export function resolveServeOptions(
       connectionsPerIp: numbers.maxConnectionsPerIp,
       memory: numbers.maxMemory,
       maxFrame,
+      timeouts: {
+        idle: numbers.idleTimeout,
+        request: numbers.requestTimeout,
+        write: numbers.writeTimeout,
+        drain: numbers.drainTimeout,
+      },
     } satisfies ServerLimits,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,

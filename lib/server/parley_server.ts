@@ -1,7 +1,7 @@
 /** A running server, as its owner sees it. */
 
 import type { Metrics } from "../events/metrics.ts";
-import type { ServerStats } from "../events/server_stats.ts";
+import type { DrainStatus, ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 
@@ -32,6 +32,8 @@ export interface ParleyServer<Addr = Deno.Addr>
   readonly ready: boolean;
   /** Whether it is to end, from the first moment of a shutdown on. */
   readonly draining: boolean;
+  /** How far a shutdown is; undefined before one, and while it stops accepting. */
+  readonly drain: DrainStatus | undefined;
   /** All its numbers, at this moment. */
   metrics(): Metrics;
   /** The connections that are open. */
@@ -89,6 +91,13 @@ export interface ServerLimits {
   readonly memory: number;
   /** The maximum payload of a request in bytes. */
   readonly maxFrame: number;
+  /** How long each thing may take, in milliseconds, 0 for no limit. */
+  readonly timeouts: {
+    readonly idle: number;
+    readonly request: number;
+    readonly write: number;
+    readonly drain: number;
+  };
 }
 
 /** What an operator sees a connection do: `idle` has nothing of a request. */

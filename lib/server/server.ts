@@ -180,6 +180,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
     if (delay === 0) this.#stop();
     else {
       this.#stage = "leaving";
+      this.beginStage(true, delay);
       const connections = this.#admission.all.size;
       emit(events.pre_drain, { type: "pre_drain", connections, delay, by });
       this.#cancelLeaving = clock.after(delay, () => this.#stop());
@@ -234,6 +235,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
   async #drain(): Promise<void> {
     const { all } = this.#admission;
     const { clock, config: { drainTimeout }, events } = this.#context;
+    this.beginStage(false, drainTimeout);
     emit(events.drain, {
       ...{ type: "drain", connections: all.size, by: this.#by },
     });

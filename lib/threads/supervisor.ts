@@ -205,6 +205,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     this.#stage = "leaving";
     if (delay === 0) this.#drain(by);
     else {
+      this.beginStage(true, delay);
       const { connections } = this;
       emit(this.#events.pre_drain, {
         type: "pre_drain",
@@ -224,6 +225,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   #drain(by: string): void {
     this.#stage = "draining";
     for (const cancel of this.#replacing.values()) cancel();
+    this.beginStage(false, this.#drainTimeout);
     const { connections } = this;
     emit(this.#events.drain, { type: "drain", connections, by });
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");

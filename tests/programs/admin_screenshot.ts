@@ -12,8 +12,8 @@ import { commands, serve } from "../../lib/mod.ts";
 import { open, startBrowser } from "../support/admin_page.ts";
 import { Peer, random } from "../support/fixtures.ts";
 
-const CLIENTS = 160;
-const MOST = 200;
+const CLIENTS = 60;
+const MOST = 100;
 
 const seconds = Number(Deno.args[0] ?? 300);
 const file = new URL("../../docs/admin-page.png", import.meta.url);
@@ -50,7 +50,7 @@ async function clients(): Promise<void> {
     using peer = await Peer.to(server);
     const depth = 1 + Math.floor(chance() * 24);
     const text = "x".repeat(20 + chance() * 900);
-    const batches = 10 + chance() * 400;
+    const batches = 10 + chance() * 100;
     try {
       for (let i = 0; i < batches && left() > 0; i++) {
         const slow = chance() < 0.01;
@@ -58,7 +58,7 @@ async function clients(): Promise<void> {
           slow ? "DELAY 20 x\n" : `ECHO ${text}\n`.repeat(depth),
         );
         await peer.receive(slow ? 2 : (text.length + 1) * depth);
-        await pause(20 + chance() * 200 * (1.3 - tide()));
+        await pause(100 + chance() * 600 * (1.3 - tide()));
       }
       if (chance() < 0.3) await peer.send("QUIT\n");
       else if (chance() < 0.05) await peer.send("x".repeat(70_000));

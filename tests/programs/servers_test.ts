@@ -139,6 +139,19 @@ testPrograms(
     assertEquals(await pipe.stdout.next(), "second b");
     assertEquals(second.connectionsTotal, 1);
     assertEquals(await pipe.end(), [0, ""]);
+
+    await using other = new Pipe(way, "--timeout", "1s", placeOf(second));
+    assertEquals(await other.ask("c"), "second c");
+    await second.shutdown();
+    await other.send("d");
+    const refused = `Cannot connect to ${placeOf(second)}: connection refused`;
+    const [code, stderr] = await other.end();
+    assertEquals(code, 1);
+    assertMatch(
+      stderr,
+      /^client: no reply to request 2.*: No connection in time/,
+    );
+    assertEquals(stderr.includes(refused), true, stderr);
   },
 );
 

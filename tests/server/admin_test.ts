@@ -10,13 +10,11 @@ import {
 import { OptionError } from "../../lib/core/errors.ts";
 import { VERSION } from "../../lib/core/version.ts";
 import { Counters, type Histogram } from "../../lib/events/metrics.ts";
-import {
-  type AdminSource,
-  cumulativeBuckets,
-} from "../../lib/observe/numbers.ts";
+import { cumulativeBuckets } from "../../lib/observe/numbers.ts";
 import { prometheusText } from "../../lib/observe/prometheus.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import { FakeClock, Peer, serveTest, turnOfLoop } from "../support/fixtures.ts";
+import { fakeRows, PretendServer } from "../support/pretend_server.ts";
 import { testWithTools } from "../support/programs.ts";
 import { Folder, leaveStale, permissions } from "../support/socket_files.ts";
 import {
@@ -97,7 +95,7 @@ Deno.test("livez and readyz before there is a server, with one, and in its drain
   const clock = new FakeClock();
   await using admin = serveAdmin({ port: 0 });
   assertEquals(await answer(admin, "/livez"), [200, "ok\n"]);
-  for (const path of ["/readyz", "/metrics", "/stats.json"]) {
+  for (const path of ["/readyz", "/metrics", "/stats.json", "/history.json"]) {
     assertEquals(await answer(admin, path), [503, "not ready\n"], path);
   }
 
@@ -132,6 +130,7 @@ Deno.test("every answer is kept nowhere, taken for what it says, and loads nothi
     ["/readyz", 200, "text/plain; charset=utf-8"],
     ["/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"],
     ["/stats.json", 200, "application/json"],
+    ["/history.json", 200, "application/json"],
     ["/connections.json", 200, "application/json"],
     ["/", 200, "text/html; charset=utf-8"],
     ["/nope", 404, "text/plain; charset=utf-8"],
@@ -163,6 +162,7 @@ Deno.test("other methods are refused with those that are not", async () => {
     ["POST", "/readyz", "GET, HEAD"],
     ["DELETE", "/metrics", "GET, HEAD"],
     ["PUT", "/stats.json", "GET, HEAD"],
+    ["POST", "/history.json", "GET, HEAD"],
     ["POST", "/connections.json", "GET, HEAD"],
     ["POST", "/", "GET, HEAD"],
     ["GET", "/drain", "POST"],
@@ -214,10 +214,11 @@ Deno.test("stats.json and connections.json are what the server says", async () =
   const stats = JSON.parse((await ask(test.admin, "/stats.json")).body);
   const { now, uptimeSeconds, durations, queueing, loopDelays, ...others } =
     stats;
-  const { process, ...rest } = others;
+  const { process, perThread, ...rest } = others;
   const metrics = test.server.metrics();
   assertEquals(rest, {
     version: VERSION,
+    runtime: Deno.version.deno,
     startedAt: test.server.startedAt,
     address: `127.0.0.1:${(test.addr as Deno.NetAddr).port}`,
     framing: "netstring",
@@ -232,6 +233,7 @@ Deno.test("stats.json and connections.json are what the server says", async () =
       connectionsPerIp: 5,
       memory: 268_435_456,
       maxFrame: 100,
+      timeouts: { idle: 300_000, request: 30_000, write: 30_000, drain: 2000 },
     },
     connections: {
       active: 1,
@@ -257,6 +259,9 @@ Deno.test("stats.json and connections.json are what the server says", async () =
   assertEquals([durations.bounds.length, durations.counts.length], [141, 142]);
   assertEquals([queueing.count, queueing.counts.length], [2, 142]);
   assertEquals(loopDelays.bounds, durations.bounds);
+  const [{ delays, ...thread }] = perThread;
+  assertEquals([perThread.length, thread], [1, { active: 1, requests: 2 }]);
+  assertEquals(delays, { sum: loopDelays.sum, count: loopDelays.count });
   assert(process.residentBytes > 2 ** 20 && process.cpuSeconds > 0);
 });
 
@@ -507,6 +512,7 @@ Deno.test("a page under another name learns health and metrics only", async () =
     ["GET /readyz", 200],
     ["GET /metrics", 200],
     ["GET /stats.json", 421],
+    ["GET /history.json", 421],
     ["GET /connections.json", 421],
     ["GET /", 421],
     ["POST /drain", 421],
@@ -569,7 +575,7 @@ Deno.test("the port's end waits for an answer under way, but not for long", asyn
     asked.resolve();
     return never;
   };
-  admin.attach({ finished: never, connectionList } as unknown as AdminSource);
+  admin.attach(Object.assign(new PretendServer(), { connectionList }));
   using peer = await Peer.to(admin);
   await peer.send("GET /connections.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
   const rest = peer.rest();
@@ -583,18 +589,11 @@ Deno.test("the port's end waits for an answer under way, but not for long", asyn
 
 Deno.test("the port's end cuts an answer that its client does not take", async () => {
   const { server, admin } = served();
-  const remoteAddr = { transport: "tcp", hostname: "10.0.0.1", port: 1 };
-  const row = { id: 1, remoteAddr, age: 1, idle: 1, state: "idle" };
-  const rows = Array(400_000).fill({
-    ...row,
-    requests: 0,
-    received: 0,
-    sent: 0,
-  });
-  admin.attach({
-    finished: server.finished,
-    connectionList: () => Promise.resolve(rows),
-  } as unknown as AdminSource);
+  const connections = Array(400_000).fill(fakeRows(1)[0]);
+  const { finished } = server;
+  admin.attach(
+    Object.assign(new PretendServer({ connections }), { finished }),
+  );
   using peer = await Peer.to(admin);
   await peer.send("GET /connections.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
   // More than the system's buffers hold is on its way now.

@@ -102,3 +102,45 @@ export async function open(
   await page.waitForFunction(() => document.body.dataset.state !== "waiting");
   return opened;
 }
+
+/**
+ * What of a page does not fit: what scrolls sideways, and texts that reach
+ * beyond the box that they are in, or beyond the window.
+ */
+export function misfits(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const found: string[] = [];
+    const named = (element: Element) =>
+      `${element.localName}#${element.id}.${element.className}`;
+    const { scrollWidth } = document.documentElement;
+    if (scrollWidth > innerWidth) found.push(`the page: ${scrollWidth}`);
+    for (const element of document.querySelectorAll("body *")) {
+      if (!element.checkVisibility() || element.closest(".plot")) continue;
+      const { overflowX } = getComputedStyle(element);
+      const beyond = element.scrollWidth - element.clientWidth;
+      if (overflowX !== "visible" && beyond > 0) {
+        found.push(`${named(element)} scrolls by ${beyond}`);
+      }
+    }
+    const texts = document.createTreeWalker(document.body, 4);
+    for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+      const element = text.parentElement!;
+      if (!text.nodeValue?.trim() || !element.checkVisibility()) continue;
+      const range = document.createRange();
+      range.selectNodeContents(text);
+      const box = range.getBoundingClientRect();
+      const outside = (outer: DOMRect) =>
+        box.left < outer.left - 1 || box.right > outer.right + 1;
+      const cut = element.closest("td, th, dd, dt, button, li, h1, h2, p");
+      const row = element.closest("tbody tr")?.getBoundingClientRect();
+      if (
+        outside(new DOMRect(0, 0, innerWidth)) ||
+        outside((element.closest(".panel") ?? document.body)
+          .getBoundingClientRect()) ||
+        cut && outside(cut.getBoundingClientRect()) ||
+        row && (box.top < row.top - 1 || box.bottom > row.bottom + 1)
+      ) found.push(`${named(element)} cuts ${text.nodeValue}`);
+    }
+    return found;
+  });
+}

@@ -91,15 +91,17 @@ class Play {
     await settle();
   }
 
-  /** Closes it, which must leave no timer. */
-  [Symbol.dispose](): void {
-    this.pool.close();
+  /** Closes it, which must leave no timer and no connection. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pool[Symbol.asyncDispose]();
+    await settle();
     assertEquals(this.clock.timers, 0);
+    assert(this.links.flat().every(({ closed }) => closed));
   }
 }
 
 Deno.test("a pool opens what a request needs, and sends it there", async () => {
-  using play = new Play(2);
+  await using play = new Play(2);
   assertEquals(play.tried, [[], []]);
   const reply = outcome(play.pool.request("a"));
   assertEquals([play.pool.pending, play.pool.queued], [1, 1]);
@@ -113,7 +115,7 @@ Deno.test("a pool opens what a request needs, and sends it there", async () => {
 });
 
 Deno.test("a pool goes on to the next server, and back to the first", async () => {
-  using play = new Play(3);
+  await using play = new Play(3);
   play.fail(0, 1);
   const first = outcome(play.pool.request("a"));
   await settle();
@@ -131,7 +133,7 @@ Deno.test("a pool goes on to the next server, and back to the first", async () =
 });
 
 Deno.test("a server that fails is left alone for a growing while, up to a bound", async () => {
-  using play = new Play(1);
+  await using play = new Play(1);
   play.fail(0);
   const reply = outcome(play.pool.request("a"));
   await settle();
@@ -157,7 +159,7 @@ Deno.test("a server that fails is left alone for a growing while, up to a bound"
 });
 
 Deno.test("a request in flight is sent again only if it may be done twice", async () => {
-  using play = new Play(2, { retries: 2 });
+  await using play = new Play(2, { retries: 2 });
   const options = { idempotent: true };
   const replies = [
     play.pool.request("one"),
@@ -194,7 +196,7 @@ Deno.test("a request in flight is sent again only if it may be done twice", asyn
 });
 
 Deno.test("a server that closes an idle connection is asked again at once", async () => {
-  using play = new Play(1);
+  await using play = new Play(1);
   const first = outcome(play.pool.request("a"));
   await settle();
   play.last(0).push("A\n");
@@ -214,7 +216,7 @@ Deno.test("a server that closes an idle connection is asked again at once", asyn
 });
 
 Deno.test("a request that is refused goes to another server, or rejects", async () => {
-  using play = new Play(2);
+  await using play = new Play(2);
   const reply = outcome(play.pool.request("a"));
   await settle();
   play.last(0).push("ERR busy: server is full\n");
@@ -230,7 +232,7 @@ Deno.test("a request that is refused goes to another server, or rejects", async 
 });
 
 Deno.test("requests wait for a connection up to their timeout, from the call on", async () => {
-  using play = new Play(1);
+  await using play = new Play(1);
   play.fail(0);
   const late = outcome(play.pool.request("a", { timeout: 700 }));
   const given = new AbortController();
@@ -255,7 +257,7 @@ Deno.test("requests wait for a connection up to their timeout, from the call on"
 });
 
 Deno.test("a pool has a bound for those that wait, and says when it is reached", async () => {
-  using play = new Play(1, { maxPending: 2 });
+  await using play = new Play(1, { maxPending: 2 });
   const all = "abcdef".split("").map((one) => outcome(play.pool.request(one)));
   assertInstanceOf(await all[4], PoolBusyError);
   assertEquals(
@@ -276,7 +278,7 @@ Deno.test("a pool has a bound for those that wait, and says when it is reached",
 });
 
 Deno.test("a pool opens a connection more while all have something to do", async () => {
-  using play = new Play(1, { size: 2, maxQueued: 16 });
+  await using play = new Play(1, { size: 2, maxQueued: 16 });
   const ask = (one: string) => outcome(play.pool.request(one));
   const first = [ask("a"), ask("b")];
   await settle();
@@ -304,7 +306,7 @@ for (
   ] as const
 ) {
   Deno.test(`a pool spreads requests: ${balance}`, async () => {
-    using play = new Play(2, { balance });
+    await using play = new Play(2, { balance });
     // Each request to begin with finds a server that has no connection yet.
     const warm = ["x", "y"].map((one) => outcome(play.pool.request(one)));
     await settle();
@@ -325,7 +327,7 @@ for (
 }
 
 Deno.test("health checks find out who does not answer, and who is back", async () => {
-  using play = new Play(1, {
+  await using play = new Play(1, {
     healthCheck: { request: "PING", expect: "PONG" },
   });
   const reply = outcome(play.pool.request("a"));
@@ -358,26 +360,32 @@ Deno.test("health checks find out who does not answer, and who is back", async (
   assertEquals(play.last(0).text, "PING\nb\n");
   play.last(0).push("B\n");
   assertEquals(await other, "B");
+  // Silence is one failure: 50 ms, and not 100.
+  const silent = play.last(0);
+  while (!silent.closed) await play.pass(10);
+  const tries = play.tried[0].length;
+  await play.pass(50);
+  assertEquals(play.tried[0].length, tries + 1);
 });
 
 Deno.test("open gives the pool with a first connection, or says why not", async () => {
-  using play = new Play(2);
+  await using play = new Play(2);
   play.fail(0);
   assertEquals(await play.pool.open(), play.pool);
-  using none = new Play(2);
+  await using none = new Play(2);
   none.fail(0, 1);
   await assertRejects(
     () => none.pool.open(),
     ConnectError,
     "No server is there: no way to 0; no way to 1",
   );
-  using one = new Play(1);
+  await using one = new Play(1);
   one.fail(0);
   await assertRejects(() => one.pool.open(), ConnectError, "no way to 0");
 });
 
 Deno.test("a pool that is closed rejects what waits and what comes", async () => {
-  using play = new Play(1, { maxPending: 1 });
+  await using play = new Play(1, { maxPending: 1 });
   const all = ["a", "b"].map((one) => outcome(play.pool.request(one)));
   await settle();
   assertEquals(play.pool.queued, 1);

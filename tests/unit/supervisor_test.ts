@@ -157,9 +157,13 @@ testSupervisor(
     const { port, reusePort, preDrainDelay } = second.order.options;
     // The supervisor waits before the drain, for all of them.
     assertEquals([port, reusePort, preDrainDelay], [7000, true, 0]);
+    assertEquals(server.drain, undefined);
     const finished = server.shutdown();
     assertEquals(first.heard, []);
-    begun.clock.advance(300);
+    begun.clock.advance(100);
+    assertEquals(server.drain, { accepting: true, left: 200 });
+    begun.clock.advance(200);
+    assertEquals(server.drain, { accepting: false, left: 10_000 });
     for (const worker of [first, second]) {
       assertEquals(worker.heard, [["shutdown"]]);
       worker.tells("finished", 0);

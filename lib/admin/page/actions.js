@@ -5,13 +5,11 @@ import { find, write } from "./dom.js";
 
 const token = /** @type {HTMLInputElement} */ (find("#token"));
 const answer = find("#answer");
-const dialog = /** @type {HTMLDialogElement} */ (find("#confirm"));
 
 find("#drain").onclick = () =>
   act(
     "Drain the server? It accepts no more connections, answers what has " +
       "arrived, and ends.",
-    "Drain",
     "drain",
     { 202: "The server drains." },
   );
@@ -23,7 +21,6 @@ token.form?.addEventListener("submit", (event) => event.preventDefault());
 export async function closeConnection(id, peer) {
   await act(
     `Close connection ${id} of ${peer}? It gets no reply that it still waits for.`,
-    "Close",
     `connections/${id}/close`,
     {
       200: `Connection ${id} is closed.`,
@@ -34,22 +31,15 @@ export async function closeConnection(id, peer) {
 
 /**
  * @param {string} question
- * @param {string} verb
  * @param {string} path
  * @param {Record<number, string>} answers By status.
  */
-async function act(question, verb, path, answers) {
+async function act(question, path, answers) {
   if (token.value === "") {
     write(answer, "Enter the token first.");
     return token.focus();
   }
-  write(find("#question"), question);
-  write(find("#confirm [value=yes]"), verb);
-  // Escape closes a dialog and leaves its last value.
-  dialog.returnValue = "no";
-  dialog.showModal();
-  await new Promise((closed) => dialog.onclose = closed);
-  if (dialog.returnValue === "yes") write(answer, await post(path, answers));
+  if (confirm(question)) write(answer, await post(path, answers));
 }
 
 /** @param {string} path @param {Record<number, string>} answers */

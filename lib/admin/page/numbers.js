@@ -3,28 +3,63 @@
 
 /** @typedef {import("../stats.ts").Stats} Stats */
 
+/** What the charts show of each moment. */
+export const SERIES = /** @type {const} */ ([
+  ...["requests", "p50", "p99", "p999"],
+  ...["errors", "timeouts", "rejected"],
+  ...["active", "received", "sent", "resident", "held", "cpu", "delay"],
+]);
+
+/** Where a duration is drawn that is above the last bound, in milliseconds. */
+const ABOVE = 20_001;
+
 /**
- * What went on between two answers: requests and bytes per second, and
- * quantiles of durations in milliseconds, which are none without a request.
+ * What a server is at, and what went on since an answer before: requests, bytes
+ * and failures per second, the processor's time in percent of one, quantiles of
+ * durations and the longest delay of the event loop in milliseconds. These are
+ * left out where there are none, or the server was started anew.
  *
- * @param {Stats} before
+ * @param {Stats | undefined} before
  * @param {Stats} after
- * @returns Nothing where the server was started anew.
+ * @returns {Partial<Record<typeof SERIES[number], number>>}
  */
-export function ratesBetween(before, after) {
-  const seconds = (after.now - before.now) / 1000;
-  if (before.startedAt !== after.startedAt || seconds <= 0) return undefined;
-  const { bounds } = after.durations;
-  const counts = after.durations.counts.map((count, i) =>
-    count - before.durations.counts[i]
-  );
+export function valuesBetween(before, after) {
+  const now = {
+    active: after.connections.active,
+    resident: after.process.residentBytes,
+    held: after.memory.heldBytes,
+  };
+  if (before?.startedAt !== after.startedAt) return now;
+  const seconds = after.uptimeSeconds - before.uptimeSeconds;
+  if (seconds <= 0) return now;
+  /** @param {(stats: Stats) => number} total */
+  const rate = (total) => (total(after) - total(before)) / seconds;
+  /** @param {"durations" | "loopDelays"} of @param {number} part */
+  const part = (of, part) => {
+    const { bounds, counts } = after[of];
+    const were = before[of].counts;
+    return quantile(bounds, counts.map((count, i) => count - were[i]), part);
+  };
   return {
-    requests: (done(after) - done(before)) / seconds,
-    received: (after.bytes.received - before.bytes.received) / seconds,
-    sent: (after.bytes.sent - before.bytes.sent) / seconds,
-    p50: quantile(bounds, counts, 0.5),
-    p99: quantile(bounds, counts, 0.99),
-    p999: quantile(bounds, counts, 0.999),
+    ...now,
+    requests: rate(done),
+    p50: part("durations", 0.5),
+    p99: part("durations", 0.99),
+    p999: part("durations", 0.999),
+    errors: rate(({ requests, connections: { closed, acceptFailures } }) =>
+      requests.error + closed.error + closed.overload + sum(acceptFailures) -
+      acceptFailures.peer
+    ),
+    timeouts: rate(({ requests, connections }) =>
+      requests.timeout + connections.closed.write_timeout
+    ),
+    rejected: rate(({ requests, connections }) =>
+      requests.busy + sum(connections.rejected)
+    ),
+    received: rate(({ bytes }) => bytes.received),
+    sent: rate(({ bytes }) => bytes.sent),
+    cpu: 100 * rate((stats) => stats.process.cpuSeconds),
+    delay: part("loopDelays", 1),
   };
 }
 
@@ -34,7 +69,7 @@ export function ratesBetween(before, after) {
  * @param {readonly number[]} bounds
  * @param {readonly number[]} counts One more than there are bounds.
  * @param {number} part From 0 to 1.
- * @returns {number | undefined} `Infinity` above the last bound.
+ * @returns {number | undefined} {@linkcode ABOVE} above the last bound.
  */
 export function quantile(bounds, counts, part) {
   const count = sum(counts);
@@ -44,7 +79,7 @@ export function quantile(bounds, counts, part) {
     left -= counts[i];
     if (left <= 0) return bounds[i];
   }
-  return Infinity;
+  return ABOVE;
 }
 
 /** @param {Stats} stats @returns {number} Requests done with. */
@@ -117,7 +152,7 @@ function scaled(value) {
 /** @param {number | undefined} ms @returns {string} Such as 1.25 ms. */
 export function duration(ms) {
   if (ms === undefined) return NONE;
-  if (ms === Infinity) return "> 10 s";
+  if (ms === ABOVE) return "> 10 s";
   if (ms < 1) return `${Number((ms * 1000).toPrecision(3))} µs`;
   if (ms < 1000) return `${Number(ms.toPrecision(3))} ms`;
   return `${Number((ms / 1000).toPrecision(3))} s`;

@@ -2,9 +2,10 @@
 /** Asks the server each second while somebody looks, and shows the answers. */
 
 import { closeConnection } from "./actions.js";
-import { addToCharts } from "./charts.js";
-import { find, make, write } from "./dom.js";
+import { addSamples, lastSample, showNow } from "./charts.js";
+import { find, write } from "./dom.js";
 import * as numbers from "./numbers.js";
+import { part, putNumbers } from "./panels.js";
 import { Table } from "./table.js";
 
 /** @typedef {import("../stats.ts").Stats} Stats */
@@ -18,16 +19,24 @@ const PATIENCE = 5000;
 /** The table is asked for once a second for each so many rows in it. */
 const ROWS_PER_SECOND = 2000;
 
-/** From these parts on a limit is near, and very near. */
-const NEAR = 0.8;
-const VERY_NEAR = 0.95;
+/** How many peers of a state a drain names; the table has all of them. */
+const PEERS = 3;
+
+const DAY = 86_400_000;
+
+/** From so many days on the certificate's end is near, as the log says, too. */
+const NEAR_END = 30;
 
 const table = new Table(closeConnection);
 
 /** @type {Stats | undefined} The answer before. */
 let before;
-/** When the table is asked for again, by `performance.now()`. */
+/** What the connections of the table are at, and the most of one address. */
+let states = "";
+let busiest = 0;
+/** When these are asked for again, by `performance.now()`. */
 let tableDue = 0;
+let historyDue = 0;
 /** Ends the question under way, and the wait for the next. */
 let looking = new AbortController();
 
@@ -44,18 +53,26 @@ function look() {
 /** @param {AbortSignal} signal */
 async function poll(signal) {
   const asked = performance.now();
+  // Half a period less, as no timer is exact.
+  const dueIn = (/** @type {number} */ seconds) =>
+    asked + Math.max(1, seconds) * 1000 - PERIOD / 2;
   try {
-    const [stats, connections] = await Promise.all([
+    const [stats, connections, history] = await Promise.all([
       ask("stats.json", signal),
       asked >= tableDue ? ask("connections.json", signal) : undefined,
+      asked >= historyDue
+        ? ask(`history.json?after=${lastSample()}`, signal)
+        : undefined,
     ]);
-    show(stats);
-    if (connections !== undefined) {
-      showConnections(connections, stats.limits.connectionsPerIp);
-      const seconds = Math.ceil(connections.rows.length / ROWS_PER_SECOND);
-      // Half a period less, as no timer is exact.
-      tableDue = asked + Math.max(1, seconds) * PERIOD - PERIOD / 2;
+    if (history !== undefined) {
+      addSamples(history);
+      historyDue = dueIn(history.period);
     }
+    if (connections !== undefined) {
+      showConnections(connections);
+      tableDue = dueIn(Math.ceil(connections.rows.length / ROWS_PER_SECOND));
+    }
+    show(stats);
   } catch (error) {
     if (signal.aborted) return;
     showLost(error);
@@ -77,7 +94,8 @@ async function ask(path, signal) {
 
 /** @param {Stats} stats */
 function show(stats) {
-  const { connections, requests, limits } = stats;
+  const { connections, requests, limits, process, memory, tls } = stats;
+  const values = numbers.valuesBetween(before, stats);
   document.body.classList.remove("waiting");
   document.body.classList.toggle("actions", stats.actions);
   if (stats.draining) showState("draining", "Draining");
@@ -88,28 +106,51 @@ function show(stats) {
   updated.setAttribute("datetime", new Date(stats.now).toISOString());
   write(updated, numbers.clock(stats.now));
 
-  const lost = stats.threadsLost > 0 ? `, ${stats.threadsLost} lost` : "";
   put({
     version: stats.version,
+    runtime: stats.runtime,
     address: stats.address,
     framing: stats.framing,
     handler: stats.handler,
-    threads: `${stats.threads}${lost}`,
     uptime: numbers.age(stats.uptimeSeconds * 1000),
-    "limit-frame": numbers.size(limits.maxFrame),
-    closed: numbers.count(numbers.sum(connections.closed)),
-    rejected: numbers.count(numbers.sum(connections.rejected)),
   });
-  putLimit("connections", connections.active, limits.connections);
-  addToCharts(stats.now / 1000, {
-    active: connections.active,
-    ...before && numbers.ratesBetween(before, stats),
+  showDrain(stats.drain);
+  showThreads(stats);
+  putNumbers("Process", {
+    memory: numbers.bytes(process.residentBytes),
+    "held for clients": part(memory.heldBytes, limits.memory, numbers.size),
+    processor: values.cpu === undefined
+      ? numbers.NONE
+      : `${numbers.rate(values.cpu)} % of one`,
+    descriptors: process.openFds === undefined
+      ? part(stats.descriptors.open, stats.descriptors.limit)
+      : part(process.openFds, process.maxFds ?? 0),
+    "log lines lost": stats.logLinesLost ?? numbers.NONE,
   });
-  before = stats;
-
-  putNumbers("#totals", {
+  putNumbers("Limits", {
+    connections: part(connections.active, limits.connections),
+    "busiest address": part(busiest, limits.connectionsPerIp),
+    "request size": numbers.size(limits.maxFrame),
+    ...Object.fromEntries(
+      Object.entries(limits.timeouts).map(([name, ms]) => [
+        `${name} timeout`,
+        ms === 0 ? "none" : numbers.duration(ms),
+      ]),
+    ),
+  });
+  if (tls !== undefined) {
+    const days = Math.floor((tls.notAfter - stats.now) / DAY);
+    putNumbers("Certificate", {
+      subject: tls.subject,
+      "days left": { text: numbers.count(days), bad: days < NEAR_END },
+      "reloads failed": tls.failedReloads,
+    });
+  }
+  putNumbers("Since the start", {
     "connections accepted": connections.accepted,
+    "accept failures": numbers.sum(connections.acceptFailures),
     "requests ok": requests.ok,
+    "requests error_reply": requests.error_reply,
     "requests error": requests.error,
     "requests timeout": requests.timeout,
     "requests abandoned": requests.abandoned,
@@ -118,27 +159,66 @@ function show(stats) {
     "bytes in": numbers.bytes(stats.bytes.received),
     "bytes out": numbers.bytes(stats.bytes.sent),
   });
-  putNumbers("#closed", connections.closed);
-  putNumbers("#rejected", connections.rejected);
+  putNumbers("Closed, by reason", connections.closed);
+  putNumbers("Rejected, by reason", connections.rejected);
+  showNow(stats.now / 1000, values);
+  before = stats;
 }
 
-/**
- * @param {import("../stats.ts").ConnectionTable} connections
- * @param {number} limit How many there may be of one address.
- */
-function showConnections({ columns, rows }, limit) {
+/** @param {Stats["drain"]} drain */
+function showDrain(drain) {
+  const place = find("#drain-status");
+  place.hidden = drain === undefined;
+  if (drain === undefined) return;
+  // JSON has no infinity: that is null.
+  const left = drain.left == null ? "" : `${Math.ceil(drain.left / 1000)} s`;
+  const what = drain.accepting
+    ? `Accepts connections for ${left} more, then drains.`
+    : left
+    ? `Cuts what is left in ${left}.`
+    : "Waits without a limit.";
+  write(place, `${what} Waited for: ${states || "nobody"}.`);
+}
+
+/** @param {Stats} stats */
+function showThreads({ perThread, startedAt, uptimeSeconds, threadsLost }) {
+  const same = before?.startedAt === startedAt ? before : undefined;
+  const seconds = uptimeSeconds - (same?.uptimeSeconds ?? 0);
+  const none = { requests: 0, delays: { sum: 0, count: 0 } };
+  const rows = perThread.map(({ active, requests, delays }, i) => {
+    const were = same?.perThread[i] ?? none;
+    const rate = numbers.rate((requests - were.requests) / seconds);
+    const times = delays.count - were.delays.count;
+    const late = times ? (delays.sum - were.delays.sum) / times : undefined;
+    return [
+      i + 1,
+      `${active} open, ${rate}/s, ${numbers.duration(late)} late`,
+    ];
+  });
+  putNumbers("Threads", { ...Object.fromEntries(rows), lost: threadsLost });
+}
+
+/** @param {import("../stats.ts").ConnectionTable} connections */
+function showConnections({ columns, rows }) {
   const connections = rows.map((row) =>
     Object.fromEntries(row.map((value, i) => [columns[i], value]))
   );
   table.show(connections);
-  put({ listed: numbers.count(rows.length) });
-  const networks = connections.map(({ network }) => String(network));
-  putLimit("ip", numbers.busiest(networks), limit);
+  busiest = numbers.busiest(connections.map(({ network }) => String(network)));
+  states = Array.from(
+    Map.groupBy(connections, ({ state }) => state),
+    ([state, those]) => {
+      const peers = those.slice(0, PEERS).map(({ peer }) => peer);
+      if (those.length > PEERS) peers.push("…");
+      return `${those.length} ${state} (${peers.join(", ")})`;
+    },
+  ).join(", ");
 }
 
 /** @param {unknown} error What fetch threw, or an answer without numbers. */
 function showLost(error) {
   find("#updated-at").hidden = true;
+  find("#drain-status").hidden = true;
   const status = error instanceof Response ? error.status : undefined;
   // The admin port is there before the server that it is for.
   if (status === 503) return showState("not-ready", "Not ready");
@@ -154,34 +234,6 @@ function showState(state, text) {
   document.body.dataset.state = state;
   document.title = `Parley: ${text.toLowerCase()}`;
   write(find("#state"), text);
-}
-
-/** @param {string} name @param {number} value @param {number} limit */
-function putLimit(name, value, limit) {
-  const most = limit === 0 ? ", no limit" : ` of ${numbers.count(limit)}`;
-  put({ [`limit-${name}`]: `${numbers.count(value)}${most}` });
-  const meter = /** @type {HTMLMeterElement} */ (find(`#meter-${name}`));
-  meter.hidden = limit === 0;
-  const marks = { low: limit * NEAR, high: limit * VERY_NEAR };
-  Object.assign(meter, { max: limit, optimum: 0, ...marks, value });
-}
-
-/**
- * @param {string} list
- * @param {Readonly<Record<string, number | string>>} values By name.
- */
-function putNumbers(list, values) {
-  const place = find(list);
-  Object.entries(values).forEach(([name, value], i) => {
-    const text = typeof value === "number" ? numbers.count(value) : value;
-    if (place.children.length === i) {
-      place.append(make("div", {}, make("dt", {}), make("dd", {})));
-    }
-    const line = place.children[i];
-    line.classList.toggle("zero", text === "0" || text === "0 B");
-    write(line.children[0], name);
-    write(line.children[1], text);
-  });
 }
 
 /** @param {Readonly<Record<string, string>>} texts By what they show. */
