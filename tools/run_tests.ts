@@ -10,6 +10,7 @@ import { isInstalled, packages } from "../tests/support/packages.ts";
 
 /** What measures memory, or fills all descriptors and both processors. */
 const ALONE = [
+  "tests/load/fuzz_wire_test.ts",
   "tests/load/held_test.ts",
   "tests/programs/descriptor_limit_test.ts",
   "tests/programs/memory_test.ts",

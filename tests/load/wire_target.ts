@@ -82,7 +82,8 @@ export class ServerTarget implements Target, AsyncDisposable {
       const { active, opening, closed } = connections;
       const descriptors = await this.#countDescriptors() - this.#descriptors;
       const { inFlight } = requests;
-      const left = { active, opening, ...memory, inFlight, descriptors };
+      const { heldBytes } = memory;
+      const left = { active, opening, heldBytes, inFlight, descriptors };
       if (closed.error > 0) this.#faults.push("a connection closed as error");
       if (this.#faults.length > 0) throw new Difference(this.#faults[0]);
       if (Object.values(left).every((count) => count <= 0)) return;
