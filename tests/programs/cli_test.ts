@@ -453,7 +453,7 @@ const effects: Record<string, Effect> = {
       assertMatch(
         // In a pipe it has no colour.
         await stderr.until(/listening/),
-        /^\d{4}-\d\d-\d\d [\d:.]{12} info  listening addr=127\.0\.0\.1:\d+$/,
+        /^\d{4}-\d\d-\d\d [\d:.]{12} info {2}listening addr=127\.0\.0\.1:\d+$/,
       );
     },
   },
