@@ -364,10 +364,8 @@ for (
       await first.receive(5);
       const one = await run(way, "client", [place, "PING"]);
       assertEquals([one.code, one.stdout], [1, ""]);
-      assertOneLine(
-        one.stderr,
-        `no reply to request 1: Refused by ${place}, which said "${said}`,
-      );
+      // It may come before the request is on its way.
+      assertOneLine(one.stderr, `Refused by ${place}, which said "${said}`);
       const many = await run(way, "client", ["--json", place], {
         stdin: "PING\n".repeat(5000),
       });
