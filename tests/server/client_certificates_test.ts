@@ -321,8 +321,8 @@ Deno.test("connect with a certificate checks the server's own", async () => {
   const good = { caCerts: [ONE_CA], ...CLIENT };
   for (
     const [tls, reason] of [
-      [{ ...good, caCerts: [TWO_CA] }, /no trusted authority vouches for it \(--tls-ca FILE trusts one\)$/],
-      [{ ...good, serverName: "two.test" }, /not valid for name "two.test"/],
+      [{ ...good, caCerts: [TWO_CA] }, /no trusted authority vouches for it/],
+      [{ ...good, serverName: "two.test" }, /and not for "two.test"/],
     ] satisfies [Tls, RegExp][]
   ) {
     const { message } = await assertRejects(
