@@ -8,12 +8,14 @@
 
 import { isInstalled, packages } from "../tests/support/packages.ts";
 
-/** What measures memory, or fills all descriptors and both processors. */
+/** What measures memory, fills descriptors or processors, or types by keys. */
 const ALONE = [
   "tests/load/fuzz_wire_test.ts",
   "tests/load/held_test.ts",
   "tests/programs/descriptor_limit_test.ts",
   "tests/programs/memory_test.ts",
+  "tests/programs/prompt_test.ts",
+  "tests/programs/terminal_test.ts",
 ];
 
 const missing = Object.keys(packages).filter((name) => !isInstalled(name));
