@@ -223,20 +223,23 @@ async function pinned(name: "deno" | "denort"): Promise<URL> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   // With a folder of its own for packages, Deno unpacks them to a known place,
-  // whichever registry and cache it is set up to use.
+  // whichever registry and cache it is set up to use. The programs are compiled
+  // elsewhere: they would be given this folder's settings, not the project's.
+  const cwd = new URL("packages/", WORK);
+  await Deno.mkdir(cwd, { recursive: true });
   await Deno.writeTextFile(
-    new URL("deno.json", WORK),
+    new URL("deno.json", cwd),
     '{ "nodeModulesDir": "auto", "lock": false }',
   );
   await run(
     `fetch npm:${id}`,
     Deno.execPath(),
     ["cache", "--quiet", `npm:${id}`],
-    { cwd: WORK },
+    { cwd },
   );
   const folder = id.slice(0, id.lastIndexOf("@"));
   let bytes = await Deno.readFile(
-    new URL(`node_modules/${folder}/${file}`, WORK),
+    new URL(`node_modules/${folder}/${file}`, cwd),
   );
   if (name === "denort") bytes = withoutProgram(bytes);
   await verify(bytes, sha256, `${id}/${file}`);

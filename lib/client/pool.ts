@@ -243,8 +243,9 @@ export class ServerPool implements Pool {
           const refused = error instanceof errors.RefusedError;
           if (client!.received > 0 && !refused) server.failures = 0;
           // A server that closes what nobody uses is well.
-          if (pending > 0 || refused) this.#fail(server, error);
-          else this.#tell(server, error);
+          if (pending > 0 || refused) return this.#fail(server, error);
+          server.error = error;
+          this.#tell(server, error);
         },
       });
       if (server.failures > 0) await this.#check(client);

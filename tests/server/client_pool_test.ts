@@ -59,6 +59,24 @@ Deno.test("connect goes to the first of several servers that is there", async ()
   );
 });
 
+Deno.test("a pool says why, where each connection is lost at once", async () => {
+  using listener = Deno.listen(plain);
+  const closing = (async () => {
+    for await (const conn of listener) conn.close();
+  })();
+  for (let i = 0; i < 20; i++) {
+    // It may be lost before the pool is there, or behind that.
+    const failure = await outcome((async () => {
+      await using pool = await connect({ servers: [addrOf(listener)] });
+      return await pool.request("hello", { timeout: 200 });
+    })());
+    assertInstanceOf(failure, Error);
+    assertMatch(failure.message, /127\.0\.0\.1/);
+  }
+  listener.close();
+  await closing;
+});
+
 Deno.test("a pool loses nothing that may be repeated when its server restarts", async () => {
   const changes: string[] = [];
   const { port } = nobody();
