@@ -5,6 +5,12 @@
  * @module
  */
 
+/**
+ * How long such a test may take, in milliseconds. It waits for programs, which
+ * may never say what it waits for; the longest takes a tenth of this.
+ */
+const LIMIT = 300_000;
+
 /** How many tests are left out, by what they need. */
 const missing = new Map<string, number>();
 
@@ -19,7 +25,7 @@ export function testAllowed(
   fn: Deno.TestDefinition["fn"],
   ignore = false,
 ): void {
-  if (isAllowed(needed)) Deno.test({ name, ignore, fn });
+  if (isAllowed(needed)) Deno.test({ name, ignore, fn, timeout: LIMIT });
   else leaveOut(needed.map((name) => `--allow-${name}`).join(" "));
 }
 
