@@ -1,6 +1,6 @@
 // One chat on several machines, joined by Redis. Each message has a number. A
-// client that reconnects sends the last number it has seen, and gets the messages
-// that it has missed.
+// client that reconnects sends the last number it has seen, and gets the
+// messages that it has missed.
 //
 //   redis-server &
 //   deno run --allow-net examples/chat_cluster.ts 127.0.0.2:7000 127.0.0.1:6379

@@ -1,6 +1,6 @@
-// A file server. A request is a path; the reply is the size, the file in several
-// frames, and an empty frame. It reads the file only as fast as the client takes
-// it, so a file may be larger than memory.
+// A file server. A request is a path; the reply is the size, the file in
+// several frames, and an empty frame. It reads the file only as fast as the
+// client takes it, so a file may be larger than memory.
 //
 //   deno run --allow-net --allow-read examples/files.ts 7000 docs
 

@@ -1,5 +1,5 @@
-// Forwards each request to the one of several servers with the fewest requests in
-// flight. A server that is down is left out until it answers again. A request
+// Forwards each request to the one of several servers with the fewest requests
+// in flight. A server that is down is left out until it answers again. A request
 // that only reads is sent again if its server is lost.
 //
 //   deno run --allow-net examples/proxy.ts 7000 127.0.0.1:7001 127.0.0.1:7002

@@ -1,5 +1,5 @@
-// Publish and subscribe. A subscriber that does not read is closed, so it delays
-// nobody and takes at most 256 KiB.
+// Publish and subscribe. A subscriber that does not read is closed, so it
+// delays nobody and takes at most 256 KiB.
 //
 //   deno run --allow-net examples/pubsub.ts
 //   nc 127.0.0.1 7000            (SUBSCRIBE news, and in another terminal:)

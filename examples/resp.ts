@@ -1,5 +1,6 @@
-// RESP2, the protocol of Redis, as a framing of your own: a frame is one complete
-// value, such as an array of bulk strings. kv_resp.ts and chat_cluster.ts use it.
+// RESP2, the protocol of Redis, as a framing of your own: a frame is one
+// complete value, such as an array of bulk strings. kv_resp.ts and
+// chat_cluster.ts use it.
 // https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 import { Codec, EncodeError, FrameError } from "@parley/parley";
