@@ -292,13 +292,13 @@ function faultOf(fault: string): string {
   if (wanted !== undefined) {
     const names = others.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
     return `it is for ${names.join(", ")}, and not for ${wanted} ` +
-      "(--tls-server-name NAME expects another)";
+      "(option tls.serverName expects another)";
   }
   return faults[fault] ?? fault;
 }
 
 const faults: Readonly<Record<string, string>> = {
   UnknownIssuer:
-    "no trusted authority vouches for it (--tls-ca FILE trusts one)",
+    "no trusted authority vouches for it (option tls.caCerts trusts one)",
   CaUsedAsEndEntity: "it is an authority's, not a server's",
 };
