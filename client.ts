@@ -37,7 +37,12 @@ import { connect } from "./lib/client/client.ts";
 import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
-import { decodeText, printableLine, quote, systemReason } from "./lib/core/text.ts";
+import {
+  decodeText,
+  printableLine,
+  quote,
+  systemReason,
+} from "./lib/core/text.ts";
 import { isErrReply } from "./lib/server/replies.ts";
 import { VERSION } from "./lib/core/version.ts";
 

@@ -285,7 +285,9 @@ export class PipelinedClient implements Client, Expirable {
           connection.received === inbox.length && isTlsAlert(inbox)
         ) {
           inbox.release();
-          throw new TlsError("it speaks TLS, and this client does not (option tls)");
+          throw new TlsError(
+            "it speaks TLS, and this client does not (option tls)",
+          );
         }
         while (inbox.length > 0 && this.#end === undefined) {
           this.#firstFrame.release();

@@ -110,20 +110,23 @@ testPrograms("client escapes the names in a certificate", async (way) => {
   assert(stderr.includes('"a\\x9b1m\\u202e.test"'), stderr);
 });
 
-testPrograms("client ends with 1 where the server speaks otherwise", async (way) => {
-  await using server = await RunningServer.start(way);
-  const place = `127.0.0.1:${server.addr.port}`;
-  assertEquals(await run(way, "client", ["--tls", place, "PING"]), {
-    code: 1,
-    stdout: "",
-    stderr: `client: Cannot connect to ${place}: ` +
-      "the server does not speak TLS on this port\n",
-  });
-  const other = ["--framing", "length", place, "PING"];
-  const { code, stderr } = await run(way, "client", other);
-  assertEquals(code, 1);
-  assertMatch(stderr, /^client: [^\n]+ as a line \(--framing line\)\n$/);
-});
+testPrograms(
+  "client ends with 1 where the server speaks otherwise",
+  async (way) => {
+    await using server = await RunningServer.start(way);
+    const place = `127.0.0.1:${server.addr.port}`;
+    assertEquals(await run(way, "client", ["--tls", place, "PING"]), {
+      code: 1,
+      stdout: "",
+      stderr: `client: Cannot connect to ${place}: ` +
+        "the server does not speak TLS on this port\n",
+    });
+    const other = ["--framing", "length", place, "PING"];
+    const { code, stderr } = await run(way, "client", other);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^client: [^\n]+ as a line \(--framing line\)\n$/);
+  },
+);
 
 testPrograms("server takes its certificate from variables", async (way) => {
   await using files = await Files.make();
