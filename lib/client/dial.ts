@@ -56,9 +56,8 @@ export function tlsOptions(
   if (typeof tls !== "object" || tls === null) {
     throw new OptionError("tls", tls, "true, false or an object");
   }
-  const { serverName, cert, key, insecure } = tls;
-  const caCerts = (tls.caCerts ?? [])
-    .map((pem) => checkCertificates("caCerts", pem));
+  const { serverName, cert, key, insecure, caCerts: given = [] } = tls;
+  const caCerts = Array.from(given, (pem) => checkCertificates("caCerts", pem));
   if (insecure && caCerts.length > 0) {
     throw new OptionError("insecure", insecure, "no caCerts beside it");
   }

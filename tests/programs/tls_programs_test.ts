@@ -121,7 +121,8 @@ testPrograms(
       stderr: `client: Cannot connect to ${place}: ` +
         "the server does not speak TLS on this port\n",
     });
-    const other = ["--framing", "length", place, "PING"];
+    // Its length, 10, is an LF to the server: so that is a line to reply to.
+    const other = ["--framing", "length", place, "ten bytes!"];
     const { code, stderr } = await run(way, "client", other);
     assertEquals(code, 1);
     assertMatch(stderr, /^client: [^\n]+ as a line \(--framing line\)\n$/);
