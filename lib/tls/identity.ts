@@ -23,10 +23,14 @@ export interface TlsStatus {
   readonly failedReloads: number;
 }
 
-type Tell = (step: ExpiryStep, status: TlsStatus) => void;
+/** How many days may be left when it is told; 0 is when it has expired. */
+const STEPS = [0, 7, 30] as const;
+const HOUR = 60 * 60_000;
+
+type Tell = (step: typeof STEPS[number], status: TlsStatus) => void;
 
 export class TlsIdentity {
-  /** Rejects where a handshake in memory has shown that something is wrong. */
+  /** Rejects if the handshakes in memory fail, see `proof.ts`. */
   readonly proven: Promise<void>;
   #context: TlsContext;
   #certificate: Omit<TlsStatus, "failedReloads">;
@@ -36,7 +40,7 @@ export class TlsIdentity {
   #begun = 0;
   #shown = 0;
 
-  /** @param tell Is told as the certificate's end comes near. */
+  /** @param tell Called as the certificate's end comes near. */
   constructor(
     settings: TlsSettings,
     private readonly clock: Clock,
@@ -45,7 +49,7 @@ export class TlsIdentity {
     this.#context = new TlsContext(settings);
     this.#certificate = certificateOf(settings);
     this.proven = prove(this.#context);
-    // Somebody may look later.
+    // Who waits for it may come later than a failure.
     this.proven.catch(() => {});
   }
 
@@ -53,13 +57,19 @@ export class TlsIdentity {
     return { ...this.#certificate, failedReloads: this.#failedReloads };
   }
 
-  /** Watches the certificate's end, if there is anybody to be told of it. */
+  /** Begins to look each hour how near the certificate's end is. */
   watch(): void {
-    const tell = this.tell;
-    const { notAfter } = this.#certificate;
+    const { tell } = this;
     this.close();
-    this.#endWatch = tell &&
-      watchExpiry(notAfter, this.clock, (step) => tell(step, this.status));
+    if (tell === undefined) return;
+    let told = Infinity;
+    const look = () => {
+      const left = this.#certificate.notAfter - Date.now();
+      const step = STEPS.find((days) => left <= days * 24 * HOUR);
+      if (step !== undefined && step < told) tell(told = step, this.status);
+      this.#endWatch = this.clock.after(HOUR, look, { background: true });
+    };
+    look();
   }
 
   close(): void {
@@ -69,8 +79,8 @@ export class TlsIdentity {
 
   /**
    * Shows another certificate from now on; handshakes that have begun keep the
-   * one they have. None waits for the one before it, which may hang: the last
-   * one that was asked for stays, and others that come later give nothing.
+   * one they have. No reload waits for an earlier one, which may hang: if that
+   * is done after a later one, it changes nothing and gives undefined.
    */
   async reload(
     files: TlsFiles | Promise<TlsFiles>,
@@ -113,29 +123,4 @@ function certificateOf({ cert }: TlsSettings) {
   const [{ raw, validToDate }] = certificatesOf(cert);
   const { subject, names } = namesOf(raw);
   return { subject: subject || names[0], notAfter: validToDate.getTime() };
-}
-
-/** How many days may be left when it is told; 0 is when it has expired. */
-const STEPS = [0, 7, 30] as const;
-type ExpiryStep = typeof STEPS[number];
-
-const HOUR = 60 * 60_000;
-
-/** Tells of a certificate's end, once for each step; gives what ends that. */
-function watchExpiry(
-  notAfter: number,
-  clock: Clock,
-  tell: (step: ExpiryStep) => void,
-): () => void {
-  let told: number | undefined;
-  let cancel: () => void;
-  const look = () => {
-    const left = notAfter - Date.now();
-    const step = STEPS.find((days) => left <= days * 24 * HOUR);
-    if (step !== undefined && step < (told ?? Infinity)) tell(told = step);
-    // The date may be set meanwhile, and a timer holds 24 days only.
-    cancel = clock.after(HOUR, look, { background: true });
-  };
-  look();
-  return () => cancel();
 }
