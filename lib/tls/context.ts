@@ -8,6 +8,7 @@ import type { X509Certificate } from "node:crypto";
 import { ClientCertificateError } from "../core/errors.ts";
 import type { PeerCertificate, TlsInfo } from "../core/tls_info.ts";
 import { namesOf } from "./names.ts";
+import { certificatesOf } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
 
 /** How many client certificates are remembered for sessions to resume. */
@@ -16,6 +17,8 @@ const MAX_VOUCHED = 10_000;
 type Verifier = { ssl: { verifyError(): string | null } };
 
 export class TlsContext {
+  readonly chain: readonly X509Certificate[];
+  readonly certificate: { subject: string; notAfter: number };
   readonly #context: object;
   readonly #authorities: (() => object[]) | undefined;
   /**
@@ -28,6 +31,11 @@ export class TlsContext {
   constructor(readonly settings: TlsSettings, before?: TlsContext) {
     const { cert, key, clientCa, tlsMinVersion } = settings;
     const minVersion = `TLSv${tlsMinVersion}` as const;
+    this.chain = certificatesOf(cert);
+    const [{ raw, validToDate }] = this.chain;
+    const { subject, names: [name] } = namesOf(raw);
+    const notAfter = validToDate.getTime();
+    this.certificate = { subject: subject || name, notAfter };
     const options = { cert, key, minVersion };
     this.#context = tls().createSecureContext(options).context;
     const isSame = before?.settings.clientCa === clientCa;

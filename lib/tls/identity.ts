@@ -4,8 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "../net/connection.ts";
 import { TlsContext } from "./context.ts";
-import { namesOf } from "./names.ts";
-import { certificatesOf, checkCertificates, checkKeyPair } from "./pem.ts";
+import { checkCertificates, checkKeyPair } from "./pem.ts";
 import { prove } from "./proof.ts";
 import type { TlsFiles, TlsSettings } from "./settings.ts";
 import { TlsTransport } from "./transport.ts";
@@ -33,7 +32,6 @@ export class TlsIdentity {
   /** Rejects if the handshakes in memory fail, see `proof.ts`. */
   readonly proven: Promise<void>;
   #context: TlsContext;
-  #certificate: Omit<TlsStatus, "failedReloads">;
   #failedReloads = 0;
   #endWatch: (() => void) | undefined;
   /** How many reloads have begun, and which of them is shown. */
@@ -47,14 +45,14 @@ export class TlsIdentity {
     private readonly tell?: Tell,
   ) {
     this.#context = new TlsContext(settings);
-    this.#certificate = certificateOf(settings);
     this.proven = prove(this.#context);
     // Who waits for it may come later than a failure.
     this.proven.catch(() => {});
   }
 
   get status(): TlsStatus {
-    return { ...this.#certificate, failedReloads: this.#failedReloads };
+    const { certificate } = this.#context;
+    return { ...certificate, failedReloads: this.#failedReloads };
   }
 
   /** Begins to look each hour how near the certificate's end is. */
@@ -64,7 +62,7 @@ export class TlsIdentity {
     if (tell === undefined) return;
     let told = Infinity;
     const look = () => {
-      const left = this.#certificate.notAfter - Date.now();
+      const left = this.status.notAfter - Date.now();
       const step = STEPS.find((days) => left <= days * 24 * HOUR);
       if (step !== undefined && step < told) tell(told = step, this.status);
       this.#endWatch = this.clock.after(HOUR, look, { background: true });
@@ -87,15 +85,24 @@ export class TlsIdentity {
   ): Promise<TlsSettings | undefined> {
     const turn = ++this.#begun;
     try {
-      const settings = this.#settingsOf(await files);
+      const { cert, key, clientCa } = await files;
+      const settings = {
+        ...this.#context.settings,
+        ...checkKeyPair(cert, key),
+      };
+      if (clientCa !== undefined) {
+        if (settings.clientCa === undefined) {
+          throw new OptionError("clientCa", clientCa, "none, as at the start");
+        }
+        settings.clientCa = checkCertificates("clientCa", clientCa);
+      }
       const context = new TlsContext(settings, this.#context);
       await prove(context);
       if (turn < this.#shown) return undefined;
       this.#shown = turn;
       this.#context = context;
-      this.#certificate = certificateOf(context.settings);
       if (this.#endWatch) this.watch();
-      return context.settings;
+      return settings;
     } catch (error) {
       if (turn < this.#shown) return undefined;
       this.#failedReloads++;
@@ -106,21 +113,4 @@ export class TlsIdentity {
   secure(below: Transport, received: Uint8Array): TlsTransport {
     return new TlsTransport(below, received, this.#context);
   }
-
-  #settingsOf({ cert, key, clientCa }: TlsFiles): TlsSettings {
-    const { settings } = this.#context;
-    const pair = checkKeyPair(cert, key);
-    if (clientCa === undefined) return { ...settings, ...pair };
-    if (settings.clientCa === undefined) {
-      throw new OptionError("clientCa", clientCa, "none, as at the start");
-    }
-    const authorities = checkCertificates("clientCa", clientCa);
-    return { ...settings, ...pair, clientCa: authorities };
-  }
-}
-
-function certificateOf({ cert }: TlsSettings) {
-  const [{ raw, validToDate }] = certificatesOf(cert);
-  const { subject, names } = namesOf(raw);
-  return { subject: subject || names[0], notAfter: validToDate.getTime() };
 }

@@ -8,16 +8,14 @@ import { systemClock, within } from "../core/clock.ts";
 import { OptionError, TlsError } from "../core/errors.ts";
 import { messageOf } from "../core/text.ts";
 import { tls, type TlsContext } from "./context.ts";
-import { certificatesOf } from "./pem.ts";
 
 /** How long a handshake may take, in milliseconds: it waits for nobody. */
 const LIMIT = 5000;
 
 /** Throws if no handshake works, or one of the settings is not heeded. */
 export async function prove(context: TlsContext): Promise<void> {
-  const { settings } = context;
+  const { settings, chain } = context;
   const { cert, key, clientCa, tlsMinVersion, alpnProtocols } = settings;
-  const chain = certificatesOf(cert);
   // A client with authorities of its own resumes no session of another client.
   // In a session that is resumed, no certificate is shown.
   const client = { ca: cert, rejectUnauthorized: false };

@@ -45,7 +45,7 @@ export interface TlsOptions extends Partial<TlsKeyPair> {
 /** The options, complete and checked. */
 export interface TlsSettings extends Required<Omit<TlsOptions, "clientCa">> {
   /** Undefined where clients are asked for no certificate. */
-  readonly clientCa: string | undefined;
+  clientCa: string | undefined;
 }
 
 /** A protocol's name has 1 to 255 bytes (RFC 7301, section 3.1). */
