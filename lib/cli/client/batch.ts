@@ -4,12 +4,12 @@
  * of input, and a slow reader of our output stops the sending.
  */
 
-import { Buffer } from "node:buffer";
+import { Buffer, isUtf8 } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
+import { decodeText, printable, toLine } from "../../core/text.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
-import { type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 export const WINDOW = 1024;
@@ -27,6 +27,12 @@ export class BatchResult {
   outputFailure: unknown;
 }
 
+/** How a frame is shown. */
+export interface Form {
+  readonly json: boolean;
+  readonly hex: boolean;
+}
+
 /** How replies are printed. */
 export interface PrintForm extends Form {
   /** Whether the output is a terminal, which replies must not drive. */
@@ -38,10 +44,15 @@ export interface PrintForm extends Form {
   readonly onReply?: (reply: Uint8Array) => void;
 }
 
+/** Which request a frame answers, and how long that took, once it is there. */
+export interface Asked {
+  readonly request: Uint8Array;
+  ms: number;
+}
+
 interface InFlight {
-  frame: Uint8Array | Promise<Uint8Array>;
-  /** Which request it answers, and how long that took, once it is there. */
-  asked?: { request: Uint8Array; ms: number };
+  readonly frame: Uint8Array | Promise<Uint8Array>;
+  readonly asked?: Asked;
 }
 
 const encoder = new TextEncoder();
@@ -63,11 +74,10 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const frame = client.request(request, {
-            idempotent: form.idempotent,
-          });
+          const { idempotent } = form;
+          const frame = client.request(request, { idempotent });
           const started = performance.now();
-          const asked = { request, ms: 0 };
+          const asked: Asked = { request, ms: 0 };
           // It may be printed much later, and until then nobody looks at a
           // failure.
           frame.then(() => {
@@ -115,69 +125,71 @@ async function printAll(
   output: Output,
   form: PrintForm,
 ): Promise<BatchResult> {
-  const print = new Printer(output, form.newline ? LF : new Uint8Array());
+  const end = form.newline ? LF : new Uint8Array();
   const raw = !form.json && !form.hex && !form.terminal;
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  /** There while something waits, or once a write has failed. */
+  let writing: Promise<void> | undefined;
+
+  async function write(): Promise<void> {
+    try {
+      // What is replied in the same turn is printed in the same write.
+      await undefined;
+      while (waiting.length > 0) {
+        const chunk = Buffer.concat(waiting, bytes);
+        [waiting, bytes] = [[], 0];
+        await writeAll(output, chunk);
+      }
+      writing = undefined;
+    } catch (error) {
+      result.outputFailure = error;
+      throw error;
+    }
+  }
+
   try {
     for await (const { frame: coming, asked } of frames) {
       const frame = await coming;
       form.onReply?.(frame);
-      const printed = print.add(
-        raw ? frame : encoder.encode(shown(frame, form, asked)),
-      );
-      if (printed !== undefined) await printed;
+      const text = raw ? frame : encoder.encode(shown(frame, form, asked));
+      waiting.push(text, end);
+      bytes += text.length + end.length;
+      if (writing === undefined) {
+        writing = write();
+        // Whoever waits for it gets the failure; it may be that nobody does yet.
+        writing.catch(() => {});
+      }
+      const isFailed = result.outputFailure !== undefined;
+      if (isFailed || bytes > OUTPUT_BYTES) await writing;
       result.replied++;
     }
-    await print.writing;
+    await writing;
   } catch (error) {
     result.failure = error;
     // What came before the failure is whole, and still to be printed.
-    if (print.failure === undefined) await print.writing?.catch(() => {});
+    await writing?.catch(() => {});
   }
-  result.outputFailure = print.failure;
   return result;
 }
 
-/** Writes as soon as it can, and what comes meanwhile in one write after it. */
-class Printer {
-  failure: unknown;
-  #waiting: Uint8Array[] = [];
-  #bytes = 0;
-  /** Resolves when nothing waits any more. */
-  writing: Promise<void> | undefined;
+/** Shows a frame as text that is safe for a terminal. */
+export function shown(
+  frame: Uint8Array,
+  { json, hex }: Form,
+  asked?: Asked,
+): string {
+  if (hex) return Buffer.from(frame).toString("hex");
+  if (!json) return printable(decodeText(frame));
+  if (asked === undefined) return toLine(named("frame", frame));
+  const ms = Math.round(asked.ms * 1000) / 1000;
+  const request = named("request", asked.request);
+  return toLine({ ...request, ...named("reply", frame), ms });
+}
 
-  constructor(
-    private readonly output: Output,
-    private readonly end: Uint8Array,
-  ) {}
-
-  /** Prints bytes; it waits where the reader is behind or a write has failed. */
-  add(bytes: Uint8Array): Promise<void> | undefined {
-    this.#waiting.push(bytes, this.end);
-    this.#bytes += bytes.length + this.end.length;
-    if (this.writing === undefined) {
-      this.writing = this.#write();
-      // Whoever waits for it gets the failure; it may be that nobody does yet.
-      this.writing.catch(() => {});
-    }
-    return this.#bytes > OUTPUT_BYTES || this.failure !== undefined
-      ? this.writing
-      : undefined;
-  }
-
-  async #write(): Promise<void> {
-    try {
-      // What is replied in the same turn is printed in the same write.
-      await undefined;
-      while (this.#waiting.length > 0) {
-        const chunk = Buffer.concat(this.#waiting, this.#bytes);
-        this.#waiting = [];
-        this.#bytes = 0;
-        await writeAll(this.output, chunk);
-      }
-      this.writing = undefined;
-    } catch (error) {
-      this.failure = error;
-      throw error;
-    }
-  }
+/** Bytes that are no text would be lost in JSON. */
+function named(name: string, bytes: Uint8Array): Record<string, string> {
+  return isUtf8(bytes)
+    ? { [name]: decodeText(bytes) }
+    : { [`${name}_base64`]: Buffer.from(bytes).toString("base64") };
 }
