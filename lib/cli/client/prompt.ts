@@ -166,24 +166,23 @@ export async function runPrompt(
       // What comes first is the reply to HELP.
       await names;
       const request = typeof text === "string" ? encoder.encode(text) : text;
-      let reply: Uint8Array | undefined;
-      let started = 0;
-      for (let left = flags.retry; reply === undefined; left--) {
+      for (let left = flags.retry;; left--) {
         const link = client ?? await connect(signal);
         // Ctrl-C may have come meanwhile.
         signal.throwIfAborted();
-        started = performance.now();
-        reply = await link.request(request).catch((error) => {
+        const started = performance.now();
+        try {
+          const reply = await link.request(request);
+          onReply(reply);
+          return show(reply, { request, ms: performance.now() - started });
+        } catch (error) {
           const isLost = error instanceof ConnectionLostError;
           if (!isLost || left === 0 || signal.aborted) throw error;
           client = undefined;
           // One notice is enough, however often it is lost.
           if (left === flags.retry) editor.say(SENT_AGAIN);
-          return undefined;
-        });
+        }
       }
-      onReply(reply);
-      show(reply, { request, ms: performance.now() - started });
     });
   }
 
