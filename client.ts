@@ -16,6 +16,7 @@ import {
   type ConnectLine,
   oneRequest,
 } from "./lib/cli/client/flags.ts";
+import { reasonOf } from "./lib/cli/client/shown.ts";
 import { connector, parseTarget } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -38,7 +39,6 @@ import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
-  messageOf,
   printableLine,
   quote,
   systemReason,
@@ -138,7 +138,7 @@ async function converse(args: readonly string[]): Promise<number> {
       onStateChange(_server: string, error?: Error) {
         // Where requests do not go on elsewhere, it is said as their failure.
         if (error === undefined || servers.length + retry === 1) return;
-        warn(`left out for now: ${messageOf(error)}`);
+        warn(`left out for now: ${reasonOf(error)}`);
       },
     });
     let requests = ReadableStream.from(repeated(encoded, flags.r, flags.i));
@@ -389,7 +389,7 @@ function unanswered(
 }
 
 function fail(error: unknown, prefix = ""): number {
-  warn(prefix + messageOf(error));
+  warn(prefix + reasonOf(error));
   return error instanceof OptionError || error instanceof UsageError ? 2 : 1;
 }
 

@@ -5,12 +5,7 @@ import { Buffer } from "node:buffer";
 import type { Client } from "../../client/api.ts";
 import type { ConnectOptions } from "../../client/client.ts";
 import { RefusedError, TimeoutError } from "../../core/errors.ts";
-import {
-  decodeText,
-  messageOf,
-  printableLine,
-  quote,
-} from "../../core/text.ts";
+import { decodeText, printableLine, quote } from "../../core/text.ts";
 import {
   FRAMING_FORM,
   type FramingName,
@@ -19,7 +14,7 @@ import {
 import { isErrReply } from "../../server/replies.ts";
 import type { History } from "./history.ts";
 import { LineEditor } from "./line_editor.ts";
-import { type Form, shown } from "./shown.ts";
+import { type Form, reasonOf, shown } from "./shown.ts";
 
 const HELP = `\
 :connect [HOST[:PORT]]  connects again, or to another server
@@ -133,7 +128,7 @@ class Prompt {
       try {
         await this.#perform(line);
       } catch (error) {
-        editor.say(`(${printableLine(messageOf(error))})`);
+        editor.say(`(${printableLine(reasonOf(error))})`);
       }
     }
     this.#client?.close();

@@ -1,12 +1,28 @@
-/** How a frame is shown: as text that is safe for a terminal. */
+/** How a frame, and an error, is shown to whoever uses the program. */
 
 import { Buffer, isUtf8 } from "node:buffer";
 
-import { decodeText, printable, toLine } from "../../core/text.ts";
+import { decodeText, messageOf, printable, toLine } from "../../core/text.ts";
 
 export interface Form {
   readonly json: boolean;
   readonly hex: boolean;
+}
+
+/** The flags of the program, by the options that errors of the library name. */
+const FLAGS: Readonly<Record<string, string>> = {
+  "tls.caCerts": "--tls-ca FILE",
+  "tls.serverName": "--tls-server-name NAME",
+  "framing:": "--framing",
+  tls: "--tls",
+};
+
+/** What an error says; where it names an option that helps, the flag for it. */
+export function reasonOf(error: unknown): string {
+  return messageOf(error).replace(
+    /\(option (tls\.caCerts|tls\.serverName|framing:|tls)/g,
+    (_, option: string) => `(${FLAGS[option]}`,
+  );
 }
 
 /**
