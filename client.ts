@@ -18,6 +18,7 @@ import {
   oneRequest,
   speaksTls,
 } from "./lib/cli/client/flags.ts";
+import { reasonOf } from "./lib/cli/client/shown.ts";
 import { parseTarget, targetOf, waitFor } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -39,7 +40,6 @@ import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
-  messageOf,
   printableLine,
   quote,
   systemReason,
@@ -136,7 +136,7 @@ async function converse(args: readonly string[]): Promise<number> {
         onStateChange(_server: string, error?: Error) {
           // Where requests do not go on elsewhere, it is said as their failure.
           if (error === undefined || servers.length + retry === 1) return;
-          warn(`left out for now: ${messageOf(error)}`);
+          warn(`left out for now: ${reasonOf(error)}`);
         },
       });
       let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
@@ -363,7 +363,7 @@ function unanswered(
 }
 
 function fail(error: unknown, prefix = ""): number {
-  warn(prefix + messageOf(error));
+  warn(prefix + reasonOf(error));
   return error instanceof OptionError || error instanceof UsageError ? 2 : 1;
 }
 

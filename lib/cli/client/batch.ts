@@ -4,12 +4,12 @@
  * of input, and a slow reader of our output stops the sending.
  */
 
-import { Buffer, isUtf8 } from "node:buffer";
+import { Buffer } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
-import { decodeText, printable, toLine } from "../../core/text.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
+import { type Asked, type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 export const WINDOW = 1024;
@@ -27,12 +27,6 @@ export class BatchResult {
   outputFailure: unknown;
 }
 
-/** How a frame is shown. */
-export interface Form {
-  readonly json: boolean;
-  readonly hex: boolean;
-}
-
 /** How replies are printed. */
 export interface PrintForm extends Form {
   /** Whether the output is a terminal, which replies must not drive. */
@@ -42,12 +36,6 @@ export interface PrintForm extends Form {
   /** Whether requests may be sent again. */
   readonly idempotent?: boolean;
   readonly onReply?: (reply: Uint8Array) => void;
-}
-
-/** Which request a frame answers, and how long that took, once it is there. */
-export interface Asked {
-  readonly request: Uint8Array;
-  ms: number;
 }
 
 interface InFlight {
@@ -171,25 +159,4 @@ async function printAll(
     await writing?.catch(() => {});
   }
   return result;
-}
-
-/** Shows a frame as text that is safe for a terminal. */
-export function shown(
-  frame: Uint8Array,
-  { json, hex }: Form,
-  asked?: Asked,
-): string {
-  if (hex) return Buffer.from(frame).toString("hex");
-  if (!json) return printable(decodeText(frame));
-  if (asked === undefined) return toLine(named("frame", frame));
-  const ms = Math.round(asked.ms * 1000) / 1000;
-  const request = named("request", asked.request);
-  return toLine({ ...request, ...named("reply", frame), ms });
-}
-
-/** Bytes that are no text would be lost in JSON. */
-function named(name: string, bytes: Uint8Array): Record<string, string> {
-  return isUtf8(bytes)
-    ? { [name]: decodeText(bytes) }
-    : { [`${name}_base64`]: Buffer.from(bytes).toString("base64") };
 }

@@ -8,21 +8,16 @@ import {
   RefusedError,
   TimeoutError,
 } from "../../core/errors.ts";
-import {
-  decodeText,
-  messageOf,
-  printableLine,
-  quote,
-} from "../../core/text.ts";
+import { decodeText, printableLine, quote } from "../../core/text.ts";
 import {
   FRAMING_FORM,
   type FramingName,
   parseFraming,
 } from "../../framing/mod.ts";
 import { isErrReply } from "../../server/replies.ts";
-import { type Asked, type Form, shown } from "./batch.ts";
 import type { History } from "./history.ts";
 import { openLineEditor } from "./line_editor.ts";
+import { type Asked, type Form, reasonOf, shown } from "./shown.ts";
 import type { Target } from "./target.ts";
 
 const HELP = `\
@@ -235,7 +230,7 @@ export async function runPrompt(
     try {
       await perform(line);
     } catch (error) {
-      editor.say(`(${printableLine(messageOf(error))})`);
+      editor.say(`(${printableLine(reasonOf(error))})`);
     }
   }
   client?.close();
