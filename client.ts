@@ -9,7 +9,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { BatchResult } from "./lib/cli/client/batch.ts";
 import {
   benchRequest,
-  checkTogether,
+  checkPairs,
+  checkRequests,
   type CommandName,
   commandOf,
   commands,
@@ -61,7 +62,7 @@ if (import.meta.main) {
 /** Sends requests and prints their replies, or asks for them at a prompt. */
 async function converse(args: readonly string[]): Promise<number> {
   const line = await readLine("", args);
-  const { flags, given, rest } = line;
+  const { flags, rest } = line;
   if (!flags.unix && Object.hasOwn(commands, rest[0] || " ")) {
     refuse(
       `${quote(rest[0])} is a command, expected as the first word ` +
@@ -69,12 +70,7 @@ async function converse(args: readonly string[]): Promise<number> {
     );
   }
   const { requests: texts, servers } = serverOf(line);
-  if (flags.x) oneRequest(texts);
-  const repeats = given.get("r") ?? given.get("i");
-  if (repeats && !flags.x && texts.length === 0) {
-    refuse(`${repeats} is given, expected a request to repeat`);
-  }
-  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
+  checkRequests(line, texts);
   const atTerminal = texts.length === 0 && !flags.x && !flags.listen &&
     !flags["no-newline"] && Deno.stdin.isTerminal() &&
     Deno.stdout.isTerminal();
@@ -274,7 +270,7 @@ async function readLine<Name extends CommandName>(
     ? helpOf(table, help)
     : flags.version && `parley ${VERSION}`;
   if (asked) Deno.exit(await print(asked).then(() => 0, fail));
-  checkTogether(name, line);
+  checkPairs(name, line);
   return line;
 }
 

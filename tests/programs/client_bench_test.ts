@@ -21,7 +21,7 @@ import {
 } from "../../lib/cli/bench/result.ts";
 import {
   benchRequest,
-  checkTogether,
+  checkPairs,
   commandOf,
   commands as clientCommands,
 } from "../../lib/cli/client/flags.ts";
@@ -1043,7 +1043,7 @@ Deno.test("the report has no latency where nothing was answered", () => {
 /** Reads a command line as `client.ts` does. */
 function lineOf(...args: string[]) {
   const line = parseFlags(clientCommands.bench.flags, args);
-  checkTogether("bench", line);
+  checkPairs("bench", line);
   return line;
 }
 

@@ -255,7 +255,7 @@ export function commandOf(
 }
 
 /** @throws {UsageError} Flags of a command do not go together. */
-export function checkTogether(
+export function checkPairs(
   name: CommandName,
   { given }: Pick<ConnectLine, "given">,
 ): void {
@@ -286,6 +286,19 @@ export function speaksTls(
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
   return tls;
+}
+
+/** @throws {UsageError} Flags do not go with the requests, or lack one. */
+export function checkRequests(
+  { flags, given }: Line<"">,
+  requests: readonly string[],
+): void {
+  if (flags.x) oneRequest(requests);
+  const again = given.get("r") ?? given.get("i");
+  if (again && !flags.x && requests.length === 0) {
+    refuse(`${again} is given, expected a request to repeat`);
+  }
+  if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
 }
 
 /** The request of a command that needs one: the one that is given, or PING. */
