@@ -593,17 +593,17 @@ Deno.test("runBench throws the reason of an interrupt before the first request",
 });
 
 Deno.test("runBench sends for a time, and waits for the replies", async () => {
-  const { client, clock, finished } = runFake({
+  const { client, pass, finished } = runFake({
     requests: Infinity,
     duration: 1000,
   });
   await settle();
   for (let i = 0; i < 10; i++) {
-    clock.advance(99);
+    await pass(99);
     await client.reply();
   }
   assertEquals(client.asked, 11);
-  clock.advance(500);
+  await pass(500);
   assertEquals(client.pending, 1);
   await client.reply();
   const result = await finished;

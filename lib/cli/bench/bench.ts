@@ -218,7 +218,8 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       const payload = payloads[result.sent++ % payloads.length];
       if (result.sent === requests) stop("complete");
       try {
-        const reply = await (client?.request(payload) ?? askAnew(link, payload));
+        const reply =
+          await (client?.request(payload) ?? askAnew(link, payload));
         const now = clock.now();
         served = now - started - unserved;
         result.latencies.add(now - due);

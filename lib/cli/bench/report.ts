@@ -15,11 +15,6 @@ const SHOWN_TEXTS = 10;
 /** From this part of the time on, a client that computes may be what limits. */
 const BUSY = 0.9;
 
-const ENDS = {
-  interrupted: "Interrupted before all was done",
-  no_connection: "Stopped early: no connection is left",
-};
-
 /** In milliseconds. */
 const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
   min: ({ min }) => min,
@@ -127,9 +122,9 @@ export function toCsv(summary: BenchSummary): string {
   const fields = Object.entries<unknown>(others)
     .filter(([, value]) => !Array.isArray(value));
   const groups = Object.entries({ latency_seconds, connect_seconds });
-  for (const [what, times] of groups) {
+  for (const [what, values] of groups) {
     for (const name of Object.keys(latencyKinds)) {
-      fields.push([`${what}_${name}`, times?.[name]]);
+      fields.push([`${what}_${name}`, values?.[name]]);
     }
   }
   return [0, 1]
@@ -206,7 +201,10 @@ function totals(summary: BenchSummary): string {
   if (unsent > 0) {
     lines.push(`${unsent} more were due, and no connection was free for them`);
   }
-  if (end !== "complete") lines.push(ENDS[end]);
+  if (end === "interrupted") lines.push("Interrupted before all was done");
+  if (end === "no_connection") {
+    lines.push("Stopped early: no connection is left");
+  }
   // Between the requests of a rate, it is the waiting that computes.
   if (load >= BUSY && rate === null) {
     const share = `${Math.round(load * 100)}% of the time`;

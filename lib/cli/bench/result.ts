@@ -23,7 +23,6 @@ export class BenchResult {
   readonly latencies = new Latencies();
   /** How long connecting took, where it succeeded. */
   readonly connects = new Latencies();
-  /** How many requests were done by when. */
   readonly series = new Series();
   /** The client's own processor time, as a part of the time that passed. */
   load = 0;
@@ -62,7 +61,6 @@ export class Tally {
   }
 }
 
-/** No more moments than these are kept. */
 const MOST_MOMENTS = 120;
 
 /** How many requests were done by which moment, in milliseconds. */
@@ -92,8 +90,10 @@ const MOST_STEPS = 2 ** 31 * STEPS_PER_MS;
 const DIGITS = 3;
 
 /** Where bars end, in milliseconds: six in each decade, from a microsecond on. */
-const BOUNDS = Array.from({ length: 13 }, (_, i) =>
-  [1, 1.5, 2, 3, 5, 7].map((step) => Number(`${step}e${i - 3}`))).flat();
+const BOUNDS = Array.from(
+  { length: 13 },
+  (_, i) => [1, 1.5, 2, 3, 5, 7].map((step) => Number(`${step}e${i - 3}`)),
+).flat();
 
 /**
  * Latencies, counted as they come: memory stays the same however many they are,

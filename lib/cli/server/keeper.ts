@@ -96,7 +96,7 @@ export async function openFiles(
     ? undefined
     : await openKeeper({ read, sockets, notices });
   const files = new Map<string, FileId>();
-  /** All that is under way, for the program not to end before. */
+  /** All that the program must not end before. */
   let pending: Promise<unknown> = Promise.resolve();
   return {
     readTls: keeper === undefined || cert === ""

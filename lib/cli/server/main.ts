@@ -160,7 +160,9 @@ export async function main(signals: Signals): Promise<void> {
   ];
   if (admin !== undefined) {
     const { addr } = admin;
-    const at = "path" in addr ? formatPlace(addr) : `http://${formatAddr(addr)}`;
+    const at = "path" in addr
+      ? formatPlace(addr)
+      : `http://${formatAddr(addr)}`;
     lines.push(`admin on ${at}`);
   }
   lines.push("ready to accept connections");
@@ -183,7 +185,9 @@ export async function main(signals: Signals): Promise<void> {
       if (readTls === undefined) {
         // At a terminal it says that the terminal is gone: what has nothing to
         // read ends with it, like any other program.
-        if (signals.atTerminal) await removeSockets().then(() => Deno.exit(129));
+        if (signals.atTerminal) {
+          await removeSockets().then(() => Deno.exit(129));
+        }
         log.logger.warn("SIGHUP, but there is no --tls-cert to read again");
         return;
       }
@@ -212,7 +216,11 @@ async function readFlags() {
     }
     const all = Deno.permissions.querySync({ name: "env" }).state;
     const env = all === "granted" ? Deno.env.toObject() : {};
-    const line = parseFlags(serverFlags, Deno.args, (name) => Deno.env.get(name));
+    const line = parseFlags(
+      serverFlags,
+      Deno.args,
+      (name) => Deno.env.get(name),
+    );
     const unknown = unknownTwins(serverFlags, Object.keys(env));
     if (line.flags.check) {
       failure = 2;
