@@ -20,7 +20,7 @@ import {
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import { framingOf } from "../framing/mod.ts";
-import type { ProxyVersion } from "../net/proxy_protocol/mod.ts";
+import type { ProxyVersion } from "../net/proxy_protocol.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
 import type { ServerLimits } from "./parley_server.ts";

@@ -4,7 +4,7 @@
  * two, and a comma in a URI begins what looks like another name.
  */
 
-import { formatIP } from "../net/proxy_protocol/v2.ts";
+import { formatIP } from "../net/proxy_protocol.ts";
 
 interface Element {
   readonly tag: number;

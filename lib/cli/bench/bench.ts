@@ -21,8 +21,9 @@ import {
   RefusedError,
   TimeoutError,
 } from "../../core/errors.ts";
-import { decodeText, messageOf } from "../../core/text.ts";
+import { decodeText } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
+import { reasonOf } from "../client/shown.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
 /** How many connections are opened at the same time. */
@@ -161,7 +162,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       result.lost++;
       if (error instanceof RefusedError) {
         result.refused++;
-        result.connectErrors.add(error.message);
+        result.connectErrors.add(reasonOf(error));
       }
       await reopen(link);
     }
@@ -176,7 +177,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       try {
         link.client = await connect(over.signal);
       } catch (error) {
-        if (!isOver) result.connectErrors.add(messageOf(error));
+        if (!isOver) result.connectErrors.add(reasonOf(error));
       }
     }
     if (isOver) return close(link);
@@ -255,7 +256,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       ? "Interrupted before the reply"
       : error instanceof ClientClosedError
       ? `Given up after ${LATE} failures in a row`
-      : messageOf(error);
+      : reasonOf(error);
     result.errors.add(why);
     // The connection goes on after a request that took too long; any other
     // error has ended it, and it is to be opened again.

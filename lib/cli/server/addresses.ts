@@ -1,8 +1,9 @@
 /** What `server` needs of the system: where to listen, and descriptors. */
 
+import type { Place } from "../../client/dial.ts";
 import { messageOf } from "../../core/text.ts";
 import { listenUnix } from "../../net/unix.ts";
-import { formatPlace, type Place } from "../flags/values.ts";
+import { formatPlace } from "../flags/values.ts";
 
 /** How many descriptors a server has open beside those of its connections. */
 const OTHERS = 70;

@@ -12,7 +12,7 @@ import { runtimeWarning } from "../../core/version.ts";
 import { type FileId, fileId } from "../../net/unix.ts";
 import { WorkerCalls } from "../../threads/worker_calls.ts";
 import type { TlsFiles } from "../../tls/settings.ts";
-import { readCertificates, readKeyPair } from "../flags/tls_files.ts";
+import { readTlsFiles } from "../flags/tls_files.ts";
 import type { ServerLine } from "./flags.ts";
 import type { KeeperProcedures } from "./keeper_worker.ts";
 import type { Log } from "./logging.ts";
@@ -101,14 +101,10 @@ export async function openFiles(
   return {
     readTls: keeper === undefined || cert === ""
       ? undefined
-      : async (): Promise<TlsFiles> => {
-        const { readText } = keeper;
-        const pair = await readKeyPair({ cert, key }, readText);
-        if (clientCa === "") return pair;
-        const flag = "--tls-client-ca";
-        const authorities = await readCertificates(flag, clientCa, readText);
-        return { ...pair, clientCa: authorities };
-      },
+      : () =>
+        readTlsFiles({ cert, key, clientCa }, keeper.readText) as Promise<
+          TlsFiles
+        >,
     /** Tells systemd, if it asks to be told (`sd_notify(3)`). */
     notify(state: "READY=1" | "STOPPING=1"): void {
       if (systemd === "") return;
