@@ -207,13 +207,16 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
 
   /** Sends one request after the other until the run is over. */
   async function runLane(link: Link): Promise<void> {
+    // The clock is asked once for each request.
+    let now = clock.now();
     while (true) {
-      const due = interval === 0 ? clock.now() : await nextDue();
+      const due = interval === 0 ? now : await nextDue();
       // A timer may be late: what is due after the end is not sent before it.
       if (isOver || result.sent * interval >= duration) return;
       const { client } = link;
       if (client === undefined && !reconnect) {
         await link.back.promise;
+        now = clock.now();
         continue;
       }
       const payload = payloads[result.sent++ % payloads.length];
@@ -221,7 +224,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       try {
         const reply =
           await (client?.request(payload) ?? askAnew(link, payload));
-        const now = clock.now();
+        now = clock.now();
         served = now - started - unserved;
         result.latencies.add(now - due);
         result.done++;
@@ -233,6 +236,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
         // Whoever asks for what cannot be sent is told at once.
         if (error instanceof EncodeError) throw error;
         await failed(link, error);
+        now = clock.now();
       }
     }
   }
