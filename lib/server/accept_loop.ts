@@ -88,7 +88,7 @@ export class AcceptLoop {
       }
       if (tries++ === 0) setImmediate(() => tries = 0);
       let transport;
-      if (descriptors.full) {
+      if (descriptors.left <= 0) {
         // Those that are queued get no descriptor before the end.
         if (this.#stopping) return void this.#close();
         await this.#sleep(BACKOFF_LAST);

@@ -350,7 +350,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   #replace(index: number, retryIn: number): void {
     const cancel = this.#clock.after(retryIn, () => {
       // A worker takes seven descriptors, without which the runtime panics.
-      if (this.#descriptors.crowded) return this.#replace(index, retryIn);
+      if (this.#descriptors.left < 0) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       // Where it fails, that is the loss of another thread.
       this.#spawn(index, this.addr.port, retryIn).catch(() => {});
