@@ -1,11 +1,10 @@
-/** The numbers of a running server as its users read them, off its counters. */
+/** The numbers of a running server, as handlers read them. */
 
 import type { Clock } from "../core/clock.ts";
 import {
   ACCEPTED,
   ACTIVE,
   type Counters,
-  type Metrics,
   OPENING,
   RECEIVED,
   REJECTED,
@@ -36,21 +35,12 @@ export interface ServerStats {
   readonly sent: number;
 }
 
-/** A stage of a shutdown. */
-export interface DrainStatus {
-  /** Whether connections are accepted still: it is the time before the drain. */
-  readonly accepting: boolean;
-  /** How long until it ends, in milliseconds; `Infinity` without a limit. */
-  readonly left: number;
-}
-
-/** What servers with one thread and with several have in common. */
+/** Reads the numbers from the counters. A handler can change nothing by it. */
 export class ServerStatsBase implements ServerStats {
   readonly #counters: Counters;
   readonly #clock: Clock;
   /** When it started, by this clock. */
   readonly #started: number;
-  #stage: { readonly accepting: boolean; readonly until: number } | undefined;
 
   /** `uptime` is how long it runs already, in milliseconds. */
   constructor(
@@ -90,20 +80,5 @@ export class ServerStatsBase implements ServerStats {
 
   get sent(): number {
     return this.#counters.sum(SENT);
-  }
-
-  get drain(): DrainStatus | undefined {
-    if (this.#stage === undefined) return undefined;
-    const { accepting, until } = this.#stage;
-    return { accepting, left: Math.max(0, until - this.#clock.now()) };
-  }
-
-  metrics(): Metrics {
-    return this.#counters.read();
-  }
-
-  /** Begins a stage of the shutdown; 0 milliseconds are no limit. */
-  protected beginStage(accepting: boolean, ms: number): void {
-    this.#stage = { accepting, until: this.#clock.now() + (ms || Infinity) };
   }
 }

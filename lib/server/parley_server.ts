@@ -1,7 +1,7 @@
 /** A running server, as its owner sees it. */
 
 import type { Metrics } from "../events/metrics.ts";
-import type { DrainStatus, ServerStats } from "../events/server_stats.ts";
+import type { ServerStats } from "../events/server_stats.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 
@@ -71,6 +71,14 @@ export interface ParleyServer<Addr = Deno.Addr>
   ref(): void;
   /** Lets the process end though the server listens. */
   unref(): void;
+}
+
+/** A stage of a shutdown. */
+export interface DrainStatus {
+  /** Whether connections are still accepted, in the time before the drain. */
+  readonly accepting: boolean;
+  /** How long until the stage ends, in milliseconds; `Infinity` for no limit. */
+  readonly left: number;
 }
 
 /** Descriptors of connections, also of those that are told of a refusal. */

@@ -5,26 +5,15 @@
  */
 
 import { type Clock, within } from "../core/clock.ts";
-import {
-  emit,
-  type EventListeners,
-  type ServerEvent,
-} from "../events/events.ts";
+import { emit, type ServerEvent } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
-import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
-import { needCertificate, openCertificate } from "../server/server.ts";
+import { ServerBase } from "../server/server.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
-import type {
-  ConnectionInfo,
-  DescriptorCount,
-  ParleyServer,
-  ServerLimits,
-} from "../server/parley_server.ts";
-import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import type { ConnectionInfo, ParleyServer } from "../server/parley_server.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import {
   share,
@@ -92,29 +81,20 @@ interface Thread {
   accepts: boolean;
 }
 
-export class Supervisor extends ServerStatsBase implements ThreadedServer {
-  readonly framing: string;
-  readonly limits: ServerLimits;
+/** Its certificate is what the threads show; it serves nobody itself. */
+export class Supervisor extends ServerBase implements ThreadedServer {
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
   #options: ServeThreadsOptions;
-  readonly #drainTimeout: number;
-  readonly #events: EventListeners;
-  readonly #clock: Clock;
   readonly #shared: Shared;
   readonly #perIp: AddressCounts;
-  /** What the threads show; it serves nobody itself. */
-  readonly #tls: TlsIdentity | undefined;
-  readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
   readonly #replacing = new Map<number, () => void>();
   #forced = 0;
   #cancelCut: (() => void) | undefined;
-  #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
-    "starting";
 
   constructor(
     options: ServeThreadsOptions,
@@ -124,34 +104,21 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   ) {
     const shared = share(threads);
     const { cells } = shared;
-    super(new Counters(cells[0], cells), clock, Date.now(), 0);
-    this.framing = config.framing.name;
-    this.limits = config.limits;
+    const descriptors = new Descriptors(clock, shared.descriptors);
+    const counters = new Counters(cells[0], cells);
+    super(config, options.events ?? {}, clock, descriptors, counters);
     this.#options = options;
-    this.#drainTimeout = config.drainTimeout;
-    this.#events = options.events ?? {};
-    this.#clock = clock;
     this.#shared = shared;
-    this.#descriptors = new Descriptors(clock, shared.descriptors);
-    this.#tls = openCertificate(config, clock, this.#events);
-    this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
+    this.#perIp = new AddressCounts(config.maxConnectionsPerIp);
   }
 
   get finished(): Promise<void> {
     return this.#finished.promise;
   }
 
-  get descriptors(): DescriptorCount {
-    return this.#descriptors.count;
-  }
-
   get ready(): boolean {
-    return this.#stage === "serving" &&
+    return this.stage === "serving" &&
       this.#threads.values().some(({ accepts }) => accepts);
-  }
-
-  get draining(): boolean {
-    return this.#stage !== "starting" && this.#stage !== "serving";
   }
 
   async connectionList(): Promise<ConnectionInfo[]> {
@@ -165,7 +132,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
-    const shown = await needCertificate(this.#tls).reload(files);
+    const shown = await this.reload(files);
     if (shown === undefined) return false;
     const { cert, key, clientCa } = shown;
     const those = { cert, key, clientCa };
@@ -175,63 +142,33 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     return true;
   }
 
-  get tls(): TlsStatus | undefined {
-    return this.#tls?.status;
-  }
-
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
-      await this.#tls?.proven;
+      await this.certificate?.proven;
       await this.#spawn(0, this.#options.port);
       const others = Array.from({ length: this.threads - 1 }, (_, i) => i + 1);
       await Promise.all(others.map((i) => this.#spawn(i, this.addr.port)));
-      this.#stage = "serving";
-      emit(this.#events.listening, { type: "listening", addr: this.addr });
-      this.#tls?.watch();
+      this.stage = "serving";
+      emit(this.events.listening, { type: "listening", addr: this.addr });
+      this.certificate?.watch();
       this.#options.onListen?.(this.addr);
     } catch (error) {
-      this.#stage = "ended";
-      this.#tls?.close();
+      this.stage = "ended";
+      this.certificate?.close();
       for (const cancel of this.#replacing.values()) cancel();
       for (const { worker } of this.#threads.values()) worker.terminate();
       throw error;
     }
   }
 
-  shutdown(by = "shutdown()"): Promise<void> {
-    if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay = 0 } = this.#options;
-    this.#stage = "leaving";
-    if (delay === 0) this.#drain(by);
-    else {
-      this.beginStage(true, delay);
-      const { connections } = this;
-      emit(this.#events.pre_drain, {
-        type: "pre_drain",
-        connections,
-        delay,
-        by,
-      });
-      this.#clock.after(delay, () => this.#drain(by));
-    }
-    return this.finished;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
-  }
-
-  #drain(by: string): void {
-    this.#stage = "draining";
+  protected stopAccepting(): void {
     for (const cancel of this.#replacing.values()) cancel();
-    this.beginStage(false, this.#drainTimeout);
-    const { connections } = this;
-    emit(this.#events.drain, { type: "drain", connections, by });
+    this.beginDrain();
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
-    const drainTimeout = this.#drainTimeout;
+    const { drainTimeout } = this.config;
     if (drainTimeout > 0) {
-      this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
+      this.#cancelCut = this.clock.after(drainTimeout + GRACE, () => {
         for (const thread of this.#threads.values()) {
           this.#lost(thread, new Error("Thread does not end: it is held up"));
         }
@@ -241,12 +178,12 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   #checkFinished(): void {
-    if (this.#stage !== "draining" || this.#threads.size > 0) return;
-    this.#stage = "ended";
+    if (this.stage !== "draining" || this.#threads.size > 0) return;
+    this.stage = "ended";
     this.#cancelCut?.();
-    this.#tls?.close();
+    this.certificate?.close();
     const forced = this.#forced;
-    emit(this.#events.finished, { type: "finished", forced });
+    emit(this.events.finished, { type: "finished", forced });
     this.#finished.resolve();
   }
 
@@ -282,7 +219,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
         },
       } satisfies SupervisorProcedures,
     );
-    const since = this.#clock.now();
+    const since = this.clock.now();
     const accepts = false;
     const thread = { index, worker, since, waited, entered, calls, accepts };
     this.#threads.set(index, thread);
@@ -302,7 +239,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
           // This side waits, for all of them.
           preDrainDelay: 0,
         },
-        events: threadEvents.filter((type) => this.#events[type] !== undefined),
+        events: threadEvents.filter((type) => this.events[type] !== undefined),
         index,
         shared: this.#shared,
         startedAt: this.startedAt,
@@ -319,27 +256,27 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
 
   #passOn(event: ServerEvent, error: SentError | undefined): void {
     if (error) Object.assign(event, { error: deserializeError(error) });
-    const listener = this.#events[event.type];
+    const listener = this.events[event.type];
     emit(listener as (event: ServerEvent) => void, event);
   }
 
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
-    if (this.#threads.get(index) !== thread || this.#stage === "ended") return;
+    if (this.#threads.get(index) !== thread || this.stage === "ended") return;
     this.#bury(thread, error);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
     Atomics.store(this.#shared.descriptors.open, index, 0);
-    if (this.#stage === "starting" && !thread.accepts) return;
+    if (this.stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
-    const lived = this.#clock.now() - thread.since;
+    const lived = this.clock.now() - thread.since;
     const last = lived >= BACKOFF_LAST ? 0 : thread.waited;
-    const retryIn = this.#stage === "draining"
+    const retryIn = this.stage === "draining"
       ? undefined
       : Math.min(last * 2 || BACKOFF_FIRST, BACKOFF_LAST);
     const type = "thread_lost";
     const lost = { type, error, connections, requests, retryIn } as const;
-    emit(this.#events.thread_lost, lost);
+    emit(this.events.thread_lost, lost);
     if (retryIn === undefined) {
       this.#forced += connections;
       return this.#checkFinished();
@@ -348,9 +285,9 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   #replace(index: number, retryIn: number): void {
-    const cancel = this.#clock.after(retryIn, () => {
+    const cancel = this.clock.after(retryIn, () => {
       // A worker takes seven descriptors, without which the runtime panics.
-      if (this.#descriptors.left < 0) return this.#replace(index, retryIn);
+      if (this.sockets.left < 0) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       // Where it fails, that is the loss of another thread.
       this.#spawn(index, this.addr.port, retryIn).catch(() => {});
@@ -373,7 +310,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   ): Promise<(Answer | undefined)[]> {
     const answers = this.#threads.values().map(({ calls }) => {
       const answer = ask(calls).catch(() => undefined);
-      return within(this.#clock, ANSWER_LIMIT, answer);
+      return within(this.clock, ANSWER_LIMIT, answer);
     });
     return await Promise.all(answers);
   }
