@@ -2,7 +2,7 @@
 
 import type { TlsInfo } from "../core/tls_info.ts";
 import type { Framing, FramingName } from "../framing/mod.ts";
-import type { ServerStats } from "../events/server_stats.ts";
+import type { ServerStats } from "../events/metrics.ts";
 
 /** What goes into one frame: bytes, or text, which is sent as UTF-8. */
 export type Payload = Uint8Array | string;

@@ -1,7 +1,6 @@
 /** A running server, as its owner sees it. */
 
-import type { Metrics } from "../events/metrics.ts";
-import type { ServerStats } from "../events/server_stats.ts";
+import type { Metrics, ServerStats } from "../events/metrics.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 
