@@ -70,14 +70,22 @@ const REQUEST_ONLY = [
 ];
 
 /**
- * Options of {@linkcode serveConnections}: those of `serve`, without the ones
- * about a request and its reply: `requestTimeout`, `slowRequest`, `halfOpen`,
- * `onError`, `onOpen` and `onClose`.
+ * Options of {@linkcode serveConnections}: those of `serve` that are not about a
+ * request and its reply.
  */
 export interface ConnectionsOptions<
   State = Record<string, unknown>,
   Addr = Deno.Addr,
-> extends Omit<ServeOptions<State, Addr>, typeof REQUEST_ONLY[number]> {
+> extends
+  Omit<
+    ServeOptions<State, Addr>,
+    | "requestTimeout"
+    | "slowRequest"
+    | "halfOpen"
+    | "onError"
+    | "onOpen"
+    | "onClose"
+  > {
   /**
    * Whether connections begin without TLS though there is a certificate (false).
    * A task then begins TLS by `startTls()`.
