@@ -39,7 +39,7 @@ export {
   UsageError,
 } from "./handlers/commands.ts";
 export { echo } from "./handlers/mod.ts";
-export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
+export type { ProxyVersion } from "./net/proxy_protocol.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { broadcast } from "./server/broadcast.ts";
 export type * from "./server/handler.ts";

@@ -6,7 +6,7 @@ import type {
   RejectReason,
 } from "../events/events.ts";
 import type { Framing, FramingName } from "../framing/mod.ts";
-import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol/mod.ts";
+import { type ProxyVersion, proxyVersions } from "../net/proxy_protocol.ts";
 import type { TlsOptions } from "../tls/settings.ts";
 import type {
   Payload,

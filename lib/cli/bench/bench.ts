@@ -20,8 +20,8 @@ import {
   RefusedError,
   TimeoutError,
 } from "../../core/errors.ts";
-import { messageOf } from "../../core/text.ts";
 import { isErrReply } from "../../server/replies.ts";
+import { reasonOf } from "../client/shown.ts";
 import { type Client, OneByOne } from "./one_by_one.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
@@ -141,7 +141,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       result.lost++;
       if (error instanceof RefusedError) {
         result.refused++;
-        result.connectErrors.add(error.message);
+        result.connectErrors.add(reasonOf(error));
       }
       await reopen(link);
     }
@@ -157,7 +157,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
       try {
         link.client = await connect(over.signal);
       } catch (error) {
-        if (!isOver) result.connectErrors.add(messageOf(error));
+        if (!isOver) result.connectErrors.add(reasonOf(error));
       }
     }
     if (isOver) return close(link);
@@ -224,7 +224,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     }
     result.failed++;
     const why = !(error instanceof ClientClosedError)
-      ? messageOf(error)
+      ? reasonOf(error)
       : result.end === "interrupted"
       ? "Interrupted before the reply"
       : `Given up after ${LATE} failures in a row`;
