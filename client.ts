@@ -37,7 +37,7 @@ import {
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect } from "./lib/client/client.ts";
-import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
+import type { Place } from "./lib/client/dial.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
@@ -295,11 +295,17 @@ async function linkOptions(
         "the way can read and change everything",
     );
   }
+  const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
   const options = {
     framing: flags.framing,
     maxFrame: flags["max-frame"],
     timeout: flags.timeout,
-    tls: flags.tls && await tlsOptions(flags),
+    tls: flags.tls && {
+      ...await readTls({ ca, cert, key }),
+      serverName: flags["tls-server-name"] || undefined,
+      alpnProtocols: flags["tls-alpn"],
+      insecure: flags.insecure,
+    },
   };
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
@@ -310,20 +316,10 @@ async function linkOptions(
   return options;
 }
 
-/** Reads the files of TLS, and says what else it goes by. */
-async function tlsOptions(
-  flags: ConnectLine["flags"],
-): Promise<TlsConnectOptions> {
-  const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
+async function readTls(paths: Record<"ca" | "cert" | "key", string>) {
   const { readTlsFiles } = await import("./lib/cli/flags/tls_files.ts");
-  const files = await readTlsFiles({ ca, cert, key }, Deno.readTextFile);
-  return {
-    caCerts: files.ca === undefined ? [] : [files.ca],
-    serverName: flags["tls-server-name"] || undefined,
-    alpnProtocols: flags["tls-alpn"],
-    insecure: flags.insecure,
-    ...{ cert: files.cert, key: files.key },
-  };
+  const { ca, ...pair } = await readTlsFiles(paths, Deno.readTextFile);
+  return { ...pair, caCerts: ca === undefined ? [] : [ca] };
 }
 
 /** Whether a terminal must get no sequence that moves its cursor. */

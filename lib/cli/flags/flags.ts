@@ -78,8 +78,7 @@ export function parseFlags<Table extends FlagTable>(
   args: readonly string[],
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
-  const given = new Map<string, string>();
-  const joined = joinValues(table, args, given, env !== undefined);
+  const { given, joined } = joinValues(table, args, env !== undefined);
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
     string: ["_", ...Object.keys(table)],
@@ -90,10 +89,10 @@ export function parseFlags<Table extends FlagTable>(
     },
   });
   // Whoever asks for help may need it for the value that is wrong.
-  const asksOnly = given.has("help") || given.has("version");
-  const read = (name: string, flag: FlagTable[string]): unknown => {
-    if (flag.placeholder === undefined) return given.has(name);
-    if (asksOnly) return flag.default;
+  const isAsking = given.has("help") || given.has("version");
+  const flags = Object.entries(table).map(([name, flag]) => {
+    if (flag.placeholder === undefined) return [name, given.has(name)];
+    if (isAsking) return [name, flag.default];
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
       text = env(envName(name));
@@ -101,41 +100,35 @@ export function parseFlags<Table extends FlagTable>(
       if (text === "" && !flag.guards) text = undefined;
       if (text !== undefined) given.set(name, envName(name));
     }
-    if (text === undefined) return flag.default;
+    if (text === undefined) return [name, flag.default];
     const value = flag.parse(text);
-    if (value !== undefined) return value;
+    if (value !== undefined) return [name, value];
     const shown = flag.secret ? "not allowed" : quote(text);
     refuse(`${given.get(name)} is ${shown}, expected ${flag.expected}`);
-  };
-  const flags = Object.fromEntries(
-    Object.entries(table).map(([name, flag]) => [name, read(name, flag)]),
-  );
-  return {
-    flags: flags as FlagValues<Table>,
-    given,
-    rest: [...parsed._, ...parsed["--"]],
-  };
+  });
+  const rest = [...parsed._, ...parsed["--"]];
+  return { flags: Object.fromEntries(flags), given, rest };
 }
 
 /**
- * Gives what is left to read: a value stands as `--name=value`, so that it may
- * begin with a dash and be told as what it is, a bad value and not an unknown
- * flag. `given` gets every flag's name, and how it is written.
+ * Writes a value as `--name=value`, so that it may begin with a dash and be told
+ * as what it is: a bad value, not an unknown flag. `given` says how each flag is
+ * written.
  */
 function joinValues(
   table: FlagTable,
   args: readonly string[],
-  given: Map<string, string>,
   onlyOnce: boolean,
-): string[] {
+) {
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
   }
+  const given = new Map<string, string>();
   const joined: string[] = [];
   const rest = [...args];
-  for (let arg; (arg = rest.shift()) !== undefined;) {
-    if (arg === "--") return [...joined, arg, ...rest];
+  while (rest.length > 0 && rest[0] !== "--") {
+    const arg = rest.shift()!;
     // The value of a letter may follow it at once, as in -c50.
     const [, as, value] = /^(--[^=]+|-[^-=])(.*)$/s.exec(arg) ?? [];
     const name = names.get(as);
@@ -143,24 +136,22 @@ function joinValues(
       joined.push(arg);
       continue;
     }
-    if (table[name].placeholder === undefined) {
-      // Letters may be written in one, as in -qP16.
-      if (/^\w/.test(value)) rest.unshift(`-${value}`);
-      else if (value !== "") {
-        const found = quote(value.replace(/^=/, ""));
-        refuse(`${as} is ${found}, expected no value`);
-      }
-    } else {
+    if (table[name].placeholder !== undefined) {
       if (onlyOnce && given.has(name)) {
         refuse(`${as} is given twice, expected only once`);
       }
       const isNext = value === "" && !(rest[0] ?? "--").startsWith("--");
       const text = isNext ? rest.shift() : value.replace(/^=/, "");
       joined.push(`--${name}=${text}`);
+    } else if (/^\w/.test(value)) {
+      // Letters may be written in one, as in -qP16.
+      rest.unshift(`-${value}`);
+    } else if (value !== "") {
+      refuse(`${as} is ${quote(value.replace(/^=/, ""))}, expected no value`);
     }
     given.set(name, as);
   }
-  return joined;
+  return { given, joined: [...joined, ...rest] };
 }
 
 /** As wide as a terminal always is. */
