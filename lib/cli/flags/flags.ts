@@ -17,7 +17,7 @@ export interface ValueFlag<Value> {
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   readonly secret?: boolean;
-  /** Whether it keeps somebody out: an empty twin is a mistake, then. */
+  /** Whether it keeps somebody out: then an empty twin is a mistake. */
   readonly guards?: boolean;
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
@@ -69,9 +69,9 @@ export interface CommandLine<Table extends FlagTable> {
 }
 
 /**
- * Reads a command line. A flag beats its twin in the environment, where `env`
- * reads that. Of a flag that is given twice the last counts, or it is refused
- * where there are twins: nobody types such a command line for once.
+ * Reads a command line. A flag beats its twin in the environment, which `env`
+ * reads. If a flag is given twice, the last one counts; but with `env` it is
+ * refused, since such a command line stands in a file, and is a mistake there.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
@@ -88,7 +88,7 @@ export function parseFlags<Table extends FlagTable>(
       refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
-  // Whoever asks for help may need it for the value that is wrong.
+  // A user with a wrong value may ask for help because of it.
   const isAsking = given.has("help") || given.has("version");
   const flags = Object.entries(table).map(([name, flag]) => {
     if (flag.placeholder === undefined) return [name, given.has(name)];
@@ -154,16 +154,16 @@ function joinValues(
   return { given, joined: [...joined, ...rest] };
 }
 
-/** As wide as a terminal always is. */
+/** The width that every terminal has. */
 const COLUMNS = 80;
 
-/** Flags that take more room than this have a line of their own. */
+/** A flag that is longer has a line of its own. */
 const LEFT_COLUMNS = 24;
 
-/** A line of a help text that is about a flag: its name, and words. */
+/** A line of a help text about a flag: its name, and words. */
 export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
 
-/** Puts what the table knows into the lines of a help text that name a flag. */
+/** Completes the lines of a help text that name a flag, from the table. */
 export function helpOf(table: FlagTable, text: string): string {
   return text.replace(HELP_LINE, (line, name, words) => {
     if (!Object.hasOwn(table, name)) return line;
@@ -188,10 +188,10 @@ export function helpOf(table: FlagTable, text: string): string {
   });
 }
 
-/** The client's, and no twin. */
+/** A variable of the client, and the twin of no flag. */
 const HISTORY = "PARLEY_HISTORY";
 
-/** Says of names of variables that look like twins, and are none. */
+/** Gives a warning for each variable that looks like a twin, but is none. */
 export function unknownTwins(
   table: FlagTable,
   variables: readonly string[],
