@@ -142,19 +142,11 @@ export interface Client extends AsyncDisposable {
   close(): void;
 }
 
-/** Where a server is. */
+/** Where a server is; what stands in brackets is the default. */
 export interface ServerPlace {
-  /**
-   * The server's address or name.
-   *
-   * @default {"127.0.0.1"}
-   */
+  /** The server's address or name (`127.0.0.1`). */
   hostname?: string;
-  /**
-   * The server's port.
-   *
-   * @default {8080}
-   */
+  /** The server's port (8080). */
   port?: number;
   /** The path of a Unix socket, in place of `hostname` and `port`. */
   path?: string;

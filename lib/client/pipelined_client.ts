@@ -12,8 +12,7 @@ import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
-import { FirstFrame } from "./first_frame.ts";
-import { type Frame, Frames } from "./frames.ts";
+import { FirstFrame, type Frame, Frames } from "./frames.ts";
 import { type Outgoing, requestWriter } from "./request_writer.ts";
 
 /** What one connection of several tells those who hold it. */
