@@ -15,6 +15,7 @@ export function keepHistory(read: () => Stats, clock: Clock) {
   /** A time in seconds since 1970, then the values; the oldest row is first. */
   const rows: number[][] = [];
   let before = read();
+  let latest: ReturnType<typeof valuesBetween> = {};
   let cancel = wait();
 
   function wait(): () => void {
@@ -26,19 +27,21 @@ export function keepHistory(read: () => Stats, clock: Clock) {
 
   function sample(): void {
     const stats = read();
-    const values = valuesBetween(before, stats);
+    latest = valuesBetween(before, stats);
     // The date was set back: no chart can draw the old samples.
     if (stats.now < before.now) rows.length = 0;
     before = stats;
     // Five digits are more than a chart shows; JSON says NaN as null.
     const row = SERIES.map((name) =>
-      Number((values[name] ?? NaN).toPrecision(5))
+      Number((latest[name] ?? NaN).toPrecision(5))
     );
     rows.push([stats.now / 1000, ...row]);
     if (rows.length > KEPT) rows.shift();
   }
 
   return {
+    /** The values of the newest sample. */
+    latest: () => latest,
     after: (time: number) => ({
       period: PERIOD,
       columns: ["time", ...SERIES],

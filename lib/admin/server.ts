@@ -200,7 +200,8 @@ const READ: Readonly<
   },
   "/metrics": ({ source }) =>
     reply(prometheusText(source), 200, { "content-type": PROMETHEUS_TYPE }),
-  "/stats.json": ({ stats }) => Response.json(stats()),
+  "/stats.json": ({ stats, history }) =>
+    Response.json({ ...stats(), recent: history.latest() }),
   "/history.json": ({ history }, query) =>
     Response.json(history.after(Number(query.get("after")))),
   "/connections.json": async ({ source }) =>

@@ -9,7 +9,7 @@ import type { Connection } from "../../net/connection.ts";
 import {
   parseProxyHeader,
   type ProxyVersion,
-} from "../../net/proxy_protocol/mod.ts";
+} from "../../net/proxy_protocol.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
