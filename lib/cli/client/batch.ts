@@ -10,8 +10,7 @@ import { Buffer } from "node:buffer";
 import { LimitedBytesTransformStream, toBytes } from "@std/streams";
 
 import type { Client } from "../../client/api.ts";
-import type { Output } from "../streams/line_writer.ts";
-import { writeAll } from "../streams/standard_streams.ts";
+import { type Output, writeAll } from "../streams/standard_streams.ts";
 import { type Asked, type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
