@@ -15,7 +15,7 @@ import {
 } from "../../framing/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
-import { ALPN_FORM, isAlpn } from "../../tls/settings.ts";
+import { ALPN_FORM, checkAlpn } from "../../tls/settings.ts";
 import type { ValueFlag } from "./flags.ts";
 
 /** An option that is a number: it has its range, and most often its default. */
@@ -163,7 +163,7 @@ export const alpnFlag: ValueFlag<string[]> = {
   expected: ALPN_FORM,
   default: [],
   shown: "none",
-  parse: (text) => [text.split(",")].find(isAlpn),
+  parse: (text) => unlessRefused(() => checkAlpn(text.split(",")), text),
 };
 
 /** What comes before a Unix socket's path where an address may be, too. */
