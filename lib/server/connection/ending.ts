@@ -18,11 +18,7 @@ export interface Refusal {
 }
 
 /** More waits for a peer than `maxBuffered`. */
-export class SlowConsumerError extends ParleyError {
-  constructor(maxBuffered: number) {
-    super(`More than ${maxBuffered} bytes wait for the peer`);
-  }
-}
+export class SlowConsumerError extends ParleyError {}
 
 export class Ending {
   /** How the connection ends; `undefined` while it goes on. */
@@ -39,9 +35,8 @@ export class Ending {
 
   /** Names the end after what a read or write has thrown. */
   lost(error: unknown): void {
-    const slow = error instanceof SlowConsumerError;
-    const reason = isGone(error) ? "peer_reset" : "error";
-    this.name(slow ? "slow_consumer" : reason, error);
+    if (error instanceof SlowConsumerError) this.name("slow_consumer", error);
+    else this.name(isGone(error) ? "peer_reset" : "error", error);
   }
 }
 

@@ -28,13 +28,10 @@ export class Exchange extends Handling {
     if (this.over) return;
     const { scheduler } = this.context;
     this.meter.began = this.connection.heardAt = scheduler.completed();
-    if (scheduler.late) {
-      this.unread = true;
-      scheduler.later(this);
-    } else if (scheduler.slow) {
-      this.unread = true;
-      this.resume();
-    } else this.#proceed(true);
+    this.unread = true;
+    if (scheduler.late) scheduler.later(this);
+    else if (scheduler.slow) this.resume();
+    else this.#proceed(true);
   };
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);

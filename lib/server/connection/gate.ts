@@ -27,12 +27,13 @@ export class Gate {
   #guarded = 0;
   readonly #rate: TokenBuckets | undefined;
   readonly #network: string = "";
-  readonly #meter: Meter;
 
-  constructor({ connection, context }: SessionParts, meter: Meter) {
+  constructor(
+    { connection, context }: SessionParts,
+    private readonly meter: Meter,
+  ) {
     const { requestRate, config: { httpGuard, framing, ipPrefix } } = context;
     if (httpGuard && OF_LINES.test(framing.name)) this.#guarded = GUARDED_LINES;
-    this.#meter = meter;
     this.#rate = requestRate;
     if (requestRate !== undefined) {
       this.#network = networkOf(connection.remoteAddr, ipPrefix);
@@ -54,8 +55,8 @@ export class Gate {
     const rate = this.#rate;
     if (rate === undefined) {
       this.open = this.#guarded === 0;
-    } else if (!rate.take(this.#network, this.#meter.began)) {
-      this.#meter.busy(request.length);
+    } else if (!rate.take(this.#network, this.meter.began)) {
+      this.meter.busy(request.length);
       const text = replies.busyRate("request", rate.rate);
       return { text, closes: undefined };
     }

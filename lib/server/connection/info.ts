@@ -84,8 +84,9 @@ type Replying = Serving & { pieces: number; failed: boolean };
 export class Info extends Peer<Replying> implements RequestInfo {
   replyInPieces(bytes: number): void {
     if (!Number.isInteger(bytes) || bytes < 1) {
+      const expected = "a whole number from 1";
       throw new RangeError(
-        `Cannot reply in pieces of ${bytes}: expected a whole number from 1`,
+        `Cannot reply in pieces of ${bytes}: expected ${expected}`,
       );
     }
     Peer.servingOf(this).pieces = bytes;
@@ -110,11 +111,8 @@ export function payloadOf(
 ): Uint8Array {
   const payload = typeof given === "string" ? encodeText(given) : given;
   if (!(payload instanceof Uint8Array)) {
-    throw new TypeError(
-      `Cannot send ${
-        quote(payload)
-      }: expected a Uint8Array, a string or nothing`,
-    );
+    const expected = "a Uint8Array, a string or nothing";
+    throw new TypeError(`Cannot send ${quote(payload)}: expected ${expected}`);
   }
   if (payload.length > maxReply) {
     throw new ReplyTooLargeError(payload.length, maxReply);

@@ -146,7 +146,8 @@ export class ReplyWriter implements Writer {
     const { buffered } = this;
     const { maxBuffered } = this.#context.config;
     if (buffered > 0 && buffered + frame.length > maxBuffered) {
-      this.onLost?.(new SlowConsumerError(maxBuffered));
+      const text = `More than ${maxBuffered} bytes wait for the peer`;
+      this.onLost?.(new SlowConsumerError(text));
     }
     if (this.#lost) return waiter?.reject(ended());
     const behind = this.#large || this.#pushedBytes > 0;
@@ -214,9 +215,13 @@ export class ReplyWriter implements Writer {
     this.pushing = true;
     this.#steps ??= {
       write: () => this.#writePushed(),
-      wrote: (n) => this.#onWrote(n),
+      wrote: (n) => {
+        const rest = this.#connection.wrote(n, this);
+        if (rest === undefined) this.#onPushed();
+        else rest.then(() => this.#onPushed(), this.#steps!.failed);
+      },
       failed: (error) => {
-        this.#rest();
+        this.#endPushing();
         this.onLost?.(error);
       },
     };
@@ -225,7 +230,7 @@ export class ReplyWriter implements Writer {
   }
 
   #writePushed(): void {
-    if (this.#lost) return this.#rest();
+    if (this.#lost) return this.#endPushing();
     const { wrote, failed } = this.#steps!;
     this.#stage.push();
     try {
@@ -235,21 +240,16 @@ export class ReplyWriter implements Writer {
     }
   }
 
-  #onWrote(n: number): void {
-    const rest = this.#connection.wrote(n, this);
-    if (rest === undefined) this.#onPushed();
-    else rest.then(() => this.#onPushed(), this.#steps!.failed);
-  }
-
   #onPushed(): void {
     this.#written();
-    if (!this.#waits || this.#idle !== undefined) return this.#rest();
+    if (!this.#waits || this.#idle !== undefined) return this.#endPushing();
     const { scheduler } = this.#context;
     if (!scheduler.isLateNow()) this.#writePushed();
     else void scheduler.turn().then(this.#steps!.write);
   }
 
-  #rest(): void {
+  /** Nothing is pushed any more, or whoever waits for that goes first. */
+  #endPushing(): void {
     this.pushing = false;
     this.#stage.pushed();
     this.#idle?.resolve();

@@ -53,9 +53,9 @@ export class Session implements SessionParts {
   exchange: Serving | undefined;
   /** Whether it has got its place. */
   admitted = false;
-  #awaited: Opening | undefined;
   served = false;
-  /** Why it is turned away. */
+  /** What is awaited of it, as it is counted. */
+  #awaited: Opening | undefined;
   refusal: Refusal | undefined;
   /** The wait for a first byte, once it drains before it is served. */
   #lastCall: LastCall | undefined;
@@ -87,28 +87,29 @@ export class Session implements SessionParts {
   }
 
   async #life(known: Refusal | undefined): Promise<void> {
-    const tls = this.context.config.startTls ? undefined : this.context.tls;
+    const { ending, context } = this;
+    const tls = context.config.startTls ? undefined : context.tls;
     if (this.proxied) await this.#prepare("greeting");
-    if (this.refusal !== undefined || this.over) return;
+    if (this.refusal !== undefined || ending.reason !== undefined) return;
     const refusal = known ?? await this.#admit();
     if (this.#settled) return;
     if (refusal !== undefined) {
       this.refusal = refusal;
-      this.ending.name("shutdown");
+      ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
       return await this.#turnAway(refusal);
     }
     if (tls !== undefined) await this.#prepare("handshaking");
-    if (this.over) return;
+    if (ending.reason !== undefined) return;
     const failed = this.refusal as Refusal | undefined;
     if (failed !== undefined) {
       if (failed.text === undefined) return;
-      this.context.refuse(this, failed);
+      context.refuse(this, failed);
       return await this.#turnAway(failed);
     }
     this.served = true;
-    this.context.opened(this);
+    context.opened(this);
     if (this.#settled) return;
     this.exchange = this.#begin();
     await this.exchange.done.promise;
@@ -148,10 +149,6 @@ export class Session implements SessionParts {
 
   unsqueeze(): void {
     this.exchange?.unpause();
-  }
-
-  get over(): boolean {
-    return this.ending.reason !== undefined;
   }
 
   describe(): ConnectionInfo {

@@ -134,9 +134,8 @@ export class TaskRun extends Serving {
   }
 
   async startTls(): Promise<void> {
-    const { tls } = this.context;
-    const connection = this.connection;
-    if (!this.context.config.startTls || connection.tls !== undefined) {
+    const { connection, context: { config, tls } } = this;
+    if (!config.startTls || connection.tls !== undefined) {
       throw new TypeError(
         "Cannot start TLS: it needs the option startTls, once",
       );
@@ -275,11 +274,9 @@ export class TaskRun extends Serving {
   }
 }
 
-type Way = "frames" | "stream of frames" | "bytes";
-
 class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
   /** What it is read as, once it is. */
-  #readAs: Way | undefined;
+  #readAs: string | undefined;
   #frames: ReadableStream<Bytes> | undefined;
   #readable: ReadableStream<Bytes> | undefined;
   #writable: WritableStream<Uint8Array> | undefined;
@@ -336,7 +333,7 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
     Peer.servingOf(this).setFraming(framing);
   }
 
-  #use(as: Way): void {
+  #use(as: "frames" | "stream of frames" | "bytes"): void {
     this.#readAs ??= as;
     if (this.#readAs === as) return;
     throw new TypeError(`Cannot read ${as}: it is read as ${this.#readAs}`);
