@@ -22,8 +22,12 @@ export * from "./core/errors.ts";
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
 export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
-export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
-export type { DrainStatus, ServerStats } from "./events/server_stats.ts";
+export {
+  type Histogram,
+  type Metrics,
+  quantileOf,
+  type ServerStats,
+} from "./events/metrics.ts";
 export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";
@@ -35,7 +39,7 @@ export {
   UsageError,
 } from "./handlers/commands.ts";
 export { echo } from "./handlers/mod.ts";
-export type { ProxyVersion } from "./net/proxy_protocol/mod.ts";
+export type { ProxyVersion } from "./net/proxy_protocol.ts";
 export { removeStaleSocket } from "./net/unix.ts";
 export { broadcast } from "./server/broadcast.ts";
 export type * from "./server/handler.ts";

@@ -9,31 +9,28 @@ import { systemReason } from "../core/text.ts";
 import { isGone, type Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
 import { tls as nodeTls } from "../tls/context.ts";
-import { checkCertificates, checkKeyPair } from "../tls/pem.ts";
+import {
+  checkCertificates,
+  checkKeyPair,
+  type TlsKeyPair,
+} from "../tls/pem.ts";
 import { checkAlpn } from "../tls/settings.ts";
 import { TlsTransport } from "../tls/transport.ts";
 import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
 
-/** What the `tls` of {@linkcode connect} takes beside `true`. */
-export interface TlsConnectOptions {
+/**
+ * What the `tls` of {@linkcode connect} takes beside `true`. With `cert` and
+ * `key` the client shows a certificate; the runtime lets no such connection turn
+ * Nagle's algorithm off.
+ */
+export interface TlsConnectOptions extends Partial<TlsKeyPair> {
   /**
    * Certificates in PEM, trusted in addition to those that the runtime trusts:
    * of an authority, or the server's own if it vouches for itself.
    */
   caCerts?: string[];
-  /**
-   * The name or address that the server's certificate must be for.
-   *
-   * @default {hostname}
-   */
+  /** The name or address that the certificate must be for (`hostname`). */
   serverName?: string;
-  /**
-   * The certificate that the client shows, in PEM, with those that vouch for it
-   * behind it. The runtime lets no such connection turn Nagle's algorithm off.
-   */
-  cert?: string;
-  /** The private key of `cert` in PEM, not encrypted. */
-  key?: string;
   /** The application protocols (ALPN, RFC 7301), the preferred one first. */
   alpnProtocols?: string[];
   /**
@@ -46,7 +43,7 @@ export interface TlsConnectOptions {
 /** The option of `Deno.connectTls` that says whom the certificate must be for. */
 const SERVER_NAME = Symbol.for("unstableServerName");
 
-/** Checks the `tls` option; nothing for plain TCP. */
+/** Checks the `tls` option; gives undefined for plain TCP. */
 export function tlsOptions(
   tls: boolean | TlsConnectOptions | undefined,
 ): TlsConnectOptions | undefined {
@@ -64,9 +61,7 @@ export function tlsOptions(
   if (serverName === "") {
     throw new OptionError("serverName", serverName, "a name or an address");
   }
-  const pair = cert === undefined && key === undefined
-    ? {}
-    : checkKeyPair(cert, key);
+  const pair = (cert ?? key) === undefined ? {} : checkKeyPair(cert, key);
   const alpnProtocols = checkAlpn(tls.alpnProtocols);
   return { caCerts, serverName, ...pair, alpnProtocols, insecure };
 }
@@ -74,12 +69,11 @@ export function tlsOptions(
 /** Where a server is, as it was checked. */
 export type Place = { hostname: string; port: number } | { path: string };
 
-/** Connects. A name's addresses are all tried, see `happy_eyeballs.ts`. */
+/** Connects by TCP, with TLS on top if `tls` is there; `timeout` 0 is for ever. */
 export async function dial(
   { hostname, port, timeout, signal, tls }: {
     hostname: string;
     port: number;
-    /** In milliseconds; 0 means for ever. */
     timeout: number;
     signal?: AbortSignal;
     tls?: TlsConnectOptions;
@@ -97,10 +91,14 @@ export async function dial(
     const options = tls && { ...tls, serverName };
     const conn = await connectToAny<Deno.TcpConn | Deno.TlsConn>(hostname, {
       lookup: addressesOf,
-      connect: (address, signal) =>
-        options?.cert === undefined || options.insecure
-          ? connectTo(address, port, signal)
-          : connectTls(address, port, options),
+      connect: (address, signal) => {
+        if (options?.cert === undefined || options.insecure) {
+          return connectTo(address, port, signal);
+        }
+        // `Deno.startTls` takes no certificate of the client.
+        const own = { hostname: address, port, [SERVER_NAME]: serverName };
+        return Deno.connectTls({ ...options, ...own } as typeof own);
+      },
       signal: given,
     });
     if (options === undefined) return conn;
@@ -113,7 +111,7 @@ export async function dial(
       const message = `${failed} no ${waitsFor} within ${timeout} ms`;
       throw new TimeoutError(message, { cause: error });
     }
-    // A server closes before TLS, without a word, whom it refuses.
+    // A server that denies an address closes before TLS, and cannot say why.
     const refused = waitsFor === "TLS handshake" &&
       (isGone(error) || error instanceof Deno.errors.UnexpectedEof);
     const reason = refused
@@ -127,15 +125,15 @@ export async function dial(
 
 /** The addresses of a name, or the name itself for the runtime to look up. */
 async function addressesOf(hostname: string): Promise<string[]> {
-  // A permission for a name (`--allow-net=example.net:443`) is none for its
-  // addresses. `Deno.resolveDns` would need another, and has no /etc/hosts.
+  // With a permission for a name alone (`--allow-net=example.net:443`), only the
+  // runtime may look it up. `Deno.resolveDns` does not read /etc/hosts.
   const net = Deno.permissions.querySync({ name: "net" });
   if (net.state !== "granted" || net.partial) return [hostname];
   const found = await lookup(hostname, { all: true, verbatim: true });
   const addresses = found.map(({ address }) => address);
-  // What is found lacks the zone that a link-local address needs.
-  const lacking = addresses.some((address) => /^fe[89ab]/i.test(address));
-  return lacking || addresses.length === 0 ? [hostname] : addresses;
+  // `lookup` drops the zone, without which no link-local address is reached.
+  const isLocal = addresses.some((address) => /^fe[89ab]/i.test(address));
+  return isLocal || addresses.length === 0 ? [hostname] : addresses;
 }
 
 /**
@@ -149,23 +147,16 @@ function connectTo(
 ): Promise<Deno.TcpConn> {
   const cancelled = AbortSignal.any([signal]);
   const connected = Deno.connect({ hostname, port, signal: cancelled });
-  // It is called once more when there is a connection, and would lose that.
+  // The runtime calls it again when the connection is there.
   cancelled.throwIfAborted = () => {};
   return connected;
 }
 
-/**
- * Connects to one address for TLS with a certificate of the client's, which
- * `Deno.startTls` does not take. Who gets it too late closes it.
- */
-function connectTls(
-  hostname: string,
-  port: number,
-  { serverName, ...options }: TlsConnectOptions,
-): Promise<Deno.TlsConn> {
-  const named = { ...options, hostname, port, [SERVER_NAME]: serverName };
-  return Deno.connectTls(named as Deno.ConnectTlsOptions);
-}
+const pathReasons = [
+  [Deno.errors.NotFound, "there is no such socket"],
+  [Deno.errors.WouldBlock, "the server's queue is full"],
+  [Deno.errors.PermissionDenied, "its permissions do not let this user"],
+] as const;
 
 /** Connects to a Unix socket, which takes no time. */
 export async function dialUnixSocket(
@@ -176,23 +167,15 @@ export async function dialUnixSocket(
   try {
     return await dialUnix(path);
   } catch (error) {
-    const message = `Cannot connect to ${path}: ${pathReason(error)}`;
+    const known = pathReasons.find(([kind]) => error instanceof kind);
+    const message = `Cannot connect to ${path}: ${
+      known?.[1] ?? reasonOf(error)
+    }`;
     throw new ConnectError(message, { cause: error });
   }
 }
 
-function pathReason(error: unknown): string {
-  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
-  if (error instanceof Deno.errors.WouldBlock) {
-    return "the server's queue is full";
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return "its permissions do not let this user";
-  }
-  return reasonOf(error);
-}
-
-/** Agrees on TLS, which takes no signal: closing is what ends it. */
+/** Makes the handshake. It takes no signal, so an abort closes the connection. */
 async function shakeHands(
   conn: Deno.TcpConn | Deno.TlsConn,
   options: TlsConnectOptions,
@@ -203,7 +186,7 @@ async function shakeHands(
   const close = () => open.close();
   signal.addEventListener("abort", close, { once: true });
   try {
-    // Nagle would hold a batch back, and a TlsConn cannot be told.
+    // It must be set before TLS: a TlsConn has no such method.
     if ("setNoDelay" in conn) conn.setNoDelay(true);
     const secured = "handshake" in conn
       ? conn
@@ -221,7 +204,7 @@ async function shakeHands(
   }
 }
 
-/** TLS by `node:tls`: the runtime's own checks what is shown in any case. */
+/** TLS by `node:tls`: that of `Deno.startTls` always checks the certificate. */
 function unchecked(
   conn: Deno.TcpConn,
   { serverName = "", cert, key, alpnProtocols }: TlsConnectOptions,
@@ -237,6 +220,18 @@ function unchecked(
   });
 }
 
+/** What rustls, the TLS of the runtime, says, and what it means. */
+const meanings: Readonly<Record<string, string>> = {
+  CertificateRequired: "the server wants a certificate of this client",
+  HandshakeFailure:
+    "the server refused the handshake: no version, cipher or protocol in " +
+    "common, or it wants a certificate of this client",
+  UnknownIssuer:
+    "no trusted authority vouches for it (option tls.caCerts trusts one)",
+  CaUsedAsEndEntity: "it is an authority's, not a server's",
+};
+
+/** Says in plain words why there is no connection, or none any more. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.ConnectionRefused) {
     return "connection refused";
@@ -247,58 +242,45 @@ export function reasonOf(error: unknown): string {
       .join(", ");
   }
   const message = systemReason(error);
-  // The words of rustls, which is the runtime's TLS.
   if (message.includes("InvalidContentType")) {
     return "the server does not speak TLS on this port";
   }
   if (error instanceof Deno.errors.UnexpectedEof) {
     return "the server closed without the end that TLS asks for";
   }
-  const [, alert] = /^received fatal alert: (\w+)$/.exec(message) ?? [];
-  if (alert === "CertificateRequired") {
-    return "the server wants a certificate of this client";
-  }
-  if (alert === "HandshakeFailure") {
-    return "the server refused the handshake: no version, cipher or protocol " +
-      "in common, or it wants a certificate of this client";
-  }
-  if (alert !== undefined && /Cert|UnknownCA|Access/.test(alert)) {
-    const words = alert.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
-    return `the server refused the certificate of this client: ${words}`;
-  }
-  const [, fault] = /^invalid peer certificate: (.*)$/s.exec(message) ?? [];
+  const [, alert = "", fault] =
+    /^(?:received fatal alert: (\w+)|invalid peer certificate: (.*))$/s
+      .exec(message) ?? [];
   if (fault !== undefined) {
     return `the server's certificate is not trusted: ${faultOf(fault)}`;
+  }
+  if (meanings[alert] !== undefined) return meanings[alert];
+  if (/Cert|UnknownCA|Access/.test(alert)) {
+    const words = alert.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+    return `the server refused the certificate of this client: ${words}`;
   }
   return /getaddrinfo|lookup|resolve|not known|no such host/i.test(message)
     ? "unknown host"
     : message;
 }
 
-/** Says in plain words what rustls has against a certificate, and what helps. */
+/** Says what is wrong with the server's certificate, and what helps. */
 function faultOf(fault: string): string {
-  const day = (seconds: string) =>
-    new Date(Number(seconds) * 1000).toISOString().slice(0, 10);
   const [, now, side, limit] =
     /time (\d+) .* not valid (after|before) (\d+)/.exec(fault) ?? [];
   if (side !== undefined) {
-    const today = `and it is ${day(now)} here`;
+    const [today, day] = [now, limit].map((seconds) =>
+      new Date(Number(seconds) * 1000).toISOString().slice(0, 10)
+    );
     return side === "after"
-      ? `it expired on ${day(limit)}, ${today}: the server needs a new one`
-      : `it is valid from ${day(limit)} on, ${today}: is the clock right?`;
+      ? `it expired on ${day}, and it is ${today} here: ` +
+        "the server needs a new one"
+      : `it is valid from ${day} on, and it is ${today} here: is the clock right?`;
   }
   const [, wanted, others] =
     /not valid for name ("[^"]*"); .* only valid for (.*)$/s.exec(fault) ?? [];
-  if (wanted !== undefined) {
-    const names = others.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
-    return `it is for ${names.join(", ")}, and not for ${wanted} ` +
-      "(--tls-server-name NAME expects another)";
-  }
-  return faults[fault] ?? fault;
+  if (wanted === undefined) return meanings[fault] ?? fault;
+  const names = others.match(/"[^"]*"|(?<=IpAddress\()[^)]*/g) ?? ["no name"];
+  return `it is for ${names.join(", ")}, and not for ${wanted} ` +
+    "(option tls.serverName expects another)";
 }
-
-const faults: Readonly<Record<string, string>> = {
-  UnknownIssuer:
-    "no trusted authority vouches for it (--tls-ca FILE trusts one)",
-  CaUsedAsEndEntity: "it is an authority's, not a server's",
-};

@@ -1,8 +1,8 @@
 /**
- * Connecting to a name that has several addresses, as RFC 8305 ("Happy Eyeballs
- * Version 2") has it: all are tried, the families in turn, and the first that
- * succeeds ends the others. Deno 2.7.14 tries the first address only, and no
- * version says what was wrong with each.
+ * Connecting to a name that has several addresses, by RFC 8305 ("Happy Eyeballs
+ * Version 2"): all are tried, IPv4 and IPv6 in turn, and the first that succeeds
+ * ends the others. Deno 2.7.14 tries the first address only, and no version says
+ * what was wrong with each.
  */
 
 import { isIP } from "node:net";
@@ -21,15 +21,12 @@ export interface Attempts<Conn extends { close(): void }> {
   readonly clock?: Clock;
 }
 
-interface FailedAttempt {
-  readonly address: string;
-  readonly error: unknown;
-}
-
 export class AttemptsError extends AggregateError {
   override name = "AttemptsError";
 
-  constructor(readonly attempts: readonly FailedAttempt[]) {
+  constructor(
+    readonly attempts: readonly { address: string; error: unknown }[],
+  ) {
     super(attempts.map(({ error }) => error), "All addresses failed");
   }
 }
@@ -42,15 +39,11 @@ export async function connectToAny<Conn extends { close(): void }>(
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Conn>();
   const over = new AbortController();
-  const failed: FailedAttempt[] = [];
+  const failed: AttemptsError["attempts"][number][] = [];
   let left: string[] = [];
   let open = 0;
   let cancelDelay = () => {};
 
-  const begin = (found: readonly string[]) => {
-    left = interleave(found);
-    if (!over.signal.aborted) attempt();
-  };
   const attempt = async () => {
     cancelDelay();
     const address = left.shift()!;
@@ -78,9 +71,12 @@ export async function connectToAny<Conn extends { close(): void }>(
   };
 
   signal.addEventListener("abort", abort, { once: true });
-  if (isIP(hostname) !== 0) begin([hostname]);
-  else lookup(hostname).then(begin, reject);
   try {
+    const found = isIP(hostname) !== 0
+      ? [hostname]
+      : await Promise.race([lookup(hostname), promise as Promise<never>]);
+    left = interleave(found);
+    attempt();
     return await promise;
   } finally {
     cancelDelay();

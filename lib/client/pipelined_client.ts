@@ -4,14 +4,7 @@ import { formatAddr } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines, type Expirable } from "../core/deadlines.ts";
-import {
-  ClientClosedError,
-  ConnectionLostError,
-  FrameError,
-  RefusedError,
-  TimeoutError,
-  TlsError,
-} from "../core/errors.ts";
+import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, encodeText, quote } from "../core/text.ts";
 import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
@@ -19,13 +12,8 @@ import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
-import { FirstFrame } from "./first_frame.ts";
-import { type Frame, Frames } from "./frames.ts";
-import {
-  type Outgoing,
-  type RequestWriter,
-  requestWriter,
-} from "./request_writer.ts";
+import { FirstFrame, type Frame, Frames } from "./frames.ts";
+import { type Outgoing, requestWriter } from "./request_writer.ts";
 
 /** What one connection of several tells those who hold it. */
 export interface Hooks {
@@ -35,7 +23,6 @@ export interface Hooks {
   onRoom?: () => void;
 }
 
-/** What of the options is for a connection that is open. */
 interface Settings extends Hooks {
   framing: Framing;
   maxFrame: number;
@@ -70,13 +57,13 @@ export class PipelinedClient implements Client, Expirable {
   readonly #settings: Settings;
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
-  readonly #writer: RequestWriter;
+  readonly #writer: ReturnType<typeof requestWriter>;
   readonly #pending = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
-  /** A frame that came without being asked for: the server's last words. */
+  /** The last frame that answers no request: the server may say why it ends. */
   #unasked: Uint8Array | undefined;
   readonly #pushes: Frames | undefined;
-  /** Reading waits for it, since a streamed reply is not taken. */
+  /** Reading waits for this, while frames of a streamed reply wait. */
   #paused: PromiseWithResolvers<void> | undefined;
   /** When a frame of a streamed reply came last. */
   #streamed = 0;
@@ -97,7 +84,7 @@ export class PipelinedClient implements Client, Expirable {
     this.#connection = new Connection(transport, maxFrame + overhead);
     this.remoteAddr = transport.remoteAddr;
     this.localAddr = transport.localAddr;
-    // The server may have said why: the reader comes to that, and to the end.
+    // The server may have said why: it is read before the client gives up.
     const onError = (error: unknown) => {
       if (this.#end !== undefined) return;
       this.#cancelReadOut = clock.after(READ_OUT, () => this.#lose(error));
@@ -149,87 +136,9 @@ export class PipelinedClient implements Client, Expirable {
     throw new TypeError("Cannot tell pushes: connect with the option isPush");
   }
 
-  request(
+  async request(
     data: Uint8Array | string,
-    options: RequestOptions = {},
-  ): Promise<Frame> {
-    return this.#ask(data, options);
-  }
-
-  send(data: Uint8Array | string): Promise<void> {
-    const payload = this.#payloadOf(data);
-    const { promise, ...taken } = Promise.withResolvers<void>();
-    // Whoever does not wait is not to end the program by it.
-    promise.catch(() => {});
-    if (this.#end !== undefined) taken.reject(this.#end);
-    else this.#writer.add({ payload, sent: false, taken });
-    return promise;
-  }
-
-  stream(
-    data: Uint8Array | string,
-    { isLast, signal, timeout }: StreamOptions,
-  ): ReadableStream<Frame> {
-    const left = new AbortController();
-    const onTaken = () => this.#paused?.resolve();
-    const onLeft = () => left.abort();
-    const frames = new Frames({ isLast, onTaken, onLeft });
-    const signals = AbortSignal.any([left.signal, signal ?? left.signal]);
-    this.#ask(data, { timeout, signal: signals }, frames)
-      .then(() => frames.end(), (error) => frames.end(error)).then(onTaken);
-    return frames.stream;
-  }
-
-  close(): void {
-    this.#finish(new ClientClosedError("Client is closed"));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.close();
-    await this.closed;
-  }
-
-  expire(): void {
-    const now = this.deadline;
-    this.deadline = Infinity;
-    this.#firstFrame.releaseReply();
-    let pairingLost: unknown;
-    const guess = guessFraming(this.#decoder, this.#connection.inbox);
-    // A copy, because giving up takes the unsent ones out.
-    for (const pending of [...this.#pending]) {
-      if (pending.settled) continue;
-      const { asked, timeout } = pending;
-      // A streamed reply that is not taken is not late. What stands behind one
-      // is late when nothing has come for so long.
-      const halts = this.#paused && pending === this.#pending.first;
-      const due = timeout === 0 || halts
-        ? Infinity
-        : Math.max(asked, this.#streamed) + timeout;
-      if (due > now) {
-        if (due < this.deadline) this.deadline = due;
-        continue;
-      }
-      const error = this.#refused() ??
-        new TimeoutError(`No reply within ${timeout} ms${guess}`);
-      if (pending.sent) pairingLost ??= error;
-      this.#giveUp(pending, error);
-    }
-    // Its reply may never come, and the next one would be taken for it.
-    if (pairingLost && !this.#settings.keepAfterTimeout) {
-      this.#lose(pairingLost);
-    }
-  }
-
-  #payloadOf(data: Uint8Array | string): Uint8Array {
-    const payload = typeof data === "string" ? encodeText(data) : data;
-    this.#encoder.check(payload);
-    return payload;
-  }
-
-  /** Has a request sent; gives its reply, or the last frame of it. */
-  async #ask(
-    data: Uint8Array | string,
-    { signal, timeout = this.#settings.timeout }: RequestOptions,
+    { signal, timeout = this.#settings.timeout }: RequestOptions = {},
     frames?: Frames,
   ): Promise<Frame> {
     if (this.#end !== undefined) throw this.#end;
@@ -263,11 +172,81 @@ export class PipelinedClient implements Client, Expirable {
     );
   }
 
+  send(data: Uint8Array | string): Promise<void> {
+    const payload = this.#payloadOf(data);
+    const { promise, ...taken } = Promise.withResolvers<void>();
+    // Nobody need wait for it, and an unhandled rejection ends the program.
+    promise.catch(() => {});
+    if (this.#end !== undefined) taken.reject(this.#end);
+    else this.#writer.add({ payload, sent: false, taken });
+    return promise;
+  }
+
+  stream(
+    data: Uint8Array | string,
+    { isLast, signal, timeout }: StreamOptions,
+  ): ReadableStream<Frame> {
+    const left = new AbortController();
+    const onTaken = () => this.#paused?.resolve();
+    const onLeft = () => left.abort();
+    const frames = new Frames({ isLast, onTaken, onLeft });
+    const signals = AbortSignal.any([left.signal, signal ?? left.signal]);
+    this.request(data, { timeout, signal: signals }, frames)
+      .then(() => frames.end(), (error) => frames.end(error)).then(onTaken);
+    return frames.stream;
+  }
+
+  close(): void {
+    this.#finish(new errors.ClientClosedError("Client is closed"));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    await this.closed;
+  }
+
+  expire(): void {
+    const now = this.deadline;
+    this.deadline = Infinity;
+    this.#firstFrame.releaseReply();
+    let pairingLost: unknown;
+    const guess = guessFraming(this.#decoder, this.#connection.inbox);
+    // A copy, because giving up takes the unsent ones out.
+    for (const pending of [...this.#pending]) {
+      if (pending.settled) continue;
+      const { asked, timeout } = pending;
+      // A streamed reply that the caller does not take is not late. The time of
+      // those behind it begins anew with each of its frames.
+      const halts = this.#paused && pending === this.#pending.first;
+      const due = timeout === 0 || halts
+        ? Infinity
+        : Math.max(asked, this.#streamed) + timeout;
+      if (due > now) {
+        if (due < this.deadline) this.deadline = due;
+        continue;
+      }
+      const error = this.#refused() ??
+        new errors.TimeoutError(`No reply within ${timeout} ms${guess}`);
+      if (pending.sent) pairingLost ??= error;
+      this.#giveUp(pending, error);
+    }
+    // If its reply never comes, the next one would be taken for it.
+    if (pairingLost && !this.#settings.keepAfterTimeout) {
+      this.#lose(pairingLost);
+    }
+  }
+
+  #payloadOf(data: Uint8Array | string): Uint8Array {
+    const payload = typeof data === "string" ? encodeText(data) : data;
+    this.#encoder.check(payload);
+    return payload;
+  }
+
   #giveUp(pending: Pending, error: unknown): void {
     if (pending.settled) return;
     pending.settled = true;
     pending.reject(error);
-    // Once sent, it keeps its place: the reply that comes for it is its own.
+    // Once sent it keeps its place, so that its reply is not given to the next.
     if (pending.sent) return;
     this.#writer.delete(pending);
     this.#pending.delete(pending);
@@ -285,7 +264,9 @@ export class PipelinedClient implements Client, Expirable {
           connection.received === inbox.length && isTlsAlert(inbox)
         ) {
           inbox.release();
-          throw new TlsError("it speaks TLS, and this client does not (--tls)");
+          throw new errors.TlsError(
+            "it speaks TLS, and this client does not (option tls)",
+          );
         }
         while (inbox.length > 0 && this.#end === undefined) {
           this.#firstFrame.release();
@@ -299,7 +280,7 @@ export class PipelinedClient implements Client, Expirable {
           if (this.#paused !== undefined) {
             await this.#paused.promise;
             this.#paused = undefined;
-            // Its deadline counts again: the next tick looks at it.
+            // The time of the pause does not count for the deadline.
             this.deadline = this.#streamed = this.#deadlines.now;
           }
         }
@@ -334,13 +315,13 @@ export class PipelinedClient implements Client, Expirable {
       this.#pending.shift();
       if (this.#pending.length === 0) this.deadline = Infinity;
       this.#settings.onRoom?.();
-      if (pending.settled) return;
+      // If it was given up, this changes nothing: the reply is dropped.
       pending.settled = true;
       pending.resolve(frame);
     } catch (error) {
       const place = formatAddr(this.remoteAddr);
       const text = `Connection to ${place} given up: ${reasonOf(error)}`;
-      this.#finish(new ConnectionLostError(text, { cause: error }));
+      this.#finish(new errors.ConnectionLostError(text, { cause: error }));
     }
   }
 
@@ -349,32 +330,35 @@ export class PipelinedClient implements Client, Expirable {
     if (this.#end !== undefined) return;
     const { inbox } = this.#connection;
     const guess = guessFraming(this.#decoder, inbox);
-    if (error instanceof FrameError) error.message += guess;
-    const isClear = error instanceof FrameError ||
-      error instanceof RefusedError;
-    const end = isClear ? error : this.#refused(error);
-    if (end !== undefined) return this.#finish(end);
+    if (error instanceof errors.FrameError) error.message += guess;
+    if (
+      error instanceof errors.FrameError || error instanceof errors.RefusedError
+    ) {
+      return this.#finish(error);
+    }
+    const refused = this.#refused(error);
+    if (refused !== undefined) return this.#finish(refused);
     const place = formatAddr(this.remoteAddr);
-    const how = error === undefined
+    let message = error === undefined
       ? `Connection closed by ${place}`
       : isGone(error)
       ? `Connection reset by ${place}`
       : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = inbox;
-    const where = length > 0 ? ` after ${length} bytes of a reply${guess}` : "";
-    const said = this.#unasked === undefined
-      ? ""
-      : `, which said ${quote(decodeText(this.#unasked))}`;
-    const message = how + where + said;
-    this.#finish(new ConnectionLostError(message, { cause: error }));
+    if (length > 0) message += ` after ${length} bytes of a reply${guess}`;
+    const said = this.#unasked && quote(decodeText(this.#unasked));
+    if (said !== undefined) message += `, which said ${said}`;
+    this.#finish(new errors.ConnectionLostError(message, { cause: error }));
   }
 
   /** What is thrown if all that the server ever said was a refusal. */
-  #refused(cause?: unknown): RefusedError | undefined {
+  #refused(cause?: unknown): errors.RefusedError | undefined {
     const { refusal } = this.#firstFrame;
     return refusal === undefined
       ? undefined
-      : new RefusedError(formatAddr(this.remoteAddr), refusal, { cause });
+      : new errors.RefusedError(formatAddr(this.remoteAddr), refusal, {
+        cause,
+      });
   }
 
   #finish(end: Error): void {
@@ -386,13 +370,14 @@ export class PipelinedClient implements Client, Expirable {
     this.#deadlines.delete(this);
     this.#connection.close();
     for (const pending of this.#pending) {
-      if (pending.settled) continue;
       pending.settled = true;
       pending.reject(end);
     }
     this.#pending.clear();
     this.#writer.end(end);
     this.#pushes?.end();
-    this.#ended.resolve(end instanceof ClientClosedError ? undefined : end);
+    this.#ended.resolve(
+      end instanceof errors.ClientClosedError ? undefined : end,
+    );
   }
 }

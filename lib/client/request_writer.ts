@@ -13,12 +13,7 @@ export interface Outgoing {
   readonly taken?: { resolve(): void; reject(error: Error): void };
 }
 
-export type RequestWriter = ReturnType<typeof requestWriter>;
-
-/**
- * @param maxBuffered How many bytes may be unsent before `ready` waits.
- * @param onError Called once, when a write has failed: there is no other.
- */
+/** `onError` is called when a write has failed: then there is no further one. */
 export function requestWriter(
   connection: Connection,
   codec: Codec,
@@ -28,7 +23,7 @@ export function requestWriter(
   const outbox = new Outbox();
   const unsent = new Queue<Outgoing>();
   /** Those in the write under way that somebody waits for. */
-  let waited: Outgoing[] = [];
+  const waited: Outgoing[] = [];
   /** A write is under way, or has failed. */
   let writing = false;
   /** The payloads of `unsent`, in bytes. */
@@ -49,10 +44,8 @@ export function requestWriter(
         }
         if (outbox.length === 0) await writeLarge(take());
         else await flush();
-        if (waited.length > 0) {
-          for (const { taken } of waited) taken?.resolve();
-          waited = [];
-        }
+        for (const { taken } of waited) taken?.resolve();
+        waited.length = 0;
         if (room !== undefined && buffered() <= maxBuffered) makeRoom();
       }
       writing = false;

@@ -74,9 +74,9 @@ export function guessFraming(
   const head = decodeText(bytes.subarray(start, Math.min(end, start + 99)));
   if (codec instanceof PrefixCodec && head.startsWith("ERR ")) {
     const [line] = head.split(/\r?\n/);
-    return `: the server said ${quote(line)} as a line (--framing line)`;
+    return `: the server said ${quote(line)} as a line (option framing: line)`;
   }
   return codec instanceof LineCodec && head.startsWith("\0\0")
-    ? ": it begins with zero bytes as a length does (--framing length)"
+    ? ": it begins with zero bytes as a length does (option framing: length)"
     : "";
 }

@@ -3,33 +3,27 @@
  * ones lent out while there is something to move.
  */
 
-/**
- * What a connection starts with, in bytes. A read is pending on it for as long
- * as nothing comes, so this is what an idle connection costs.
- */
+/** What a connection starts with, in bytes; an idle one costs as much. */
 const FIRST = 512;
 
 /**
  * What it keeps instead once a read has filled that: as much as one Ethernet
- * segment brings, for whoever sends so much at once will do it again.
+ * segment brings. Who sends so much at once is likely to do it again.
  */
 const SMALL = 1536;
 
 /**
- * A read's worth, with room for a payload of the default `maxFrame` and the
+ * The size of most reads: room for a payload of the default `maxFrame` and the
  * overhead of any framing. Larger buffers are for larger frames.
  */
 export const CHUNK: number = 64 * 1024 + 64;
 
-/**
- * The steps on the way there: a peer that has sent 600 bytes of a frame holds
- * 2 KiB, and not a chunk.
- */
+/** Sizes up to it: the first 600 bytes of a frame hold 2 KiB, and no chunk. */
 const STEPS = [2048, 8192, CHUNK] as const;
 
 /**
- * How much larger a buffer gets that is too small. By two, a frame of 1 MiB was
- * copied whole on its way there; by four, a third of it is.
+ * How many times larger a buffer gets that is too small. With 2, all bytes of a
+ * frame of 1 MiB were copied as its buffer grew; with 4, a third of them are.
  */
 const GROWTH = 4;
 
@@ -39,22 +33,22 @@ export const SHORT = 4096;
 /** The most bytes of idle buffers kept for reuse; V8 may collect the rest. */
 const KEPT = 16 * 1024 * 1024;
 
-/** How many of the short ones are kept: as many as replies are written at once. */
+/** How many short buffers are kept: as many as are written at once. */
 const KEPT_SHORT = 1024;
 
 export interface Holder {
-  /** Memory was lent, or given back: then `bytes` is below 0. */
+  /** Memory was lent; or given back, if `bytes` is below 0. */
   hold(bytes: number): void;
 }
 
 type Buffer = Uint8Array<ArrayBuffer>;
-/** Idle buffers, by their place and length. */
+/** Idle buffers, by where they begin in their memory, less their length. */
 const idle = new Map<number, (Buffer | WeakRef<Buffer>)[]>();
 let kept = 0;
-/** Those that batches of short replies use, without a search. */
+/** Idle buffers of the length `SHORT`, which need no search. */
 const short: Buffer[] = [];
 
-/** Lends a buffer, its content left over; it begins at `from` in its memory. */
+/** Lends a buffer, with old content, that begins at `from` in its memory. */
 export function lend(length: number = CHUNK, from = 0): Buffer {
   if (length === SHORT) return short.pop() ?? new Uint8Array(SHORT);
   const others = idle.get(from - length);
@@ -64,13 +58,14 @@ export function lend(length: number = CHUNK, from = 0): Buffer {
     if (bytes !== undefined) return bytes;
   }
   if (length < STEPS[1]) return new Uint8Array(length);
-  // Other memory stays resident: the C library keeps what V8 frees of it.
+  // WebAssembly's memory goes back to the system when V8 collects it. Of other
+  // memory the C library keeps what V8 frees.
   const initial = Math.ceil((from + length) / 65536);
   const { buffer } = new WebAssembly.Memory({ initial, maximum: initial });
   return new Uint8Array(buffer as ArrayBuffer, from, length);
 }
 
-/** Takes a lent buffer back. Nobody may read or write it any more. */
+/** Takes a lent buffer back, which nobody may read or write from then on. */
 export function giveBack(bytes: Buffer): void {
   const { byteOffset, length } = bytes;
   if (length === SHORT) {
@@ -87,11 +82,10 @@ export function giveBack(bytes: Buffer): void {
 /**
  * The bytes received and not yet used up, `bytes.subarray(start, end)`.
  *
- * The buffer starts small. Once a read fills it, it grows step by step with the
- * bytes that really came: a header that announces much gets nothing in advance.
- * As soon as all is used up it is small again; a connection that has filled a
- * step begins with the next one when it outgrows the small one again, for each
- * step costs a read.
+ * The buffer starts small, and grows by a step each time that a read fills it:
+ * a header that announces many bytes gets no memory in advance. It is small
+ * again as soon as all bytes are used up. The next time that it grows, it skips
+ * the steps that were filled before, as each step costs a read.
  */
 export class ReceiveBuffer {
   #small = new Uint8Array(FIRST);
@@ -99,7 +93,7 @@ export class ReceiveBuffer {
   bytes: Uint8Array<ArrayBuffer> = this.#small;
   start = 0;
   end = 0;
-  /** Which of the steps comes first: the one after that which was filled last. */
+  /** The step to grow to first: the one after the last that was filled. */
   #step = 0;
 
   constructor(
@@ -111,20 +105,15 @@ export class ReceiveBuffer {
   get growth(): number {
     const { bytes, end, start } = this;
     if (start === end || end < bytes.length) return 0;
-    return Math.max(
-      this.#next() - (bytes === this.#small ? 0 : bytes.length),
-      0,
-    );
+    const lent = bytes === this.#small ? 0 : bytes.length;
+    return Math.max(this.#next() - lent, 0);
   }
 
   get length(): number {
     return this.end - this.start;
   }
 
-  /**
-   * Where the next read may put its bytes; never empty. Views handed out
-   * before are no longer valid.
-   */
+  /** Where the next read may put its bytes; ends older views, never empty. */
   space(): Uint8Array<ArrayBuffer> {
     const { length } = this.bytes;
     if (this.end === length && length === STEPS[this.#step]) {
@@ -134,12 +123,11 @@ export class ReceiveBuffer {
       this.#small = new Uint8Array(SMALL);
     }
     if (this.start === this.end) {
-      this.start = this.end = 0;
-      if (this.bytes !== this.#small) this.#replace(this.#small);
+      this.release();
       return this.bytes;
     }
     if (this.end === this.bytes.length) this.#makeRoom();
-    return this.bytes.subarray(this.end);
+    return this.tail();
   }
 
   /** Where a read may put bytes while views stay valid; may be empty. */
@@ -147,13 +135,13 @@ export class ReceiveBuffer {
     return this.bytes.subarray(this.end);
   }
 
-  /** Gives lent memory back. The buffer is empty and small from then on. */
+  /** Gives lent memory back; the buffer is empty and small then. */
   release(): void {
     this.start = this.end = 0;
     if (this.bytes !== this.#small) this.#replace(this.#small);
   }
 
-  /** Starts anew with memory of its own: a handler may still read the old. */
+  /** Leaves the memory to a handler that may still read it, and takes other. */
   forsake(): void {
     this.start = this.end = 0;
     if (this.bytes.length >= STEPS[0]) this.holder?.hold(-this.bytes.length);
@@ -164,7 +152,7 @@ export class ReceiveBuffer {
     const { bytes, length } = this;
     const next = this.#next();
     if (next > bytes.length) this.#replace(lend(next));
-    // The unused bytes go to the front, of the old memory or of the new.
+    // The unused bytes go to the front of the old memory or of the new.
     if (this.start > 0 || this.bytes !== bytes) {
       this.bytes.set(bytes.subarray(this.start, this.end));
       this.start = 0;
@@ -172,7 +160,7 @@ export class ReceiveBuffer {
     }
   }
 
-  /** How large a buffer must be that has room behind what is unused. */
+  /** How large the buffer must be to have room behind the unused bytes. */
   #next(): number {
     const { length } = this.bytes;
     if (length < CHUNK) {

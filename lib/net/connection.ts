@@ -1,15 +1,12 @@
-/**
- * One `Deno.Conn`, as the server's sessions and the client both use it: bytes
- * received, whole writes, and a close that may be called twice.
- */
+/** A connection, as the server's sessions and the client both use it. */
 
 import type { TlsInfo } from "../core/tls_info.ts";
 import { CHUNK, type Holder, ReceiveBuffer } from "./buffers.ts";
 
 /**
  * What Parley needs of a connection; `Deno.Conn` has it. A layer on top of one
- * says with `shortReadMeansEmpty` that there may be more behind a short read, and
- * with `received` how many bytes it has taken from below.
+ * has `shortReadMeansEmpty: false` if there may be more after a short read, and
+ * in `received` how many bytes it has read from below.
  */
 export type Transport =
   & Pick<
@@ -24,21 +21,16 @@ export interface ByteCounter extends Holder {
   sent(bytes: number): void;
 }
 
-/** Whoever writes; an object, for a function would be one more for each. */
+/** Who writes: an object, which spares a function for each connection. */
 export interface Writer {
-  /**
-   * The kernel has taken some bytes but not all.
-   *
-   * @returns What to wait for before the rest, if anything.
-   */
+  /** Some bytes are out, not all; gives what to wait for before the rest. */
   progress(): Promise<void> | void;
 }
 
-/** What is read to be forgotten, of all connections: nobody looks at it. */
+/** Where all connections read bytes to that nobody looks at. */
 const scratch = new Uint8Array(CHUNK);
 
 export class Connection implements Holder {
-  /** What has come in and is not used up yet. */
   readonly inbox: ReceiveBuffer;
   localAddr: Deno.Addr;
   /** The address of the other side; behind a trusted proxy, the client's. */
@@ -48,13 +40,13 @@ export class Connection implements Holder {
   /** Memory it holds with bytes not handled and replies not taken. */
   held = 0;
   eof = false;
-  /** What is known by the TLS on top of it, once its keys are agreed on. */
+  /** What TLS knows about the peer, after its handshake. */
   tls: TlsInfo | undefined;
   /** Whether the last read took all that the kernel had. */
   emptied = false;
-  /** The read under way; its bytes are handed to {@linkcode took} by who reads. */
+  /** The read under way. */
   reading: Promise<number | null> | undefined;
-  /** When bytes came last, by the clock of who reads. */
+  /** When bytes came last; who reads sets it. */
   heardAt = 0;
   closed = false;
   /** How many bytes the read under way, or the last one, has room for. */
@@ -69,22 +61,22 @@ export class Connection implements Holder {
     private readonly counters?: ByteCounter,
   ) {
     this.inbox = new ReceiveBuffer(limit, this);
-    // A handler is given them, and the limits go by them.
+    // A handler is given them, and must not change what the limits go by.
     this.localAddr = Object.freeze(transport.localAddr);
     this.remoteAddr = Object.freeze(transport.remoteAddr);
-    // Nagle holds a reply back until the last one is acknowledged. A batch is
-    // one write here, so there is nothing for it to join.
+    // Nagle's algorithm would hold a reply back until the one before is
+    // acknowledged, to join small writes. Batches are one write already.
     transport.setNoDelay?.(true);
   }
 
-  /** Puts a layer on top of the transport, from here on the one that is used. */
+  /** Puts a layer on top of the transport, to be used in its place. */
   layer<Layer extends Transport>(
     over: (below: Transport, received: Uint8Array<ArrayBuffer>) => Layer,
   ): Layer {
     const { inbox } = this;
     const received = inbox.bytes.slice(inbox.start, inbox.end);
     inbox.release();
-    // They are counted as what the layer makes of them.
+    // They are counted again as what the layer makes of them.
     this.received -= received.length;
     this.counters?.received(-received.length);
     const layer = over(this.transport, received);
@@ -93,11 +85,9 @@ export class Connection implements Holder {
   }
 
   /**
-   * Reads once. Hand what it gives to {@linkcode took}.
-   *
-   * The wait ends with bytes, with the peer's end, with the peer's reset
-   * (throws), or with `close()` (throws). At most one read may be pending.
-   * Into `inbox.space()`, or `inbox.tail()` while views of the inbox are in use.
+   * Reads once, into `inbox.space()`, or `inbox.tail()` while views of the inbox
+   * are in use. Hand what it gives to {@linkcode took}. At most one read may be
+   * pending; the peer's reset and `close()` make it throw.
    */
   read(space: Uint8Array<ArrayBuffer>): Promise<number | null> {
     this.#room = space.length;
@@ -105,8 +95,8 @@ export class Connection implements Holder {
   }
 
   /**
-   * Takes what a read has brought into the inbox. It is apart from the read,
-   * for a wrapper around each would cost a promise for each.
+   * Takes what a read has brought into the inbox. One method that does both
+   * would cost a promise more for each read.
    */
   took(n: number | null): void {
     this.#heard(n);
@@ -115,7 +105,7 @@ export class Connection implements Holder {
 
   /** Reads and forgets until the peer has finished, or `close()` (throws). */
   async discard(turns: { turn(): Promise<void> }): Promise<void> {
-    // Its bytes were handed to `took` by then: that was registered first.
+    // Who began this read is called first, and hands its bytes to `took`.
     await this.reading;
     this.inbox.release();
     while (!this.eof) {
@@ -136,29 +126,18 @@ export class Connection implements Holder {
     this.counters?.received(n);
   }
 
-  /**
-   * Writes all bytes, however many the kernel takes at a time.
-   * They must not change until this is done.
-   */
+  /** Writes all bytes, which must not change until this is done. */
   async write(bytes: Uint8Array, writer?: Writer): Promise<void> {
     await this.wrote(await this.send(bytes), writer);
   }
 
-  /**
-   * Writes once. Hand what it gives to {@linkcode wrote}: whoever has no use for
-   * a promise around both saves one.
-   * They must not change until all are written.
-   */
+  /** Writes once. Hand what it gives to {@linkcode wrote}, which saves a promise. */
   send(bytes: Uint8Array): Promise<number> {
     this.#sending = bytes;
     return this.#writing = this.transport.write(bytes);
   }
 
-  /**
-   * Takes what a write has done, and writes the rest if there is one.
-   *
-   * @returns What to wait for, if anything is left to write.
-   */
+  /** Takes what a write has done; gives what to wait for if a rest is left. */
   wrote(n: number, writer?: Writer): Promise<void> | undefined {
     const bytes = this.#sending!;
     this.#wrote(n);
@@ -185,7 +164,7 @@ export class Connection implements Holder {
     this.counters?.sent(n);
   }
 
-  /** Gives its receive buffer back, once no read or write can touch it. */
+  /** Gives the receive buffer back, once no read or write can touch it. */
   async letGo(): Promise<void> {
     await Promise.allSettled([this.reading, this.#writing]);
     this.inbox.release();
@@ -197,20 +176,20 @@ export class Connection implements Holder {
     this.counters?.hold(bytes);
   }
 
-  /** Says that nothing more will be sent; replies on their way still arrive. */
-  async closeWrite(): Promise<void> {
-    await this.transport.closeWrite();
+  closeWrite(): Promise<void> {
+    return this.transport.closeWrite();
   }
 
-  /** Closes now. What is pending throws. May be called more than once. */
+  /** Closes now, and makes what is pending throw. May be called twice. */
   close(): void {
     if (this.closed) return;
-    // What does not go back to the pool is garbage from now on.
+    // Memory that is not given back is garbage from now on.
     this.hold(-this.held);
     this.closed = true;
     this.transport.close();
   }
 
+  /** Whether no byte came from the peer, not even of TLS. */
   get silent(): boolean {
     return this.received === 0 && !this.transport.received;
   }

@@ -1,39 +1,30 @@
-/** Where connections come from, and what it means if there comes none. */
+/** Listeners, and what it means that accepting a connection failed. */
 
 import type { Transport } from "./connection.ts";
 import { listenUnix, type UnixPlace } from "./unix.ts";
 
-/** What Parley needs of a listener; `Deno.Listener` has it. */
-export interface Acceptor {
-  readonly addr: Deno.Addr;
-  accept(): Promise<Transport>;
-  /** Closes the listener; a pending `accept` rejects. */
-  close(): void;
-  ref?(): void;
-  unref?(): void;
-}
+/** What Parley needs of a listener; `close` makes a pending `accept` reject. */
+export type Acceptor =
+  & { accept(): Promise<Transport> }
+  & Pick<Deno.Listener, "addr" | "close">
+  & Partial<Pick<Deno.Listener, "ref" | "unref">>;
 
-export interface ListenPlace {
-  readonly hostname: string;
-  readonly port: number;
-  /** In place of the two above, where it is defined. */
-  readonly unix: UnixPlace | undefined;
-  readonly tcpBacklog: number;
-  readonly reusePort: boolean;
-}
-
-export function listen(place: ListenPlace): Acceptor {
-  if (place.unix !== undefined) return listenUnix(place.unix);
-  const { hostname, port, tcpBacklog, reusePort } = place;
+export function listen(
+  { unix, hostname, port, tcpBacklog, reusePort }: Deno.TcpListenOptions & {
+    /** In place of all others, where it is defined. */
+    readonly unix: UnixPlace | undefined;
+  },
+): Acceptor {
+  if (unix !== undefined) return listenUnix(unix);
   return Deno.listen({ hostname, port, tcpBacklog, reusePort });
 }
 
 /**
- * Whose fault it is that `accept` failed:
+ * Why `accept` failed:
  *
- * - `peer`: it reset its connection while it was queued;
- * - `descriptors`: the process has as many open as the system lets it have;
- * - `resources`: the system lacks something else, memory for one; it passes;
+ * - `peer`: it reset its connection while that was queued;
+ * - `descriptors`: the process has as many open as the system allows;
+ * - `resources`: the system lacks something else for now, such as memory;
  * - `listener`: it is closed.
  */
 export type AcceptFault = "peer" | "descriptors" | "resources" | "listener";
@@ -48,10 +39,8 @@ export function faultOf(error: unknown): AcceptFault {
     error instanceof Deno.errors.BadResource ||
     error instanceof Deno.errors.Interrupted
   ) return "listener";
-  if ((error as { code?: unknown } | null)?.code === "EMFILE") {
-    return "descriptors";
-  }
-  // ENFILE, ENOBUFS and ENOMEM come as plain errors, and whatever else the
-  // system may say is tried again too: giving up would be worse.
-  return "resources";
+  const { code } = Object(error) as { code?: unknown };
+  // ENFILE, ENOBUFS and ENOMEM come as plain errors. Whatever else it is, the
+  // server tries again, for it would be worse to give up.
+  return code === "EMFILE" ? "descriptors" : "resources";
 }

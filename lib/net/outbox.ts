@@ -1,14 +1,15 @@
 /**
- * Frames that wait to go out together, in one write.
- *
- * The memory is lent while there is something in it, so a quiet connection
- * holds none, and never more than one chunk.
+ * Frames that wait to go out together, in one write. Memory is lent while there
+ * are any, one chunk at the most: a quiet connection holds none.
  */
 
 import type { Codec } from "../framing/codec.ts";
 import { CHUNK, giveBack, type Holder, lend, SHORT } from "./buffers.ts";
 
-/** A copy to a place a little behind its own in a page takes ten times as long. */
+/**
+ * Where a chunk begins in its memory. A copy takes ten times as long if its
+ * target is a little behind its source in a page of memory.
+ */
 const FROM = 2048;
 
 export class Outbox {
@@ -17,7 +18,6 @@ export class Outbox {
   /** The memory of what is being written. */
   #taken: Uint8Array<ArrayBuffer> | undefined;
 
-  /** @param holder Told of the memory that is lent. */
   constructor(private readonly holder?: Holder) {}
 
   get length(): number {
@@ -65,7 +65,7 @@ export class Outbox {
     this.#end = codec.writeTrailer(this.#room(SHORT)!, this.#end, payload);
   }
 
-  /** Adds a frame that is made already; gives whether there was room. */
+  /** Adds a frame that is encoded already; gives whether there was room. */
   addFrame(frame: Uint8Array): boolean {
     const bytes = this.#room(this.#end + frame.length);
     if (bytes === undefined) return false;
@@ -74,10 +74,7 @@ export class Outbox {
     return true;
   }
 
-  /**
-   * Takes what waits, to be written; valid until `done`. What is added from now
-   * on waits for the next write.
-   */
+  /** Takes what waits, to be written; it is valid until `done`. */
   take(): Uint8Array {
     const bytes = this.#taken = this.#bytes;
     this.#bytes = undefined;
@@ -91,7 +88,6 @@ export class Outbox {
 
   /** Gives the memory back of what was taken. */
   done(): void {
-    if (this.#taken === undefined) return;
     this.#giveBack(this.#taken);
     this.#taken = undefined;
   }
@@ -99,13 +95,13 @@ export class Outbox {
   /** Forgets what waits, and gives all memory back. */
   clear(): void {
     this.done();
-    this.#end = 0;
-    if (this.#bytes === undefined) return;
     this.#giveBack(this.#bytes);
     this.#bytes = undefined;
+    this.#end = 0;
   }
 
-  #giveBack(bytes: Uint8Array<ArrayBuffer>): void {
+  #giveBack(bytes: Uint8Array<ArrayBuffer> | undefined): void {
+    if (bytes === undefined) return;
     this.holder?.hold(-bytes.length);
     giveBack(bytes);
   }

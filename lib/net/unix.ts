@@ -1,16 +1,16 @@
 /**
- * Unix sockets: a listener at a path, a connection to one, and the file that
- * stands for it.
+ * Unix sockets: a listener at a path, a connection to one, and their file.
  *
- * The socket is made in a private folder beside its path and only then linked
- * there. That way
+ * The socket is made in a private folder beside its path, and then linked to
+ * that path. So
  *
  * - nobody can connect before the file has its mode;
  * - a file that is at the path already is never replaced: `link` refuses;
- * - closing the listener, at which Deno removes the path that it has bound,
- *   whoever's file is there by now, removes nothing: the folder is long gone.
+ * - Deno, which removes the path that it has bound when the listener is closed,
+ *   removes nobody else's file: the private folder is gone by then.
  */
 
+import { Buffer } from "node:buffer";
 import { dirname, join } from "node:path";
 
 import { OptionError } from "../core/errors.ts";
@@ -22,12 +22,7 @@ export interface UnixPlace {
 }
 
 /** Tells a file from another that takes its place. */
-export interface FileId {
-  readonly dev: number;
-  readonly ino: number | null;
-  /** Inode numbers are given again as soon as they are free; times are not. */
-  readonly mtime: number | undefined;
-}
+export type FileId = string;
 
 /**
  * The longest path in bytes: what `sun_path` holds without its closing NUL
@@ -44,26 +39,24 @@ export const LISTEN_PATH_FORM = `${SOCKET_PATH_FORM}, of which at most ` +
   `${MAX_PATH - PRIVATE_LENGTH} name the folder`;
 
 /**
- * Whether a client may connect to a path. Linux's abstract sockets, whose
- * names begin with a NUL, have no file and so no permissions: they are out.
+ * Whether a client may connect to a path. Linux's abstract sockets, whose names
+ * begin with a NUL, are refused: without a file they have no permissions.
  */
 export function isSocketPath(path: unknown): path is string {
   return typeof path === "string" && path !== "" && !path.includes("\0") &&
-    byteLength(path) <= MAX_PATH;
+    Buffer.byteLength(path) <= MAX_PATH;
 }
 
 export function isListenPath(path: unknown): path is string {
   return isSocketPath(path) &&
-    byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
+    Buffer.byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
 }
 
 /**
- * Listens at a path; the listener has what `Deno.Listener` has, and removes its
- * file when it closes.
+ * Listens at a path, and removes the file when the listener is closed.
  *
  * @throws {Deno.errors.AddrInUse} There is a socket at the path.
  * @throws {OptionError} There is something else at the path.
- * @throws {Deno.errors.NotFound} There is no such folder.
  */
 export function listenUnix({ path, mode }: UnixPlace) {
   const folder = join(dirname(path), `.${crypto.randomUUID().slice(0, 6)}`);
@@ -78,17 +71,17 @@ export function listenUnix({ path, mode }: UnixPlace) {
     } catch (error) {
       bound.close();
       if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-      if (socketAt(path) === undefined) {
-        throw new OptionError("path", path, "a Unix socket there, or nothing");
+      if (Deno.lstatSync(path).isSocket) {
+        throw new Deno.errors.AddrInUse(`There is a socket at ${path}`);
       }
-      throw new Deno.errors.AddrInUse(`There is a socket at ${path}`);
+      throw new OptionError("path", path, "a Unix socket there, or nothing");
     }
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
 }
 
-/** Shows a listener at the path that its socket was linked to. */
+/** A listener that shows the path that its socket was linked to. */
 function listenerAt(path: string, bound: Deno.UnixListener) {
   const addr = unixAddr(path);
   const file = fileId(path);
@@ -100,11 +93,12 @@ function listenerAt(path: string, bound: Deno.UnixListener) {
     },
     close(): void {
       try {
-        // While the socket is open nobody else takes the path for free.
+        // Before the socket is closed: another server takes the path of a
+        // socket that is closed, and the file would be its own.
         removeFile(path, file);
       } catch {
-        // A program that has given its permissions up removes the file itself,
-        // and one that is left is found stale by the next.
+        // A program that has given its permissions up removes the file by other
+        // means. A file that is left is removed as stale by the next server.
       }
       bound.close();
     },
@@ -113,10 +107,7 @@ function listenerAt(path: string, bound: Deno.UnixListener) {
   };
 }
 
-/**
- * Connects to a path. It needs no limit of time: the kernel connects or
- * refuses at once.
- */
+/** Connects to a path. It needs no timeout: the kernel answers at once. */
 export async function dialUnix(path: string): Promise<Transport> {
   const conn = await Deno.connect({ transport: "unix", path });
   return named(conn, unixAddr(conn.localAddr.path), unixAddr(path));
@@ -142,45 +133,39 @@ export async function dialUnix(path: string): Promise<Transport> {
  * ```
  */
 export async function removeStaleSocket(path: string): Promise<boolean> {
-  // A connection to what is no socket is refused as well.
-  const found = socketAt(path);
-  if (found === undefined) return false;
+  const found = ifThere(() => Deno.lstatSync(path).isSocket && fileId(path));
+  // A connection to a file that is no socket is refused, too.
+  if (!found) return false;
   try {
     (await Deno.connect({ transport: "unix", path })).close();
     return false;
   } catch (error) {
     if (!(error instanceof Deno.errors.ConnectionRefused)) return false;
   }
-  // Another server that starts now may have put its own there in the meantime.
+  // Another server may have put its own socket there in the meantime.
   return removeFile(path, found);
 }
 
 /** Removes a file if it is still the one that is meant; whether it was. */
 export function removeFile(path: string, file: FileId): boolean {
-  try {
-    const { dev, ino, mtime } = fileId(path);
-    if (dev !== file.dev || ino !== file.ino || mtime !== file.mtime) {
-      return false;
-    }
+  return ifThere(() => {
+    if (fileId(path) !== file) return false;
     Deno.removeSync(path);
     return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  }) ?? false;
 }
 
 export function fileId(path: string): FileId {
+  // Inode numbers are given again as soon as they are free; times are not.
   const { dev, ino, mtime } = Deno.lstatSync(path);
-  return { dev, ino, mtime: mtime?.getTime() };
+  return [dev, ino, mtime?.getTime()].join();
 }
 
-function socketAt(path: string): FileId | undefined {
+function ifThere<Result>(look: () => Result): Result | undefined {
   try {
-    return Deno.lstatSync(path).isSocket ? fileId(path) : undefined;
+    return look();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
@@ -189,7 +174,7 @@ function unixAddr(path: string | null): Deno.UnixAddr {
   return { transport: "unix", path: path ?? "" };
 }
 
-/** Shows a connection's ends as they are known, not as they were bound. */
+/** Gives a connection the addresses that people know its ends by. */
 function named(
   conn: Deno.UnixConn,
   localAddr: Deno.UnixAddr,
@@ -199,8 +184,4 @@ function named(
     localAddr: { value: localAddr },
     remoteAddr: { value: remoteAddr },
   });
-}
-
-function byteLength(text: string): number {
-  return new TextEncoder().encode(text).length;
 }

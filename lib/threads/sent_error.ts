@@ -1,4 +1,4 @@
-/** What was thrown, on its way between threads: a clone loses class and fields. */
+/** Errors on their way between threads: a clone loses its class and fields. */
 
 import * as parley from "../core/errors.ts";
 import { messageOf } from "../core/text.ts";
@@ -9,32 +9,24 @@ export type SentError =
     /** The name of its class, if both sides have that. */
     readonly known: string;
     readonly name: string;
-    readonly message: string;
-    readonly stack: string | undefined;
+    /** Its message, its stack, and its own fields. */
     readonly fields: Readonly<Record<string, unknown>>;
     readonly cause: SentError | undefined;
   }
   | { readonly value: unknown };
 
-const classes: Readonly<Record<string, ErrorConstructor>> = Object.fromEntries(
-  [
-    ...[Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError],
-    ...[URIError, ...Object.values(Deno.errors), ...Object.values(parley)],
-  ].map((one) => [one.name, one as unknown as ErrorConstructor]),
-);
-
-/** How many causes are sent: an error may be its own. */
-const MOST_CAUSES = 8;
+const classes = {
+  ...{ Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError },
+  ...{ URIError, ...Deno.errors, ...parley },
+} as unknown as Readonly<Record<string, ErrorConstructor>>;
 
 /**
- * Makes of what was thrown what can be sent. Of an error's own fields those are
- * kept that hold text, a number or a boolean. A value that cannot be sent
- * becomes an error that has its text.
+ * Makes something that can be sent of what was thrown. Of an error's own fields
+ * those with text, a number or a boolean are kept, and of its causes the first
+ * eight, for an error may be its own cause. A value that cannot be sent becomes
+ * an error with its text.
  */
-export function serializeError(
-  error: unknown,
-  causes: number = MOST_CAUSES,
-): SentError {
+export function serializeError(error: unknown, causes = 8): SentError {
   try {
     // A clone keeps all of a DOMException, and of what is no error.
     if (!(error instanceof Error) || error instanceof DOMException) {
@@ -46,31 +38,33 @@ export function serializeError(
   }
 }
 
-/** Makes again what was thrown, of the same class where this side has it. */
+/** Makes what was thrown again, of the same class if this side has that. */
 export function deserializeError(sent: SentError): unknown {
   if ("value" in sent) return sent.value;
-  const { known, name, message, stack, fields, cause } = sent;
-  // Not by the class itself: what those take differs.
-  const error: Error = Reflect.construct(Error, [message], classes[known]);
-  Object.assign(error, fields);
+  const { known, name, fields, cause } = sent;
+  // Each class takes other arguments, so the constructor is that of `Error`.
+  const made = Reflect.construct(Error, [fields.message], classes[known]);
+  const error: Error = Object.assign(made, fields);
   if (error.name !== name) error.name = name;
-  error.stack = stack;
   if (cause !== undefined) error.cause = deserializeError(cause);
   return error;
 }
 
 function describe(error: Error, causes: number): SentError {
   const { name, message, stack, cause, constructor } = error;
-  const known = classes[constructor.name] === constructor;
-  const fields = Object.entries(error).filter(([, value]) =>
+  const plain = Object.entries(error).filter(([, value]) =>
     ["string", "number", "boolean"].includes(typeof value)
   );
   return {
-    known: known ? constructor.name : "Error",
+    known: classes[constructor.name] === constructor
+      ? constructor.name
+      : "Error",
     name: String(name),
-    message: String(message),
-    stack: stack === undefined ? undefined : String(stack),
-    fields: Object.fromEntries(fields),
+    fields: {
+      ...Object.fromEntries(plain),
+      message: String(message),
+      stack: stack && String(stack),
+    },
     cause: cause === undefined || causes === 0
       ? undefined
       : serializeError(cause, causes - 1),

@@ -1,11 +1,11 @@
 /** {@linkcode serveThreads}: one server on several threads. */
 
-import { shutdownAt } from "../server/serve.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { listen } from "../net/listen.ts";
 import { resolveServeOptions } from "../server/config.ts";
+import { shutdownAt } from "../server/serve.ts";
 import {
   type ServeThreadsOptions,
   Supervisor,
@@ -45,11 +45,6 @@ export function serveThreads(
   return startThreads(options, systemClock);
 }
 
-const THREAD_OPTIONS: Readonly<Record<string, 0>> = {
-  ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
-  startTls: 0,
-};
-
 /** What `serveThreads` does, with a clock that a test may bring. */
 export async function startThreads(
   options: ServeThreadsOptions,
@@ -65,12 +60,13 @@ export async function startThreads(
   if (options.path !== undefined) {
     throw new OptionError("path", options.path, "no path beside threads");
   }
-  const config = resolveServeOptions(options, THREAD_OPTIONS);
-  if (config.port !== 0) {
-    // Listeners that share their port would share it with those of another
-    // server too, whose it is already.
-    listen({ ...config, reusePort: false }).close();
-  }
+  const config = resolveServeOptions(options, {
+    ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
+    startTls: 0,
+  });
+  // Listeners that share a port would also share it with another server that
+  // has it already.
+  if (config.port !== 0) listen({ ...config, reusePort: false }).close();
   const server = new Supervisor(options, config, threads, clock);
   await server.start();
   shutdownAt(options.signal, server);

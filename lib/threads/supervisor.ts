@@ -1,39 +1,27 @@
 /**
- * The main thread of a server with several. The others are workers, each with a
- * listener on the same port, over which the kernel spreads the connections
- * (`SO_REUSEPORT`). This side starts, replaces and ends them.
+ * The main thread of a server with several threads. It starts, replaces and ends
+ * the others, which are workers. Each listens on the same port, and the kernel
+ * spreads the connections over them (`SO_REUSEPORT`).
  */
 
 import { type Clock, within } from "../core/clock.ts";
-import {
-  emit,
-  type EventListeners,
-  type ServerEvent,
-} from "../events/events.ts";
+import { emit, type ServerEvent } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
-import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
-import { needCertificate, openCertificate } from "../server/server.ts";
+import { ServerBase } from "../server/server.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
-import type {
-  ConnectionInfo,
-  DescriptorCount,
-  ParleyServer,
-  ServerLimits,
-} from "../server/parley_server.ts";
-import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import type { ConnectionInfo, ParleyServer } from "../server/parley_server.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import {
   share,
-  type Shared,
   type SupervisorProcedures,
   threadEvents,
   type ThreadProcedures,
 } from "./messages.ts";
-import { deserializeError, type SentError } from "./sent_error.ts";
+import { deserializeError } from "./sent_error.ts";
 import { WorkerCalls } from "./worker_calls.ts";
 
 /** Options of {@linkcode serveThreads}. */
@@ -60,22 +48,26 @@ export interface ServeThreadsOptions
 export type ThreadedServer = Omit<ParleyServer<Deno.NetAddr>, "ref" | "unref">;
 
 /**
- * The wait before a thread that died is replaced, in milliseconds: doubled with
- * each death, and the first again once one has lived for as long as the last.
+ * The waits before a thread that died is replaced, in milliseconds. The wait
+ * doubles with each death, and is the shortest again after a thread that has
+ * lived for as long as the longest.
  */
-const BACKOFF_FIRST = 100;
-const BACKOFF_LAST = 10_000;
+const SHORTEST_WAIT = 100;
+const LONGEST_WAIT = 10_000;
 
 /**
  * How much longer than the drain timeout a thread may take to end, in
- * milliseconds. One that takes longer is held up by its handler, and given up:
- * the runtime cannot stop it, so its connections end with the process.
+ * milliseconds. A handler holds up one that takes longer. The runtime cannot stop
+ * such a thread, so its connections end with the process.
  */
 const GRACE = 1000;
 
 const ANSWER_LIMIT = 1000;
 
-/** What the program may, but its own to give up: else that would go for all. */
+/**
+ * All that the program may do. With `"inherit"` for the whole, a thread that
+ * gives a permission up would take it from all threads.
+ */
 const INHERITED = Object.fromEntries(
   ["env", "ffi", "import", "net", "read", "run", "sys", "write"]
     .map((name) => [name, "inherit"]),
@@ -85,36 +77,27 @@ interface Thread {
   readonly index: number;
   readonly worker: Worker;
   readonly since: number;
-  /** How long it was waited for after the one before it, in milliseconds. */
+  /** The wait before it replaced another, in milliseconds. */
   readonly waited: number;
   readonly entered: AddressCounts;
   readonly calls: WorkerCalls<ThreadProcedures>;
   accepts: boolean;
 }
 
-export class Supervisor extends ServerStatsBase implements ThreadedServer {
-  readonly framing: string;
-  readonly limits: ServerLimits;
+/** Its certificate is the one that the threads show; no client is served here. */
+export class Supervisor extends ServerBase implements ThreadedServer {
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
   #options: ServeThreadsOptions;
-  readonly #drainTimeout: number;
-  readonly #events: EventListeners;
-  readonly #clock: Clock;
-  readonly #shared: Shared;
+  readonly #shared: ReturnType<typeof share>;
   readonly #perIp: AddressCounts;
-  /** What the threads show; it serves nobody itself. */
-  readonly #tls: TlsIdentity | undefined;
-  readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
   readonly #replacing = new Map<number, () => void>();
   #forced = 0;
   #cancelCut: (() => void) | undefined;
-  #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
-    "starting";
 
   constructor(
     options: ServeThreadsOptions,
@@ -124,114 +107,70 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   ) {
     const shared = share(threads);
     const { cells } = shared;
-    super(new Counters(cells[0], cells), clock, Date.now(), 0);
-    this.framing = config.framing.name;
-    this.limits = config.limits;
+    const descriptors = new Descriptors(clock, shared.descriptors);
+    const counters = new Counters(cells[0], cells);
+    super(config, options.events ?? {}, clock, descriptors, counters);
     this.#options = options;
-    this.#drainTimeout = config.drainTimeout;
-    this.#events = options.events ?? {};
-    this.#clock = clock;
     this.#shared = shared;
-    this.#descriptors = new Descriptors(clock, shared.descriptors);
-    this.#tls = openCertificate(config, clock, this.#events);
-    this.#perIp = new AddressCounts(options.maxConnectionsPerIp ?? 0);
+    this.#perIp = new AddressCounts(config.maxConnectionsPerIp);
   }
 
   get finished(): Promise<void> {
     return this.#finished.promise;
   }
 
-  get descriptors(): DescriptorCount {
-    return this.#descriptors.count;
-  }
-
   get ready(): boolean {
-    return this.#stage === "serving" &&
+    return this.stage === "serving" &&
       this.#threads.values().some(({ accepts }) => accepts);
   }
 
-  get draining(): boolean {
-    return this.#stage !== "starting" && this.#stage !== "serving";
-  }
-
   async connectionList(): Promise<ConnectionInfo[]> {
-    const lists = await this.#askAll((thread) => thread.call("connections"));
+    const lists = await this.#askAll("connectionList");
     return lists.flatMap((list) => list ?? []);
   }
 
   async disconnect(id: number): Promise<boolean> {
-    const found = await this.#askAll((thread) => thread.call("disconnect", id));
-    return found.includes(true);
+    return (await this.#askAll("disconnect", id)).includes(true);
   }
 
   async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
-    const shown = await needCertificate(this.#tls).reload(files);
+    const shown = await this.reload(files);
     if (shown === undefined) return false;
     const { cert, key, clientCa } = shown;
     const those = { cert, key, clientCa };
-    // Threads that take the place of others show them, too.
+    // For the threads that will replace others.
     this.#options = { ...this.#options, ...those };
-    await this.#askAll((thread) => thread.call("reloadTls", those));
+    await this.#askAll("reloadTls", those);
     return true;
-  }
-
-  get tls(): TlsStatus | undefined {
-    return this.#tls?.status;
   }
 
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
-      await this.#tls?.proven;
+      await this.certificate?.proven;
       await this.#spawn(0, this.#options.port);
       const others = Array.from({ length: this.threads - 1 }, (_, i) => i + 1);
       await Promise.all(others.map((i) => this.#spawn(i, this.addr.port)));
-      this.#stage = "serving";
-      emit(this.#events.listening, { type: "listening", addr: this.addr });
-      this.#tls?.watch();
+      this.stage = "serving";
+      emit(this.events.listening, { type: "listening", addr: this.addr });
+      this.certificate?.watch();
       this.#options.onListen?.(this.addr);
     } catch (error) {
-      this.#stage = "ended";
-      this.#tls?.close();
+      this.stage = "ended";
+      this.certificate?.close();
       for (const cancel of this.#replacing.values()) cancel();
       for (const { worker } of this.#threads.values()) worker.terminate();
       throw error;
     }
   }
 
-  shutdown(by = "shutdown()"): Promise<void> {
-    if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay = 0 } = this.#options;
-    this.#stage = "leaving";
-    if (delay === 0) this.#drain(by);
-    else {
-      this.beginStage(true, delay);
-      const { connections } = this;
-      emit(this.#events.pre_drain, {
-        type: "pre_drain",
-        connections,
-        delay,
-        by,
-      });
-      this.#clock.after(delay, () => this.#drain(by));
-    }
-    return this.finished;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
-  }
-
-  #drain(by: string): void {
-    this.#stage = "draining";
+  protected stopAccepting(): void {
     for (const cancel of this.#replacing.values()) cancel();
-    this.beginStage(false, this.#drainTimeout);
-    const { connections } = this;
-    emit(this.#events.drain, { type: "drain", connections, by });
+    this.beginDrain();
+    const { drainTimeout } = this.config;
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
-    const drainTimeout = this.#drainTimeout;
     if (drainTimeout > 0) {
-      this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
+      this.#cancelCut = this.clock.after(drainTimeout + GRACE, () => {
         for (const thread of this.#threads.values()) {
           this.#lost(thread, new Error("Thread does not end: it is held up"));
         }
@@ -241,12 +180,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   #checkFinished(): void {
-    if (this.#stage !== "draining" || this.#threads.size > 0) return;
-    this.#stage = "ended";
+    if (this.stage !== "draining" || this.#threads.size > 0) return;
+    this.stage = "ended";
     this.#cancelCut?.();
-    this.#tls?.close();
-    const forced = this.#forced;
-    emit(this.#events.finished, { type: "finished", forced });
+    this.certificate?.close();
+    emit(this.events.finished, { type: "finished", forced: this.#forced });
     this.#finished.resolve();
   }
 
@@ -257,7 +195,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       name,
       permissions = INHERITED,
       confine = false,
-      // These stay on this side: functions cannot be sent.
+      // Functions cannot be sent.
       signal: _signal,
       onListen: _onListen,
       events: _events,
@@ -269,7 +207,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     const calls = new WorkerCalls<ThreadProcedures>(
       worker,
       {
-        event: (event, error) => this.#passOn(event, error),
+        event: (event, error) => {
+          if (error) Object.assign(event, { error: deserializeError(error) });
+          const listener = this.events[event.type];
+          emit(listener as (event: ServerEvent) => void, event);
+        },
         enter: (ip) => this.#perIp.enter(ip) && entered.enter(ip),
         leave: (ip) => {
           entered.leave(ip);
@@ -282,12 +224,13 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
         },
       } satisfies SupervisorProcedures,
     );
-    const since = this.#clock.now();
-    const accepts = false;
-    const thread = { index, worker, since, waited, entered, calls, accepts };
+    const thread: Thread = {
+      ...{ index, worker, waited, entered, calls, accepts: false },
+      since: this.clock.now(),
+    };
     this.#threads.set(index, thread);
     worker.onerror = (event) => {
-      // Unprevented, the end of a worker is the end of the process.
+      // Without this, a worker's failure is the end of the program.
       event.preventDefault();
       this.#lost(thread, new Error(event.message));
     };
@@ -296,17 +239,17 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
         options: {
           ...options,
           port,
-          // Its codecs cannot be sent: a thread has them of its own.
+          // Codecs cannot be sent, so a thread is given its own.
           framing: this.framing as FramingName,
           reusePort: true,
-          // This side waits, for all of them.
+          // The wait is here, for all of them.
           preDrainDelay: 0,
         },
-        events: threadEvents.filter((type) => this.#events[type] !== undefined),
+        events: threadEvents.filter((type) => this.events[type] !== undefined),
         index,
         shared: this.#shared,
         startedAt: this.startedAt,
-        // Each thread's clock counts from a moment of its own.
+        // The clocks of threads do not count from the same moment.
         uptime: this.uptime,
         confine,
       });
@@ -317,48 +260,40 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     thread.accepts = true;
   }
 
-  #passOn(event: ServerEvent, error: SentError | undefined): void {
-    if (error) Object.assign(event, { error: deserializeError(error) });
-    const listener = this.#events[event.type];
-    emit(listener as (event: ServerEvent) => void, event);
-  }
-
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
-    if (this.#threads.get(index) !== thread || this.#stage === "ended") return;
+    if (this.#threads.get(index) !== thread || this.stage === "ended") return;
     this.#bury(thread, error);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
     Atomics.store(this.#shared.descriptors.open, index, 0);
-    if (this.#stage === "starting" && !thread.accepts) return;
+    if (this.stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
-    const lived = this.#clock.now() - thread.since;
-    const last = lived >= BACKOFF_LAST ? 0 : thread.waited;
-    const retryIn = this.#stage === "draining"
+    const lived = this.clock.now() - thread.since;
+    const last = lived >= LONGEST_WAIT ? 0 : thread.waited;
+    const retryIn = this.stage === "draining"
       ? undefined
-      : Math.min(last * 2 || BACKOFF_FIRST, BACKOFF_LAST);
+      : Math.min(last * 2 || SHORTEST_WAIT, LONGEST_WAIT);
     const type = "thread_lost";
     const lost = { type, error, connections, requests, retryIn } as const;
-    emit(this.#events.thread_lost, lost);
-    if (retryIn === undefined) {
-      this.#forced += connections;
-      return this.#checkFinished();
-    }
-    this.#replace(index, retryIn);
+    emit(this.events.thread_lost, lost);
+    if (retryIn !== undefined) return this.#replace(index, retryIn);
+    this.#forced += connections;
+    this.#checkFinished();
   }
 
   #replace(index: number, retryIn: number): void {
-    const cancel = this.#clock.after(retryIn, () => {
-      // A worker takes seven descriptors, without which the runtime panics.
-      if (this.#descriptors.crowded) return this.#replace(index, retryIn);
+    const cancel = this.clock.after(retryIn, () => {
+      // The runtime panics if it has not the seven descriptors of a worker.
+      if (this.sockets.left < 0) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
-      // Where it fails, that is the loss of another thread.
+      // If it fails, `#lost` has seen to it.
       this.#spawn(index, this.addr.port, retryIn).catch(() => {});
     });
     this.#replacing.set(index, cancel);
   }
 
-  /** Nothing comes from a thread any more, and nobody waits for it. */
+  /** Ends a thread: nothing comes from it any more, and nobody waits for it. */
   #bury(thread: Thread, error: unknown): void {
     this.#threads.delete(thread.index);
     thread.worker.onerror = null;
@@ -367,14 +302,16 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     thread.calls.end(error);
   }
 
-  /** Asks all threads; one that gives no answer in time has none. */
-  async #askAll<Answer>(
-    ask: (thread: WorkerCalls<ThreadProcedures>) => Promise<Answer>,
-  ): Promise<(Answer | undefined)[]> {
-    const answers = this.#threads.values().map(({ calls }) => {
-      const answer = ask(calls).catch(() => undefined);
-      return within(this.#clock, ANSWER_LIMIT, answer);
-    });
-    return await Promise.all(answers);
+  /** Asks all threads; the answer of one that is late or fails is undefined. */
+  async #askAll<Name extends "connectionList" | "disconnect" | "reloadTls">(
+    name: Name,
+    ...args: Parameters<ThreadProcedures[Name]>
+  ) {
+    return await Promise.all(
+      this.#threads.values().map(({ calls }) => {
+        const answer = calls.call(name, ...args).catch(() => undefined);
+        return within(this.clock, ANSWER_LIMIT, answer);
+      }),
+    );
   }
 }

@@ -5,7 +5,7 @@ import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
-import type { EventListeners, ServerEvent } from "../events/events.ts";
+import type { ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ConnectionTask, Handler } from "../server/handler.ts";
 import { resolveServeOptions } from "../server/config.ts";
@@ -14,15 +14,11 @@ import type { ParleyServer } from "../server/parley_server.ts";
 import { Places } from "../server/places.ts";
 import { type MadeState, startServer, taskOptions } from "../server/serve.ts";
 import type { Service } from "../server/server.ts";
-import type {
-  SupervisorProcedures,
-  ThreadEvent,
-  ThreadProcedures,
-} from "./messages.ts";
+import type { SupervisorProcedures, ThreadProcedures } from "./messages.ts";
 import { serializeError } from "./sent_error.ts";
 import { type Port, WorkerCalls } from "./worker_calls.ts";
 
-/** The worker's side of its channel; the types of a page do not have it. */
+/** The worker's own side of its channel, which the types here do not have. */
 const scope = globalThis as unknown as Port & { close(): void };
 
 /** Options of {@linkcode serveThread}. */
@@ -64,7 +60,7 @@ export function serveThread(
 ): void;
 // deno-lint-ignore no-explicit-any
 export function serveThread(handler: Handler<any, any>, options = {}): void {
-  startThread(handler, options, (given) => given);
+  startThread(handler, options);
 }
 
 /**
@@ -79,82 +75,64 @@ export function serveThreadConnections<State = Record<string, unknown>>(
   task: ConnectionTask<State, Deno.NetAddr>,
   options: ThreadTaskOptions<State> = {},
 ): void {
-  startThread({ task: task as ConnectionTask }, options, taskOptions);
+  startThread({ task: task as ConnectionTask }, options);
 }
 
-function startThread(
-  service: Service,
-  options: AnyOptions,
-  complete: (options: AnyOptions) => AnyOptions,
-): void {
-  let server: ParleyServer<Deno.NetAddr> | undefined;
+function startThread(service: Service, own: AnyOptions): void {
+  let server!: ParleyServer<Deno.NetAddr>;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,
     {
-      start(order) {
-        const { index, shared, startedAt, uptime } = order;
+      start({ options: sent, events, index, shared, confine, ...since }) {
         const { cells, rates, descriptors } = shared;
-        const given = complete({ ...order.options, ...options });
-        const limits = resolveServeOptions(given, { startTls: 0 });
-        const { name } = limits.framing;
-        if (name !== order.options.framing) {
-          const form = `${order.options.framing}, as serveThreads has it`;
+        const all = { ...sent, ...own };
+        const tasks = typeof service === "object";
+        const options = tasks ? taskOptions(all) : all;
+        const config = resolveServeOptions(options, { startTls: 0 });
+        const { name } = config.framing;
+        if (name !== sent.framing) {
+          const form = `${sent.framing}, as serveThreads has it`;
           throw new OptionError("framing", name, form);
         }
         const addresses = {
           enter: (ip: string) => supervisor.call("enter", ip),
           leave: (ip: string) => supervisor.tell("leave", ip),
         };
+        const forward = (event: ServerEvent & { error?: unknown }) => {
+          const { error } = event;
+          if (error === undefined) return supervisor.tell("event", event);
+          const rest = { ...event, error: undefined };
+          supervisor.tell("event", rest, serializeError(error));
+        };
         let forced = 0;
-        const started = server = startServer(
-          {
-            ...given,
-            events: {
-              ...forwarding(order.events, supervisor),
-              finished: (event) => forced = event.forced,
-            },
-          },
-          service,
-          {
-            counters: new Counters(cells[index], cells),
-            places: new Places(limits, addresses, shared, index),
-            rates,
-            descriptors: new Descriptors(systemClock, descriptors, index),
-            startedAt,
-            uptime,
-          },
-        );
-        // A listener that failed is the loss of this thread.
-        started.finished.then(() => supervisor.tell("finished", forced));
-        if (order.confine) {
+        const listeners = {
+          ...Object.fromEntries(events.map((type) => [type, forward])),
+          finished: (event: { forced: number }) => forced = event.forced,
+        };
+        server = startServer({ ...options, events: listeners }, service, {
+          counters: new Counters(cells[index], cells),
+          places: new Places(config, addresses, shared, index),
+          rates,
+          descriptors: new Descriptors(systemClock, descriptors, index),
+          ...since,
+        });
+        // If the listener fails, this rejects, and the thread counts as lost.
+        server.finished.then(() => supervisor.tell("finished", forced));
+        if (confine) {
           // What is bound needs no permission any more.
           Deno.permissions.revokeSync({ name: "net" });
           closeBackDoors();
         }
-        return started.addr;
+        return server.addr;
       },
-      connections: async () => await server?.connectionList() ?? [],
-      disconnect: async (id) => await server?.disconnect(id) ?? false,
-      reloadTls: async (files) => await server?.reloadTls(files) ?? false,
-      shutdown: () => void server?.shutdown(),
+      connectionList: () => server.connectionList(),
+      disconnect: (id) => server.disconnect(id),
+      reloadTls: (files) => server.reloadTls(files),
+      shutdown: () => server.shutdown(),
     } satisfies ThreadProcedures,
   );
-  // A thread that ended itself would be gone without a word.
+  // A worker that ends itself is gone without an event to anybody.
   Deno.exit = scope.close = () => {
     throw new Error("Cannot end a thread from within: it has connections");
   };
-}
-
-/** Listeners that pass events on, for those that somebody listens to. */
-function forwarding(
-  types: readonly ThreadEvent[],
-  supervisor: WorkerCalls<SupervisorProcedures>,
-): EventListeners {
-  const forward = (event: ServerEvent & { error?: unknown }) => {
-    const { error } = event;
-    if (error === undefined) return supervisor.tell("event", event);
-    const rest = { ...event, error: undefined };
-    supervisor.tell("event", rest, serializeError(error));
-  };
-  return Object.fromEntries(types.map((type) => [type, forward]));
 }

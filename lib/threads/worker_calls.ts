@@ -1,27 +1,23 @@
-/** Calls between a thread and its worker, in both ways. */
+/** Calls between a thread and its worker, in both directions. */
 
-import {
-  deserializeError,
-  type SentError,
-  serializeError,
-} from "./sent_error.ts";
+import * as errors from "./sent_error.ts";
 
-/** A worker; or, within one, its way back. */
+/** A worker; within one, its own side of the channel. */
 export interface Port {
   onmessage: ((message: MessageEvent) => void) | null;
   postMessage(message: unknown): void;
 }
 
-/** What a side lets the other call. Arguments and results are cloned. */
+/** What one side lets the other call. Arguments and results are cloned. */
 export type Procedures<Names extends PropertyKey = string> = Readonly<
   Record<Names, (...args: never[]) => unknown>
 >;
 
 type Message =
-  /** A call; 0 where nobody waits for its end. */
+  /** A call; its number is 0 if nobody waits for its end. */
   | { call: number; name: string; args: never[] }
   /** How the call of that number has ended. */
-  | { answer: number; value: unknown; error?: SentError };
+  | { answer: number; value: unknown; error?: errors.SentError };
 
 /** One side of the channel; `Remote` is what the other side lets it call. */
 export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
@@ -58,7 +54,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     this.port.postMessage({ call: 0, name, args });
   }
 
-  /** Hears nothing any more; calls under way and later ones throw the error. */
+  /** Ends the channel: calls under way and later ones throw the error. */
   end(error: unknown): void {
     this.#ended ??= { error };
     this.port.onmessage = null;
@@ -69,7 +65,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
   #heard(message: Message): void {
     if ("call" in message) {
       const { call, name, args } = message;
-      // All code of a thread has its way back: this side must not fail by it.
+      // Any code of a thread can post messages. None may make this side fail.
       if (!Object.hasOwn(this.local, name)) return;
       if (call > 0) this.#answer(call, name, args);
       else this.local[name](...args);
@@ -79,7 +75,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
     const waiting = this.#waiting.get(answer);
     this.#waiting.delete(answer);
     if (error === undefined) waiting?.resolve(value);
-    else waiting?.reject(deserializeError(error));
+    else waiting?.reject(errors.deserializeError(error));
   }
 
   async #answer(answer: number, name: string, args: never[]): Promise<void> {
@@ -87,7 +83,7 @@ export class WorkerCalls<Remote extends Procedures<keyof Remote>> {
       const value = await this.local[name](...args);
       this.port.postMessage({ answer, value });
     } catch (error) {
-      this.port.postMessage({ answer, error: serializeError(error) });
+      this.port.postMessage({ answer, error: errors.serializeError(error) });
     }
   }
 }

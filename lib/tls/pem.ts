@@ -1,10 +1,10 @@
 /**
- * Certificates and keys as text, checked before anybody relies on them. The
- * runtime passes over what it cannot read in silence, such as a block behind
- * spaces: so the blocks are found here, and what is handed on is written anew.
+ * Certificates and keys as text, checked before they are used. The runtime skips
+ * what it cannot read without a word, such as a block behind spaces. So the
+ * blocks are found here, and what is handed on is written anew.
  */
 
-import type { KeyObject } from "node:crypto";
+import type { AsymmetricKeyDetails, KeyObject } from "node:crypto";
 import process from "node:process";
 
 import { OptionError } from "../core/errors.ts";
@@ -20,38 +20,44 @@ export interface TlsKeyPair {
 /** A block of PEM (RFC 7468, section 2). */
 interface Block {
   readonly label: string;
-  readonly line: number;
+  /** What it is and where, without its content: that may be a secret. */
+  readonly name: string;
   readonly body: string;
 }
 
 /** Makes the error that says what was found. */
 type Refuse = (found: unknown) => OptionError;
 
-/** What begins and what ends a block, and what was meant to. */
+/** The begin or the end of a block, or what was meant to be one. */
 const MARKER =
   /-----(BEGIN|END) ((?:[A-Z0-9]+ )*[A-Z0-9]+)-----|(?:BEGIN|END) [A-Z0-9 ]*(?:CERTIFICATE|KEY)/g;
 
 /** The labels of a certificate; the second is OpenSSL's older one. */
 const CERTIFICATE = /^(X509 )?CERTIFICATE$/;
 
-/** What may stand beside certificates and is not needed, as HAProxy has it. */
+/** What may stand beside certificates, and is not needed: HAProxy has one file. */
 const BESIDE = /PRIVATE KEY$| PARAMETERS$/;
 
-/** How a private key is encoded, by its label; `ENCRYPTED` is not among them. */
+/** How a private key is encoded, by its label; an encrypted one is refused. */
 const KEY_TYPES = new Map([
   ["PRIVATE KEY", "pkcs8" as const],
   ["RSA PRIVATE KEY", "pkcs1" as const],
   ["EC PRIVATE KEY", "sec1" as const],
 ]);
 
-/** The curves, and the sizes of RSA in bits, that the runtime can sign with. */
-const CURVES: readonly unknown[] = ["prime256v1", "secp384r1", "secp521r1"];
-const RSA_MIN = 2048;
-const RSA_MAX = 8192;
+/** The kinds of keys that the runtime can sign with. */
+const SIGNING: Readonly<
+  Record<string, (details: AsymmetricKeyDetails) => boolean>
+> = {
+  ec: ({ namedCurve = "" }) =>
+    ["prime256v1", "secp384r1", "secp521r1"].includes(namedCurve),
+  rsa: ({ modulusLength = 0 }) =>
+    modulusLength >= 2048 && modulusLength <= 8192,
+  ed25519: () => true,
+};
 
 const KEY_FORM = "one private key in PEM, not encrypted: " +
-  `RSA of ${RSA_MIN} to ${RSA_MAX} bits, ` +
-  "ECDSA with P-256, P-384 or P-521, or Ed25519";
+  "RSA of 2048 to 8192 bits, ECDSA with P-256, P-384 or P-521, or Ed25519";
 
 /** Gives both, and nothing else that was in the texts; no error has the key. */
 export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
@@ -66,11 +72,13 @@ export function checkKeyPair(cert: unknown, key: unknown): TlsKeyPair {
     const late = `${found[own].name}, that of the key, behind ${own} more`;
     throw new OptionError("cert", late, "it in front of those");
   }
-  for (const [i, { certificate, name }] of found.entries()) {
-    const before = certificates.slice(0, i);
-    if (i === 0 || before.some((one) => one.checkIssued(certificate))) continue;
-    const stray = `${name}, which vouches for none in front of it`;
-    throw new OptionError("cert", stray, "each behind the one it vouches for");
+  const stray = found.find(({ certificate }, i) =>
+    i > 0 &&
+    !certificates.slice(0, i).some((one) => one.checkIssued(certificate))
+  );
+  if (stray !== undefined) {
+    const what = `${stray.name}, which vouches for none in front of it`;
+    throw new OptionError("cert", what, "each behind the one it vouches for");
   }
   return {
     cert: certificates.join(""),
@@ -92,24 +100,22 @@ function readCertificates(option: string, pem: unknown) {
     new OptionError(option, found, "a certificate in PEM");
   const blocks = findBlocks(pem, refuse);
   const certificates = blocks.filter(({ label }) => CERTIFICATE.test(label));
-  // A CRL, say, is there to be heeded: without it more would be trusted.
+  // To skip a list of revoked certificates would be to trust them.
   const strange = certificates.length === 0
     ? blocks[0]
     : blocks.find(({ label }) =>
       !CERTIFICATE.test(label) && !BESIDE.test(label)
     );
-  if (strange !== undefined) throw refuse(nameOf(strange));
+  if (strange !== undefined) throw refuse(strange.name);
   return certificates.map((block) => {
     const der = decode(block, refuse);
-    const name = nameOf(block);
     try {
       const certificate = new (crypto().X509Certificate)(der);
-      // What serves TLS is stricter than what has read it: such a certificate
-      // would fail every handshake.
+      // The part that serves TLS is stricter, and would fail every handshake.
       Deno.createHttpClient({ caCerts: [certificate.toString()] }).close();
-      return { certificate, name };
+      return { certificate, name: block.name };
     } catch {
-      throw refuse(`${name} that cannot be read`);
+      throw refuse(`${block.name} that cannot be read`);
     }
   });
 }
@@ -118,11 +124,9 @@ function readKey(pem: unknown): { privateKey: KeyObject; name: string } {
   const refuse: Refuse = (found) => new OptionError("key", found, KEY_FORM);
   const blocks = findBlocks(pem, refuse);
   const keys = blocks.filter(({ label }) => label.endsWith("PRIVATE KEY"));
-  if (keys.length === 0) throw refuse(nameOf(blocks[0]));
-  const name = keys.map(nameOf).join(" and ");
-  if (keys.length > 1) throw refuse(name);
-  const type = KEY_TYPES.get(keys[0].label);
-  if (type === undefined) throw refuse(name);
+  const name = keys.map(({ name }) => name).join(" and ") || blocks[0].name;
+  const type = KEY_TYPES.get(keys[0]?.label);
+  if (keys.length !== 1 || type === undefined) throw refuse(name);
   const key = decode(keys[0], refuse) as Buffer;
   let privateKey;
   try {
@@ -130,17 +134,10 @@ function readKey(pem: unknown): { privateKey: KeyObject; name: string } {
   } catch {
     throw refuse(`${name} that cannot be read`);
   }
-  if (!isUsable(privateKey)) throw refuse(name);
+  const { asymmetricKeyType: kind = "", asymmetricKeyDetails = {} } =
+    privateKey;
+  if (!SIGNING[kind]?.(asymmetricKeyDetails)) throw refuse(name);
   return { privateKey, name };
-}
-
-function isUsable(
-  { asymmetricKeyType: type, asymmetricKeyDetails }: KeyObject,
-) {
-  const { modulusLength = 0, namedCurve } = asymmetricKeyDetails ?? {};
-  if (type === "ec") return CURVES.includes(namedCurve);
-  if (type !== "rsa") return type === "ed25519";
-  return modulusLength >= RSA_MIN && modulusLength <= RSA_MAX;
 }
 
 /** Finds the blocks of a text, at least one; what is around them is ignored. */
@@ -149,54 +146,45 @@ function findBlocks(pem: unknown, refuse: Refuse): Block[] {
     throw refuse(pem === undefined ? pem : typeof pem);
   }
   const blocks: Block[] = [];
-  let open: { label: string; line: number; from: number } | undefined;
+  let open: { label: string; name: string; from: number } | undefined;
   let line = 1;
   let counted = 0;
   for (const { 0: marker, 1: kind, 2: label, index } of pem.matchAll(MARKER)) {
     line += pem.slice(counted, index).split(/\r\n?|\n/).length - 1;
     counted = index;
+    const at = `at line ${line}`;
     if (kind === undefined) {
-      throw refuse(`${marker} at line ${line} without its five dashes`);
+      throw refuse(`${marker} ${at} without its five dashes`);
     } else if (kind === "BEGIN") {
       if (open !== undefined) break;
-      open = { label, line, from: index + marker.length };
-    } else if (open?.label === label) {
+      open = { label, name: `${label} ${at}`, from: index + marker.length };
+    } else if (open === undefined) {
+      throw refuse(`END ${label} ${at} without its BEGIN`);
+    } else if (open.label !== label) {
+      throw refuse(`${open.name} that ends as ${label}`);
+    } else {
       blocks.push({ ...open, body: pem.slice(open.from, index) });
       open = undefined;
-    } else if (open === undefined) {
-      throw refuse(`END ${label} at line ${line} without its BEGIN`);
-    } else throw refuse(`${nameOf(open)} that ends as ${label}`);
+    }
   }
-  if (open !== undefined) throw refuse(`${nameOf(open)} without its END`);
-  if (blocks.length === 0) throw refuse(describe(pem));
-  return blocks;
+  if (open !== undefined) throw refuse(`${open.name} without its END`);
+  if (blocks.length > 0) return blocks;
+  // UTF-16, DER and PKCS #12 that were read as UTF-8 have such characters.
+  const isBinary = /[\0\ufffd]/.test(pem);
+  const what = isBinary ? "no text in UTF-8" : "text without PEM";
+  throw refuse(pem.trim() === "" ? "nothing" : what);
 }
 
-function decode(block: Block, refuse: Refuse): Uint8Array {
-  const { body } = block;
+function decode({ body, name }: Block, refuse: Refuse): Uint8Array {
   // The header of a key with a password, by OpenSSL's older way (RFC 1421).
-  if (body.includes("Proc-Type:")) throw refuse(`encrypted ${nameOf(block)}`);
-  if (body.trim() === "") throw refuse(`empty ${nameOf(block)}`);
+  if (body.includes("Proc-Type:")) throw refuse(`encrypted ${name}`);
+  if (body.trim() === "") throw refuse(`empty ${name}`);
   try {
     return Uint8Array.fromBase64(body);
   } catch {
-    throw refuse(`${nameOf(block)} that is not base64`);
+    throw refuse(`${name} that is not base64`);
   }
 }
 
-/** What a block is, without what it says: it may be a secret. */
-function nameOf({ label, line }: Pick<Block, "label" | "line">): string {
-  return `${label} at line ${line}`;
-}
-
-/** What a text without blocks is. */
-function describe(text: string): string {
-  if (text.trim() === "") return "nothing";
-  // UTF-16, DER and PKCS #12, each read as UTF-8.
-  return /[\0\ufffd]/.test(text) ? "no text in UTF-8" : "text without PEM";
-}
-
-/** Loaded when it is needed first: whoever has no certificate starts faster. */
-function crypto(): typeof import("node:crypto") {
-  return process.getBuiltinModule("node:crypto");
-}
+/** Loaded when it is needed: without a certificate, programs start faster. */
+const crypto = () => process.getBuiltinModule("node:crypto");

@@ -77,10 +77,11 @@ testPrograms("server and client speak TLS", async (way) => {
   assertEquals((await run(way, "client", named)).stdout, "PONG\n");
   for (
     const [args, reason] of [
-      [["--tls", place], "no trusted authority vouches for it (--tls-ca FILE"],
+      [["--tls", place], "vouches for it (--tls-ca FILE trusts one)\n"],
       [
         [...trusting, "--tls-server-name", "x.test", place],
-        'it is for "localhost", "one.test", 127.0.0.1, and not for "x.test"',
+        'it is for "localhost", "one.test", 127.0.0.1, and not for "x.test" ' +
+        "(--tls-server-name NAME expects another)\n",
       ],
       [[place], "it speaks TLS, and this client does not (--tls)\n"],
     ] satisfies [string[], string][]
@@ -109,16 +110,24 @@ testPrograms("client escapes the names in a certificate", async (way) => {
   assert(stderr.includes('"a\\x9b1m\\u202e.test"'), stderr);
 });
 
-testPrograms("client --tls ends with 1 where there is none", async (way) => {
-  await using server = await RunningServer.start(way);
-  const place = `127.0.0.1:${server.addr.port}`;
-  assertEquals(await run(way, "client", ["--tls", place, "PING"]), {
-    code: 1,
-    stdout: "",
-    stderr: `client: Cannot connect to ${place}: ` +
-      "the server does not speak TLS on this port\n",
-  });
-});
+testPrograms(
+  "client ends with 1 where the server speaks otherwise",
+  async (way) => {
+    await using server = await RunningServer.start(way);
+    const place = `127.0.0.1:${server.addr.port}`;
+    assertEquals(await run(way, "client", ["--tls", place, "PING"]), {
+      code: 1,
+      stdout: "",
+      stderr: `client: Cannot connect to ${place}: ` +
+        "the server does not speak TLS on this port\n",
+    });
+    // Its length, 10, is an LF to the server: so that is a line to reply to.
+    const other = ["--framing", "length", place, "ten bytes!"];
+    const { code, stderr } = await run(way, "client", other);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^client: [^\n]+ as a line \(--framing line\)\n$/);
+  },
+);
 
 testPrograms("server takes its certificate from variables", async (way) => {
   await using files = await Files.make();

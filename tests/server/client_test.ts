@@ -302,8 +302,8 @@ for (
     assertMatch(
       said,
       theirs === "line"
-        ? /: the server said "ERR [^"]+" as a line \(--framing line\)$/
-        : /: it begins with zero bytes as a length does \(--framing length\)$/,
+        ? /: the server said "ERR [^"]+" as a line \(option framing: line\)$/
+        : /: it begins with zero bytes as a length does \(option framing: length\)$/,
     );
   });
 }

@@ -185,7 +185,7 @@ Deno.test("connect says since when a certificate is no good, and what helps", as
   assertEquals(
     reasonOf(new Error(`invalid peer certificate: ${nameless}`)),
     "the server's certificate is not trusted: it is for no name, and not for " +
-      '"a" (--tls-server-name NAME expects another)',
+      '"a" (option tls.serverName expects another)',
   );
 });
 
@@ -236,12 +236,12 @@ Deno.test("connect checks the server's certificate", async () => {
     assertMatch(error.message, reason);
   };
   const nobody =
-    /not trusted: no trusted authority vouches for it \(--tls-ca FILE trusts one\)$/;
+    /not trusted: no trusted authority vouches for it \(option tls\.caCerts trusts one\)$/;
   await refused(true, nobody);
   await refused({ caCerts: [TWO_CA] }, nobody);
   await refused(
     { caCerts: [ONE_CA], serverName: "two.test" },
-    /not trusted: it is for "localhost", "one.test", 127.0.0.1, and not for "two.test" \(--tls-server-name NAME expects another\)$/,
+    /not trusted: it is for "localhost", "one.test", 127.0.0.1, and not for "two.test" \(option tls\.serverName expects another\)$/,
   );
   for (const serverName of ["one.test", "localhost", "127.0.0.1"]) {
     await using client = await connect({

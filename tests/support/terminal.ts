@@ -23,6 +23,14 @@ export const CTRL_L = "\x0c";
 export const CTRL_R = "\x12";
 export const CTRL_Z = "\x1a";
 
+/** The surroundings at a terminal with colours, wherever the tests run. */
+function terminalEnv(): Record<string, string> {
+  const { NO_COLOR: _, ...env } = cleanEnv();
+  // What Deno says of itself now and then is not what is tested.
+  const quiet = { DENO_NO_UPDATE_CHECK: "1" };
+  return { ...env, SHELL: "/bin/sh", TERM: "xterm-256color", ...quiet };
+}
+
 /** A terminal with one program in it. */
 export class Terminal implements AsyncDisposable {
   /** All that came, with what moves the cursor. */
@@ -44,13 +52,7 @@ export class Terminal implements AsyncDisposable {
       args: ["-qefc", shell, "/dev/null"],
       cwd: new URL("../../", import.meta.url),
       clearEnv: true,
-      // What it says of itself now and then is not what is tested.
-      env: {
-        ...cleanEnv(),
-        SHELL: "/bin/sh",
-        DENO_NO_UPDATE_CHECK: "1",
-        ...env,
-      },
+      env: { ...terminalEnv(), ...env },
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",

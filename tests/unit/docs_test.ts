@@ -9,7 +9,16 @@ import { assert, assertEquals, assertMatch } from "../support/std.ts";
 import { checkFlags } from "../../bench/check.ts";
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
-import { commands as clientCommands } from "../../lib/cli/client/flags.ts";
+import {
+  checkPairs,
+  checkRequests,
+  commandOf,
+  commands as clientCommands,
+  type ConnectLine,
+  type Line,
+  speaksTls,
+} from "../../lib/cli/client/flags.ts";
+import { parseTarget } from "../../lib/cli/client/target.ts";
 import {
   type CommandLine,
   dashed,
@@ -45,6 +54,10 @@ const OTHERS: Readonly<Record<string, readonly string[]>> = {
   ],
   v8: ["max-semi-space-size", "optimize-for-size"],
   curl: ["unix-socket"],
+  "redis-cli": [
+    ...["cacert", "latency", "latency-history", "no-raw", "pipe", "raw", "sni"],
+  ],
+  oha: ["disable-keepalive", "latency-correction", "no-tui"],
 };
 
 const clientTables = Object.values(clientCommands).map(({ flags }) => flags);
@@ -232,6 +245,45 @@ testPages(
     assertEquals(wrong, []);
   },
 );
+
+testPages(
+  "every command line of the client on a page is one that it takes",
+  (pages) => {
+    const shown = pages.flatMap(({ text }) =>
+      Array.from(text.matchAll(/^```.*?^```$/gms))
+        .flatMap(([block]) => Array.from(block.matchAll(/\.\/client (.*)/g)))
+    );
+    const habits = rowsOf(
+      section(pageAt(pages, "docs/client.md"), "## Coming from other tools"),
+    ).flatMap(([, , here]) => Array.from(here.matchAll(/`client ([^`]+)`/g)));
+    assert(shown.length > 20, `${shown.length} are shown`);
+    assert(habits.length > 10, `${habits.length} are habits`);
+    for (const [, text] of [...shown, ...habits]) {
+      const [words] = text.replace("HOST", "localhost").replace("PORT", "7000")
+        .split(/ *[<>|&#)]/, 1);
+      takeClientLine(
+        Array.from(
+          words.matchAll(/'([^']*)'|\S+/g),
+          ([word, quoted]) => quoted ?? word,
+        ),
+      );
+    }
+  },
+);
+
+/** Reads a command line as the client does, without what it would then do. */
+function takeClientLine(words: readonly string[]): void {
+  const [name, args] = commandOf(words);
+  const line = parseFlags<FlagTable>(clientCommands[name].flags, args);
+  if (name === "completion") return assertEquals(line.rest.length, 1);
+  const connecting = line as unknown as ConnectLine;
+  const { scheme, requests } = connecting.flags.unix
+    ? { scheme: "unix:", requests: line.rest }
+    : parseTarget(line.rest);
+  checkPairs(name, line);
+  speaksTls(connecting, scheme);
+  if (name === "") checkRequests(line as unknown as Line<"">, requests);
+}
 
 testPages(
   "each default of a flag that a page tells is the program's",

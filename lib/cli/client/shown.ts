@@ -1,22 +1,41 @@
-/** How a frame is shown: as text that is safe for a terminal. */
+/** How frames and errors are shown to the user of the program. */
 
 import { Buffer, isUtf8 } from "node:buffer";
 
-import { decodeText, printable, toLine } from "../../core/text.ts";
+import { decodeText, messageOf, printable, toLine } from "../../core/text.ts";
 
 export interface Form {
   readonly json: boolean;
   readonly hex: boolean;
 }
 
-/**
- * @param asked Which request it answers, and how long that took; without it, the
- * frame answers none.
- */
+/** The flags of the program, by the options that errors of the library name. */
+const FLAGS: Readonly<Record<string, string>> = {
+  "tls.caCerts": "--tls-ca FILE",
+  "tls.serverName": "--tls-server-name NAME",
+  "framing:": "--framing",
+  tls: "--tls",
+};
+
+/** What an error says; where it names an option that helps, the flag for it. */
+export function reasonOf(error: unknown): string {
+  return messageOf(error).replace(
+    /\(option (tls\.caCerts|tls\.serverName|framing:|tls)/g,
+    (_, option: string) => `(${FLAGS[option]}`,
+  );
+}
+
+/** Which request a frame answers, and how long that took, once it is there. */
+export interface Asked {
+  readonly request: Uint8Array;
+  ms: number;
+}
+
+/** Shows a frame as text that is safe for a terminal. */
 export function shown(
   frame: Uint8Array,
   { json, hex }: Form,
-  asked?: { request: Uint8Array; ms: number },
+  asked?: Asked,
 ): string {
   if (hex) return Buffer.from(frame).toString("hex");
   if (!json) return printable(decodeText(frame));
@@ -26,7 +45,7 @@ export function shown(
   return toLine({ ...request, ...named("reply", frame), ms });
 }
 
-/** Bytes that are no text would be lost in JSON. */
+/** As base64 if the bytes are no text, which JSON would lose. */
 function named(name: string, bytes: Uint8Array): Record<string, string> {
   return isUtf8(bytes)
     ? { [name]: decodeText(bytes) }

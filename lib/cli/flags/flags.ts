@@ -5,11 +5,10 @@ import { parseArgs } from "@std/cli";
 // @ts-types="../std.d.ts"
 import { closestString } from "@std/text";
 
+import { ParleyError } from "../../core/errors.ts";
 import { quote } from "../../core/text.ts";
 
-export class UsageError extends Error {
-  override name = "UsageError";
-}
+export class UsageError extends ParleyError {}
 
 export interface ValueFlag<Value> {
   readonly placeholder: string;
@@ -18,7 +17,7 @@ export interface ValueFlag<Value> {
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   readonly secret?: boolean;
-  /** Whether it keeps somebody out: an empty twin is a mistake, then. */
+  /** Whether it keeps somebody out: then an empty twin is a mistake. */
   readonly guards?: boolean;
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
@@ -54,161 +53,145 @@ export type FlagValues<Table extends FlagTable> = {
     : boolean;
 };
 
+/** What the first word of a program's command line may ask for. */
+export interface Command {
+  readonly flags: FlagTable;
+  readonly help: string;
+  /** Pairs of flags that do not go together. */
+  readonly apart?: readonly (readonly [string, string])[];
+}
+
 export interface CommandLine<Table extends FlagTable> {
   readonly flags: FlagValues<Table>;
-  /**
-   * Where each value that is no default comes from, by the flag's name: such as
-   * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
-   */
+  /** How each flag that is given is written, such as `-z` or `PARLEY_PORT`. */
   readonly given: ReadonlyMap<string, string>;
   readonly rest: readonly string[];
 }
 
 /**
- * Reads a command line. A flag beats its twin in the environment, where `env`
- * reads that. Of a flag that is given twice the last counts, or it is refused
- * where there are twins: nobody types such a command line for once.
+ * Reads a command line. A flag beats its twin in the environment, which `env`
+ * reads. If a flag is given twice, the last one counts; but with `env` it is
+ * refused, since such a command line stands in a file, and is a mistake there.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
   args: readonly string[],
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
-  const names = Object.keys(table);
-  const { joined, written, twice } = joinValues(table, args);
-  if (env !== undefined && twice !== undefined) {
-    refuse(`${twice} is given twice, expected only once`);
-  }
+  const { given, joined } = joinValues(table, args, env !== undefined);
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
-    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
-    boolean: names.filter((name) => isSwitch(table, name)),
+    string: ["_", ...Object.keys(table)],
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
       refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
-  const values: Record<string, unknown> = {};
-  const given = new Map<string, string>();
-  for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) {
-      values[name] = parsed[name] === true;
-      continue;
-    }
-    values[name] = flag.default;
-    // Whoever asks for help may need it for the value that is wrong.
-    if (parsed.help === true || parsed.version === true) continue;
-    let source = written.get(name) ?? dashed(name);
+  // A user with a wrong value may ask for help because of it.
+  const isAsking = given.has("help") || given.has("version");
+  const flags = Object.entries(table).map(([name, flag]) => {
+    if (flag.placeholder === undefined) return [name, given.has(name)];
+    if (isAsking) return [name, flag.default];
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
-      source = envName(name);
-      text = env(source);
+      text = env(envName(name));
       // An empty variable is how many shells and unit files unset one.
       if (text === "" && !flag.guards) text = undefined;
+      if (text !== undefined) given.set(name, envName(name));
     }
-    if (text === undefined) continue;
-    given.set(name, source);
-    values[name] = flag.parse(text);
-    if (values[name] !== undefined) continue;
+    if (text === undefined) return [name, flag.default];
+    const value = flag.parse(text);
+    if (value !== undefined) return [name, value];
     const shown = flag.secret ? "not allowed" : quote(text);
-    refuse(`${source} is ${shown}, expected ${flag.expected}`);
-  }
-  return {
-    flags: values as FlagValues<Table>,
-    given,
-    rest: [...parsed._.map(String), ...parsed["--"] ?? []],
-  };
+    refuse(`${given.get(name)} is ${shown}, expected ${flag.expected}`);
+  });
+  const rest = [...parsed._, ...parsed["--"]];
+  return { flags: Object.fromEntries(flags), given, rest };
 }
 
 /**
- * Writes `--name value` as `--name=value`, so that a value may begin with a
- * dash and be told as what it is: a bad value, not an unknown flag. A letter
- * becomes the name that it stands for; `written` says what stood there.
+ * Writes a value as `--name=value`, so that it may begin with a dash and be told
+ * as what it is: a bad value, not an unknown flag. `given` says how each flag is
+ * written.
  */
-function joinValues(table: FlagTable, args: readonly string[]) {
-  const joined: string[] = [];
-  const written = new Map<string, string>();
-  let twice: string | undefined;
+function joinValues(
+  table: FlagTable,
+  args: readonly string[],
+  onlyOnce: boolean,
+) {
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
   }
-  for (let i = 0; i < args.length; i++) {
-    let arg = args[i];
-    if (arg === "--") {
-      joined.push(...args.slice(i));
-      break;
-    }
-    // Letters may be written in one, as in -qP16: each is looked at by itself.
-    for (; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
-      const name = names.get(arg.slice(0, 2));
-      if (name === undefined || !isSwitch(table, name)) break;
-      joined.push(dashed(name));
-    }
+  const given = new Map<string, string>();
+  const joined: string[] = [];
+  const rest = [...args];
+  while (rest.length > 0 && rest[0] !== "--") {
+    const arg = rest.shift()!;
     // The value of a letter may follow it at once, as in -c50.
-    const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
+    const [, as, value] = /^(--[^=]+|-[^-=])(.*)$/s.exec(arg) ?? [];
     const name = names.get(as);
     if (name === undefined) {
       joined.push(arg);
-    } else if (isSwitch(table, name)) {
-      if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
-      joined.push(value === "" ? dashed(name) : arg);
-    } else {
-      if (written.has(name)) twice ??= as;
-      written.set(name, as);
-      const next = args[i + 1] ?? "--";
-      const taken = equals + value === "" && !next.startsWith("--");
-      joined.push(`--${name}=${taken ? next : value}`);
-      if (taken) i++;
+      continue;
     }
+    if (table[name].placeholder !== undefined) {
+      if (onlyOnce && given.has(name)) {
+        refuse(`${as} is given twice, expected only once`);
+      }
+      const isNext = value === "" && !(rest[0] ?? "--").startsWith("--");
+      const text = isNext ? rest.shift() : value.replace(/^=/, "");
+      joined.push(`--${name}=${text}`);
+    } else if (/^\w/.test(value)) {
+      // Letters may be written in one, as in -qP16.
+      rest.unshift(`-${value}`);
+    } else if (value !== "") {
+      refuse(`${as} is ${quote(value.replace(/^=/, ""))}, expected no value`);
+    }
+    given.set(name, as);
   }
-  return { joined, written, twice };
+  return { given, joined: [...joined, ...rest] };
 }
 
-function isSwitch(table: FlagTable, name: string): boolean {
-  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
-}
-
-/** As wide as a terminal always is. */
+/** The width that every terminal has. */
 const COLUMNS = 80;
 
-/** Flags that take more room than this have a line of their own. */
+/** A flag that is longer has a line of its own. */
 const LEFT_COLUMNS = 24;
 
-/** A line of a help text that is about a flag: its name, and words. */
+/** A line of a help text about a flag: its name, and words. */
 export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
 
-/** Puts what the table knows into the lines of a help text that name a flag. */
+/** Completes the lines of a help text that name a flag, from the table. */
 export function helpOf(table: FlagTable, text: string): string {
   return text.replace(HELP_LINE, (line, name, words) => {
     if (!Object.hasOwn(table, name)) return line;
-    const { short, ...flag } = table[name];
-    const letter = short === undefined ? "" : `-${short}, `;
-    let left = `  ${letter}${dashed(name)}`;
+    const flag = table[name];
+    let row = `  ${flag.short ? `-${flag.short}, ` : ""}${dashed(name)}`;
     const pieces: string[] = words.split(" ");
     if (flag.placeholder !== undefined) {
-      left += ` ${flag.placeholder}`;
+      row += ` ${flag.placeholder}`;
       const value = flag.shown ?? flag.default;
       if (value !== "none") pieces.push(`(default ${value})`);
     }
-    const lines = left.length > LEFT_COLUMNS ? [left] : [];
-    let row = lines.length > 0 ? "" : left;
-    for (const piece of pieces) {
-      if (row.length + piece.length >= COLUMNS) {
-        lines.push(row);
+    let rows = "";
+    for (const [i, piece] of pieces.entries()) {
+      const most = i === 0 ? LEFT_COLUMNS : COLUMNS - piece.length - 1;
+      if (row.length > most) {
+        rows += `${row}\n`;
         row = "";
       }
       row = `${row.padEnd(LEFT_COLUMNS + 1)} ${piece}`;
     }
-    return [...lines, row].join("\n");
+    return rows + row;
   });
 }
 
-/** The client's, and no twin. */
+/** A variable of the client, and the twin of no flag. */
 const HISTORY = "PARLEY_HISTORY";
 
-/** Says of names of variables that look like twins, and are none. */
+/** Gives a warning for each variable that looks like a twin, but is none. */
 export function unknownTwins(
   table: FlagTable,
   variables: readonly string[],

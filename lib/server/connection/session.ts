@@ -15,7 +15,7 @@ import {
 import type { CloseReason } from "../../events/events.ts";
 import type { Opening } from "../../events/metrics.ts";
 import type { Connection } from "../../net/connection.ts";
-import { parseProxyHeader } from "../../net/proxy_protocol/mod.ts";
+import { parseProxyHeader } from "../../net/proxy_protocol.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
