@@ -4,20 +4,23 @@
  * @module
  */
 
+import { setTimeout as delay } from "node:timers/promises";
+
 import type { BatchResult } from "./lib/cli/client/batch.ts";
 import {
   benchRequest,
-  checkBenchFlags,
-  checkConnectFlags,
-  checkPrintFlags,
+  checkPairs,
+  checkRequests,
   type CommandName,
   commandOf,
   commands,
   type ConnectLine,
+  type Line,
   oneRequest,
+  speaksTls,
 } from "./lib/cli/client/flags.ts";
 import { reasonOf } from "./lib/cli/client/shown.ts";
-import { connector, parseTarget } from "./lib/cli/client/target.ts";
+import { parseTarget, targetOf, waitFor } from "./lib/cli/client/target.ts";
 import {
   helpOf,
   onlyOneOf,
@@ -35,7 +38,6 @@ import {
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect } from "./lib/client/client.ts";
 import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
-import { formatHostPort } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
@@ -51,12 +53,10 @@ const programs: Readonly<
   Record<CommandName, (args: readonly string[]) => Promise<number>>
 > = { "": converse, bench: measure, wait, latency, completion: complete };
 
-if (import.meta.main) Deno.exit(await main());
-
-async function main(): Promise<number> {
+if (import.meta.main) {
   surviveFileSizeLimit();
   const [name, args] = commandOf(Deno.args);
-  return await programs[name](args).catch(fail);
+  Deno.exit(await programs[name](args).catch(fail));
 }
 
 /** Sends requests and prints their replies, or asks for them at a prompt. */
@@ -69,94 +69,89 @@ async function converse(args: readonly string[]): Promise<number> {
         `(tcp://${rest[0]} is a host of that name)`,
     );
   }
-  const { place, requests: given, servers } = serverOf(line);
-  checkPrintFlags(line, given);
-  const atTerminal = given.length === 0 && !flags.x && !flags.listen &&
+  const { requests: texts, servers } = serverOf(line);
+  checkRequests(line, texts);
+  const atTerminal = texts.length === 0 && !flags.x && !flags.listen &&
     !flags["no-newline"] && Deno.stdin.isTerminal() &&
     Deno.stdout.isTerminal();
   const history = atTerminal && !flags["no-history"]
     ? await ownHistory()
     : undefined;
-  const plain = Deno.noColor || Deno.env.get("TERM") === "dumb";
+  const plain = isPlain();
   // With a dumb terminal, readline would know no key that edits.
   Deno.env.delete("TERM");
-  const { retry, balance, "max-frame": max } = flags;
+  const { retry, balance, expect, "max-frame": max } = flags;
   const options = await linkOptions(line, servers);
   let [replies, errors, unexpected] = [0, 0, ""];
   const onReply = (reply: Uint8Array) => {
     replies++;
     if (isErrReply(reply)) errors++;
-    if (unexpected !== "" || flags.expect?.test(decodeText(reply)) !== false) {
-      return;
-    }
+    if (unexpected || expect?.test(decodeText(reply)) !== false) return;
     unexpected = `reply ${replies} is ${quote(decodeText(reply))}, expected ` +
-      `what matches ${quote(flags.expect.source)}`;
+      `what matches ${quote(expect.source)}`;
   };
   if (atTerminal) {
     const { runPrompt } = await import("./lib/cli/client/prompt.ts");
     const interrupted = await runPrompt({
-      target: { place, connect: connector(servers, balance, options) },
-      targetOf(text) {
+      target: targetOf(servers, balance, options),
+      readTarget(text) {
         const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
         if (requests.length > 0) {
           refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
         }
         const tls = scheme === "" ? options.tls : scheme === "tls://";
         const others = { ...options, tls: tls && (options.tls || true) };
-        const connect = connector(servers, balance, others);
-        return { place: placeOf(servers), connect };
+        return targetOf(servers, balance, others);
       },
-      ...{ framing: flags.framing, form: flags, history, plain, onReply },
+      ...{ flags, history, plain, onReply },
     });
     if (interrupted) return 130;
-    if (unexpected !== "") return fail(unexpected);
-    return flags.e && errors > 0 ? 1 : 0;
-  }
-
-  const encoder = new TextEncoder();
-  const batch = await import("./lib/cli/client/batch.ts");
-  const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
-  const encoded = flags.x
-    ? [await readWhole(standardInput(), max, given[0])]
-    : given.map((text) => encoder.encode(text));
-  const form = {
-    ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
-    ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
-  };
-  let result: BatchResult;
-  let failure: () => string | undefined = () => undefined;
-  if (flags.listen) {
-    // The output may be slow.
-    const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
-    const connect = connector(servers, balance, { ...options, ...more });
-    const client = await connect();
-    result = await batch.listen(client, given, Deno.stdout, form);
   } else {
-    const client = await connect({
-      ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
-      retries: retry || undefined,
-      onStateChange(_server: string, error?: Error) {
-        // Where requests do not go on elsewhere, it is said as their failure.
-        if (error === undefined || servers.length + retry === 1) return;
-        warn(`left out for now: ${reasonOf(error)}`);
-      },
-    });
-    let requests = ReadableStream.from(repeated(encoded, flags.r, flags.i));
-    if (encoded.length === 0) {
-      ({ lines: requests, failure } = splitLines(standardInput(), max));
+    const batch = await import("./lib/cli/client/batch.ts");
+    const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
+    const form = {
+      ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
+      ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
+    };
+    const encoder = new TextEncoder();
+    const requests = flags.x
+      ? [await readWhole(standardInput(), max, texts[0])]
+      : texts.map((text) => encoder.encode(text));
+    let result: BatchResult;
+    let inputFailure = (): string | undefined => undefined;
+    if (flags.listen) {
+      // The output may be slow.
+      const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
+      const client = await targetOf(servers, balance, options)
+        .connect(undefined, more);
+      result = await batch.listen(client, texts, Deno.stdout, form);
+    } else {
+      const client = await connect({
+        ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
+        retries: retry || undefined,
+        onStateChange(_server: string, error?: Error) {
+          // Where requests do not go on elsewhere, it is said as their failure.
+          if (error === undefined || servers.length + retry === 1) return;
+          warn(`left out for now: ${reasonOf(error)}`);
+        },
+      });
+      let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
+      if (requests.length === 0) {
+        ({ lines, failure: inputFailure } = splitLines(standardInput(), max));
+      }
+      result = await batch.runBatch(client, lines, Deno.stdout, form);
     }
-    result = await batch.runBatch(client, requests, Deno.stdout, form);
+    if (isReaderGone(result.outputFailure)) return 0;
+    if (result.outputFailure !== undefined) {
+      const reason = systemReason(result.outputFailure);
+      return fail(`cannot write the replies: ${reason}`);
+    }
+    if (result.failure !== undefined) {
+      return fail(result.failure, unanswered(result, requests.length));
+    }
+    const failure = inputFailure();
+    if (failure !== undefined) return fail(failure);
   }
-  if (isReaderGone(result.outputFailure)) return 0;
-  if (result.outputFailure !== undefined) {
-    const reason = systemReason(result.outputFailure);
-    return fail(`cannot write the replies: ${reason}`);
-  }
-  if (result.failure !== undefined) {
-    return fail(result.failure, unanswered(result, encoded.length));
-  }
-  const inputFailure = failure();
-  if (inputFailure !== undefined) return fail(inputFailure);
   if (unexpected !== "") return fail(unexpected);
   return flags.e && errors > 0 ? 1 : 0;
 }
@@ -168,9 +163,7 @@ async function* repeated(
   pause = 0,
 ) {
   for (let time = 0; time < times; time++) {
-    if (time > 0 && pause > 0) {
-      await new Promise((resolve) => setTimeout(resolve, pause));
-    }
+    if (time > 0 && pause > 0) await delay(pause);
     yield* requests;
   }
 }
@@ -178,22 +171,39 @@ async function* repeated(
 /** Runs a measurement, until it is done or Ctrl-C ends it. */
 async function measure(args: readonly string[]): Promise<number> {
   const line = await readLine("bench", args);
-  checkBenchFlags(line);
-  const { place, requests, servers } = serverOf(line);
-  const { requests: file } = line.flags;
+  const { requests, servers } = serverOf(line);
+  const { requests: file, balance, "max-frame": max } = line.flags;
   if (file && requests.length > 0) onlyOneOf("--requests", "a request");
   const payloads = file
-    ? await linesOf(file, line.flags["max-frame"])
+    ? await linesOf(file, max)
     : [benchRequest(line, requests)];
-  const connect = connector(servers, line.flags.balance, {
+  const plain = isPlain();
+  const { place, connect } = targetOf(servers, balance, {
     ...await linkOptions(line, servers),
     // All requests of a measurement are alike: any reply will do.
     keepAfterTimeout: true,
   });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
-  return await interruptible((signal) =>
-    benchMode(line, place, { payloads, connect, signal })
-  );
+  const interrupted = new AbortController();
+  const { signal } = interrupted;
+  const onInterrupt = () => {
+    // Whoever presses it again waits no longer.
+    Deno.removeSignalListener("SIGINT", onInterrupt);
+    interrupted.abort();
+  };
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  try {
+    return await benchMode(
+      line,
+      place,
+      { payloads, connect, signal },
+      plain,
+    );
+  } catch (error) {
+    // A run that was interrupted may also have a report that is not written.
+    if (signal.aborted && error === signal.reason) return 130;
+    throw error;
+  }
 }
 
 /** The requests that a file holds, one in each line. */
@@ -211,31 +221,26 @@ async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
 /** Waits until a server answers. */
 async function wait(args: readonly string[]): Promise<number> {
   const line = await readLine("wait", args);
-  const { place, requests, servers } = serverOf(line);
-  const { tcp, tls, timeout } = line.flags;
+  const { requests, servers } = serverOf(line);
+  const { tcp, tls, timeout, balance } = line.flags;
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
-  const connect = connector(servers, line.flags.balance, {
-    ...await linkOptions(line, servers),
-    timeout: 0,
-  });
-  const { waitFor } = await import("./lib/cli/client/wait.ts");
-  await waitFor({ connect, request, timeout, place });
+  const options = { ...await linkOptions(line, servers), timeout: 0 };
+  await waitFor({ ...targetOf(servers, balance, options), request, timeout });
   return 0;
 }
 
 /** Shows how long single requests take. */
 async function latency(args: readonly string[]): Promise<number> {
   const line = await readLine("latency", args);
-  const { i: interval, n: count = Infinity, json } = line.flags;
+  const { i: interval, n: count = Infinity, json, balance } = line.flags;
   const { requests, servers } = serverOf(line);
   const payload = oneRequest(requests);
+  const live = !json && Deno.stdout.isTerminal() && !isPlain();
   const options = await linkOptions(line, servers);
-  const connect = connector(servers, line.flags.balance, options);
   const { sampleLatency } = await import("./lib/cli/client/latency.ts");
-  const client = await connect();
-  const live = !json && Deno.stdout.isTerminal();
+  const client = await targetOf(servers, balance, options).connect();
   const asked = { payload, interval, count, json };
   let up = "";
   for await (const text of sampleLatency(client, asked)) {
@@ -253,41 +258,19 @@ async function complete(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** Runs something that Ctrl-C has end in good order. */
-async function interruptible(
-  run: (signal: AbortSignal) => Promise<number>,
-): Promise<number> {
-  const interrupted = new AbortController();
-  const onInterrupt = () => {
-    // Whoever presses it again waits no longer.
-    Deno.removeSignalListener("SIGINT", onInterrupt);
-    interrupted.abort();
-  };
-  Deno.addSignalListener("SIGINT", onInterrupt);
-  const { signal } = interrupted;
-  try {
-    return await run(signal);
-  } catch (error) {
-    // A run that was interrupted may also have a report that is not written.
-    if (signal.aborted && error === signal.reason) return 130;
-    throw error;
-  }
-}
-
 /** Reads a command's flags; asked for help or the version, it ends with that. */
 async function readLine<Name extends CommandName>(
   name: Name,
   args: readonly string[],
-) {
+): Promise<Line<Name>> {
   const { flags: table, help }: typeof commands[Name] = commands[name];
-  const line = parseFlags<typeof commands[Name]["flags"]>(table, args);
+  const line: Line<Name> = parseFlags(table, args);
   const { flags } = line as ConnectLine;
-  if (flags.help) {
-    Deno.exit(await print(helpOf(table, help)).then(() => 0, fail));
-  }
-  if (flags.version) {
-    Deno.exit(await print(`parley ${VERSION}`).then(() => 0, fail));
-  }
+  const asked = flags.help
+    ? helpOf(table, help)
+    : flags.version && `parley ${VERSION}`;
+  if (asked) Deno.exit(await print(asked).then(() => 0, fail));
+  checkPairs(name, line);
   return line;
 }
 
@@ -297,15 +280,8 @@ function serverOf(line: ConnectLine) {
   const target = unix
     ? { servers: [{ path: unix }], scheme: "", requests: rest }
     : parseTarget(rest);
-  const tls = checkConnectFlags(line, target.scheme);
-  Object.assign(line.flags, { tls });
-  return { ...target, place: placeOf(target.servers) };
-}
-
-function placeOf(servers: readonly Place[]): string {
-  return servers.map((place) =>
-    "path" in place ? place.path : formatHostPort(place.hostname, place.port)
-  ).join(",");
+  Object.assign(line.flags, { tls: speaksTls(line, target.scheme) });
+  return target;
 }
 
 /** The options of connections, once all is read that they take. */
@@ -323,35 +299,36 @@ async function linkOptions(
     framing: flags.framing,
     maxFrame: flags["max-frame"],
     timeout: flags.timeout,
-    tls: flags.tls && await readTls(flags),
+    tls: flags.tls && await tlsOptions(flags),
   };
   // From here on only the network is needed, by a peer we need not trust; but a
   // Unix socket is a file as well, whenever it is connected to.
-  revoke("env");
-  if (!servers.some((place) => "path" in place)) revoke("read", "write");
+  const usesFiles = servers.some((place) => "path" in place);
+  for (const name of ["env", "read", "write"] as const) {
+    if (name === "env" || !usesFiles) Deno.permissions.revokeSync({ name });
+  }
   return options;
 }
 
 /** Reads the files of TLS, and says what else it goes by. */
-async function readTls(
+async function tlsOptions(
   flags: ConnectLine["flags"],
 ): Promise<TlsConnectOptions> {
   const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
-  const { readCertificates, readKeyPair } = await import(
-    "./lib/cli/flags/tls_files.ts"
-  );
-  const read = Deno.readTextFile;
+  const { readTlsFiles } = await import("./lib/cli/flags/tls_files.ts");
+  const files = await readTlsFiles({ ca, cert, key }, Deno.readTextFile);
   return {
-    caCerts: ca === "" ? [] : [await readCertificates("--tls-ca", ca, read)],
+    caCerts: files.ca === undefined ? [] : [files.ca],
     serverName: flags["tls-server-name"] || undefined,
     alpnProtocols: flags["tls-alpn"],
     insecure: flags.insecure,
-    ...cert === "" ? {} : await readKeyPair({ cert, key }, read),
+    ...{ cert: files.cert, key: files.key },
   };
 }
 
-function revoke(...names: ("env" | "read" | "write")[]): void {
-  for (const name of names) Deno.permissions.revokeSync({ name });
+/** Whether a terminal must get no sequence that moves its cursor. */
+function isPlain(): boolean {
+  return Deno.noColor || Deno.env.get("TERM") === "dumb";
 }
 
 async function ownHistory() {
@@ -360,14 +337,7 @@ async function ownHistory() {
     (home ? `${home}/.parley_history` : "");
   if (path === "") return undefined;
   const { openHistory } = await import("./lib/cli/client/history.ts");
-  try {
-    return await openHistory(
-      path,
-      (error) => warn(`the history is not kept: ${systemReason(error)}`),
-    );
-  } catch (error) {
-    warn(`no history: ${systemReason(error)}`);
-  }
+  return await openHistory(path, warn);
 }
 
 /** Names the requests that a failed batch leaves without a reply. */

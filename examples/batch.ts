@@ -1,5 +1,5 @@
-// A client that gathers what many callers ask at the same time into few
-// requests: each is one frame, however many questions it has.
+// A client that combines the calls of many callers into few requests: each
+// request is one frame with up to 100 questions.
 //
 //   deno run --allow-net examples/batch.ts
 
@@ -24,7 +24,7 @@ class BatchingClient {
 
   get(key: string): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
-    // All who ask before this turn of the event loop ends go together.
+    // All calls before the end of this turn of the event loop go together.
     if (this.#waiting.length === 0) setTimeout(() => this.#send());
     this.#waiting.push({ key, resolve, reject });
     if (this.#waiting.length === this.#most) this.#send();
@@ -46,7 +46,7 @@ class BatchingClient {
   }
 }
 
-// The other side: it replies the lengths of the keys that it is asked for.
+// The server: it replies with the lengths of the keys.
 await using server = serve({ hostname: "127.0.0.1", port: 0 }, (request) => {
   const keys: string[] = JSON.parse(new TextDecoder().decode(request));
   return JSON.stringify(keys.map((key) => key.length));

@@ -55,7 +55,7 @@ serveConnections({
   await member.send("* Your name?");
   try {
     for await (const frame of member) {
-      // A CR at its end could not be sent to others.
+      // A line cannot end in a CR when it is sent on.
       const line = decoder.decode(frame).trimEnd();
       if (member.state.name !== "") take(member, line);
       else if (!/^\w{1,20}$/.test(line)) {

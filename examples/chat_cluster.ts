@@ -1,5 +1,6 @@
-// One chat on several machines, joined by Redis. A message has a number, and a
-// client that comes again with the last one it has seen gets what it has missed.
+// One chat on several machines, joined by Redis. Each message has a number. A
+// client that reconnects sends the last number it has seen, and gets the
+// messages that it has missed.
 //
 //   redis-server &
 //   deno run --allow-net examples/chat_cluster.ts 127.0.0.2:7000 127.0.0.1:6379
@@ -41,7 +42,7 @@ async function ask(...command: string[]) {
   return value;
 }
 
-/** Gives lines to those who have not had them yet. */
+/** Sends a line to the members who have not got it yet. */
 function give(to: Iterable<Member>, line: string): void {
   const number = parseInt(line);
   const lacking = [...to].filter(({ state }) => state.last < number);
@@ -49,23 +50,23 @@ function give(to: Iterable<Member>, line: string): void {
   broadcast(lacking, line);
 }
 
-/** Gives a member what it has missed, and then what comes. */
+/** Sends a member what it has missed; from then on it gets new messages. */
 async function join(member: Member, last: number): Promise<void> {
   const { state } = member;
-  // What comes while Redis is asked must wait: it is to come behind that.
+  // New messages wait until the kept ones are sent, so that the order is right.
   const missed: string[] = state.missed = [];
   members.add(member);
   const kept = await ask("LRANGE", "chat:last", "0", "-1") as Uint8Array[];
   const lines = [...kept.map((line) => decoder.decode(line)), ...missed];
   state.missed = undefined;
-  // A Redis that has lost everything begins to count anew.
+  // A Redis that has lost its data counts from 1 again.
   state.last = last > parseInt(lines.at(-1) ?? "0") ? 0 : last;
   const lost = parseInt(lines[0] ?? "1") - 1 - state.last;
   if (lost > 0) member.send(`* ${lost} older messages are gone`);
   for (const line of lines) give([member], line);
 }
 
-// A connection that subscribes may ask nothing else, so there are two.
+// Redis allows a subscribed connection no other commands, so there are two.
 const subscription = await connect({
   ...redis,
   framing: resp,
@@ -83,7 +84,7 @@ const server = serveConnections({
   let name = "";
   try {
     for await (const frame of member) {
-      // A CR at its end could not be sent to others.
+      // A line cannot end in a CR when it is sent on.
       const line = decoder.decode(frame).trimEnd();
       const [, given, last = "0"] = /^(\w{1,20})(?: (\d+))?$/.exec(line) ?? [];
       if (name !== "") await ask("EVAL", SAY, "0", `${name}: ${line}`);
@@ -93,7 +94,7 @@ const server = serveConnections({
         await join(member, Number(last));
       }
     }
-    // This process ends, and the client has not.
+    // The iteration ended by a drain, and the client is still connected.
     await member.send("* come again");
   } finally {
     members.delete(member);
@@ -112,5 +113,5 @@ for await (const push of subscription.pushes) {
   });
   give(ready, line);
 }
-// Without Redis there is no chat: whoever looks after it is to start it again.
+// Without Redis there is no chat: a service manager should start this again.
 Deno.exit(1);

@@ -1,6 +1,6 @@
-// A file server. A request is a path; the reply is the size, the file in as many
-// frames as it takes, and an empty frame. It reads on as the client takes it, so
-// a file may be larger than memory.
+// A file server. A request is a path; the reply is the size, the file in
+// several frames, and an empty frame. It reads the file only as fast as the
+// client takes it, so a file may be larger than memory.
 //
 //   deno run --allow-net --allow-read examples/files.ts 7000 docs
 
@@ -20,7 +20,7 @@ serve({
   let file;
   let size;
   try {
-    // Links and `..` may lead out of the folder; nothing there is given.
+    // Links and `..` may lead out of the folder; such files are refused.
     const path = await Deno.realPath(`${root}/${decoder.decode(request)}`);
     if (!path.startsWith(`${root}/`)) throw new Deno.errors.NotFound();
     ({ size } = await Deno.stat(path));
@@ -31,7 +31,7 @@ serve({
     return;
   }
   yield `${size}`;
-  // It is closed at its end, and when the client is gone before.
+  // The file is closed at its end, or when the client is gone.
   yield* file.readable;
   yield "";
 });

@@ -1,11 +1,11 @@
-// JSON-RPC 2.0, a message a line: concurrent, with batches, and in both
-// directions. https://www.jsonrpc.org/specification
+// JSON-RPC 2.0 with one message on each line: concurrent, with batches, and in
+// both directions. https://www.jsonrpc.org/specification
 //
 //   deno run --allow-net examples/json_rpc.ts
 //   echo '{"jsonrpc":"2.0","method":"subtract","params":[42,23],"id":1}' |
 //     nc -N 127.0.0.1 7000
 //
-// With a method and its parameters behind the port it is the client:
+// With a method and its parameters after the port it is the client:
 //
 //   deno run --allow-net examples/json_rpc.ts 7000 greet
 
@@ -14,7 +14,7 @@ import { connect, formatAddr, serveConnections } from "@parley/parley";
 /** A method, which may call its caller. */
 type Method = (params: unknown, caller: Rpc) => unknown;
 
-/** What goes wrong with a call, with its code. */
+/** The failure of a call, with its code. */
 class RpcError extends Error {
   constructor(readonly code: number, message: string) {
     super(message);
@@ -26,7 +26,7 @@ const is = (value: unknown): value is Record<string, unknown> =>
 
 /** One side of a connection. */
 class Rpc {
-  /** The most calls of the other side that are under way. */
+  /** The most calls of the other side that run at the same time. */
   static readonly most = 100;
   #running = 0;
   #calls = new Map<unknown, PromiseWithResolvers<unknown>>();
@@ -51,7 +51,7 @@ class Rpc {
     return call.promise;
   }
 
-  /** Takes a line, and replies once all it asks for is done. Never throws. */
+  /** Handles a line, and replies when all its calls are done. Never throws. */
   async take(line: string): Promise<void> {
     let reply: unknown;
     try {
@@ -67,7 +67,7 @@ class Rpc {
     if (reply !== undefined) this.#send(JSON.stringify(reply));
   }
 
-  /** Has all calls fail that are not answered: the connection has ended. */
+  /** Rejects all calls without an answer, because the connection has ended. */
   end(): void {
     for (const { reject } of this.#calls.values()) {
       reject(new RpcError(-32000, "Connection lost"));
@@ -137,7 +137,7 @@ const methods: Record<string, Method> = {
   greet: async (_, caller) => `hello, ${await caller.call("name")}`,
 };
 
-/** Takes all that the other side says. */
+/** Handles all messages of the other side. */
 async function listen(frames: AsyncIterable<Uint8Array>, rpc: Rpc) {
   const running = new Set<Promise<void>>();
   const decoder = new TextDecoder();
@@ -148,7 +148,7 @@ async function listen(frames: AsyncIterable<Uint8Array>, rpc: Rpc) {
       task.finally(() => running.delete(task));
     }
   } finally {
-    // Nobody will answer what it is asked now; what it has asked is answered.
+    // Our calls get no answers any more; the calls of the other side still do.
     rpc.end();
     await Promise.all(running);
   }
@@ -163,7 +163,7 @@ if (method === undefined) {
     await listen(connection, new Rpc((text) => connection.send(text), methods));
   });
 } else {
-  // Replies come in any order, and calls between them: all frames are pushes.
+  // Replies come in any order, mixed with calls, so all frames are pushes.
   await using client = await connect({ ...at, isPush: () => true });
   const rpc = new Rpc((text) => client.send(text), {
     name: () => "whoever calls",

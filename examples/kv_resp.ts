@@ -1,5 +1,5 @@
-// A key-value store with expiry that speaks RESP: redis-cli and every client of
-// Redis can talk to it.
+// A key-value store with expiry that speaks RESP, so redis-cli and every client
+// of Redis can use it.
 //
 //   deno run --allow-net examples/kv_resp.ts
 //   redis-cli -p 7000 SET greeting hello EX 60
@@ -14,7 +14,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 class Mistake extends Error {}
 
 const store = new Map<string, { value: Bytes; until: number }>();
-// Each byte is a character of its own, so keys may be any bytes.
+// In latin1 each byte is one character, so keys may be any bytes.
 const latin1 = new TextDecoder("latin1");
 
 function find(key: string) {
@@ -23,7 +23,7 @@ function find(key: string) {
   store.delete(key);
 }
 
-// What nobody asks for again must go as well.
+// Expired entries that nobody reads again must be deleted too.
 setInterval(() => {
   for (const key of store.keys()) find(key);
 }, 1000);
@@ -42,7 +42,7 @@ const commands: Record<string, (args: Bytes[], text: string[]) => Reply> = {
     const unit = units[option?.toUpperCase()];
     if (option && !unit) throw new Mistake(`option is EX or PX, got ${option}`);
     const until = option ? milliseconds(time ?? "", unit) : Infinity;
-    // The request is a view of the receive buffer: what is kept is copied.
+    // The request is a view of the receive buffer, so what is kept is copied.
     store.set(key, { value: value.slice(), until });
     return "+OK\r\n";
   },
@@ -60,7 +60,7 @@ const commands: Record<string, (args: Bytes[], text: string[]) => Reply> = {
     return `:${until === 0 ? -2 : Math.ceil((until - Date.now()) / 1000)}\r\n`;
   },
 };
-/** How many arguments a command has at least, and at most. */
+/** The least and the most arguments of each command. */
 const arity: Record<string, [number, number]> = {
   ...{ PING: [0, 1], GET: [1, 1], SET: [2, 4], DEL: [1, 1000] },
   ...{ EXPIRE: [2, 2], TTL: [1, 1] },

@@ -1,5 +1,5 @@
-// What is around a handler, as functions that take a handler and give another:
-// no framework is needed.
+// Middleware without a framework: functions that take a handler and return
+// another handler.
 //
 //   deno run --allow-net examples/middleware.ts
 //   printf 'AUTH secret\nPING\n' | nc -N 127.0.0.1 7000
@@ -22,7 +22,7 @@ type Next = Handler<Client>;
 
 const decoder = new TextDecoder();
 
-/** Says what was asked, by whom. */
+/** Prints each request, and the connection that it came from. */
 const log = (next: Next): Next => (request, info) => {
   console.log(`${info.id} asks ${JSON.stringify(decoder.decode(request))}`);
   return next(request, info);
@@ -40,13 +40,13 @@ const time =
     }
   };
 
-/** Lets each address ask so often, and no more. */
+/** Limits how often each address may send requests. */
 const rate = (next: Next, limit: RateLimit): Next => (request, info) =>
   limit.take(info.remoteAddr)
     ? next(request, info)
     : "ERR busy: too many requests";
 
-/** Lets nobody in who does not know the secret. */
+/** Closes connections that do not begin with the secret. */
 const authenticate = (next: Next, secret: string): Next => (request, info) => {
   if (info.state.authenticated) return next(request, info);
   if (decoder.decode(request) !== `AUTH ${secret}`) {

@@ -1,6 +1,6 @@
-// Forwards each request to the one of several servers that has least to do. One
-// that is down is left out until it answers again; a request that only reads is
-// asked again when the server that had it is lost.
+// Forwards each request to the one of several servers with the fewest requests
+// in flight. A server that is down is left out until it answers again. A request
+// that only reads is sent again if its server is lost.
 //
 //   deno run --allow-net examples/proxy.ts 7000 127.0.0.1:7001 127.0.0.1:7002
 
@@ -34,7 +34,7 @@ serve({
   onError(error) {
     if (error instanceof PoolBusyError) return "ERR busy: too many requests";
     if (error instanceof TimeoutError) return "ERR late: no reply in time";
-    // What was asked may have been done: to ask another would do it twice.
+    // The request may have been done: another server would do it twice.
     return "ERR lost: the server behind has not replied";
   },
 }, (request) => {

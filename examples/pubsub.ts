@@ -1,5 +1,5 @@
-// Publish and subscribe. Whoever does not take what it has subscribed to is
-// closed, so that it holds up nobody and costs no more than 256 KiB.
+// Publish and subscribe. A subscriber that does not read is closed, so it
+// delays nobody and takes at most 256 KiB.
 //
 //   deno run --allow-net examples/pubsub.ts
 //   nc 127.0.0.1 7000            (SUBSCRIBE news, and in another terminal:)
@@ -68,7 +68,7 @@ serve(
       args: "topic text",
       help: "sends the text, and replies how many it is sent to",
       run(text) {
-        // A CR at its end could not be sent to others.
+        // A line cannot end in a CR when it is sent on.
         const said = decoder.decode(text).trimEnd();
         const infos = subscribers.get(topicOf(said.split(" ")[0])) ?? [];
         const to = [...infos];

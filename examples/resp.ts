@@ -1,5 +1,6 @@
-// RESP2, the protocol of Redis, as a framing of one's own: a frame is a whole
-// value, such as an array of bulk strings. kv_resp.ts and chat_cluster.ts use it.
+// RESP2, the protocol of Redis, as a framing of your own: a frame is one
+// complete value, such as an array of bulk strings. kv_resp.ts and
+// chat_cluster.ts use it.
 // https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 import { Codec, EncodeError, FrameError } from "@parley/parley";
@@ -14,14 +15,14 @@ const TYPES = encoder.encode("+-:$*");
 
 class RespCodec extends Codec {
   override readonly startsUnlikeTls = true;
-  /** How many values are still to come, from `#at` bytes behind the start on. */
+  /** How many values are still to come, from `#at` bytes after the start on. */
   #left = 1;
   #at = 0;
-  /** Where the search for a line's end goes on. */
+  /** Where the search for a line's end continues. */
   #seen = 0;
 
   decode(bytes: Uint8Array, start: number, end: number): number {
-    // No byte behind it is looked at, so that cuts make no difference.
+    // Bytes after the limit are not looked at, so that splits change nothing.
     const last = Math.min(end, start + this.maxFrame);
     while (this.#left > 0) {
       const line = start + this.#at;
@@ -52,7 +53,7 @@ class RespCodec extends Codec {
     try {
       if (codec.decode(payload, 0, payload.length) === payload.length) return;
     } catch {
-      // It is no value either.
+      // Broken bytes are refused below too.
     }
     throw new EncodeError("Cannot send bytes that are not one value of RESP");
   }
@@ -67,7 +68,7 @@ class RespCodec extends Codec {
   }
 }
 
-/** The number of a line, where it has one that counts what comes behind it. */
+/** The number in a line, if it counts what comes after the line. */
 function extra(bytes: Uint8Array, line: number, lf: number): number {
   if (bytes[lf - 1] !== CR) throw new FrameError("malformed", "LF without CR");
   if (bytes[line] !== 36 && bytes[line] !== 42) return 0;
@@ -76,7 +77,7 @@ function extra(bytes: Uint8Array, line: number, lf: number): number {
   throw new FrameError("malformed", "expected a length of up to 9 digits");
 }
 
-/** The length that a line has, which may be -1; `NaN` if it has none. */
+/** The length in a line, which may be -1; `NaN` if there is none. */
 function lengthAt(bytes: Uint8Array, line: number, lf: number): number {
   const digits = lf - line - 2;
   if (digits === 2 && bytes[line + 1] === 45 && bytes[line + 2] === 49) {
@@ -101,7 +102,7 @@ export function array(...items: (Uint8Array | string)[]): Uint8Array {
   return join(`*${items.length}\r\n`, ...items.map(bulk));
 }
 
-/** Writes a bulk string, or the one that stands for nothing. */
+/** Writes a bulk string, or the null one. */
 export function bulk(item: Uint8Array | string | undefined): Uint8Array {
   if (item === undefined) return encoder.encode("$-1\r\n");
   const bytes = typeof item === "string" ? encoder.encode(item) : item;
@@ -116,7 +117,7 @@ function join(...parts: (Uint8Array | string)[]): Uint8Array {
   return joined;
 }
 
-/** Reads a frame. Bytes are views of it. */
+/** Reads a frame. Bulk strings are views of it. */
 export function parse(frame: Uint8Array): Value {
   let at = 0;
   const value = (): Value => {

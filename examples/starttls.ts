@@ -1,5 +1,5 @@
-// An echo that is plain at first, and secret after STARTTLS, in the words of
-// SMTP. Nothing is echoed before that.
+// An echo that is plain text at first and encrypted after STARTTLS, with the
+// commands of SMTP. Nothing is echoed before STARTTLS.
 //
 //   deno run --allow-net --allow-read examples/starttls.ts 7000 cert.pem key.pem
 //   openssl s_client -connect 127.0.0.1:7000 -starttls smtp -quiet
@@ -29,7 +29,7 @@ serveConnections({
     else {
       await connection.send("220 go ahead");
       try {
-        // What came behind the line, before the handshake, breaks it here.
+        // Bytes that came after the line, before the handshake, break it here.
         await connection.startTls();
       } catch (error) {
         if (error instanceof TlsError) return console.log(error.message);

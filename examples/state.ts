@@ -1,4 +1,4 @@
-// Guess a number: each connection has a state of its own, whose type is known.
+// Guess a number: each connection has its own state, with its own type.
 //
 //   deno run --allow-net examples/state.ts
 //   nc 127.0.0.1 7000
@@ -14,7 +14,7 @@ serve({
   onOpen: () => "I think of a number from 1 to 100.",
   onListen: (addr) => console.log(`listening on ${formatAddr(addr)}`),
 }, (request, info) => {
-  // `info.state` is what the option `state` has made for this connection.
+  // `info.state` was made by the option `state` for this connection.
   const { state } = info;
   const guess = Number(decoder.decode(request));
   if (!(guess >= 1 && guess <= 100)) return "A number from 1 to 100, please.";

@@ -1,4 +1,4 @@
-// Replies each line in capitals: a whole server.
+// A whole server: it replies to each line with the line in capitals.
 //
 //   deno run --allow-net examples/upper.ts
 //   printf 'hello\n' | nc -N 127.0.0.1 7000

@@ -1,6 +1,6 @@
 /**
  * Runs all tests: `deno task test`. Files run beside each other, and those that
- * measure something behind them, by themselves. What is given to it is handed on
+ * measure something behind them. What is given to it is handed on
  * to `deno test`; a file among it is all that runs.
  *
  * @module
@@ -8,7 +8,7 @@
 
 import { isInstalled, packages } from "../tests/support/packages.ts";
 
-/** What measures memory, fills descriptors or processors, or types by keys. */
+/** What measures memory, or fills descriptors or processors: two at a time. */
 const ALONE = [
   "tests/load/fuzz_wire_test.ts",
   "tests/load/held_test.ts",
@@ -24,23 +24,25 @@ for (const name of missing) {
 }
 
 /** Gives whether all tests have passed. */
-async function test(...args: string[]): Promise<boolean> {
+async function test(jobs: number, ...args: string[]): Promise<boolean> {
   const { success } = await new Deno.Command(Deno.execPath(), {
     args: [
       // The gate has looked at the types.
       ...["test", "--no-check", "--lock=deno.lock", "--frozen", "--allow-all"],
+      "--parallel",
       ...Deno.args,
       ...args,
     ],
-    // One more than there are processors, as many tests wait for something.
-    env: { DENO_JOBS: String(navigator.hardwareConcurrency + 1) },
+    env: { DENO_JOBS: String(jobs) },
   }).spawn().status;
   return success;
 }
 
 const some = Deno.args.some((arg) => /_test\.ts$/.test(arg));
-const passed = some ? [await test("--parallel")] : [
-  await test("--parallel", "--doc", `--ignore=${ALONE.join(",")}`),
-  await test(...ALONE),
+// One more than there are processors, as many tests wait for something.
+const jobs = navigator.hardwareConcurrency + 1;
+const passed = some ? [await test(jobs)] : [
+  await test(jobs, "--doc", `--ignore=${ALONE.join(",")}`),
+  await test(2, ...ALONE),
 ];
 if (passed.includes(false)) Deno.exit(1);

@@ -5,11 +5,10 @@ export function parseArgs(
   args: readonly string[],
   options: {
     string: readonly string[];
-    boolean: readonly string[];
-    "--": boolean;
+    "--": true;
     unknown: (arg: string, key?: string) => unknown;
   },
-): { _: (string | number)[]; "--"?: string[]; [name: string]: unknown };
+): { _: string[]; "--": string[]; [name: string]: unknown };
 
 export class LimitedBytesTransformStream
   extends TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {

@@ -1,13 +1,6 @@
 /** {@linkcode connect} and {@linkcode createPool}: from options to clients. */
 
-import {
-  checkHostname,
-  checkNumber,
-  checkOneOf,
-  checkRange,
-  refuseBesidePath,
-  refuseUnknown,
-} from "../core/checks.ts";
+import * as checks from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
@@ -78,16 +71,10 @@ export interface ConnectOptions extends ServerPlace {
   signal?: AbortSignal;
 }
 
-export const connectDefaults = Object.freeze(
-  {
-    hostname: "127.0.0.1",
-    port: 8080,
-    framing: "line",
-    maxFrame: 16 * 1024 * 1024,
-    timeout: 30_000,
-    maxBuffered: 1024 * 1024,
-  } satisfies ConnectOptions,
-);
+export const connectDefaults = Object.freeze({
+  ...{ hostname: "127.0.0.1", port: 8080, framing: "line" as FramingName },
+  ...{ maxFrame: 2 ** 24, timeout: 30_000, maxBuffered: 2 ** 20 },
+});
 
 /** Options of {@linkcode createPool}. */
 export interface PoolOptions
@@ -100,7 +87,7 @@ const poolDefaults = {
   ...{ retries: 3, maxDelay: 10_000, checkInterval: 5000 },
 };
 
-/** `transport` is what an address of the runtime has beside. */
+/** The names of all options; an address of the runtime has `transport` too. */
 const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 };
 const LINK = {
   ...{ framing: 0, maxFrame: 0, timeout: 0, keepAfterTimeout: 0 },
@@ -146,7 +133,7 @@ export async function connect(
     return await (createPool({ ...options, servers }) as ServerPool).open();
   }
   const known = { ...PLACE, ...LINK, isPush: 0, signal: 0 };
-  refuseUnknown<ConnectOptions>(options, known);
+  checks.refuseUnknown<ConnectOptions>(options, known);
   const { placeOf, link } = linker(options);
   return await link(placeOf(options), signal);
 }
@@ -174,68 +161,67 @@ export async function connect(
  * ```
  */
 export function createPool(options: PoolOptions): Pool {
-  refuseUnknown(options, POOL);
+  checks.refuseUnknown(options, POOL);
   const { balance = "least-pending", healthCheck, onStateChange } = options;
-  const { timeout = connectDefaults.timeout } = options;
-  checkOneOf("balance", balance, ["least-pending", "round-robin", "failover"]);
+  const balances = ["least-pending", "round-robin", "failover"] as const;
+  checks.checkOneOf("balance", balance, balances);
   const numbers = { ...poolDefaults };
   for (const name of Object.keys(numbers) as (keyof typeof numbers)[]) {
     const { [name]: value = poolDefaults[name] } = options;
-    numbers[name] = checkRange(name, [1, 2 ** 31 - 1], value);
+    numbers[name] = checks.checkRange(name, [1, 2 ** 31 - 1], value);
   }
-  const { placeOf, link } = linker(options);
+  const { placeOf, ...linking } = linker(options);
   const servers = Array.from(options.servers, (place) => {
-    refuseUnknown(place, PLACE);
+    checks.refuseUnknown(place, PLACE);
     return placeOf(place);
   });
   if (servers.length === 0) throw new OptionError("servers", "", "a server");
   return new ServerPool({
-    ...{ servers, balance, healthCheck, onStateChange, timeout, link },
-    ...numbers,
+    ...{ servers, balance, healthCheck, onStateChange, ...linking, ...numbers },
   });
 }
 
 /** Checks the options of connections; gives what makes them. */
 function linker(options: ConnectOptions) {
-  const {
-    maxFrame = connectDefaults.maxFrame,
-    timeout = connectDefaults.timeout,
-    maxBuffered = connectDefaults.maxBuffered,
-    keepAfterTimeout,
-    isPush,
-  } = options;
-  checkNumber("maxFrame", maxFrame);
-  checkNumber("timeout", timeout);
-  checkNumber("maxBuffered", maxBuffered);
+  const number = (name: "maxFrame" | "timeout" | "maxBuffered") => {
+    const { [name]: value = connectDefaults[name] } = options;
+    return checks.checkNumber(name, value);
+  };
+  const maxFrame = number("maxFrame");
+  const timeout = number("timeout");
+  const maxBuffered = number("maxBuffered");
+  const { keepAfterTimeout, isPush } = options;
   if (isPush !== undefined && typeof isPush !== "function") {
     throw new OptionError("isPush", isPush, "a function of a frame");
   }
   const framing = framingOf(options.framing ?? connectDefaults.framing);
   framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
-  const settings = {
-    ...{ framing, maxFrame, timeout, keepAfterTimeout, maxBuffered, isPush },
-  };
 
   return {
+    timeout,
     placeOf({ hostname, port, path }: ServerPlace): Place {
       if (path === undefined) {
         return {
-          hostname: checkHostname(hostname ?? connectDefaults.hostname),
-          port: checkNumber("port", port ?? connectDefaults.port),
+          hostname: checks.checkHostname(hostname ?? connectDefaults.hostname),
+          port: checks.checkNumber("port", port ?? connectDefaults.port),
         };
       }
       if (!isSocketPath(path)) {
         throw new OptionError("path", path, SOCKET_PATH_FORM);
       }
-      refuseBesidePath({ hostname, port, tls }, ["hostname", "port", "tls"]);
+      const others = { hostname, port, tls };
+      checks.refuseBesidePath(others, Object.keys(others));
       return { path };
     },
     async link(place: Place, signal?: AbortSignal, hooks?: Hooks) {
       const transport = "path" in place
         ? await dialUnixSocket(place.path, signal)
         : await dial({ ...place, timeout, signal, tls });
-      return new PipelinedClient(transport, { ...settings, ...hooks });
+      return new PipelinedClient(transport, {
+        ...{ framing, maxFrame, timeout, maxBuffered },
+        ...{ keepAfterTimeout, isPush, ...hooks },
+      });
     },
   };
 }

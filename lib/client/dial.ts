@@ -9,13 +9,21 @@ import { systemReason } from "../core/text.ts";
 import { isGone, type Transport } from "../net/connection.ts";
 import { dialUnix } from "../net/unix.ts";
 import { tls as nodeTls } from "../tls/context.ts";
-import { checkCertificates, checkKeyPair } from "../tls/pem.ts";
+import {
+  checkCertificates,
+  checkKeyPair,
+  type TlsKeyPair,
+} from "../tls/pem.ts";
 import { checkAlpn } from "../tls/settings.ts";
 import { TlsTransport } from "../tls/transport.ts";
 import { AttemptsError, connectToAny } from "./happy_eyeballs.ts";
 
-/** What the `tls` of {@linkcode connect} takes beside `true`. */
-export interface TlsConnectOptions {
+/**
+ * What the `tls` of {@linkcode connect} takes beside `true`. With `cert` and
+ * `key` the client shows a certificate; the runtime lets no such connection turn
+ * Nagle's algorithm off.
+ */
+export interface TlsConnectOptions extends Partial<TlsKeyPair> {
   /**
    * Certificates in PEM, trusted in addition to those that the runtime trusts:
    * of an authority, or the server's own if it vouches for itself.
@@ -27,13 +35,6 @@ export interface TlsConnectOptions {
    * @default {hostname}
    */
   serverName?: string;
-  /**
-   * The certificate that the client shows, in PEM, with those that vouch for it
-   * behind it. The runtime lets no such connection turn Nagle's algorithm off.
-   */
-  cert?: string;
-  /** The private key of `cert` in PEM, not encrypted. */
-  key?: string;
   /** The application protocols (ALPN, RFC 7301), the preferred one first. */
   alpnProtocols?: string[];
   /**

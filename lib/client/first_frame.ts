@@ -1,48 +1,46 @@
 /**
- * A connection's first frame: the server may have turned the connection away
- * with it. One that reads like a refusal is held back until something else
- * tells: further bytes make it a reply, the end makes it a refusal.
+ * The first frame of a connection, which may be a reply, or the server refuses
+ * the connection with it. If it reads like a refusal it is held back: if further
+ * bytes come it was a reply, if the end comes it was a refusal.
  */
 
 import type { Clock } from "../core/clock.ts";
+import { decodeText } from "../core/text.ts";
 import { type Codec, errorOf } from "../framing/mod.ts";
+import type { Frame } from "./frames.ts";
 
 /**
- * How long a frame may be held that may be a reply, in milliseconds: the end is
- * sent right behind it, and TCP has time to send it anew several times, first
- * after 200 ms and then after twice as long (Linux's `TCP_RTO_MIN`, RFC 6298).
+ * How long a frame that may be a reply is held, in milliseconds. The end comes
+ * right behind a refusal; if it is lost, TCP sends it again several times in that
+ * time: after 200 ms, then after twice as long (`TCP_RTO_MIN`, RFC 6298).
  */
 const HOLD = 3000;
 
 /** How the texts of `replies.busy`, `busyIp` and `denied` begin. */
 const REFUSALS = ["ERR busy:", "ERR denied:"];
 
-const decoder = new TextDecoder();
-
-type Deliver = (frame: Uint8Array<ArrayBuffer>, asked: boolean) => void;
-
-/** It delivers every frame that is no refusal, in order. */
+/** Delivers every frame that is no refusal, in order. */
 export class FirstFrame {
   #isNext = true;
-  #held: { frame: Uint8Array<ArrayBuffer>; asked: boolean } | undefined;
+  #held: { frame: Frame; asked: boolean } | undefined;
   #cancel: (() => void) | undefined;
 
   constructor(
-    private readonly deliver: Deliver,
+    private readonly deliver: (frame: Frame, asked: boolean) => void,
     private readonly codec: Codec,
     private readonly clock: Clock,
   ) {}
 
   /** What the server refused with, if its end comes now. */
   get refusal(): string | undefined {
-    return this.#held && decoder.decode(this.#held.frame);
+    return this.#held && decodeText(this.#held.frame);
   }
 
   /**
-   * Takes a frame; {@linkcode release} is called before. One for which no
-   * request waits (`asked`) is no reply, and held for as long as it takes.
+   * Takes a frame; call {@linkcode release} before. If no request waits for it
+   * (`asked`), it is no reply, and is held without a limit of time.
    */
-  take(frame: Uint8Array<ArrayBuffer>, asked: boolean): void {
+  take(frame: Frame, asked: boolean): void {
     const isFirst = this.#isNext;
     this.#isNext = false;
     if (!isFirst || !this.#readsLikeRefusal(frame)) {
@@ -59,7 +57,7 @@ export class FirstFrame {
     this.deliver(frame, asked);
   }
 
-  /** Delivers what is held if it can be a reply: a request waits no longer. */
+  /** Delivers what is held if a request waits for it. */
   releaseReply(): void {
     if (this.#held?.asked) this.release();
   }
@@ -70,10 +68,11 @@ export class FirstFrame {
   }
 
   #readsLikeRefusal(frame: Uint8Array): boolean {
-    const start = decoder.decode(frame.subarray(0, 1024));
+    const start = decodeText(frame.subarray(0, 1024));
     return REFUSALS.some((words) => {
-      const said = decoder.decode(errorOf(this.codec, words)).split(words);
-      return said.length > 1 && start.startsWith(said[0] + words);
+      const said = errorOf(this.codec, words);
+      const [head, tail] = said ? decodeText(said).split(words) : [];
+      return tail !== undefined && start.startsWith(head + words);
     });
   }
 }

@@ -1,4 +1,4 @@
-/** What comes frame by frame: pushes, and replies of several frames. */
+/** Streams of frames: pushes, and replies of several frames. */
 
 export type Frame = Uint8Array<ArrayBuffer>;
 
@@ -8,17 +8,17 @@ const IN_HAND = 64 * 1024;
 /** How many bytes of a reply are dropped before that is too much. */
 const MOST_DROPPED = 1024 * 1024;
 
-/** What a frame counts; empty ones have a bound too. */
+/** What a frame counts: more than 0, so that empty ones have a bound too. */
 const size = (frame: Frame) => frame.length + 64;
 
-/** Frames on their way to who takes them; dropped once nobody does. */
+/** Frames for whoever reads the stream; dropped once nobody does. */
 export class Frames {
   readonly stream: ReadableStream<Frame>;
   readonly #isLast: ((frame: Frame) => boolean) | undefined;
   #to: ReadableStreamDefaultController<Frame> | undefined;
   #dropped = 0;
 
-  /** Without `isLast` it is for pushes, which go on for ever. */
+  /** Without `isLast` it is for pushes, which have no last one. */
   constructor({ bound = IN_HAND, isLast, onTaken, onLeft }: {
     bound?: number;
     isLast?: (frame: Frame) => boolean;

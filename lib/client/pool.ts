@@ -24,13 +24,15 @@ const HEAD_START = 250;
 
 /** The options, with the defaults in place of what is left out. */
 export interface PoolSettings
-  extends Required<Omit<ServersOptions, keyof Optional | "servers">>, Optional {
+  extends
+    Required<Omit<ServersOptions, Optional | "servers">>,
+    Pick<ServersOptions, Optional> {
   servers: readonly Place[];
   timeout: number;
   link(at: Place, signal: AbortSignal, hooks: Hooks): Promise<PipelinedClient>;
 }
 
-type Optional = Pick<ServersOptions, "healthCheck" | "onStateChange">;
+type Optional = "healthCheck" | "onStateChange";
 
 interface Waiter extends PromiseWithResolvers<Frame> {
   ask(client: PipelinedClient): Promise<Frame>;
@@ -41,9 +43,9 @@ class Server {
   opening: Promise<void> | undefined;
   failures = 0;
   error: Error | undefined;
-  /** What was told last. */
+  /** What `onStateChange` was told last. */
   connected: boolean | undefined;
-  /** There while it is left alone. */
+  /** Defined while the server is left alone after a failure. */
   cancelRetry: (() => void) | undefined;
 
   constructor(readonly place: Place) {}
@@ -78,7 +80,7 @@ export class ServerPool implements Pool {
   async open(): Promise<this> {
     const isThere = () => this.#servers.some(({ links }) => links.length > 0);
     if (this.settings.balance !== "failover") {
-      // All have their part from the first request on, if they are as fast.
+      // So the first requests are already spread over all servers.
       const all = this.#servers.map((server) => this.#open(server));
       await within(this.clock, HEAD_START, Promise.all(all));
     }
@@ -104,7 +106,8 @@ export class ServerPool implements Pool {
     options: RequestOptions = {},
   ): Promise<Frame> {
     const client = this.queued === 0 ? this.#pick() : undefined;
-    // One that has replied refuses no more: there is nothing to see to.
+    // After its first reply a connection is not refused any more, so there is
+    // nothing to repeat.
     return client !== undefined && client.received > 0 && !options.idempotent
       ? client.request(data, options)
       : this.#ask(data, options, client);
@@ -147,7 +150,7 @@ export class ServerPool implements Pool {
         return await (client ? ask(client) : this.#wait(ask, until, signal));
       } catch (error) {
         client = undefined;
-        // Who refuses has handled nothing.
+        // A server that refuses has handled nothing, so that can be sent again.
         const isSafe = error instanceof errors.RefusedError
           ? this.#servers.some(({ isUsable }) => isUsable)
           : error instanceof errors.ConnectionLostError && repeats-- > 0;
@@ -242,7 +245,7 @@ export class ServerPool implements Pool {
           if (error instanceof errors.ClientClosedError) return;
           const refused = error instanceof errors.RefusedError;
           if (client!.received > 0 && !refused) server.failures = 0;
-          // A server that closes what nobody uses is well.
+          // To close a connection that nobody uses is no failure of the server.
           if (pending > 0 || refused) return this.#fail(server, error);
           server.error = error;
           this.#tell(server, error);
@@ -273,7 +276,7 @@ export class ServerPool implements Pool {
       this.#open(server);
     });
     this.#tell(server, error);
-    // Those who wait go to another, which may have no connection yet.
+    // The requests that wait may go to another server.
     this.#next();
   }
 
@@ -283,7 +286,7 @@ export class ServerPool implements Pool {
     server.connected = connected;
     const place = { transport: "tcp", ...server.place } as Deno.Addr;
     const { onStateChange } = this.settings;
-    // What it throws is not to end what is under way here.
+    // If it throws, nothing that is under way here ends by it.
     queueMicrotask(() => onStateChange?.(formatAddr(place), error));
   }
 
@@ -303,7 +306,7 @@ export class ServerPool implements Pool {
   #checkIdle(): void {
     const check = (server: Server, client: PipelinedClient) =>
       this.#check(client).catch((error) => {
-        // Its loss has been seen to already.
+        // If it was lost meanwhile, `onEnd` has been called.
         if (!server.links.includes(client)) return;
         client.close();
         this.#fail(server, error);

@@ -28,7 +28,7 @@ export function requestWriter(
   const outbox = new Outbox();
   const unsent = new Queue<Outgoing>();
   /** Those in the write under way that somebody waits for. */
-  let waited: Outgoing[] = [];
+  const waited: Outgoing[] = [];
   /** A write is under way, or has failed. */
   let writing = false;
   /** The payloads of `unsent`, in bytes. */
@@ -49,10 +49,8 @@ export function requestWriter(
         }
         if (outbox.length === 0) await writeLarge(take());
         else await flush();
-        if (waited.length > 0) {
-          for (const { taken } of waited) taken?.resolve();
-          waited = [];
-        }
+        for (const { taken } of waited) taken?.resolve();
+        waited.length = 0;
         if (room !== undefined && buffered() <= maxBuffered) makeRoom();
       }
       writing = false;

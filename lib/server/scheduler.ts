@@ -194,7 +194,8 @@ export class Scheduler {
     if (completed >= FULL) {
       this.#crowded = true;
       this.#arm();
-    } else if (this.#crowded) {
+    } else if (this.#crowded && completed > 0) {
+      // One of a timer alone, without a read, does not tell whether more wait.
       if (this.late) this.#due = true;
       else this.#readParked();
     }

@@ -8,32 +8,38 @@ import type { X509Certificate } from "node:crypto";
 import { ClientCertificateError } from "../core/errors.ts";
 import type { PeerCertificate, TlsInfo } from "../core/tls_info.ts";
 import { namesOf } from "./names.ts";
+import { certificatesOf } from "./pem.ts";
 import type { TlsSettings } from "./settings.ts";
 
-/** How many client certificates a session may be resumed with. */
+/** How many client certificates are remembered for sessions to resume. */
 const MAX_VOUCHED = 10_000;
 
-/** What the engine has against the peer's certificate; empty for nothing. */
 type Verifier = { ssl: { verifyError(): string | null } };
 
 export class TlsContext {
+  readonly chain: readonly X509Certificate[];
+  readonly certificate: { subject: string; notAfter: number };
   readonly #context: object;
   readonly #authorities: (() => object[]) | undefined;
   /**
-   * The fingerprints of client certificates that an authority vouches for: the
-   * runtime checks none that comes with a session that is resumed.
+   * The fingerprints of client certificates that were checked. The runtime does
+   * not check again that of a client who resumes a session.
    */
   readonly #vouched: Set<string>;
 
-  /** @param before What was shown before, whose sessions may be resumed. */
+  /** @param before The context whose place it takes; its sessions go on. */
   constructor(readonly settings: TlsSettings, before?: TlsContext) {
     const { cert, key, clientCa, tlsMinVersion } = settings;
     const minVersion = `TLSv${tlsMinVersion}` as const;
-    this.#context =
-      tls().createSecureContext({ cert, key, minVersion }).context;
-    this.#vouched = before && before.settings.clientCa === clientCa
-      ? before.#vouched
-      : new Set();
+    this.chain = certificatesOf(cert);
+    const [{ raw, validToDate }] = this.chain;
+    const { subject, names: [name] } = namesOf(raw);
+    const notAfter = validToDate.getTime();
+    this.certificate = { subject: subject || name, notAfter };
+    const options = { cert, key, minVersion };
+    this.#context = tls().createSecureContext(options).context;
+    const isSame = before?.settings.clientCa === clientCa;
+    this.#vouched = isSame && before ? before.#vouched : new Set();
     this.#authorities = clientCa ? this.#authoritiesOf(clientCa) : undefined;
   }
 
@@ -43,7 +49,7 @@ export class TlsContext {
       isServer: true,
       secureContext: { context: { ...this.#context, ca } },
       requestCert: ca !== undefined,
-      // A certificate that is refused by the engine is so without a word.
+      // `#check` does it: the engine would not tell the client why.
       rejectUnauthorized: false,
       ALPNProtocols: alpn.length > 0 ? alpn : undefined,
     });
@@ -67,8 +73,8 @@ export class TlsContext {
     const { subject, names } = namesOf(raw);
     const vouched = this.#vouched.delete(fingerprint);
     const now = Date.now();
-    // The runtime has one name for most faults. It does not look at the dates
-    // where a session is resumed, nor at those of an authority that is shown.
+    // The engine names no fault well, and does not check the dates where a
+    // session is resumed.
     const fault = shown.validToDate.getTime() < now
       ? "expired"
       : validFromDate.getTime() > now
@@ -87,8 +93,9 @@ export class TlsContext {
   }
 
   /**
-   * Has the runtime read the authorities once. Deno 2.9 reads them twice: at
-   * first to show them as if they were of its chain, then to check clients.
+   * Gives the authorities to the last one of the runtime's reads alone. Deno 2.9
+   * reads them twice: first to show them as a part of its own chain, which they
+   * are not, then to check clients.
    */
   #authoritiesOf(pem: string): () => object[] {
     let reads = 0;
@@ -101,7 +108,5 @@ export class TlsContext {
   }
 }
 
-/** Loaded for the first certificate: others start faster. */
-export function tls(): typeof import("node:tls") {
-  return process.getBuiltinModule("node:tls");
-}
+/** Loaded when it is needed: without a certificate, programs start faster. */
+export const tls = () => process.getBuiltinModule("node:tls");

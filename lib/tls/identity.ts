@@ -4,8 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "../net/connection.ts";
 import { TlsContext } from "./context.ts";
-import { namesOf } from "./names.ts";
-import { certificatesOf, checkCertificates, checkKeyPair } from "./pem.ts";
+import { checkCertificates, checkKeyPair } from "./pem.ts";
 import { prove } from "./proof.ts";
 import type { TlsFiles, TlsSettings } from "./settings.ts";
 import { TlsTransport } from "./transport.ts";
@@ -23,43 +22,52 @@ export interface TlsStatus {
   readonly failedReloads: number;
 }
 
-type Tell = (step: ExpiryStep, status: TlsStatus) => void;
+/** How many days may be left when it is told; 0 is when it has expired. */
+const STEPS = [0, 7, 30] as const;
+const HOUR = 60 * 60_000;
+
+type Tell = (step: typeof STEPS[number], status: TlsStatus) => void;
 
 export class TlsIdentity {
-  /** Rejects where a handshake in memory has shown that something is wrong. */
+  /** Rejects if the handshakes in memory fail, see `proof.ts`. */
   readonly proven: Promise<void>;
   #context: TlsContext;
-  #certificate: Omit<TlsStatus, "failedReloads">;
   #failedReloads = 0;
   #endWatch: (() => void) | undefined;
   /** How many reloads have begun, and which of them is shown. */
   #begun = 0;
   #shown = 0;
 
-  /** @param tell Is told as the certificate's end comes near. */
+  /** @param tell Called as the certificate's end comes near. */
   constructor(
     settings: TlsSettings,
     private readonly clock: Clock,
     private readonly tell?: Tell,
   ) {
     this.#context = new TlsContext(settings);
-    this.#certificate = certificateOf(settings);
     this.proven = prove(this.#context);
-    // Somebody may look later.
+    // Who waits for it may come later than a failure.
     this.proven.catch(() => {});
   }
 
   get status(): TlsStatus {
-    return { ...this.#certificate, failedReloads: this.#failedReloads };
+    const { certificate } = this.#context;
+    return { ...certificate, failedReloads: this.#failedReloads };
   }
 
-  /** Watches the certificate's end, if there is anybody to be told of it. */
+  /** Begins to look each hour how near the certificate's end is. */
   watch(): void {
-    const tell = this.tell;
-    const { notAfter } = this.#certificate;
+    const { tell } = this;
     this.close();
-    this.#endWatch = tell &&
-      watchExpiry(notAfter, this.clock, (step) => tell(step, this.status));
+    if (tell === undefined) return;
+    let told = Infinity;
+    const look = () => {
+      const left = this.status.notAfter - Date.now();
+      const step = STEPS.find((days) => left <= days * 24 * HOUR);
+      if (step !== undefined && step < told) tell(told = step, this.status);
+      this.#endWatch = this.clock.after(HOUR, look, { background: true });
+    };
+    look();
   }
 
   close(): void {
@@ -69,23 +77,32 @@ export class TlsIdentity {
 
   /**
    * Shows another certificate from now on; handshakes that have begun keep the
-   * one they have. None waits for the one before it, which may hang: the last
-   * one that was asked for stays, and others that come later give nothing.
+   * one they have. No reload waits for an earlier one, which may hang: if that
+   * is done after a later one, it changes nothing and gives undefined.
    */
   async reload(
     files: TlsFiles | Promise<TlsFiles>,
   ): Promise<TlsSettings | undefined> {
     const turn = ++this.#begun;
     try {
-      const settings = this.#settingsOf(await files);
+      const { cert, key, clientCa } = await files;
+      const settings = {
+        ...this.#context.settings,
+        ...checkKeyPair(cert, key),
+      };
+      if (clientCa !== undefined) {
+        if (settings.clientCa === undefined) {
+          throw new OptionError("clientCa", clientCa, "none, as at the start");
+        }
+        settings.clientCa = checkCertificates("clientCa", clientCa);
+      }
       const context = new TlsContext(settings, this.#context);
       await prove(context);
       if (turn < this.#shown) return undefined;
       this.#shown = turn;
       this.#context = context;
-      this.#certificate = certificateOf(context.settings);
       if (this.#endWatch) this.watch();
-      return context.settings;
+      return settings;
     } catch (error) {
       if (turn < this.#shown) return undefined;
       this.#failedReloads++;
@@ -96,46 +113,4 @@ export class TlsIdentity {
   secure(below: Transport, received: Uint8Array): TlsTransport {
     return new TlsTransport(below, received, this.#context);
   }
-
-  #settingsOf({ cert, key, clientCa }: TlsFiles): TlsSettings {
-    const { settings } = this.#context;
-    const pair = checkKeyPair(cert, key);
-    if (clientCa === undefined) return { ...settings, ...pair };
-    if (settings.clientCa === undefined) {
-      throw new OptionError("clientCa", clientCa, "none, as at the start");
-    }
-    const authorities = checkCertificates("clientCa", clientCa);
-    return { ...settings, ...pair, clientCa: authorities };
-  }
-}
-
-function certificateOf({ cert }: TlsSettings) {
-  const [{ raw, validToDate }] = certificatesOf(cert);
-  const { subject, names } = namesOf(raw);
-  return { subject: subject || names[0], notAfter: validToDate.getTime() };
-}
-
-/** How many days may be left when it is told; 0 is when it has expired. */
-const STEPS = [0, 7, 30] as const;
-type ExpiryStep = typeof STEPS[number];
-
-const HOUR = 60 * 60_000;
-
-/** Tells of a certificate's end, once for each step; gives what ends that. */
-function watchExpiry(
-  notAfter: number,
-  clock: Clock,
-  tell: (step: ExpiryStep) => void,
-): () => void {
-  let told: number | undefined;
-  let cancel: () => void;
-  const look = () => {
-    const left = notAfter - Date.now();
-    const step = STEPS.find((days) => left <= days * 24 * HOUR);
-    if (step !== undefined && step < (told ?? Infinity)) tell(told = step);
-    // The date may be set meanwhile, and a timer holds 24 days only.
-    cancel = clock.after(HOUR, look, { background: true });
-  };
-  look();
-  return () => cancel();
 }

@@ -6,11 +6,7 @@
 
 import { formatIP } from "../net/proxy_protocol.ts";
 
-interface Element {
-  readonly tag: number;
-  readonly body: Uint8Array;
-  readonly whole: Uint8Array;
-}
+type Element = Record<"body" | "whole", Uint8Array> & { tag: number };
 
 /** Parts of a certificate (4.1), and `id-ce-subjectAltName` (4.2.1.6). */
 const VERSION = 0xa0;
@@ -33,25 +29,24 @@ const KINDS: Readonly<Record<number, string>> = {
 /** The strings of one byte a character, or of UTF-8. */
 const STRINGS = [0x0c, 0x12, 0x13, 0x16, 0x1a];
 
-/** What RFC 4514 has escaped (section 2.4), and control characters. */
+/** What RFC 4514 escapes (section 2.4), and control characters. */
 const SPECIAL = /["+,;<>\\]|^[ #]| $|\p{Cc}/gu;
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Reads the subject, as RFC 4514 writes it, and the `subjectAltName`s. */
+/** Reads the subject, in the form of RFC 4514, and the `subjectAltName`s. */
 export function namesOf(der: Uint8Array): { subject: string; names: string[] } {
-  const fields = within(within(elements(der)));
+  const fields = inside(elements(der)[0].body);
   if (fields[0].tag === VERSION) fields.shift();
   const extensions = fields.filter(({ tag }) => tag === EXTENSIONS)
-    .flatMap(({ body }) => within(elements(body)))
+    .flatMap(({ body }) => inside(body))
     .map(({ body }) => elements(body))
     .filter(([type]) => oidOf(type) === SUBJECT_ALT_NAME);
   return {
     // Behind serial number, algorithm, issuer and validity (4.1).
     subject: distinguishedName(fields[4]),
-    names: extensions.flatMap((parts) =>
-      within(elements(parts.at(-1)!.body)).flatMap(nameOf)
-    ),
+    names: extensions
+      .flatMap((parts) => inside(parts.at(-1)!.body).flatMap(nameOf)),
   };
 }
 
@@ -96,8 +91,9 @@ function textOf({ body }: Element): string | undefined {
   }
 }
 
-function within([{ body }]: readonly Element[]): Element[] {
-  return elements(body);
+/** The elements in the first element. */
+function inside(bytes: Uint8Array): Element[] {
+  return elements(elements(bytes)[0].body);
 }
 
 function elements(bytes: Uint8Array): Element[] {

@@ -1,8 +1,8 @@
-/** How records begin, in all versions of TLS alike (RFC 8446, section 5.1). */
+/** How records begin, the same in all versions of TLS (RFC 8446, section 5.1). */
 
 export const MAX_RECORD = 16 * 1024;
 
-// How a record begins: with its type, and the major version that all have.
+// A record begins with its type, and then the major version.
 export const HANDSHAKE = 0x16;
 const ALERT = 0x15;
 const MAJOR = 3;
@@ -12,9 +12,7 @@ const MAJOR = 3;
  * 8446, section 6). `unexpected_message` would say more, but its last byte is
  * an LF, which makes a line of it for a client that speaks lines.
  */
-export const HANDSHAKE_FAILURE: Uint8Array<ArrayBuffer> = new Uint8Array(
-  [ALERT, MAJOR, 3, 0, 2, 2, 40],
-);
+export const HANDSHAKE_FAILURE = new Uint8Array([ALERT, MAJOR, 3, 0, 2, 2, 40]);
 
 interface Received {
   readonly bytes: Uint8Array;
@@ -23,28 +21,25 @@ interface Received {
 }
 
 /**
- * The least and the most that each of a client's first bytes is: a record of at
- * most 16 KiB and a bit, and in it a `client_hello` of less than 64 KiB (section
- * 4). No text begins so by chance.
+ * The least and the most that each of a client's first bytes can be: a record of
+ * little more than 16 KiB, and in it a `client_hello` of less than 64 KiB (section
+ * 4). No text begins so.
  */
-const CLIENT_HELLO: readonly (readonly [least: number, most: number])[] = [
-  ...[[HANDSHAKE, HANDSHAKE], [MAJOR, MAJOR], [0, 4]] as const,
-  ...[[0, 0x41], [0, 0xff], [1, 1], [0, 0]] as const,
+const CLIENT_HELLO = [
+  ...[[HANDSHAKE, HANDSHAKE], [MAJOR, MAJOR], [0, 4]],
+  ...[[0, 0x41], [0, 0xff], [1, 1], [0, 0]],
 ];
 
 const LF = 10;
 
-/**
- * Whether bytes begin as a client of TLS does; nothing where it takes more of
- * them to tell, so that it does not depend on how they are cut on their way.
- */
+/** Whether bytes begin as a TLS client does; undefined if more are needed. */
 export function startsTls({ bytes, start, end }: Received) {
   for (const [i, [least, most]] of CLIENT_HELLO.entries()) {
     if (start + i === end) return undefined;
     const byte = bytes[start + i];
     if (byte < least || byte > most) return false;
-    // A record's length may have an LF in it, and may then be a line, whose
-    // sender waits for a reply. There is no telling them apart without a wait.
+    // The record's length has an LF in it: it may be a line as well, whose sender
+    // waits for a reply. So the answer cannot wait for further bytes.
     if (byte === LF) return true;
   }
   return true;

@@ -1,4 +1,4 @@
-/** What a server's TLS goes by: its options, checked. */
+/** The options of a server's TLS, and their checks. */
 
 import { checkOneOf } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
@@ -19,18 +19,12 @@ export type TlsVersion = "1.2" | "1.3";
 export const tlsVersions: readonly TlsVersion[] = ["1.2", "1.3"];
 
 /**
- * The options of a server that are about TLS; all but `cert` need that. What
- * stands in brackets is the default.
+ * The options of a server that are about TLS; all others need `cert` and `key`,
+ * with which the server speaks TLS, and nothing else. A client that it refuses by
+ * the address, or for lack of room, is told no reason. `reloadTls` shows another
+ * certificate. What stands in brackets is the default.
  */
-export interface TlsOptions {
-  /**
-   * The certificate in PEM, with those that vouch for it behind it. With it and
-   * `key` the server speaks TLS, and nothing else: who is refused by his address
-   * or for lack of room is closed without a word. `reloadTls` shows another.
-   */
-  cert?: string;
-  /** The private key of `cert` in PEM, not encrypted. */
-  key?: string;
+export interface TlsOptions extends Partial<TlsKeyPair> {
   /**
    * The authorities of clients in PEM. With it clients are asked for a
    * certificate that one of them vouches for, or that is itself among them;
@@ -48,10 +42,10 @@ export interface TlsOptions {
   alpnProtocols?: string[];
 }
 
-/** The same, complete and checked. */
+/** The options, complete and checked. */
 export interface TlsSettings extends Required<Omit<TlsOptions, "clientCa">> {
   /** Undefined where clients are asked for no certificate. */
-  readonly clientCa: string | undefined;
+  clientCa: string | undefined;
 }
 
 /** A protocol's name has 1 to 255 bytes (RFC 7301, section 3.1). */

@@ -1,7 +1,7 @@
 /**
- * TLS on top of a connection that is accepted, by `node:tls`. `Deno.listenTls`
- * has one certificate for life, and to put another listener in its place resets
- * whoever the kernel has queued at the first.
+ * TLS on top of a connection, by `node:tls`. `Deno.listenTls` cannot change its
+ * certificate, and a new listener in its place would reset the connections that
+ * the kernel has queued.
  */
 
 import process from "node:process";
@@ -16,12 +16,12 @@ import type { Transport } from "../net/connection.ts";
 import type { TlsContext } from "./context.ts";
 import { HANDSHAKE, HANDSHAKE_FAILURE, MAX_RECORD } from "./record.ts";
 
-/** What a quiet connection keeps to read to, in bytes. */
+/** The size of the memory that a quiet connection keeps for reads, in bytes. */
 const SMALL = 2048;
 
 const NOTHING = new Uint8Array();
 
-/** Somebody who waits for plain bytes. */
+/** A read of plain bytes that is not done. */
 interface Reader {
   readonly space: Uint8Array;
   readonly resolve: (n: number | null) => void;
@@ -60,8 +60,8 @@ export class TlsTransport implements Transport {
     this.#unused = received;
     this.localAddr = below.localAddr;
     this.remoteAddr = below.remoteAddr;
-    // The stream's own reading is left out: nothing is read before somebody
-    // waits for it, and `#feed` hands over what has been.
+    // `read` does nothing, since the stream would read ahead: `#pump` reads when
+    // somebody waits for bytes, and `#feed` hands them over.
     this.#wire = new Duplex({
       allowHalfOpen: true,
       read() {},
@@ -72,9 +72,8 @@ export class TlsTransport implements Transport {
     this.#wire.on("error", () => {});
     this.#engine = context.engine(this.#wire);
     this.#engine.on("error", ({ message }) => {
-      // The runtime's own words, without OpenSSL's codes behind them.
-      const reason = message.replace(/ \(SSL routines:.*$/s, "");
-      this.#fail(new TlsError(reason));
+      // OpenSSL's codes stand behind the runtime's own words.
+      this.#fail(new TlsError(message.replace(/ \(SSL routines:.*$/s, "")));
     });
     this.#engine.once("end", () => this.#end());
     this.#engine.once("close", () => this.#end());
@@ -108,11 +107,13 @@ export class TlsTransport implements Transport {
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    // The engine makes no record of nothing, and would never be done with it.
+    // For no bytes the engine makes no record, and never calls back.
     if (bytes.length === 0) return Promise.resolve(0);
-    // A record at a time, so that a slow peer is seen to take something.
-    const large = bytes.length > MAX_RECORD;
-    const part = large ? bytes.subarray(0, MAX_RECORD) : bytes;
+    // One record at a time: each that a slow peer takes is progress, which the
+    // write timeout looks for.
+    const part = bytes.length > MAX_RECORD
+      ? bytes.subarray(0, MAX_RECORD)
+      : bytes;
     return this.#do((done) => this.#engine.write(part, done), part.length);
   }
 
@@ -130,7 +131,7 @@ export class TlsTransport implements Transport {
     this.below.close();
   }
 
-  /** Has the engine do what it may never finish once the connection fails. */
+  /** Starts a task of the engine; rejects if the connection fails before its end. */
   #do<Result>(
     task: (done: (error?: Error | null) => void) => void,
     result: Result,
@@ -191,8 +192,8 @@ export class TlsTransport implements Transport {
     this.#rest = undefined;
     if (bytes !== null) {
       const n = Math.min(bytes.length, space.length);
-      space.set(n < bytes.length ? bytes.subarray(0, n) : bytes);
       if (n < bytes.length) this.#rest = bytes.subarray(n);
+      space.set(n < bytes.length ? bytes.subarray(0, n) : bytes);
       resolve(n);
     } else if (this.#failure !== undefined) reject(this.#failure.error);
     else if (this.#ended) resolve(null);
@@ -213,7 +214,7 @@ export class TlsTransport implements Transport {
     }
   }
 
-  /** Has the engine go on after a write, as Deno before 2.9 does not itself. */
+  /** Deno before 2.9 does not go on by itself after a write: this has it do so. */
   #nudge(): void {
     this.#wire.emit("data", NOTHING);
   }
@@ -230,7 +231,8 @@ export class TlsTransport implements Transport {
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = { error };
-    // The engine is gone before it can say so, and nothing is encrypted yet.
+    // The engine ends without an alert. If it has written nothing, the peer can
+    // still read one that is not encrypted.
     if (error instanceof TlsError && this.#written === undefined) {
       this.below.write(HANDSHAKE_FAILURE).catch(() => {});
     }

@@ -152,7 +152,7 @@ const badServerValues: [string, string, string][] = [
 ];
 
 // A process for each of them, in each way, would take a minute: they are tried
-// here, and of each flag one by the programs.
+// here, and one of each kind by the programs.
 Deno.test("every bad value of a flag or a variable is told as what it is", () => {
   for (const [name, value, allowed] of badServerValues) {
     const told = (source: string, args: string[], env = "") => {
@@ -172,10 +172,10 @@ Deno.test("every bad value of a flag or a variable is told as what it is", () =>
   }
 });
 
-/** One bad value of each flag, and one that could do harm to a terminal. */
-const fewServerValues = badServerValues.filter(([name, value], i) =>
+/** One bad value of each kind, and one that could do harm to a terminal. */
+const fewServerValues = badServerValues.filter(([, value, allowed], i) =>
   value.startsWith("\x1b") ||
-  badServerValues.findIndex(([other]) => other === name) === i
+  badServerValues.findIndex(([, , other]) => other === allowed) === i
 );
 
 testPrograms("server ends with 2 at a bad value of a flag", async (way) => {
@@ -194,8 +194,7 @@ testPrograms("server ends with 2 at a bad value of a flag", async (way) => {
 });
 
 testPrograms("server ends with 2 at a bad variable", async (way) => {
-  for (const [name, value, allowed] of fewServerValues) {
-    if (value === "") continue;
+  for (const [name, value, allowed] of fewServerValues.slice(-3)) {
     const result = await run(way, "server", [], {
       env: { [envName(name)]: value },
     });

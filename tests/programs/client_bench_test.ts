@@ -20,10 +20,10 @@ import {
   Tally,
 } from "../../lib/cli/bench/result.ts";
 import {
-  benchFlags,
   benchRequest,
-  checkBenchFlags,
+  checkPairs,
   commandOf,
+  commands as clientCommands,
 } from "../../lib/cli/client/flags.ts";
 import { parseFlags, UsageError } from "../../lib/cli/flags/flags.ts";
 import {
@@ -1042,8 +1042,8 @@ Deno.test("the report has no latency where nothing was answered", () => {
 
 /** Reads a command line as `client.ts` does. */
 function lineOf(...args: string[]) {
-  const line = parseFlags(benchFlags, args);
-  checkBenchFlags(line);
+  const line = parseFlags(clientCommands.bench.flags, args);
+  checkPairs("bench", line);
   return line;
 }
 

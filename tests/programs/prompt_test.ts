@@ -247,6 +247,36 @@ testPrompt("prompt prints as --json says, and ends as -e says", async (way) => {
   assertEquals(await terminal.code(), 1);
 });
 
+testPrompt("prompt sends a lost request again with --retry", async (way) => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const place = `127.0.0.1:${listener.addr.port}`;
+  const notice = "(connection lost; the request is sent again)\n";
+  await using terminal = await prompt(way, place, { flags: ["--retry", "2"] });
+  using first = new Peer(await listener.accept());
+  await terminal.types("one\r");
+  await assertGets(first, "one");
+  await first.finish();
+  await terminal.shows(notice);
+  using second = new Peer(await listener.accept());
+  await assertGets(second, "one");
+  await second.finish();
+  using third = new Peer(await listener.accept());
+  await assertGets(third, "one");
+  await third.send("ONE\n");
+  await terminal.shows(`ONE\n${place}> `);
+  assertEquals(terminal.raw.split("sent again").length, 2);
+  // So often, and no more.
+  await terminal.types("two\r");
+  await assertGets(third, "two");
+  await third.finish();
+  await terminal.shows(notice);
+  for (let i = 0; i < 2; i++) {
+    using next = new Peer(await listener.accept());
+    await assertGets(next, "two");
+  }
+  await terminal.shows(`(Connection closed by ${place})\nnot connected> `);
+});
+
 testPrompt("prompt prints frames at once, above the line", async (way) => {
   const { place, terminal: made, peer: accepted } = await promptAndPeer(way);
   await using terminal = made;

@@ -2,7 +2,7 @@
 // expected replies, and completion in a shell.
 
 import { sampleLatency } from "../../lib/cli/client/latency.ts";
-import { waitFor } from "../../lib/cli/client/wait.ts";
+import { waitFor } from "../../lib/cli/client/target.ts";
 import { EncodeError, serve } from "../../lib/mod.ts";
 import { bytes, FakeClock, Peer, settle } from "../support/fixtures.ts";
 import {

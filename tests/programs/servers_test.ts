@@ -13,6 +13,7 @@ import {
   type Way,
 } from "../support/programs.ts";
 import { assertEquals, assertMatch, toText } from "../support/std.ts";
+import { Terminal, testPrompt } from "../support/terminal.ts";
 
 const plain = { hostname: "127.0.0.1", port: 0 };
 
@@ -274,3 +275,27 @@ testPrograms("client reaches a Unix socket by unix:", async (way) => {
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+testPrograms(
+  "client ends with 2 at an option that no server can have",
+  async (way) => {
+    const wrong = ["--framing=fixed:9", "--max-frame=8", "a:1,b:2"];
+    for (const command of [[], ["bench"], ["latency"], ["wait"]]) {
+      const args = [...command, ...wrong];
+      const { code, stdout, stderr } = await run(way, "client", args);
+      assertEquals([code, stdout], [2, ""], args.join(" "));
+      assertMatch(stderr, /^client: Cannot use framing "fixed:9": [^\n]+\n$/);
+    }
+  },
+);
+
+testPrompt(
+  "prompt ends with 2 at an option that no server can have",
+  async (way) => {
+    const wrong = ["--framing=fixed:9", "--max-frame=8", "a:1,b:2"];
+    const command = [...commandLine(way, "client"), ...wrong];
+    await using terminal = new Terminal(command, { PARLEY_HISTORY: "" });
+    await terminal.shows('client: Cannot use framing "fixed:9": ');
+    assertEquals(await terminal.code(), 2);
+  },
+);

@@ -604,3 +604,29 @@ testPrompt(
     assert(!quiet.raw.includes("0 done"), quiet.raw);
   },
 );
+
+for (const command of ["latency", "bench"]) {
+  testPrompt(
+    `client ${command} prints plain lines with TERM=dumb`,
+    async (way) => {
+      using silent = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+      const { server, place } = serveHere();
+      await using _server = server;
+      const [args, lines] = command === "latency"
+        ? [[place, "-n2", "-i1ms"], ["1: last ", " ms\n2: last ", " ms\n"]]
+        : [[`127.0.0.1:${silent.addr.port}`, "-z1h"], [
+          ...Array(2).fill(
+            "s: 0 requests/s now, 0 on average, 0 done, 0 failed\n",
+          ),
+        ]];
+      const words = [...commandLine(way, "client"), command, ...args];
+      await using terminal = new Terminal(words, { TERM: "dumb" });
+      await terminal.shows(lines[0]);
+      const from = terminal.raw.indexOf(lines[0].trimEnd());
+      for (const line of lines.slice(1)) await terminal.shows(line);
+      if (command === "bench") await terminal.types(CTRL_C);
+      assertEquals(await terminal.code(), command === "bench" ? 130 : 0);
+      assert(!terminal.raw.slice(from).includes("\x1b"), terminal.raw);
+    },
+  );
+}

@@ -10,13 +10,13 @@ import { checkFlags } from "../../bench/check.ts";
 import { flagTable as benchTaskFlags } from "../../bench/run.ts";
 import config from "../../deno.json" with { type: "json" };
 import {
-  type BenchLine,
-  checkBenchFlags,
-  checkConnectFlags,
-  checkPrintFlags,
+  checkPairs,
+  checkRequests,
   commandOf,
   commands as clientCommands,
   type ConnectLine,
+  type Line,
+  speaksTls,
 } from "../../lib/cli/client/flags.ts";
 import { parseTarget } from "../../lib/cli/client/target.ts";
 import {
@@ -280,12 +280,9 @@ function takeClientLine(words: readonly string[]): void {
   const { scheme, requests } = connecting.flags.unix
     ? { scheme: "unix:", requests: line.rest }
     : parseTarget(line.rest);
-  checkConnectFlags(connecting, scheme);
-  if (name === "bench") checkBenchFlags(line as unknown as BenchLine);
-  if (name === "") {
-    const printing = line as unknown as Parameters<typeof checkPrintFlags>[0];
-    checkPrintFlags(printing, requests);
-  }
+  checkPairs(name, line);
+  speaksTls(connecting, scheme);
+  if (name === "") checkRequests(line as unknown as Line<"">, requests);
 }
 
 testPages(

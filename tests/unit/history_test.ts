@@ -10,7 +10,7 @@ testWithTools("History keeps the newest of many lines", [], async () => {
     await Deno.writeTextFile(path, all.join("\n") + "\n");
     const kept = all.slice(-1000);
     {
-      using history = await openHistory(path, () => {});
+      using history = (await openHistory(path, () => {}))!;
       assertEquals(history.lines, kept.toReversed());
       history.add("one more");
     }

@@ -241,6 +241,23 @@ Deno.test("Scheduler leaves the parked where they are while full batches come", 
   assertEquals(log, numbers(4).map((i) => `read ${i}`));
 });
 
+Deno.test("Scheduler takes a batch without a read for no sign that all were served", async () => {
+  const { scheduler, log, task } = logged();
+  for (let i = 0; i < 100; i++) scheduler.completed();
+  await microtasks();
+  scheduler.read(task("parked"));
+  // As a timer does that writes.
+  scheduler.writeSoon(task("timer"));
+  assertEquals(scheduler.isLateNow(), false);
+  await microtasks();
+  assertEquals(log.splice(0), ["write timer"]);
+  scheduler.completed();
+  await microtasks();
+  assertEquals(log, ["read parked"]);
+  await turns(3);
+  assertEquals(immediates(), 0);
+});
+
 Deno.test("Scheduler reads from the parked in the next turn where all were late", async () => {
   const { clock, scheduler, log, task } = logged();
   clock.jump(1000);

@@ -6,7 +6,7 @@
 import { clearImmediate, setImmediate } from "node:timers";
 
 import { type Clock, systemClock } from "../../core/clock.ts";
-import type { BenchLine } from "../client/flags.ts";
+import type { Line } from "../client/flags.ts";
 import { columns, print, show } from "../streams/standard_streams.ts";
 import { type BenchOptions, runBench } from "./bench.ts";
 import type { Moment } from "./result.ts";
@@ -14,13 +14,14 @@ import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
 
 const CLEAR = "\r\x1b[K";
 
+/** `plain` says that the terminal must get no sequence that moves its cursor. */
 export async function benchMode(
-  { flags }: BenchLine,
+  { flags }: Line<"bench">,
   target: string,
   options: Pick<BenchOptions, "payloads" | "connect" | "signal">,
+  plain: boolean,
 ): Promise<number> {
   const { c: connections, P: depth, rate, duration, reconnect } = flags;
-  const { payloads } = options;
   let last: Moment = { elapsed: 0, done: 0 };
   const showsProgress = Deno.stderr.isTerminal() && !flags.q;
   const result = await runBench({
@@ -33,11 +34,14 @@ export async function benchMode(
     reconnect,
     clock: preciseClock,
     onProgress(sofar) {
-      if (showsProgress) show(CLEAR + toProgress(sofar, last, columns()));
+      // Lines that stay are enough once a second.
+      if (plain && sofar.elapsed - last.elapsed < 1000) return;
+      const text = toProgress(sofar, last, columns());
+      if (showsProgress) show(plain ? `${text}\n` : CLEAR + text);
       last = { elapsed: sofar.elapsed, done: sofar.done };
     },
   });
-  if (showsProgress) show(CLEAR);
+  if (showsProgress && !plain) show(CLEAR);
   const summary = summarize(
     {
       target,
@@ -48,7 +52,7 @@ export async function benchMode(
       rate: rate ?? null,
       reconnect,
     },
-    payloads,
+    options.payloads,
     result,
   );
   const format = flags.json ? toJson : flags.csv ? toCsv : toText;

@@ -9,7 +9,7 @@ import { Buffer } from "node:buffer";
 import type { Client } from "../../client/api.ts";
 import type { Output } from "../streams/line_writer.ts";
 import { writeAll } from "../streams/standard_streams.ts";
-import { type Form, shown } from "./shown.ts";
+import { type Asked, type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 export const WINDOW = 1024;
@@ -39,9 +39,8 @@ export interface PrintForm extends Form {
 }
 
 interface InFlight {
-  frame: Uint8Array | Promise<Uint8Array>;
-  /** Which request it answers, and how long that took, once it is there. */
-  asked?: { request: Uint8Array; ms: number };
+  readonly frame: Uint8Array | Promise<Uint8Array>;
+  readonly asked?: Asked;
 }
 
 const encoder = new TextEncoder();
@@ -63,11 +62,10 @@ export async function runBatch(
     new TransformStream<Uint8Array, InFlight>(
       {
         transform(request, controller) {
-          const frame = client.request(request, {
-            idempotent: form.idempotent,
-          });
+          const { idempotent } = form;
+          const frame = client.request(request, { idempotent });
           const started = performance.now();
-          const asked = { request, ms: 0 };
+          const asked: Asked = { request, ms: 0 };
           // It may be printed much later, and until then nobody looks at a
           // failure.
           frame.then(() => {
@@ -115,69 +113,50 @@ async function printAll(
   output: Output,
   form: PrintForm,
 ): Promise<BatchResult> {
-  const print = new Printer(output, form.newline ? LF : new Uint8Array());
+  const end = form.newline ? LF : new Uint8Array();
   const raw = !form.json && !form.hex && !form.terminal;
+  let waiting: Uint8Array[] = [];
+  let bytes = 0;
+  /** There while something waits, or once a write has failed. */
+  let writing: Promise<void> | undefined;
+
+  async function write(): Promise<void> {
+    try {
+      // What is replied in the same turn is printed in the same write.
+      await undefined;
+      while (waiting.length > 0) {
+        const chunk = Buffer.concat(waiting, bytes);
+        [waiting, bytes] = [[], 0];
+        await writeAll(output, chunk);
+      }
+      writing = undefined;
+    } catch (error) {
+      result.outputFailure = error;
+      throw error;
+    }
+  }
+
   try {
     for await (const { frame: coming, asked } of frames) {
       const frame = await coming;
       form.onReply?.(frame);
-      const printed = print.add(
-        raw ? frame : encoder.encode(shown(frame, form, asked)),
-      );
-      if (printed !== undefined) await printed;
+      const text = raw ? frame : encoder.encode(shown(frame, form, asked));
+      waiting.push(text, end);
+      bytes += text.length + end.length;
+      if (writing === undefined) {
+        writing = write();
+        // Whoever waits for it gets the failure; it may be that nobody does yet.
+        writing.catch(() => {});
+      }
+      const isFailed = result.outputFailure !== undefined;
+      if (isFailed || bytes > OUTPUT_BYTES) await writing;
       result.replied++;
     }
-    await print.writing;
+    await writing;
   } catch (error) {
     result.failure = error;
     // What came before the failure is whole, and still to be printed.
-    if (print.failure === undefined) await print.writing?.catch(() => {});
+    await writing?.catch(() => {});
   }
-  result.outputFailure = print.failure;
   return result;
-}
-
-/** Writes as soon as it can, and what comes meanwhile in one write after it. */
-class Printer {
-  failure: unknown;
-  #waiting: Uint8Array[] = [];
-  #bytes = 0;
-  /** Resolves when nothing waits any more. */
-  writing: Promise<void> | undefined;
-
-  constructor(
-    private readonly output: Output,
-    private readonly end: Uint8Array,
-  ) {}
-
-  /** Prints bytes; it waits where the reader is behind or a write has failed. */
-  add(bytes: Uint8Array): Promise<void> | undefined {
-    this.#waiting.push(bytes, this.end);
-    this.#bytes += bytes.length + this.end.length;
-    if (this.writing === undefined) {
-      this.writing = this.#write();
-      // Whoever waits for it gets the failure; it may be that nobody does yet.
-      this.writing.catch(() => {});
-    }
-    return this.#bytes > OUTPUT_BYTES || this.failure !== undefined
-      ? this.writing
-      : undefined;
-  }
-
-  async #write(): Promise<void> {
-    try {
-      // What is replied in the same turn is printed in the same write.
-      await undefined;
-      while (this.#waiting.length > 0) {
-        const chunk = Buffer.concat(this.#waiting, this.#bytes);
-        this.#waiting = [];
-        this.#bytes = 0;
-        await writeAll(this.output, chunk);
-      }
-      this.writing = undefined;
-    } catch (error) {
-      this.failure = error;
-      throw error;
-    }
-  }
 }

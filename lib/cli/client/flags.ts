@@ -6,49 +6,39 @@ import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { completionHelp } from "../flags/completion.ts";
 import {
+  type Command,
   type CommandLine,
   commonFlags,
   type FlagTable,
   onlyOneOf,
   refuse,
 } from "../flags/flags.ts";
-import {
-  alpnFlag,
-  choiceFlag,
-  countFlag,
-  durationFlag,
-  framingFlag,
-  patternFlag,
-  sizeFlag,
-  spanFlag,
-  textFlag,
-} from "../flags/values.ts";
+import * as values from "../flags/values.ts";
 
 const CERT_FILE = "the file of a certificate in PEM";
+const KEY_FILE = "the file of that certificate's private key in PEM";
 
 /** How a server is reached. */
 const connectFlags = {
-  unix: textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
-  framing: framingFlag,
-  timeout: durationFlag("timeout"),
-  "max-frame": sizeFlag("maxFrame", connectDefaults.maxFrame),
-  balance: choiceFlag<NonNullable<ServersOptions["balance"]>>(
+  unix: values.textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
+  framing: values.framingFlag,
+  timeout: values.durationFlag("timeout"),
+  "max-frame": values.sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: values.choiceFlag<NonNullable<ServersOptions["balance"]>>(
     ["failover", "round-robin", "least-pending"],
     "failover",
   ),
   tls: {},
-  "tls-ca": textFlag("FILE", CERT_FILE),
+  "tls-ca": values.textFlag("FILE", CERT_FILE),
   "tls-server-name": {
-    ...textFlag("NAME", "a name or an address"),
+    ...values.textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": textFlag("FILE", CERT_FILE),
-  "tls-key": textFlag(
-    "FILE",
-    "the file of that certificate's private key in PEM",
-  ),
-  "tls-alpn": alpnFlag,
+  "tls-cert": values.textFlag("FILE", CERT_FILE),
+  "tls-key": values.textFlag("FILE", KEY_FILE),
+  "tls-alpn": values.alpnFlag,
   insecure: {},
+  ...commonFlags,
 } as const satisfies FlagTable;
 
 const connectHelp = (
@@ -71,24 +61,32 @@ const connectHelp = (
 --version  print the version and end
 --help  print this and end`;
 
-export const clientFlags = {
-  ...connectFlags,
-  json: {},
-  hex: {},
-  "no-newline": {},
-  x: {},
-  listen: {},
-  e: {},
-  retry: countFlag([0, 1000], 0),
-  expect: patternFlag,
-  r: countFlag([1, 1e15], 1),
-  i: spanFlag,
-  "no-history": {},
-  bench: {},
-  ...commonFlags,
-} as const satisfies FlagTable;
-
-const clientHelp = `Usage: client [flags] HOST[:PORT] [request]...
+/** The first word of a command line is one of these; if it is none, `""`. */
+export const commands = {
+  "": {
+    flags: {
+      json: {},
+      hex: {},
+      "no-newline": {},
+      x: {},
+      listen: {},
+      e: {},
+      retry: values.countFlag([0, 1000], 0),
+      expect: values.patternFlag,
+      r: values.countFlag([1, 1e15], 1),
+      i: values.spanFlag,
+      "no-history": {},
+      bench: {},
+      ...connectFlags,
+    },
+    apart: [
+      ["json", "hex"],
+      ["json", "no-newline"],
+      ["listen", "x"],
+      ["r", "listen"],
+      ["i", "listen"],
+    ],
+    help: `Usage: client [flags] HOST[:PORT] [request]...
        client [flags] HOST PORT [request]...
        client [flags] --unix PATH [request]...
        client COMMAND [flags] ... (client COMMAND --help says more)
@@ -128,34 +126,40 @@ none.
 
 Exit codes: 0 done, or nobody reads the output any more; 1 a request failed, a
 reply is not what -e or --expect asks for, or the output could not be written;
-2 usage; 130 interrupted.`;
-
-export const benchFlags = {
-  // More than any machine can have.
-  c: countFlag([1, 1_000_000], 50),
-  // 2^53 is as far as numbers are exact; so many take centuries.
-  n: countFlag([1, 1e15], 100_000),
-  duration: { ...spanFlag, short: "z" },
-  // Far more than keeps a server busy.
-  P: countFlag([1, 10_000], 1),
-  d: sizeFlag("maxFrame", 64),
-  // Beyond one a microsecond there is no telling them apart.
-  rate: {
-    ...countFlag([1, 1_000_000], undefined),
-    shown: "as fast as replies come",
+2 usage; 130 interrupted.`,
   },
-  requests: textFlag("FILE", "the name of a file"),
-  reconnect: {},
-  json: {},
-  csv: {},
-  e: {},
-  "errors-ok": {},
-  q: {},
-  ...connectFlags,
-  ...commonFlags,
-} as const satisfies FlagTable;
-
-const benchHelp = `Usage: client bench [flags] HOST[:PORT] [request]
+  bench: {
+    flags: {
+      // More than any machine can have.
+      c: values.countFlag([1, 1_000_000], 50),
+      // 2^53 is as far as numbers are exact; so many take centuries.
+      n: values.countFlag([1, 1e15], 100_000),
+      duration: { ...values.spanFlag, short: "z" },
+      // Far more than keeps a server busy.
+      P: values.countFlag([1, 10_000], 1),
+      d: values.sizeFlag("maxFrame", 64),
+      // Beyond one a microsecond there is no telling them apart.
+      rate: {
+        ...values.countFlag([1, 1_000_000], undefined),
+        shown: "as fast as replies come",
+      },
+      requests: values.textFlag("FILE", "the name of a file"),
+      reconnect: {},
+      json: {},
+      csv: {},
+      e: {},
+      "errors-ok": {},
+      q: {},
+      ...connectFlags,
+    },
+    apart: [
+      ["json", "csv"],
+      ["e", "errors-ok"],
+      ["requests", "d"],
+      ["reconnect", "P"],
+      ["n", "duration"],
+    ],
+    help: `Usage: client bench [flags] HOST[:PORT] [request]
 
 Sends a request many times, and reports how fast the replies come.
 
@@ -183,15 +187,11 @@ The report:
 ${connectHelp()}
 
 Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
-was refused; 2 usage; 130 interrupted.`;
-
-export const waitFlags = {
-  tcp: {},
-  ...connectFlags,
-  ...commonFlags,
-} as const satisfies FlagTable;
-
-const waitHelp = `Usage: client wait [flags] HOST[:PORT] [request]
+was refused; 2 usage; 130 interrupted.`,
+  },
+  wait: {
+    flags: { tcp: {}, ...connectFlags },
+    help: `Usage: client wait [flags] HOST[:PORT] [request]
 
 Waits until a server answers a request, PING if none is given, whatever it says.
 
@@ -202,17 +202,16 @@ Waits until a server answers a request, PING if none is given, whatever it says.
 
 ${connectHelp("how long to wait, 0 for ever")}
 
-Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`;
-
-export const latencyFlags = {
-  i: { ...spanFlag, default: 1000, shown: "1s" },
-  n: { ...countFlag([1, 1e15], undefined), shown: "until Ctrl-C" },
-  json: {},
-  ...connectFlags,
-  ...commonFlags,
-} as const satisfies FlagTable;
-
-const latencyHelp = `Usage: client latency [flags] HOST[:PORT] [request]
+Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`,
+  },
+  latency: {
+    flags: {
+      i: { ...values.spanFlag, default: 1000, shown: "1s" },
+      n: { ...values.countFlag([1, 1e15], undefined), shown: "until Ctrl-C" },
+      json: {},
+      ...connectFlags,
+    },
+    help: `Usage: client latency [flags] HOST[:PORT] [request]
 
 Sends a request, PING if none is given, once a second, and says how long the
 replies took: one line at a terminal, else a line for each.
@@ -226,18 +225,19 @@ replies took: one line at a terminal, else a line for each.
 
 ${connectHelp()}
 
-Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`;
-
-/** The first word of a command line is one of these; if it is none, `""`. */
-export const commands = {
-  "": { flags: clientFlags, help: clientHelp },
-  bench: { flags: benchFlags, help: benchHelp },
-  wait: { flags: waitFlags, help: waitHelp },
-  latency: { flags: latencyFlags, help: latencyHelp },
+Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`,
+  },
   completion: { flags: commonFlags, help: completionHelp("client") },
-} as const;
+} as const satisfies Record<string, Command>;
 
 export type CommandName = keyof typeof commands;
+
+/** What is read of a command's arguments. */
+export type Line<Name extends CommandName> = CommandLine<
+  typeof commands[Name]["flags"]
+>;
+
+export type ConnectLine = CommandLine<typeof connectFlags>;
 
 /** Which command a command line is for, and its arguments. */
 export function commandOf(
@@ -254,64 +254,51 @@ export function commandOf(
     : ["bench", args.toSpliced(at, 1)];
 }
 
-export type ConnectLine = CommandLine<
-  typeof connectFlags & typeof commonFlags
->;
-export type BenchLine = CommandLine<typeof benchFlags>;
+/** @throws {UsageError} Flags of a command do not go together. */
+export function checkPairs(
+  name: CommandName,
+  { given }: Pick<ConnectLine, "given">,
+): void {
+  const { apart = [] }: Command = commands[name];
+  const pairs = [...apart, ["unix", "tls"], ["insecure", "tls-ca"]];
+  for (const [one, other] of pairs) {
+    if (given.has(one) && given.has(other)) {
+      onlyOneOf(given.get(one)!, given.get(other)!);
+    }
+  }
+}
 
 /**
  * Says whether TLS is spoken, which the scheme of a server may ask for too.
  *
- * @throws {UsageError} Two flags do not go together, or one lacks another.
+ * @throws {UsageError} Flags of TLS lack another, or contradict the scheme.
  */
-export function checkConnectFlags(
+export function speaksTls(
   { flags, given }: ConnectLine,
   scheme: string,
 ): boolean {
-  const lost = given.keys().find((name) => name.startsWith("tls-")) ??
-    (flags.insecure ? "insecure" : undefined);
+  if (flags.tls && /^(tcp|unix):/.test(scheme)) onlyOneOf(scheme, "--tls");
   const tls = flags.tls || scheme === "tls://";
+  const lost = given.keys().find((name) => /^(tls-|insecure)/.test(name));
   if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
   if (given.has("tls-cert") !== given.has("tls-key")) {
     const missing = given.has("tls-cert") ? "key" : "cert";
     refuse(`--tls-${missing} is missing, expected a certificate and its key`);
   }
-  if (flags.insecure && given.has("tls-ca")) {
-    onlyOneOf("--insecure", "--tls-ca");
-  }
-  const plain = flags.unix ? "--unix" : scheme;
-  if (flags.tls && plain !== "" && plain !== "tls://") {
-    onlyOneOf(plain, "--tls");
-  }
   return tls;
 }
 
-/** @throws {UsageError} Two flags do not go together, or flags and requests. */
-export function checkPrintFlags(
-  { flags, given }: CommandLine<typeof clientFlags>,
+/** @throws {UsageError} Flags do not go with the requests, or lack one. */
+export function checkRequests(
+  { flags, given }: Line<"">,
   requests: readonly string[],
 ): void {
-  if (flags.json && flags.hex) onlyOneOf("--json", "--hex");
-  if (flags.json && flags["no-newline"]) onlyOneOf("--json", "--no-newline");
-  if (flags.listen && flags.x) onlyOneOf("--listen", "-x");
   if (flags.x) oneRequest(requests);
   const again = given.get("r") ?? given.get("i");
-  if (again && flags.listen) onlyOneOf(again, "--listen");
   if (again && !flags.x && requests.length === 0) {
     refuse(`${again} is given, expected a request to repeat`);
   }
   if (flags.i && flags.r === 1) refuse("-i is given, expected -r beside it");
-}
-
-/** @throws {UsageError} Two flags do not go together. */
-export function checkBenchFlags({ flags, given }: BenchLine): void {
-  if (flags.json && flags.csv) onlyOneOf("--json", "--csv");
-  if (flags.e && flags["errors-ok"]) onlyOneOf("-e", "--errors-ok");
-  if (flags.requests && given.has("d")) onlyOneOf("--requests", "-d");
-  if (flags.reconnect && given.has("P")) onlyOneOf("--reconnect", "-P");
-  if (given.has("n") && given.has("duration")) {
-    onlyOneOf("-n", given.get("duration")!);
-  }
 }
 
 /** The request of a command that needs one: the one that is given, or PING. */
@@ -330,7 +317,7 @@ export function oneRequest(
  * bytes as `-d` says of `PING` and letters behind it.
  */
 export function benchRequest(
-  { flags, given }: BenchLine,
+  { flags, given }: Line<"bench">,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
   const bytes = oneRequest(requests, "PING ".padEnd(flags.d, "x"));

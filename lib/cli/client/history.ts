@@ -1,49 +1,52 @@
 /** The prompt's history: a line a request, in a file of its owner's alone. */
 
+import { systemReason } from "../../core/text.ts";
 import { writeAllSync } from "../streams/standard_streams.ts";
 
 /** How many lines are kept. */
 export const KEPT = 1000;
 
-export type History = Awaited<ReturnType<typeof openHistory>>;
+export type History = NonNullable<Awaited<ReturnType<typeof openHistory>>>;
 
 /**
  * Opens a history, made if it is not there, and needs no permission from then
- * on. `onFailure` is called when a line cannot be written, which is the last.
+ * on. `warn` is told why there is none, or why no more lines are kept.
  */
 export async function openHistory(
   path: string,
-  onFailure: (error: unknown) => void,
+  warn: (message: string) => void,
 ) {
-  const access = { read: true, write: true, create: true, mode: 0o600 };
-  let file: Deno.FsFile | undefined = await Deno.open(path, access);
-  const close = () => {
+  let file: Deno.FsFile | undefined;
+  const giveUp = (what: string, error: unknown) => {
     file?.close();
     file = undefined;
+    warn(`${what}: ${systemReason(error)}`);
   };
-  const lines = await readLines(file, path).catch((error) => {
-    close();
-    throw error;
-  });
-  return {
-    /** The newest first, as a line editor wants them. */
-    lines,
-    /** Adds a line, unless it repeats the one before. */
-    add(line: string): void {
-      if (line === lines[0]) return;
-      lines.unshift(line);
-      lines.length = Math.min(lines.length, KEPT);
-      try {
-        // Another client may have added to the file since.
-        file?.seekSync(0, Deno.SeekMode.End);
-        if (file !== undefined) writeAllSync(file, `${line}\n`);
-      } catch (error) {
-        close();
-        onFailure(error);
-      }
-    },
-    [Symbol.dispose]: close,
-  };
+  try {
+    const access = { read: true, write: true, create: true, mode: 0o600 };
+    file = await Deno.open(path, access);
+    const lines = await readLines(file, path);
+    return {
+      /** The newest first, as a line editor wants them. */
+      lines,
+      /** Adds a line, unless it repeats the one before. */
+      add(line: string): void {
+        if (line === lines[0]) return;
+        lines.unshift(line);
+        lines.length = Math.min(lines.length, KEPT);
+        try {
+          // Another client may have added to the file since.
+          file?.seekSync(0, Deno.SeekMode.End);
+          if (file !== undefined) writeAllSync(file, `${line}\n`);
+        } catch (error) {
+          giveUp("the history is not kept", error);
+        }
+      },
+      [Symbol.dispose]: () => file?.close(),
+    };
+  } catch (error) {
+    giveUp("no history", error);
+  }
 }
 
 async function readLines(file: Deno.FsFile, path: string): Promise<string[]> {

@@ -26,15 +26,12 @@ export async function* sampleLatency(
     latencies.add(ms);
     const { min, mean: avg, max, count: samples } = latencies;
     const all = { last: ms, min, avg, p99: latencies.percentile(99), max };
-    const shown = Object.entries(all).map((
-      [name, ms],
-    ) => [name, ms.toFixed(3)]);
+    const times = Object.entries(all)
+      .map(([name, ms]) => [name, ms.toFixed(3)]);
+    const fields = times.map(([name, ms]) => [`${name}_ms`, Number(ms)]);
     yield json
-      ? toLine({
-        samples,
-        ...Object.fromEntries(shown.map(([name, ms]) => [`${name}_ms`, +ms])),
-      })
-      : `${samples}: ${shown.map((pair) => pair.join(" ")).join(", ")} ms`;
+      ? toLine({ samples, ...Object.fromEntries(fields) })
+      : `${samples}: ${times.map((pair) => pair.join(" ")).join(", ")} ms`;
     if (samples === count) return;
     // A reply that takes longer than that is followed by the next request.
     const now = clock.now();

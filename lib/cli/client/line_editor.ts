@@ -5,207 +5,135 @@ import * as readline from "node:readline";
 import { Writable } from "node:stream";
 
 import { printable, printableLine } from "../../core/text.ts";
-import { show } from "../streams/standard_streams.ts";
-import { BottomLine } from "./bottom_line.ts";
+import { columns, show } from "../streams/standard_streams.ts";
 import { KEPT } from "./history.ts";
 
 const TAB = 9;
 const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
 
 /**
- * Asks for lines, one at a time. What is typed while none is asked for is shown
- * without a prompt, and kept. Readline only edits the line, by the keys that
- * come: it knows neither of a resize nor of what is printed meanwhile, so
- * {@linkcode BottomLine} draws.
+ * Takes the terminal, until it is disposed of or the input ends, and asks for
+ * lines, one at a time. What is typed while none is asked for is shown without a
+ * prompt, and kept. Readline only edits the line, by the keys that come: it
+ * knows neither of a resize nor of what is printed meanwhile, so
+ * {@linkcode bottomLine} draws.
  */
-export class LineEditor implements Disposable {
-  readonly #readline: readline.Interface;
-  readonly #bottom: BottomLine;
-  /** Lines of before, the newest first. */
-  #history: readonly string[];
+export function openLineEditor(
+  { prompt, plain, onInterrupt, complete, ...settings }: {
+    /** Gives what stands before the line. */
+    prompt: () => string;
+    /** Lines of before, the newest first. */
+    history: readonly string[];
+    /** Whether the terminal gets no control sequence. */
+    plain: boolean;
+    /** Ctrl-C at an empty line. */
+    onInterrupt: () => void;
+    /** Gives the words that begin so. */
+    complete: (start: string) => Promise<string[]>;
+  },
+) {
+  let { history } = settings;
+  const bottom = bottomLine(plain);
   /** Ctrl-R, and where in the history it is. */
-  #search: { query: string; at: number; typed: string } | undefined;
-  #pastes = false;
-  #redraws = false;
+  let search: { query: string; at: number; typed: string } | undefined;
+  let pastes = false;
+  let redraws = false;
   /** Lines that were typed before they were asked for. */
-  #ahead: string[] = [];
-  #answer: ((line: string | undefined) => void) | undefined;
-  #closed = false;
-
-  /** Takes the terminal, until it is disposed of or the input ends. */
-  constructor(
-    private readonly settings: {
-      /** What stands before the line. */
-      prompt: () => string;
-      history: readonly string[];
-      /** Whether the terminal gets no control sequence. */
-      plain: boolean;
-      /** Ctrl-C at an empty line. */
-      onInterrupt: () => void;
-      /** Gives the words that begin so. */
-      complete: (start: string) => Promise<string[]>;
-    },
-  ) {
-    this.#bottom = new BottomLine(settings.plain);
-    this.#history = settings.history;
-    process.stdin.prependListener("keypress", this.#onKey);
-    process.stdin.prependListener("data", this.#onKeys);
-    this.#readline = readline.createInterface({
-      input: process.stdin,
-      output: new Writable({ write: (_bytes, _encoding, done) => done() }),
-      terminal: true,
-      prompt: "",
-      history: [...settings.history],
-      historySize: KEPT,
-      removeHistoryDuplicates: true,
-    });
-    this.#readline.on("history", (lines) => this.#history = lines);
-    this.#readline.on("line", (line) => this.#take(line));
-    this.#readline.on("close", () => this.#end());
-    this.#readline.on("SIGINT", () => {
-      const { line } = this.#readline;
-      if (line === "") {
-        this.#ahead = [];
-        return this.settings.onInterrupt();
-      }
-      this.#leave(`${line}^C`);
-      this.#set("");
-    });
-    // Without a listener, readline stops the process. Before Deno 2.8 that takes
-    // run permission; and the shell waits on where `deno task` is not stopped.
-    this.#readline.on("SIGTSTP", () => this.say(CTRL_Z_HINT));
-    if (Deno.build.os !== "windows") {
-      Deno.addSignalListener("SIGCONT", this.#resume);
-    }
-  }
-
-  /** Asks for a line; nothing comes at the end of the input (Ctrl-D). */
-  next(): Promise<string | undefined> {
-    const line = this.#ahead.shift();
-    if (line !== undefined) {
-      // It was shown when it was typed, but not next to its reply.
-      this.say(`${this.settings.prompt()}${printable(line)}`);
-      return Promise.resolve(line);
-    }
-    if (this.#closed) return Promise.resolve(undefined);
-    return new Promise((resolve) => {
-      this.#answer = resolve;
-      this.redraw();
-    });
-  }
+  let ahead: string[] = [];
+  let answer: ((line: string | undefined) => void) | undefined;
+  let closed = false;
 
   /** Prints a text above the line. */
-  say(text: string): void {
-    this.redraw(`${text}\n`);
+  function say(text: string): void {
+    redraw(`${text}\n`);
   }
 
-  redraw(above = ""): void {
-    const { line, cursor } = this.#readline;
+  function redraw(above = ""): void {
+    const { line, cursor } = input;
     const [before, behind] = [line.slice(0, cursor), line.slice(cursor)];
-    show(
-      this.#bottom.erase() + above + this.#draw(before, behind),
-      Deno.stdout,
-    );
+    show(bottom.erase() + above + draw(before, behind), Deno.stdout);
   }
 
-  [Symbol.dispose](): void {
-    this.#readline.close();
-  }
-
-  #draw(before: string, behind = ""): string {
-    if (this.#closed) return "";
-    let prompt = this.#answer === undefined ? "" : this.settings.prompt();
-    if (this.#search !== undefined) {
-      const { query, at } = this.#search;
+  function draw(before: string, behind = ""): string {
+    if (closed) return "";
+    let start = answer === undefined ? "" : prompt();
+    if (search !== undefined) {
+      const { query, at } = search;
       const failed = at === -1 && query !== "" ? "failed " : "";
-      prompt = `(${failed}reverse-i-search)\`${query}': `;
+      start = `(${failed}reverse-i-search)\`${query}': `;
     }
-    return this.#bottom.draw(shown(prompt + before), shown(behind));
+    return bottom.draw(shown(start + before), shown(behind));
   }
 
   /** Leaves a line where it is, and goes on below. */
-  #leave(line: string): void {
-    const drawn = this.#bottom.erase() + this.#draw(line);
-    this.#bottom.leave();
+  function leave(line: string): void {
+    const drawn = bottom.erase() + draw(line);
+    bottom.leave();
     show(`${drawn}\n`, Deno.stdout);
   }
 
-  #take(line: string): void {
-    this.#search = undefined;
-    this.#leave(line);
-    const answer = this.#answer;
-    this.#answer = undefined;
-    if (answer === undefined) this.#ahead.push(line);
-    else answer(line);
-  }
-
-  #end(): void {
-    // What the shell prints next begins a line.
-    show(this.#bottom.leave(), Deno.stdout);
-    this.#closed = true;
-    process.stdin.removeListener("keypress", this.#onKey);
-    process.stdin.removeListener("data", this.#onKeys);
-    if (Deno.build.os !== "windows") {
-      Deno.removeSignalListener("SIGCONT", this.#resume);
-    }
-    this.#answer?.(undefined);
+  /** Sets the line, and where the cursor is in it. */
+  function set(line: string, cursor = line.length): void {
+    Object.assign(input, { line, cursor });
   }
 
   /** Takes the terminal back from the shell that has used it meanwhile. */
-  readonly #resume = () => {
+  function resume(): void {
     // Raw to raw is no change for the runtime, but the shell has made one.
     process.stdin.setRawMode(false);
     process.stdin.setRawMode(true);
-    this.#bottom.leave();
-    this.redraw();
-  };
+    bottom.leave();
+    redraw();
+  }
 
-  readonly #onKeys = (keys: Uint8Array) => {
+  function onData(keys: Uint8Array): void {
     // A tab with something behind it was pasted, and is part of the line.
-    this.#pastes = keys.at(-1) !== TAB;
-  };
+    pastes = keys.at(-1) !== TAB;
+  }
 
-  readonly #onKey = (text: string | undefined, key: readline.Key) => {
+  function onKey(text: string | undefined, key: readline.Key): void {
     // Readline does nothing with a key that it does not know, with Ctrl.
-    if (this.#takes(text, key)) {
+    if (takes(text, key)) {
       Object.assign(key, { ctrl: true, shift: false, meta: false, name: "" });
       key.sequence = "";
     }
-    if (this.#redraws) return;
-    this.#redraws = true;
+    if (redraws) return;
+    redraws = true;
     // Keys that come together are shown together.
     queueMicrotask(() => {
-      this.#redraws = false;
-      if (!this.#closed) this.redraw();
+      redraws = false;
+      if (!closed) redraw();
     });
-  };
+  }
 
   /** Takes the keys that are not readline's; gives whether it did. */
-  #takes(text: string | undefined, { name, ctrl }: readline.Key): boolean {
-    const search = this.#search;
+  function takes(
+    text: string | undefined,
+    { name, ctrl }: readline.Key,
+  ): boolean {
     const isText = text !== undefined &&
-      (!/\p{Cc}/u.test(text) || (this.#pastes && name === "tab"));
+      (!/\p{Cc}/u.test(text) || (pastes && name === "tab"));
+    const { line, cursor } = input;
     if (ctrl && name === "r") {
-      if (search === undefined) {
-        this.#search = { query: "", at: -1, typed: this.#readline.line };
-      } else this.#find(search.query, search.at + 1);
-    } else if (search !== undefined && (isText || name === "backspace")) {
-      const back = name === "backspace";
-      const query = back ? search.query.slice(0, -1) : search.query + text;
-      this.#find(query, back ? 0 : Math.max(search.at, 0));
+      if (search === undefined) search = { query: "", at: -1, typed: line };
+      else find(search.query, search.at + 1);
+    } else if (search !== undefined && name === "backspace") {
+      find(search.query.slice(0, -1), 0);
+    } else if (search !== undefined && isText) {
+      find(search.query + text, Math.max(search.at, 0));
     } else if (search !== undefined) {
-      this.#search = undefined;
+      const { typed } = search;
+      search = undefined;
       if (!ctrl || (name !== "g" && name !== "c")) return false;
-      this.#set(search.typed);
+      set(typed);
     } else if (isText) {
       // Readline takes 10 s for 2,000 letters: it measures the line for each.
-      const { line, cursor } = this.#readline;
       const before = line.slice(0, cursor) + text;
-      this.#set(before + line.slice(cursor), before.length);
+      set(before + line.slice(cursor), before.length);
     } else if (name === "tab") {
-      this.#complete();
-    } else if (ctrl && name === "l" && !this.settings.plain) {
-      show(`${this.#bottom.erase()}\x1b[H\x1b[J`, Deno.stdout);
+      completeLine();
+    } else if (ctrl && name === "l" && !plain) {
+      show(`${bottom.erase()}\x1b[H\x1b[J`, Deno.stdout);
     } else {
       // Readline would put Ctrl-\ and Ctrl-] into the line.
       return text === "\x1c" || text === "\x1d";
@@ -214,35 +142,188 @@ export class LineEditor implements Disposable {
   }
 
   /** Goes to the first line from there on that has the text in it. */
-  #find(query: string, from: number): void {
+  function find(query: string, from: number): void {
     const at = query === ""
       ? -1
-      : this.#history.findIndex((line, i) => i >= from && line.includes(query));
-    this.#search = { ...this.#search!, query, at };
-    if (at !== -1) this.#set(this.#history[at]);
+      : history.findIndex((line, i) => i >= from && line.includes(query));
+    search = { ...search!, query, at };
+    if (at !== -1) set(history[at]);
   }
 
-  async #complete(): Promise<void> {
-    const { line, cursor } = this.#readline;
+  async function completeLine(): Promise<void> {
+    const { line, cursor } = input;
     if (cursor < line.length || /\s/.test(line)) return;
-    const words = await this.settings.complete(line);
+    const words = await complete(line);
     // Keys may have come meanwhile.
-    if (words.length === 0 || this.#readline.line !== line) return;
+    if (words.length === 0 || input.line !== line) return;
     let common = words.length === 1 ? `${words[0]} ` : words[0];
     for (const word of words.slice(1)) {
       while (!word.startsWith(common)) common = common.slice(0, -1);
     }
-    if (common.length <= cursor) return this.say(words.join("  "));
-    this.#set(common);
-    this.redraw();
+    if (common.length <= cursor) return say(words.join("  "));
+    set(common);
+    redraw();
   }
 
-  /** Sets the line, and where the cursor is in it. */
-  #set(line: string, cursor = line.length): void {
-    Object.assign(this.#readline, { line, cursor });
-  }
+  process.stdin.prependListener("keypress", onKey);
+  process.stdin.prependListener("data", onData);
+  const input = readline.createInterface({
+    input: process.stdin,
+    output: new Writable({ write: (_bytes, _encoding, done) => done() }),
+    terminal: true,
+    prompt: "",
+    history: [...history],
+    historySize: KEPT,
+    removeHistoryDuplicates: true,
+  });
+  input.on("history", (lines) => history = lines);
+  input.on("line", (line) => {
+    search = undefined;
+    leave(line);
+    if (answer === undefined) ahead.push(line);
+    else answer(line);
+    answer = undefined;
+  });
+  input.on("SIGINT", () => {
+    if (input.line === "") {
+      ahead = [];
+      return onInterrupt();
+    }
+    leave(`${input.line}^C`);
+    set("");
+  });
+  // Without a listener, readline stops the process. Before Deno 2.8 that takes
+  // run permission; and the shell waits on where `deno task` is not stopped.
+  input.on("SIGTSTP", () => say(CTRL_Z_HINT));
+  const hasSignal = Deno.build.os !== "windows";
+  if (hasSignal) Deno.addSignalListener("SIGCONT", resume);
+  input.on("close", () => {
+    // What the shell prints next begins a line.
+    show(bottom.leave(), Deno.stdout);
+    closed = true;
+    process.stdin.removeListener("keypress", onKey);
+    process.stdin.removeListener("data", onData);
+    if (hasSignal) Deno.removeSignalListener("SIGCONT", resume);
+    answer?.(undefined);
+  });
+
+  return {
+    /** Asks for a line; nothing comes at the end of the input (Ctrl-D). */
+    next(): Promise<string | undefined> {
+      const line = ahead.shift();
+      // It was shown when it was typed, but not next to its reply.
+      if (line !== undefined) say(prompt() + printable(line));
+      if (line !== undefined || closed) return Promise.resolve(line);
+      return new Promise((resolve) => {
+        answer = resolve;
+        redraw();
+      });
+    },
+    say,
+    [Symbol.dispose]: () => input.close(),
+  };
 }
 
 function shown(text: string): string {
   return printableLine(text).replaceAll("\t", " ");
+}
+
+/** Characters that take two columns, as terminals count (wcwidth). */
+const WIDE = new RegExp(
+  "[\\p{Emoji_Presentation}\\u1100-\\u115f\\u2329\\u232a\\u2e80-\\u303e" +
+    "\\u3041-\\ua4cf\\ua960-\\ua97c\\uac00-\\ud7a3\\uf900-\\ufaff" +
+    "\\ufe10-\\ufe19\\ufe30-\\ufe6b\\uff01-\\uff60\\uffe0-\\uffe6" +
+    "\\u{16fe0}-\\u{18aff}\\u{1b000}-\\u{1b2ff}\\u{20000}-\\u{3fffd}]",
+  "u",
+);
+
+/** Marks that stand over or under the character before them take none. */
+const MARK = /[\p{Mn}\p{Me}\u1160-\u11ff]/u;
+
+function widthOf(char: string): number {
+  return char < "\u0300" ? 1 : MARK.test(char) ? 0 : WIDE.test(char) ? 2 : 1;
+}
+
+/** Where the cursor is behind a text that begins at the left. */
+function endOf(text: string, columns: number) {
+  let [row, column] = [0, 0];
+  for (const char of text) {
+    const width = widthOf(char);
+    if (column + width > columns) [row, column] = [row + 1, 0];
+    column += width;
+  }
+  return column === columns ? { row: row + 1, column: 0 } : { row, column };
+}
+
+/** Cuts a text to as many columns: it keeps its begin, or its end. */
+function cut(text: string, columns: number, end = false): string {
+  let kept = "";
+  const chars = end ? [...text].reverse() : text;
+  for (const char of chars) {
+    if ((columns -= widthOf(char)) < 0) break;
+    kept = end ? char + kept : kept + char;
+  }
+  return kept;
+}
+
+/**
+ * The line at the bottom of a terminal: what it takes to draw and erase it. A
+ * `plain` one takes one row, of which it shows the part around the cursor: it
+ * needs no control sequence, but `\r`.
+ */
+function bottomLine(plain: boolean) {
+  /** What stands before the cursor, and in all. */
+  let [before, drawn] = ["", ""];
+  /** How wide the terminal was when it was drawn. */
+  let width = 0;
+
+  return {
+    /** Draws it; nothing of it is there before. */
+    draw(toCursor: string, behind: string): string {
+      if (plain) {
+        const most = columns();
+        before = cut(toCursor, most, true);
+        drawn = cut(before + behind, most);
+        return drawn === before ? drawn : `${drawn}\r${before}`;
+      }
+      width = columns() + 1;
+      [before, drawn] = [toCursor, toCursor + behind];
+      const [at, end] = [endOf(before, width), endOf(drawn, width)];
+      // Behind a full row, the terminal goes on only with the next character.
+      const wrap = end.row > 0 && end.column === 0 ? " \r" : "";
+      const up = end.row > at.row ? `\x1b[${end.row - at.row}A` : "";
+      if (up === "" && at.column === end.column) return drawn + wrap;
+      const right = at.column > 0 ? `\x1b[${at.column}C` : "";
+      return `${drawn}${wrap}${up}\r${right}`;
+    },
+
+    /** Erases it, so that something else can stand there. */
+    erase(): string {
+      if (drawn === "") return "";
+      if (plain) {
+        const { column } = endOf(drawn, Infinity);
+        drawn = "";
+        return `\r${" ".repeat(Math.min(column, columns()))}\r`;
+      }
+      drawn = "";
+      // When they are resized, some terminals wrap anew what is there, and some
+      // do not. To leave a part of this line is better than to erase what is
+      // above.
+      const now = columns() + 1;
+      const [then, anew] = [width, now].map((width) =>
+        endOf(before, width).row
+      );
+      const up = Math.min(then, anew);
+      // Nor is what comes next to be wrapped together with such a part.
+      const apart = now < width && then !== anew ? "\n" : "";
+      return `${up > 0 ? `\x1b[${up}A` : ""}\r\x1b[J${apart}`;
+    },
+
+    /** It stays where it is: what is drawn next is another one. */
+    leave(): string {
+      const end = drawn === "" ? "" : "\n";
+      drawn = "";
+      return end;
+    },
+  };
 }

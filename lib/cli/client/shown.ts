@@ -25,14 +25,17 @@ export function reasonOf(error: unknown): string {
   );
 }
 
-/**
- * @param asked Which request it answers, and how long that took; without it, the
- * frame answers none.
- */
+/** Which request a frame answers, and how long that took, once it is there. */
+export interface Asked {
+  readonly request: Uint8Array;
+  ms: number;
+}
+
+/** Shows a frame as text that is safe for a terminal. */
 export function shown(
   frame: Uint8Array,
   { json, hex }: Form,
-  asked?: { request: Uint8Array; ms: number },
+  asked?: Asked,
 ): string {
   if (hex) return Buffer.from(frame).toString("hex");
   if (!json) return printable(decodeText(frame));

@@ -1,6 +1,4 @@
-/** The servers on the command line. */
-
-import { isIPv6 } from "node:net";
+/** The servers on the command line: how they are read, connected to, and waited for. */
 
 import type { Client, ServersOptions } from "../../client/api.ts";
 import {
@@ -9,13 +7,14 @@ import {
   type ConnectOptions,
 } from "../../client/client.ts";
 import type { Place } from "../../client/dial.ts";
-import { ConnectError } from "../../core/errors.ts";
+import { formatAddr } from "../../core/address.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
+import { ConnectError, EncodeError, OptionError } from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";
+import { formatDuration } from "../../core/units.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { refuse } from "../flags/flags.ts";
-
-/** A name or an IPv4 address; names are the resolver's to judge. */
-const HOST = /^[^\s:/[\]]+$/;
+import { splitHostPort } from "../flags/values.ts";
 
 /**
  * Reads servers, and the requests behind them: `host`, `host:port`, `host port`,
@@ -38,18 +37,13 @@ export function parseTarget(args: readonly string[]) {
         `server is ${quote(text)}, expected unix: and ${SOCKET_PATH_FORM}`,
       );
     }
-    let [hostname, port] = splitPlace(place);
-    const isHost = HOST.test(hostname) && !place.includes("://");
-    if (!isHost && !isIPv6(hostname)) {
+    const found = splitHostPort(place);
+    if (found === undefined) {
       refuse(`server is ${quote(text)}, expected HOST[:PORT] or [IPV6]:PORT`);
     }
-    if (port === undefined && text === given && /^\d+$/.test(requests[0])) {
-      port = requests.shift();
-    }
-    return {
-      hostname,
-      port: port === undefined ? connectDefaults.port : parsePort(port),
-    };
+    const isPort = text === given && /^\d+$/.test(requests[0]);
+    const port = found.port ?? (isPort ? requests.shift() : undefined);
+    return { hostname: found.hostname, port: parsePort(port) };
   });
   if (schemes.has("tls://") && schemes.size > 1) {
     refuse(`server is ${quote(given)}, expected tls:// for all or for none`);
@@ -59,43 +53,97 @@ export function parseTarget(args: readonly string[]) {
   return { servers, scheme, requests };
 }
 
-function splitPlace(place: string): [string, string | undefined] {
-  const bracketed = /^\[([^\]]+)\](?::(.*))?$/.exec(place);
-  if (bracketed !== null) return [bracketed[1], bracketed[2]];
-  const colon = place.indexOf(":");
-  // More than one colon is an IPv6 address without brackets, and no port.
-  if (colon === -1 || place.includes(":", colon + 1)) return [place, undefined];
-  return [place.slice(0, colon), place.slice(colon + 1)];
-}
-
-function parsePort(text: string): number {
+function parsePort(text = `${connectDefaults.port}`): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
   if (port >= 1 && port <= 65_535) return port;
   refuse(`port is ${quote(text)}, expected a whole number from 1 to 65535`);
 }
 
-/** Makes what connects to one of the servers: the next if one does not let us. */
-export function connector(
+export type Target = ReturnType<typeof targetOf>;
+
+/** How servers are called together, and what connects to one of them. */
+export function targetOf(
   servers: readonly Place[],
   balance: ServersOptions["balance"],
   options: ConnectOptions,
 ) {
   let turn = 0;
-  return async (
-    signal?: AbortSignal,
-    more?: ConnectOptions,
-  ): Promise<Client> => {
-    const first = balance === "failover" ? 0 : turn++ % servers.length;
-    const errors: unknown[] = [];
-    for (const at of [...servers.slice(first), ...servers.slice(0, first)]) {
-      try {
-        return await connect({ ...at, ...options, ...more, signal });
-      } catch (error) {
-        signal?.throwIfAborted();
-        errors.push(error);
+  return {
+    place: servers
+      .map((place) => formatAddr({ transport: "tcp", ...place } as Deno.Addr))
+      .join(","),
+    /** Tries them in their order, or the next one first each time. */
+    async connect(
+      signal?: AbortSignal,
+      more?: ConnectOptions,
+    ): Promise<Client> {
+      const first = balance === "failover" ? 0 : turn++ % servers.length;
+      const errors: unknown[] = [];
+      for (const at of [...servers.slice(first), ...servers.slice(0, first)]) {
+        try {
+          return await connect({ ...at, ...options, ...more, signal });
+        } catch (error) {
+          signal?.throwIfAborted();
+          // No other server makes a wrong option right.
+          if (error instanceof OptionError) throw error;
+          errors.push(error);
+        }
       }
-    }
-    if (errors.length === 1) throw errors[0];
-    throw new ConnectError(errors.map(messageOf).join("; "));
+      if (errors.length === 1) throw errors[0];
+      throw new ConnectError(errors.map(messageOf).join("; "));
+    },
   };
+}
+
+/** How long one try may take, and how long after one the next begins, in ms. */
+const TRY = 5000;
+const PAUSE = 100;
+
+/**
+ * Resolves as soon as a server has answered, whatever it says.
+ *
+ * @throws It has not in time; or no try can succeed.
+ */
+export async function waitFor(
+  { connect, request, timeout, place, clock = systemClock }: {
+    connect: (
+      signal: AbortSignal,
+    ) => Promise<Pick<Client, "request" | "close">>;
+    /** Without it a connection is enough. */
+    request: Uint8Array | undefined;
+    /** In milliseconds; 0 means for ever. */
+    timeout: number;
+    place: string;
+    clock?: Clock;
+  },
+): Promise<void> {
+  const end = clock.now() + (timeout || Infinity);
+  let reason = "nothing came";
+  while (true) {
+    const late = new AbortController();
+    const limit = Math.min(end - clock.now(), TRY);
+    const cancel = clock.after(limit, () => late.abort());
+    try {
+      const client = await connect(late.signal);
+      try {
+        if (request) await client.request(request, { signal: late.signal });
+        return;
+      } finally {
+        client.close();
+      }
+    } catch (error) {
+      if (error instanceof OptionError || error instanceof EncodeError) {
+        throw error;
+      }
+      // A limit of ours says less than what was wrong with the try before.
+      if (!late.signal.aborted) reason = messageOf(error);
+    } finally {
+      cancel();
+    }
+    if (clock.now() + PAUSE >= end) {
+      const limit = formatDuration(timeout);
+      throw new Error(`no answer from ${place} within ${limit}: ${reason}`);
+    }
+    await new Promise<void>((resolve) => clock.after(PAUSE, resolve));
+  }
 }

@@ -2,9 +2,9 @@
 
 import { VERSION } from "../../core/version.ts";
 import {
+  type Command,
   commonFlags,
   dashed,
-  type FlagTable,
   HELP_LINE,
   helpOf,
   parseFlags,
@@ -12,9 +12,7 @@ import {
 } from "./flags.ts";
 
 /** A program's commands by their first word; `""` is what has none. */
-type Commands = Readonly<
-  Record<string, { readonly flags: FlagTable; readonly help: string }>
->;
+type Commands = Readonly<Record<string, Command>>;
 
 export const completionHelp = (program: string): string =>
   `Usage: ${program} completion [flags] bash|zsh|fish
@@ -56,73 +54,72 @@ export function completion(
   );
 }
 
-/** What a value may be: words, the name of a file, or something else. */
-function valuesOf(placeholder: string): readonly string[] | "file" | "other" {
-  if (/^(FILE|PATH)$/.test(placeholder)) return "file";
-  const words = placeholder.split("|");
-  return words.every((word) => /^[a-z\d.]+$/.test(word)) ? words : "other";
+/** The flags of a command, as the scripts need them. */
+function flagsOf({ flags, help }: Command) {
+  const texts = new Map(
+    Array.from(help.matchAll(HELP_LINE), ([, name, text]) => [name, text]),
+  );
+  return Object.entries(flags).map(([name, { short, placeholder }]) => {
+    const words = placeholder?.split("|");
+    const isChoice = words?.every((word) => /^[a-z\d.]+$/.test(word));
+    return {
+      names: short ? [dashed(short), dashed(name)] : [dashed(name)],
+      text: quote(texts.get(name) ?? ""),
+      takesFile: /^(FILE|PATH)$/.test(placeholder ?? ""),
+      /** The words to choose from, if any; nothing where it takes no value. */
+      values: words && quote(isChoice ? words.join(" ") : ""),
+    };
+  });
 }
 
 const quote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
 
-function namesOf([name, { short }]: [string, FlagTable[string]]): string[] {
-  return [...short === undefined ? [] : [dashed(short)], dashed(name)];
-}
-
 function bash(program: string, { "": plain, ...others }: Commands): string {
   const branches = Object.entries({ ...others, "*": plain })
-    .map(([command, { flags }]) => {
-      const cases = Object.entries(flags).flatMap(([name, flag]) => {
-        if (flag.placeholder === undefined) return [];
-        const values = valuesOf(flag.placeholder);
-        const does = values === "file"
-          ? 'COMPREPLY=($(compgen -f -- "$word")); return'
-          : `words=${values === "other" ? "" : quote(values.join(" "))}`;
-        return [`  ${namesOf([name, flag]).join("|")}) ${does} ;;`];
-      });
-      const all = Object.entries(flags).flatMap(namesOf).join(" ");
-      return `  ${command}) case $before in\n${cases.join("\n")}\n` +
-        `  *) words=${quote(all)} ;;\n  esac ;;`;
+    .map(([name, command]) => {
+      const flags = flagsOf(command);
+      const cases = flags.filter(({ values }) => values !== undefined)
+        .map(({ names, takesFile, values }) =>
+          `  ${names.join("|")}) words=${values} files=${takesFile ? 1 : ""} ;;`
+        );
+      const all = flags.flatMap(({ names }) => names).join(" ");
+      return `  ${name}) case $before in
+${cases.join("\n")}
+  *) words=${quote(all)} ;;
+  esac ;;`;
     });
   return `_${program}() {
-  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} words
+  local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
+  local words files=
   if [ "$word" = = ]; then word=; fi
   if [ "$before" = = ]; then before=\${COMP_WORDS[COMP_CWORD-2]}; fi
   case \${COMP_WORDS[1]} in
 ${branches.join("\n")}
   esac
-  if [ "$COMP_CWORD" = 1 ]; then words="$words ${
-    Object.keys(others).join(" ")
-  }"; fi
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  if [ "$COMP_CWORD" = 1 ]; then
+    words="$words ${Object.keys(others).join(" ")}"
+  fi
+  COMPREPLY=($(compgen \${files:+-f} -W "$words" -- "$word"))
 }
 complete -F _${program} ${program}`;
 }
 
 function fish(program: string, commands: Commands): string {
-  const names = Object.keys(commands).filter((name) => name !== "");
-  const first = "$(commandline -opc)[2]";
-  const lines = Object.entries(commands).flatMap(
-    ([command, { flags, help }]) => {
-      const texts = new Map(
-        Array.from(help.matchAll(HELP_LINE), ([, flag, text]) => [flag, text]),
-      );
-      const condition = command === ""
-        ? `not contains -- "${first}" ${names.join(" ")}`
-        : `test "${first}" = ${command}`;
-      return Object.entries(flags).map(([name, flag]) => {
-        const values = flag.placeholder && valuesOf(flag.placeholder);
-        const takes = typeof values === "object"
-          ? ` -xa ${quote(values.join(" "))}`
-          : values && (values === "file" ? " -rF" : " -x");
-        const letters = namesOf([name, flag])
-          .map((as) => as.replace("--", "-l ").replace(/^-(?=.$)/, "-s "));
-        return `-n ${quote(condition)} ${letters.join(" ")}${takes ?? ""} ` +
-          `-d ${quote(texts.get(name) ?? "")}`;
-      });
-    },
-  );
+  const words = Object.keys(commands).filter(Boolean).join(" ");
+  const first = '"$(commandline -opc)[2]"';
+  const lines = Object.entries(commands).flatMap(([name, command]) => {
+    const condition = name === ""
+      ? `not contains -- ${first} ${words}`
+      : `test ${first} = ${name}`;
+    return flagsOf(command).map(({ names, text, takesFile, values }) => {
+      const as = names.map((name) =>
+        name.replace(/^--?/, (dashes) => dashes === "-" ? "-s " : "-l ")
+      ).join(" ");
+      const takes = takesFile ? "-rF" : values ? `-xa ${values}` : "";
+      return `-n ${quote(condition)} ${as} ${takes} -d ${text}`;
+    });
+  });
   const isFirst = "test (count (commandline -opc)) -eq 1";
-  return ["-f", `-n '${isFirst}' -a '${names.join(" ")}'`, ...lines]
+  return ["-f", `-n '${isFirst}' -a '${words}'`, ...lines]
     .map((line) => `complete -c ${program} ${line}`).join("\n");
 }

@@ -5,11 +5,10 @@ import { parseArgs } from "@std/cli";
 // @ts-types="../std.d.ts"
 import { closestString } from "@std/text";
 
+import { ParleyError } from "../../core/errors.ts";
 import { quote } from "../../core/text.ts";
 
-export class UsageError extends Error {
-  override name = "UsageError";
-}
+export class UsageError extends ParleyError {}
 
 export interface ValueFlag<Value> {
   readonly placeholder: string;
@@ -54,12 +53,17 @@ export type FlagValues<Table extends FlagTable> = {
     : boolean;
 };
 
+/** What the first word of a program's command line may ask for. */
+export interface Command {
+  readonly flags: FlagTable;
+  readonly help: string;
+  /** Pairs of flags that do not go together. */
+  readonly apart?: readonly (readonly [string, string])[];
+}
+
 export interface CommandLine<Table extends FlagTable> {
   readonly flags: FlagValues<Table>;
-  /**
-   * Where each value that is no default comes from, by the flag's name: such as
-   * `--max-frame`, `PARLEY_MAX_FRAME` or `-z`.
-   */
+  /** How each flag that is given is written, such as `-z` or `PARLEY_PORT`. */
   readonly given: ReadonlyMap<string, string>;
   readonly rest: readonly string[];
 }
@@ -74,100 +78,89 @@ export function parseFlags<Table extends FlagTable>(
   args: readonly string[],
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
-  const names = Object.keys(table);
-  const { joined, written, twice } = joinValues(table, args);
-  if (env !== undefined && twice !== undefined) {
-    refuse(`${twice} is given twice, expected only once`);
-  }
+  const given = new Map<string, string>();
+  const joined = joinValues(table, args, given, env !== undefined);
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
-    string: ["_", ...names.filter((name) => !isSwitch(table, name))],
-    boolean: names.filter((name) => isSwitch(table, name)),
+    string: ["_", ...Object.keys(table)],
     "--": true,
     unknown(arg, key) {
       if (key === undefined) return true;
       refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
-  const values: Record<string, unknown> = {};
-  const given = new Map<string, string>();
-  for (const [name, flag] of Object.entries(table)) {
-    if (flag.placeholder === undefined) {
-      values[name] = parsed[name] === true;
-      continue;
-    }
-    values[name] = flag.default;
-    // Whoever asks for help may need it for the value that is wrong.
-    if (parsed.help === true || parsed.version === true) continue;
-    let source = written.get(name) ?? dashed(name);
+  // Whoever asks for help may need it for the value that is wrong.
+  const asksOnly = given.has("help") || given.has("version");
+  const read = (name: string, flag: FlagTable[string]): unknown => {
+    if (flag.placeholder === undefined) return given.has(name);
+    if (asksOnly) return flag.default;
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
-      source = envName(name);
-      text = env(source);
+      text = env(envName(name));
       // An empty variable is how many shells and unit files unset one.
       if (text === "" && !flag.guards) text = undefined;
+      if (text !== undefined) given.set(name, envName(name));
     }
-    if (text === undefined) continue;
-    given.set(name, source);
-    values[name] = flag.parse(text);
-    if (values[name] !== undefined) continue;
+    if (text === undefined) return flag.default;
+    const value = flag.parse(text);
+    if (value !== undefined) return value;
     const shown = flag.secret ? "not allowed" : quote(text);
-    refuse(`${source} is ${shown}, expected ${flag.expected}`);
-  }
+    refuse(`${given.get(name)} is ${shown}, expected ${flag.expected}`);
+  };
+  const flags = Object.fromEntries(
+    Object.entries(table).map(([name, flag]) => [name, read(name, flag)]),
+  );
   return {
-    flags: values as FlagValues<Table>,
+    flags: flags as FlagValues<Table>,
     given,
-    rest: [...parsed._.map(String), ...parsed["--"] ?? []],
+    rest: [...parsed._, ...parsed["--"]],
   };
 }
 
 /**
- * Writes `--name value` as `--name=value`, so that a value may begin with a
- * dash and be told as what it is: a bad value, not an unknown flag. A letter
- * becomes the name that it stands for; `written` says what stood there.
+ * Gives what is left to read: a value stands as `--name=value`, so that it may
+ * begin with a dash and be told as what it is, a bad value and not an unknown
+ * flag. `given` gets every flag's name, and how it is written.
  */
-function joinValues(table: FlagTable, args: readonly string[]) {
-  const joined: string[] = [];
-  const written = new Map<string, string>();
-  let twice: string | undefined;
+function joinValues(
+  table: FlagTable,
+  args: readonly string[],
+  given: Map<string, string>,
+  onlyOnce: boolean,
+): string[] {
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
   }
-  for (let i = 0; i < args.length; i++) {
-    let arg = args[i];
-    if (arg === "--") {
-      joined.push(...args.slice(i));
-      break;
-    }
-    // Letters may be written in one, as in -qP16: each is looked at by itself.
-    for (; /^-\w[^=]/.test(arg); arg = `-${arg.slice(2)}`) {
-      const name = names.get(arg.slice(0, 2));
-      if (name === undefined || !isSwitch(table, name)) break;
-      joined.push(dashed(name));
-    }
+  const joined: string[] = [];
+  const rest = [...args];
+  for (let arg; (arg = rest.shift()) !== undefined;) {
+    if (arg === "--") return [...joined, arg, ...rest];
     // The value of a letter may follow it at once, as in -c50.
-    const [, as, equals, value] = /^(--[^=]+|-[^-=])(=?)(.*)$/s.exec(arg) ?? [];
+    const [, as, value] = /^(--[^=]+|-[^-=])(.*)$/s.exec(arg) ?? [];
     const name = names.get(as);
     if (name === undefined) {
       joined.push(arg);
-    } else if (isSwitch(table, name)) {
-      if (equals !== "") refuse(`${as} is ${quote(value)}, expected no value`);
-      joined.push(value === "" ? dashed(name) : arg);
-    } else {
-      if (written.has(name)) twice ??= as;
-      written.set(name, as);
-      const next = args[i + 1] ?? "--";
-      const taken = equals + value === "" && !next.startsWith("--");
-      joined.push(`--${name}=${taken ? next : value}`);
-      if (taken) i++;
+      continue;
     }
+    if (table[name].placeholder === undefined) {
+      // Letters may be written in one, as in -qP16.
+      if (/^\w/.test(value)) rest.unshift(`-${value}`);
+      else if (value !== "") {
+        const found = quote(value.replace(/^=/, ""));
+        refuse(`${as} is ${found}, expected no value`);
+      }
+    } else {
+      if (onlyOnce && given.has(name)) {
+        refuse(`${as} is given twice, expected only once`);
+      }
+      const isNext = value === "" && !(rest[0] ?? "--").startsWith("--");
+      const text = isNext ? rest.shift() : value.replace(/^=/, "");
+      joined.push(`--${name}=${text}`);
+    }
+    given.set(name, as);
   }
-  return { joined, written, twice };
-}
-
-function isSwitch(table: FlagTable, name: string): boolean {
-  return Object.hasOwn(table, name) && table[name].placeholder === undefined;
+  return joined;
 }
 
 /** As wide as a terminal always is. */
@@ -183,25 +176,24 @@ export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
 export function helpOf(table: FlagTable, text: string): string {
   return text.replace(HELP_LINE, (line, name, words) => {
     if (!Object.hasOwn(table, name)) return line;
-    const { short, ...flag } = table[name];
-    const letter = short === undefined ? "" : `-${short}, `;
-    let left = `  ${letter}${dashed(name)}`;
+    const flag = table[name];
+    let row = `  ${flag.short ? `-${flag.short}, ` : ""}${dashed(name)}`;
     const pieces: string[] = words.split(" ");
     if (flag.placeholder !== undefined) {
-      left += ` ${flag.placeholder}`;
+      row += ` ${flag.placeholder}`;
       const value = flag.shown ?? flag.default;
       if (value !== "none") pieces.push(`(default ${value})`);
     }
-    const lines = left.length > LEFT_COLUMNS ? [left] : [];
-    let row = lines.length > 0 ? "" : left;
-    for (const piece of pieces) {
-      if (row.length + piece.length >= COLUMNS) {
-        lines.push(row);
+    let rows = "";
+    for (const [i, piece] of pieces.entries()) {
+      const most = i === 0 ? LEFT_COLUMNS : COLUMNS - piece.length - 1;
+      if (row.length > most) {
+        rows += `${row}\n`;
         row = "";
       }
       row = `${row.padEnd(LEFT_COLUMNS + 1)} ${piece}`;
     }
-    return [...lines, row].join("\n");
+    return rows + row;
   });
 }
 

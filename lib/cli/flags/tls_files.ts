@@ -2,34 +2,37 @@
 
 import { OptionError, ParleyError } from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";
-import {
-  checkCertificates,
-  checkKeyPair,
-  type TlsKeyPair,
-} from "../../tls/pem.ts";
+import { checkCertificates, checkKeyPair } from "../../tls/pem.ts";
 
-type ReadText = (path: string) => Promise<string>;
-
-export async function readKeyPair(
-  files: TlsKeyPair,
-  read: ReadText,
-): Promise<TlsKeyPair> {
-  const cert = await readFile("--tls-cert", files.cert, read);
-  const key = await readFile("--tls-key", files.key, read);
-  return used(
-    () => checkKeyPair(cert, key),
-    ({ option }) => [`--tls-${option}`, files[option as keyof TlsKeyPair]],
-  );
+/**
+ * Reads and checks the files that flags such as `--tls-client-ca` name; here it
+ * is `clientCa`. Where a path is empty there is no such file.
+ */
+export async function readTlsFiles<Name extends string>(
+  paths: Readonly<Record<Name, string>>,
+  read: (path: string) => Promise<string>,
+): Promise<Partial<Record<Name, string>>> {
+  const texts: Record<string, string> = {};
+  for (const [name, path] of Object.entries<string>(paths)) {
+    if (path !== "") texts[name] = await readFile(flagOf(name), path, read);
+  }
+  try {
+    const { cert, key, ...authorities } = texts;
+    for (const [name, pem] of Object.entries(authorities)) {
+      texts[name] = checkCertificates(name, pem);
+    }
+    if (cert !== undefined) Object.assign(texts, checkKeyPair(cert, key));
+    return texts as Partial<Record<Name, string>>;
+  } catch (error) {
+    if (!(error instanceof OptionError)) throw error;
+    const { option, value, expected } = error;
+    const file = `${flagOf(option)} ${quote(paths[option as Name])}`;
+    const found = `it has ${quote(value)}, expected ${expected}`;
+    throw new ParleyError(`cannot use ${file}: ${found}`, { cause: error });
+  }
 }
 
-export async function readCertificates(
-  flag: "--tls-ca" | "--tls-client-ca",
-  file: string,
-  read: ReadText,
-): Promise<string> {
-  const pem = await readFile(flag, file, read);
-  return used(() => checkCertificates(flag, pem), () => [flag, file]);
-}
+const flagOf = (option: string) => `--tls-${option.replace("C", "-c")}`;
 
 /** Reads a file that a flag names. */
 export async function readFile<Content>(
@@ -46,22 +49,6 @@ export async function readFile<Content>(
       ? "the system does not allow it"
       : messageOf(error);
     const message = `cannot read ${flag} ${quote(path)}: ${why}`;
-    throw new ParleyError(message, { cause: error });
-  }
-}
-
-/** Runs a check; `fileOf` says which flag and file an error of it is about. */
-function used<Checked>(
-  check: () => Checked,
-  fileOf: (error: OptionError) => [flag: string, path: string],
-): Checked {
-  try {
-    return check();
-  } catch (error) {
-    if (!(error instanceof OptionError)) throw error;
-    const [flag, path] = fileOf(error);
-    const found = `it has ${quote(error.value)}, expected ${error.expected}`;
-    const message = `cannot use ${flag} ${quote(path)}: ${found}`;
     throw new ParleyError(message, { cause: error });
   }
 }

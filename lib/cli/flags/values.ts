@@ -3,9 +3,10 @@
 import { isIPv6 } from "node:net";
 
 import { connectDefaults } from "../../client/client.ts";
+import type { Place } from "../../client/dial.ts";
 import { formatHostPort } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
-import { CIDR_FORM, CidrError, parseCidrList } from "../../core/cidr.ts";
+import { CIDR_FORM, parseCidrList } from "../../core/cidr.ts";
 import * as units from "../../core/units.ts";
 import {
   FRAMING_FORM,
@@ -38,15 +39,16 @@ export function textFlag(
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
-  return { ...textFlag("CIDR,…", expected, isCidrList), shown, guards: true };
+  const fits = (text: string) => Boolean(unlessRefused(parseCidrList, text));
+  return { ...textFlag("CIDR,…", expected, fits), shown, guards: true };
 }
 
-function isCidrList(text: string): boolean {
+/** Calls what throws at a wrong text; nothing comes then. */
+function unlessRefused<Value>(parse: (text: string) => Value, text: string) {
   try {
-    return Boolean(parseCidrList(text));
-  } catch (error) {
-    if (error instanceof CidrError) return false;
-    throw error;
+    return parse(text);
+  } catch {
+    return undefined;
   }
 }
 
@@ -144,13 +146,7 @@ export const patternFlag: ValueFlag<RegExp | undefined> = {
   expected: "a regular expression of JavaScript",
   default: undefined,
   shown: "none",
-  parse(text) {
-    try {
-      return new RegExp(text, "su");
-    } catch {
-      return undefined;
-    }
-  },
+  parse: (text) => unlessRefused((source) => new RegExp(source, "su"), text),
 };
 
 export const modeFlag: ValueFlag<number> = {
@@ -172,10 +168,6 @@ export const alpnFlag: ValueFlag<string[]> = {
 /** What comes before a Unix socket's path where an address may be, too. */
 const UNIX = "unix:";
 
-export type Place =
-  | { readonly hostname: string; readonly port: number }
-  | { readonly path: string };
-
 export function formatPlace(place: Place): string {
   return "path" in place
     ? `${UNIX}${place.path}`
@@ -188,19 +180,26 @@ export const placeFlag: ValueFlag<Place | undefined> = {
     `or unix:PATH with ${LISTEN_PATH_FORM}`,
   default: undefined,
   shown: "off",
-  parse: parsePlace,
+  parse(text) {
+    if (text.startsWith(UNIX)) {
+      const path = text.slice(UNIX.length);
+      return isListenPath(path) ? { path } : undefined;
+    }
+    const { hostname, port: digits = "" } = splitHostPort(text) ?? {};
+    const port = countFlag(ranges.port, 0).parse(digits);
+    if (hostname !== undefined && port !== undefined) return { hostname, port };
+  },
 };
 
-function parsePlace(text: string): Place | undefined {
-  if (text.startsWith(UNIX)) {
-    const path = text.slice(UNIX.length);
-    return isListenPath(path) ? { path } : undefined;
-  }
-  const [, ipv6, name, digits] =
-    /^(?:\[([^\]]+)\]|([^\s:/[\]]+)):(\d{1,5})$/.exec(text) ?? [];
-  const port = inRange(ranges.port, digits === undefined ? digits : +digits);
-  if (port === undefined || (ipv6 !== undefined && !isIPv6(ipv6))) return;
-  return { hostname: ipv6 ?? name, port };
+/** A name or an address (IPv6 in brackets or alone), and what is its port. */
+export function splitHostPort(
+  text: string,
+): { hostname: string; port?: string } | undefined {
+  if (isIPv6(text)) return { hostname: text };
+  const [, ipv6 = "", name, port] =
+    /^(?:\[([^\]]+)\]|([^\s:/[\]]+))(?::([^:/]*))?$/.exec(text) ?? [];
+  const hostname = isIPv6(ipv6) ? ipv6 : name;
+  return hostname === undefined ? undefined : { hostname, port };
 }
 
 function inRange([least, most]: readonly number[], value = NaN) {

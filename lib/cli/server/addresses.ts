@@ -1,9 +1,10 @@
 /** Where `server` listens: whether it can, and why not. */
 
+import type { Place } from "../../client/dial.ts";
 import { OptionError } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 import { listenUnix } from "../../net/unix.ts";
-import { formatPlace, type Place } from "../flags/values.ts";
+import { formatPlace } from "../flags/values.ts";
 
 /**
  * Listens for a moment, and says where: an address that is in use is one that a

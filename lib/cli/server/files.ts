@@ -2,7 +2,7 @@
 
 import { fileId } from "../../net/unix.ts";
 import type { TlsFiles } from "../../tls/settings.ts";
-import { readCertificates, readKeyPair } from "../flags/tls_files.ts";
+import { readTlsFiles } from "../flags/tls_files.ts";
 import type { ServerLine } from "./flags.ts";
 import { openKeeper } from "./keeper.ts";
 import type { Log } from "./logging.ts";
@@ -31,14 +31,10 @@ export async function openFiles(
   return {
     readTls: keeper === undefined || cert === ""
       ? undefined
-      : async (): Promise<TlsFiles> => {
-        const { readText } = keeper;
-        const pair = await readKeyPair({ cert, key }, readText);
-        if (clientCa === "") return pair;
-        const flag = "--tls-client-ca";
-        const authorities = await readCertificates(flag, clientCa, readText);
-        return { ...pair, clientCa: authorities };
-      },
+      : () =>
+        readTlsFiles({ cert, key, clientCa }, keeper.readText) as Promise<
+          TlsFiles
+        >,
     /** Tells systemd, if it asks to be told (`sd_notify(3)`). */
     notify(state: "READY=1" | "STOPPING=1"): void {
       if (notified === "") return;

@@ -1,6 +1,7 @@
 /** The program `server`: flags in, signals in, exit code out. */
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
+import type { Place } from "../../client/dial.ts";
 import { formatAddr } from "../../core/address.ts";
 import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
@@ -25,7 +26,7 @@ import {
   unknownTwins,
   UsageError,
 } from "../flags/flags.ts";
-import { formatPlace, type Place } from "../flags/values.ts";
+import { formatPlace } from "../flags/values.ts";
 import {
   print,
   show,
