@@ -12,6 +12,8 @@ const KEPT = 720;
 const COLUMNS: readonly string[] = ["time", ...SERIES];
 
 export class History {
+  /** The values of the newest sample. */
+  latest: ReturnType<typeof valuesBetween> = {};
   /** The samples, one after another; a new one takes the place of the oldest. */
   readonly #cells = new Float64Array(KEPT * COLUMNS.length);
   /** How many samples there have been. */
@@ -53,7 +55,7 @@ export class History {
 
   #sample(): void {
     const after = this.read();
-    const values = valuesBetween(this.#before, after);
+    const values = this.latest = valuesBetween(this.#before, after);
     // A date set back: the old samples are of no time that can be drawn.
     if (after.now < this.#before.now) this.#count = 0;
     this.#before = after;

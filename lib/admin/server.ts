@@ -232,7 +232,7 @@ async function answerTo(
     case "/metrics":
       return { type: PROMETHEUS_TYPE, body: prometheusText(source) };
     case "/stats.json":
-      return json(stats());
+      return json({ ...stats(), recent: history.latest });
     case "/history.json":
       return json(history.after(Number(searchParams.get("after"))));
     case "/connections.json":

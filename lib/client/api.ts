@@ -1,4 +1,4 @@
-/** What a client can do, and what it may be asked for. */
+/** The interfaces of clients and pools, and the options of their requests. */
 
 /** Options of {@linkcode Client.request}. */
 export interface RequestOptions {
@@ -19,9 +19,9 @@ export interface RequestOptions {
 /** Options of {@linkcode Client.stream}. */
 export interface StreamOptions extends RequestOptions {
   /**
-   * Whether a frame is the last one of the reply. It is asked for each frame,
-   * also for those that nobody takes any more. If it throws, the connection
-   * ends, since nobody knows where the reply does.
+   * Whether a frame is the last one of the reply. It is called for each frame,
+   * also after the stream was cancelled. If it throws, the connection ends, since
+   * the end of the reply is not known.
    */
   isLast: (frame: Uint8Array<ArrayBuffer>) => boolean;
 }
@@ -142,25 +142,17 @@ export interface Client extends AsyncDisposable {
   close(): void;
 }
 
-/** Where a server is. */
+/** Where a server is; what stands in brackets is the default. */
 export interface ServerPlace {
-  /**
-   * The server's address or name.
-   *
-   * @default {"127.0.0.1"}
-   */
+  /** The server's address or name (`127.0.0.1`). */
   hostname?: string;
-  /**
-   * The server's port.
-   *
-   * @default {8080}
-   */
+  /** The server's port (8080). */
   port?: number;
   /** The path of a Unix socket, in place of `hostname` and `port`. */
   path?: string;
 }
 
-/** What a {@linkcode Pool} goes by, beside the options of its connections. */
+/** The options of a {@linkcode Pool}, beside those of its connections. */
 export interface ServersOptions {
   /** The servers, any of which can be asked anything. */
   servers: readonly ServerPlace[];
@@ -169,7 +161,7 @@ export interface ServersOptions {
    * default), each in its turn, or the first that is there.
    */
   balance?: "least-pending" | "round-robin" | "failover";
-  /** The most connections to a server, by default 4; all busy, one is opened. */
+  /** The most connections to a server, by default 4: opened as all are busy. */
   size?: number;
   /** The most requests in flight on a connection, by default 16. */
   maxPending?: number;
@@ -184,16 +176,16 @@ export interface ServersOptions {
    */
   maxDelay?: number;
   /**
-   * A request, and its reply or what says whether one is right. It is sent on
-   * connections with nothing in flight, and first of all to a server that failed.
+   * A request, and the reply to expect, or a function that checks it. It is sent
+   * on idle connections, and on the first one to a server that has failed.
    */
   healthCheck?: {
     request: string | Uint8Array;
     expect: string | ((reply: Uint8Array) => boolean);
   };
-  /** Milliseconds between two checks, and for a reply to one; by default 5000. */
+  /** The milliseconds between two checks, and for the reply; by default 5000. */
   checkInterval?: number;
-  /** Hears that a server has a first connection; with an error, none any more. */
+  /** Called when a server gets its first connection or, `error` given, has none. */
   onStateChange?: (server: string, error?: Error) => void;
 }
 

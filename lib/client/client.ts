@@ -15,59 +15,45 @@ import {
 import { type Hooks, PipelinedClient } from "./pipelined_client.ts";
 import { ServerPool } from "./pool.ts";
 
-/** Options of {@linkcode connect}. */
+/**
+ * Options of {@linkcode connect}. Times are in milliseconds, where 0 is for ever,
+ * and sizes in bytes. What stands in brackets is the default.
+ */
 export interface ConnectOptions extends ServerPlace {
-  /**
-   * How requests and replies are told apart, as the server has it.
-   *
-   * @default {"line"}
-   */
+  /** How requests and replies are told apart, as on the server (`line`). */
   framing?: FramingName | Framing;
-  /**
-   * The maximum payload of a reply in bytes.
-   *
-   * @default {16777216}
-   */
+  /** The maximum payload of a reply (16 MiB). */
   maxFrame?: number;
   /**
-   * How long connecting, and then each reply, may take, in milliseconds. A
-   * reply is given up to a quarter longer, since one coarse timer serves all
-   * requests. 0 means for ever.
-   *
-   * @default {30000}
+   * How long connecting, and then each reply, may take (30,000). One coarse timer
+   * serves all requests, so a reply is given up to a quarter longer.
    */
   timeout?: number;
   /**
-   * Whether the connection goes on when a request has timed out. Its reply is
-   * dropped then when it comes late, and the others stay with their own
+   * Whether the connection goes on when a request has timed out (false). Its reply
+   * is dropped then when it comes late, and the others stay with their own
    * requests, behind it. If it never comes, each reply goes to the request before
    * its own: so the connection is closed unless you know that it will come.
-   *
-   * @default {false}
    */
   keepAfterTimeout?: boolean;
   /**
    * How many bytes may be unsent before {@linkcode Client.ready} waits, and the
-   * most bytes of {@linkcode Client.pushes} that wait to be taken.
-   *
-   * @default {1048576}
+   * most bytes of {@linkcode Client.pushes} that wait to be taken (1 MiB).
    */
   maxBuffered?: number;
   /**
    * Whether a frame answers no request: then it is one of
    * {@linkcode Client.pushes}. It is given each frame that comes, as the copy
    * that is delivered. If it throws, the connection ends. Without it each frame
-   * that comes while a request waits is its reply, and any other is forgotten.
+   * that comes while a request waits is its reply, and any other is dropped.
    */
   isPush?: (frame: Uint8Array<ArrayBuffer>) => boolean;
   /**
-   * Speaks TLS, as the server must then. Its certificate is checked; nothing is
-   * sent before that.
-   *
-   * @default {false}
+   * Speaks TLS, as the server must then (false). Nothing is sent before the
+   * server's certificate has been checked.
    */
   tls?: boolean | TlsConnectOptions;
-  /** Gives up connecting. It is not looked at once there is a connection. */
+  /** Gives up connecting. It has no effect once there is a connection. */
   signal?: AbortSignal;
 }
 

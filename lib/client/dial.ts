@@ -29,11 +29,7 @@ export interface TlsConnectOptions extends Partial<TlsKeyPair> {
    * of an authority, or the server's own if it vouches for itself.
    */
   caCerts?: string[];
-  /**
-   * The name or address that the server's certificate must be for.
-   *
-   * @default {hostname}
-   */
+  /** The name or address that the certificate must be for (`hostname`). */
   serverName?: string;
   /** The application protocols (ALPN, RFC 7301), the preferred one first. */
   alpnProtocols?: string[];

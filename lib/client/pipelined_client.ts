@@ -4,14 +4,7 @@ import { formatAddr } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines, type Expirable } from "../core/deadlines.ts";
-import {
-  ClientClosedError,
-  ConnectionLostError,
-  FrameError,
-  RefusedError,
-  TimeoutError,
-  TlsError,
-} from "../core/errors.ts";
+import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, encodeText, quote } from "../core/text.ts";
 import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
@@ -19,13 +12,8 @@ import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
-import { FirstFrame } from "./first_frame.ts";
-import { type Frame, Frames } from "./frames.ts";
-import {
-  type Outgoing,
-  type RequestWriter,
-  requestWriter,
-} from "./request_writer.ts";
+import { FirstFrame, type Frame, Frames } from "./frames.ts";
+import { type Outgoing, requestWriter } from "./request_writer.ts";
 
 /** What one connection of several tells those who hold it. */
 export interface Hooks {
@@ -35,7 +23,6 @@ export interface Hooks {
   onRoom?: () => void;
 }
 
-/** What of the options is for a connection that is open. */
 interface Settings extends Hooks {
   framing: Framing;
   maxFrame: number;
@@ -70,7 +57,7 @@ export class PipelinedClient implements Client, Expirable {
   readonly #settings: Settings;
   readonly #clock: Clock;
   readonly #deadlines: Deadlines;
-  readonly #writer: RequestWriter;
+  readonly #writer: ReturnType<typeof requestWriter>;
   readonly #pending = new Queue<Pending>();
   readonly #firstFrame: FirstFrame;
   /** The last frame that answers no request: the server may say why it ends. */
@@ -210,7 +197,7 @@ export class PipelinedClient implements Client, Expirable {
   }
 
   close(): void {
-    this.#finish(new ClientClosedError("Client is closed"));
+    this.#finish(new errors.ClientClosedError("Client is closed"));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -239,7 +226,7 @@ export class PipelinedClient implements Client, Expirable {
         continue;
       }
       const error = this.#refused() ??
-        new TimeoutError(`No reply within ${timeout} ms${guess}`);
+        new errors.TimeoutError(`No reply within ${timeout} ms${guess}`);
       if (pending.sent) pairingLost ??= error;
       this.#giveUp(pending, error);
     }
@@ -277,7 +264,7 @@ export class PipelinedClient implements Client, Expirable {
           connection.received === inbox.length && isTlsAlert(inbox)
         ) {
           inbox.release();
-          throw new TlsError(
+          throw new errors.TlsError(
             "it speaks TLS, and this client does not (option tls)",
           );
         }
@@ -334,7 +321,7 @@ export class PipelinedClient implements Client, Expirable {
     } catch (error) {
       const place = formatAddr(this.remoteAddr);
       const text = `Connection to ${place} given up: ${reasonOf(error)}`;
-      this.#finish(new ConnectionLostError(text, { cause: error }));
+      this.#finish(new errors.ConnectionLostError(text, { cause: error }));
     }
   }
 
@@ -343,8 +330,10 @@ export class PipelinedClient implements Client, Expirable {
     if (this.#end !== undefined) return;
     const { inbox } = this.#connection;
     const guess = guessFraming(this.#decoder, inbox);
-    if (error instanceof FrameError) error.message += guess;
-    if (error instanceof FrameError || error instanceof RefusedError) {
+    if (error instanceof errors.FrameError) error.message += guess;
+    if (
+      error instanceof errors.FrameError || error instanceof errors.RefusedError
+    ) {
       return this.#finish(error);
     }
     const refused = this.#refused(error);
@@ -359,15 +348,17 @@ export class PipelinedClient implements Client, Expirable {
     if (length > 0) message += ` after ${length} bytes of a reply${guess}`;
     const said = this.#unasked && quote(decodeText(this.#unasked));
     if (said !== undefined) message += `, which said ${said}`;
-    this.#finish(new ConnectionLostError(message, { cause: error }));
+    this.#finish(new errors.ConnectionLostError(message, { cause: error }));
   }
 
   /** What is thrown if all that the server ever said was a refusal. */
-  #refused(cause?: unknown): RefusedError | undefined {
+  #refused(cause?: unknown): errors.RefusedError | undefined {
     const { refusal } = this.#firstFrame;
     return refusal === undefined
       ? undefined
-      : new RefusedError(formatAddr(this.remoteAddr), refusal, { cause });
+      : new errors.RefusedError(formatAddr(this.remoteAddr), refusal, {
+        cause,
+      });
   }
 
   #finish(end: Error): void {
@@ -385,6 +376,8 @@ export class PipelinedClient implements Client, Expirable {
     this.#pending.clear();
     this.#writer.end(end);
     this.#pushes?.end();
-    this.#ended.resolve(end instanceof ClientClosedError ? undefined : end);
+    this.#ended.resolve(
+      end instanceof errors.ClientClosedError ? undefined : end,
+    );
   }
 }

@@ -13,12 +13,7 @@ export interface Outgoing {
   readonly taken?: { resolve(): void; reject(error: Error): void };
 }
 
-export type RequestWriter = ReturnType<typeof requestWriter>;
-
-/**
- * @param maxBuffered How many bytes may be unsent before `ready` waits.
- * @param onError Called once, when a write has failed: there is no other.
- */
+/** `onError` is called when a write has failed: then there is no further one. */
 export function requestWriter(
   connection: Connection,
   codec: Codec,

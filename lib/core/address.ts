@@ -34,14 +34,14 @@ export function formatHostPort(hostname: string, port: number): string {
     : `${hostname}:${port}`;
 }
 
-/** What of an address lists go by: the IP address without the port. */
+/** The part of an address that lists match: the IP address without the port. */
 export function ipOf(addr: Deno.Addr): string {
   return "hostname" in addr ? addr.hostname : formatAddr(addr);
 }
 
 /**
- * What of an address limits and rates go by: `192.0.2.1`, or the first bits of
- * IPv6 (`2001:db8::/64`), as who has one address has a whole network of them.
+ * The part of an address that limits and rates count by: `192.0.2.1`, or the first
+ * bits of IPv6 (`2001:db8::/64`), since each client has a whole network of those.
  * `::ffff:192.0.2.1` is IPv4, as a listener on `::` shows it.
  */
 export function networkOf(addr: Deno.Addr, ipPrefix: number): string {

@@ -1,7 +1,7 @@
 /**
- * What code without any permission can still do, and is kept from: importing a
- * package writes it to Deno's cache, as the storages of the web do; and a worker
- * has all of it anew.
+ * Code without any permission can still write files: an import of a package puts
+ * it into Deno's cache, and so do the storages of the web. A worker could do all
+ * that again. This takes it away.
  */
 
 import module from "node:module";
@@ -13,7 +13,7 @@ const STORAGES = [
   ...["localStorage", "sessionStorage", "Storage"],
 ];
 
-/** What may be imported still: files, which it takes a permission to read. */
+/** What may still be imported: to read a file takes a permission. */
 const LOCAL = /^(node|data|blob|file):|^\.{0,2}\//;
 
 /**
@@ -33,8 +33,8 @@ export function closeBackDoors(): void {
   });
   for (const name of STORAGES) Reflect.deleteProperty(globalThis, name);
   for (const kind of [Worker, NodeWorker]) {
-    // The class is known by other names too, so it has to refuse by itself: the
-    // constructor of a class begins with that of its prototype.
+    // Other code may hold the class already, so the class itself has to refuse:
+    // its constructor first calls that of its prototype.
     Object.setPrototypeOf(kind, refuseWorker);
     Object.freeze(kind);
   }

@@ -7,7 +7,7 @@ import { quote } from "./text.ts";
 
 export const CIDR_FORM = "an address or CIDR such as 10.0.0.0/8 or fd00::/8";
 
-/** Without a zone, for it would be dropped, and match on every interface. */
+/** No zone is allowed: `BlockList` drops it, and matches on every interface. */
 const ENTRY = /^([^/%]*)(?:\/(0|[1-9]\d{0,2}))?$/;
 
 export class CidrError extends ParleyError {
@@ -22,43 +22,41 @@ export class CidrError extends ParleyError {
  * `::/0`; as in nginx, everybody is `0.0.0.0/0,::/0`.
  */
 export class CidrList {
-  // Two, because one would match a mapped address by its IPv6 rules as well,
-  // and the same client in its IPv4 form by some of them only.
+  // One list for both would match a mapped address by IPv6 entries as well, but
+  // not the same client in its IPv4 form.
   readonly #ipv4 = new BlockList();
   readonly #ipv6 = new BlockList();
 
   constructor(entries: Iterable<string>) {
-    for (const entry of entries) this.#add(entry);
+    for (const entry of entries) {
+      const [, address = "", digits] = ENTRY.exec(entry) ?? [];
+      const version = isIP(address);
+      const mapped = version === 6
+        ? mappedIPv4(canonicalIPv6(address))
+        : undefined;
+      const bits = version === 4 ? 32 : 128;
+      const prefix = Number(digits ?? bits);
+      // ::ffff:10.0.0.0/8 would be ::/8, which is not what anybody means.
+      const least = mapped === undefined ? 0 : 96;
+      if (version === 0 || prefix < least || prefix > bits) {
+        throw new CidrError(entry);
+      }
+      if (mapped ?? version === 4) {
+        this.#ipv4.addSubnet(mapped ?? address, prefix - least, "ipv4");
+      } else this.#ipv6.addSubnet(address, prefix, "ipv6");
+    }
   }
 
   /** A zone (`fe80::1%eth0`) does not count: entries cannot have any. */
   matches(address: string): boolean {
     const [bare] = address.split("%", 1);
     const version = isIP(bare);
-    // Such as the path of a socket.
+    // It may be the path of a socket.
     if (version === 0) return false;
     const ipv4 = version === 4 ? bare : mappedIPv4(canonicalIPv6(bare));
     return ipv4 === undefined
       ? this.#ipv6.check(bare, "ipv6")
       : this.#ipv4.check(ipv4, "ipv4");
-  }
-
-  #add(entry: string): void {
-    const [, address = "", digits] = ENTRY.exec(entry) ?? [];
-    const version = isIP(address);
-    const bits = version === 4 ? 32 : 128;
-    const prefix = Number(digits ?? bits);
-    const mapped = version === 6
-      ? mappedIPv4(canonicalIPv6(address))
-      : undefined;
-    // ::ffff:10.0.0.0/8 would be ::/8, which is not what anybody means.
-    const least = mapped === undefined ? 0 : 96;
-    if (version === 0 || prefix < least || prefix > bits) {
-      throw new CidrError(entry);
-    }
-    if (mapped ?? version === 4) {
-      this.#ipv4.addSubnet(mapped ?? address, prefix - least, "ipv4");
-    } else this.#ipv6.addSubnet(address, prefix, "ipv6");
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * One coarse timer for all deadlines of all connections: setting one is the
- * writing of a number, and the timer looks at each once an interval. So it is
- * met late by up to two intervals, and never early.
+ * One coarse timer for the deadlines of all connections. To set a deadline is to
+ * write a number; the timer looks at all of them once an interval. So a deadline
+ * is noticed up to two intervals late, and never early.
  */
 
 import { type Clock, systemClock } from "./clock.ts";
@@ -13,7 +13,7 @@ export interface Expirable {
   expire(): void;
 }
 
-/** A finer timer than this buys nothing; a coarser one frees too late. */
+/** The bounds of the interval, in milliseconds. */
 const FINEST = 5;
 const COARSEST = 1000;
 
@@ -30,7 +30,7 @@ export class Deadlines {
     this.refine(shortest);
   }
 
-  /** Is finer from now on, for a timeout that is shorter; 0 means never. */
+  /** Makes the interval shorter if this timeout needs it; 0 means for ever. */
   refine(timeout: number): void {
     const eighth = (timeout || Infinity) / 8;
     const interval = Math.min(Math.max(eighth, FINEST), COARSEST);
@@ -82,8 +82,8 @@ export class Deadlines {
 
   #moveOn(): void {
     const clock = this.clock.now();
-    // A machine that was suspended, or an event loop that a handler held up,
-    // has let nobody send anything: such a gap counts as two intervals.
+    // While the machine was suspended, or a handler held up the event loop, no
+    // bytes could arrive: such a gap counts as two intervals only.
     this.#now += Math.min(clock - this.#ticked, 2 * this.#interval);
     this.#ticked = clock;
   }

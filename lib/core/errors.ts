@@ -1,6 +1,6 @@
 /**
- * The errors Parley throws: each failure a caller may want to treat on its own
- * is a class of its own, and all of them extend {@linkcode ParleyError}.
+ * The errors that Parley throws: one class for each failure that a caller may want
+ * to tell from others; all of them extend {@linkcode ParleyError}.
  */
 
 import { quote } from "./text.ts";
@@ -90,7 +90,7 @@ export class TimeoutError extends ParleyError {}
 /** A peer's bytes are not what TLS asks for, or its handshake failed. */
 export class TlsError extends ParleyError {}
 
-/** A client has shown no certificate, or none that is good. */
+/** A client has shown no certificate, or one that is refused. */
 export class ClientCertificateError extends TlsError {
   /** What is wrong with it; the client is told so. */
   readonly reason: string;

@@ -1,4 +1,4 @@
-/** First in, first out, in constant time however long it gets. */
+/** First in, first out, in constant time whatever its length. */
 export class Queue<Item> implements Iterable<Item> {
   #items: (Item | undefined)[] = [];
   #first = 0;
@@ -38,7 +38,7 @@ export class Queue<Item> implements Iterable<Item> {
   }
 
   *[Symbol.iterator](): Iterator<Item> {
-    // Safe against `shift` of what was just handed out.
+    // The loop may call `shift` for the item that it has just got.
     const items = this.#items;
     for (let i = this.#first; i < items.length; i++) {
       const item = items[i];

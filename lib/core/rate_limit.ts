@@ -17,8 +17,8 @@ const SETS = 2 ** 14;
 const PLACES = WAYS * SETS;
 
 /**
- * Tries to lock a set. It is locked for less than a microsecond; after these,
- * some 10 ms, the thread that has locked it has ended, or is put aside.
+ * How often a thread tries to lock a set, for about 10 ms. A lock is held for less
+ * than a microsecond, so then its thread has ended, or the system has paused it.
  */
 const PATIENCE = 1_000_000;
 
@@ -44,7 +44,7 @@ export function rateCells(): RateCells {
 export class TokenBuckets {
   readonly #id = 1 + Math.floor(Math.random() * (2 ** 31 - 1));
 
-  /** @param offset What makes of this thread's time that of all, in milliseconds. */
+  /** @param offset Milliseconds from this thread's clock to that of all threads. */
   constructor(
     readonly rate: Rate,
     private readonly cells: RateCells = rateCells(),
@@ -78,9 +78,9 @@ export class TokenBuckets {
     }
     const owing = place < end ? times[place] : at;
     const full = Math.max(owing, at) + interval;
-    // A thousandth more, for sums of fractions are not exact.
+    // A thousandth more, because sums of fractions are not exact.
     const taken = full - at <= (burst + 0.001) * interval;
-    // It was put aside meanwhile, and what it has read is no longer so.
+    // This thread was paused and has lost the lock: what it read may be old.
     if (Atomics.load(locks, set) !== this.#id) return this.take(key, now);
     if (taken) {
       if (place === end) tags[place = fullest] = tag;

@@ -10,7 +10,7 @@
  */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{e0000}-\u{e007f}]/gu;
 
-/** Text without any of these; to make the other expression takes long. */
+/** Text without any of these: `UNSAFE` takes long to compile at its first use. */
 const PLAIN = /^[ -~]*$/;
 
 // A byte order mark is a part of the text: the peer sent it.
@@ -18,7 +18,7 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 const encoder = new TextEncoder();
 
-/** Short texts share memory: some of its own costs each ten times as much. */
+/** Short texts share memory: to allocate it for each takes ten times as long. */
 const SHORT = 1024;
 const BLOCK = 64 * SHORT;
 let block = new Uint8Array();
@@ -37,7 +37,7 @@ export function encodeText(text: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(block.buffer, from, used - from);
 }
 
-/** Gives how many bytes; nothing where a call of the encoder is cheaper. */
+/** Gives how many bytes; undefined if a call of the encoder is cheaper. */
 function writeAscii(text: string): number | undefined {
   const { length } = text;
   if (length > 32) return undefined;

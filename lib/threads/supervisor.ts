@@ -7,20 +7,13 @@
 import { type Clock, within } from "../core/clock.ts";
 import { emit, type ServerEvent } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
-import { ServerStatsBase } from "../events/server_stats.ts";
 import type { FramingName } from "../framing/mod.ts";
-import { needCertificate, openCertificate } from "../server/server.ts";
+import { ServerBase } from "../server/server.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ServeConfig } from "../server/config.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import { AddressCounts } from "../server/places.ts";
-import type {
-  ConnectionInfo,
-  DescriptorCount,
-  ParleyServer,
-  ServerLimits,
-} from "../server/parley_server.ts";
-import type { TlsIdentity, TlsStatus } from "../tls/identity.ts";
+import type { ConnectionInfo, ParleyServer } from "../server/parley_server.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 import {
   share,
@@ -91,28 +84,20 @@ interface Thread {
   accepts: boolean;
 }
 
-export class Supervisor extends ServerStatsBase implements ThreadedServer {
-  readonly framing: string;
-  readonly limits: ServerLimits;
+/** Its certificate is the one that the threads show; no client is served here. */
+export class Supervisor extends ServerBase implements ThreadedServer {
   threadsLost = 0;
   addr!: Deno.NetAddr;
 
   #options: ServeThreadsOptions;
-  readonly #config: ServeConfig;
-  readonly #clock: Clock;
   readonly #shared: ReturnType<typeof share>;
   readonly #perIp: AddressCounts;
-  /** The certificate that the threads show; no client is served here. */
-  readonly #tls: TlsIdentity | undefined;
-  readonly #descriptors: Descriptors;
   readonly #threads = new Map<number, Thread>();
   readonly #finished = Promise.withResolvers<void>();
   /** What takes back the replacement of a thread, by its index. */
   readonly #replacing = new Map<number, () => void>();
   #forced = 0;
   #cancelCut: (() => void) | undefined;
-  #stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
-    "starting";
 
   constructor(
     options: ServeThreadsOptions,
@@ -122,37 +107,21 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   ) {
     const shared = share(threads);
     const { cells } = shared;
-    super(new Counters(cells[0], cells), clock, Date.now(), 0);
-    this.framing = config.framing.name;
-    this.limits = config.limits;
+    const descriptors = new Descriptors(clock, shared.descriptors);
+    const counters = new Counters(cells[0], cells);
+    super(config, options.events ?? {}, clock, descriptors, counters);
     this.#options = options;
-    this.#config = config;
-    this.#clock = clock;
     this.#shared = shared;
-    this.#descriptors = new Descriptors(clock, shared.descriptors);
-    this.#tls = openCertificate(config, clock, this.#events);
     this.#perIp = new AddressCounts(config.maxConnectionsPerIp);
-  }
-
-  get #events() {
-    return this.#options.events ?? {};
   }
 
   get finished(): Promise<void> {
     return this.#finished.promise;
   }
 
-  get descriptors(): DescriptorCount {
-    return this.#descriptors.count;
-  }
-
   get ready(): boolean {
-    return this.#stage === "serving" &&
+    return this.stage === "serving" &&
       this.#threads.values().some(({ accepts }) => accepts);
-  }
-
-  get draining(): boolean {
-    return this.#stage !== "starting" && this.#stage !== "serving";
   }
 
   async connectionList(): Promise<ConnectionInfo[]> {
@@ -165,7 +134,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
-    const shown = await needCertificate(this.#tls).reload(files);
+    const shown = await this.reload(files);
     if (shown === undefined) return false;
     const { cert, key, clientCa } = shown;
     const those = { cert, key, clientCa };
@@ -175,59 +144,33 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     return true;
   }
 
-  get tls(): TlsStatus | undefined {
-    return this.#tls?.status;
-  }
-
   /** Starts the threads: the first finds the port, the others join it. */
   async start(): Promise<void> {
     try {
-      await this.#tls?.proven;
+      await this.certificate?.proven;
       await this.#spawn(0, this.#options.port);
       const others = Array.from({ length: this.threads - 1 }, (_, i) => i + 1);
       await Promise.all(others.map((i) => this.#spawn(i, this.addr.port)));
-      this.#stage = "serving";
-      emit(this.#events.listening, { type: "listening", addr: this.addr });
-      this.#tls?.watch();
+      this.stage = "serving";
+      emit(this.events.listening, { type: "listening", addr: this.addr });
+      this.certificate?.watch();
       this.#options.onListen?.(this.addr);
     } catch (error) {
-      this.#stage = "ended";
-      this.#tls?.close();
+      this.stage = "ended";
+      this.certificate?.close();
       for (const cancel of this.#replacing.values()) cancel();
       for (const { worker } of this.#threads.values()) worker.terminate();
       throw error;
     }
   }
 
-  shutdown(by = "shutdown()"): Promise<void> {
-    if (this.#stage !== "serving") return this.finished;
-    const { preDrainDelay: delay } = this.#config;
-    this.#stage = "leaving";
-    if (delay === 0) this.#drain(by);
-    else {
-      this.beginStage(true, delay);
-      const { connections } = this;
-      const type = "pre_drain";
-      emit(this.#events[type], { type, connections, delay, by });
-      this.#clock.after(delay, () => this.#drain(by));
-    }
-    return this.finished;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
-  }
-
-  #drain(by: string): void {
-    this.#stage = "draining";
+  protected stopAccepting(): void {
     for (const cancel of this.#replacing.values()) cancel();
-    const { drainTimeout } = this.#config;
-    this.beginStage(false, drainTimeout);
-    const { connections } = this;
-    emit(this.#events.drain, { type: "drain", connections, by });
+    this.beginDrain();
+    const { drainTimeout } = this.config;
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
     if (drainTimeout > 0) {
-      this.#cancelCut = this.#clock.after(drainTimeout + GRACE, () => {
+      this.#cancelCut = this.clock.after(drainTimeout + GRACE, () => {
         for (const thread of this.#threads.values()) {
           this.#lost(thread, new Error("Thread does not end: it is held up"));
         }
@@ -237,11 +180,11 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
   }
 
   #checkFinished(): void {
-    if (this.#stage !== "draining" || this.#threads.size > 0) return;
-    this.#stage = "ended";
+    if (this.stage !== "draining" || this.#threads.size > 0) return;
+    this.stage = "ended";
     this.#cancelCut?.();
-    this.#tls?.close();
-    emit(this.#events.finished, { type: "finished", forced: this.#forced });
+    this.certificate?.close();
+    emit(this.events.finished, { type: "finished", forced: this.#forced });
     this.#finished.resolve();
   }
 
@@ -266,7 +209,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
       {
         event: (event, error) => {
           if (error) Object.assign(event, { error: deserializeError(error) });
-          const listener = this.#events[event.type];
+          const listener = this.events[event.type];
           emit(listener as (event: ServerEvent) => void, event);
         },
         enter: (ip) => this.#perIp.enter(ip) && entered.enter(ip),
@@ -283,7 +226,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     );
     const thread: Thread = {
       ...{ index, worker, waited, entered, calls, accepts: false },
-      since: this.#clock.now(),
+      since: this.clock.now(),
     };
     this.#threads.set(index, thread);
     worker.onerror = (event) => {
@@ -302,7 +245,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
           // The wait is here, for all of them.
           preDrainDelay: 0,
         },
-        events: threadEvents.filter((type) => this.#events[type] !== undefined),
+        events: threadEvents.filter((type) => this.events[type] !== undefined),
         index,
         shared: this.#shared,
         startedAt: this.startedAt,
@@ -319,30 +262,30 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
 
   #lost(thread: Thread, error: unknown): void {
     const { index } = thread;
-    if (this.#threads.get(index) !== thread || this.#stage === "ended") return;
+    if (this.#threads.get(index) !== thread || this.stage === "ended") return;
     this.#bury(thread, error);
     const { connections, requests } = settleLost(this.#shared.cells[index]);
     Atomics.store(this.#shared.taken, index, 0);
     Atomics.store(this.#shared.descriptors.open, index, 0);
-    if (this.#stage === "starting" && !thread.accepts) return;
+    if (this.stage === "starting" && !thread.accepts) return;
     this.threadsLost++;
-    const lived = this.#clock.now() - thread.since;
+    const lived = this.clock.now() - thread.since;
     const last = lived >= LONGEST_WAIT ? 0 : thread.waited;
-    const retryIn = this.#stage === "draining"
+    const retryIn = this.stage === "draining"
       ? undefined
       : Math.min(last * 2 || SHORTEST_WAIT, LONGEST_WAIT);
     const type = "thread_lost";
     const lost = { type, error, connections, requests, retryIn } as const;
-    emit(this.#events.thread_lost, lost);
+    emit(this.events.thread_lost, lost);
     if (retryIn !== undefined) return this.#replace(index, retryIn);
     this.#forced += connections;
     this.#checkFinished();
   }
 
   #replace(index: number, retryIn: number): void {
-    const cancel = this.#clock.after(retryIn, () => {
+    const cancel = this.clock.after(retryIn, () => {
       // The runtime panics if it has not the seven descriptors of a worker.
-      if (this.#descriptors.crowded) return this.#replace(index, retryIn);
+      if (this.sockets.left < 0) return this.#replace(index, retryIn);
       this.#replacing.delete(index);
       // If it fails, `#lost` has seen to it.
       this.#spawn(index, this.addr.port, retryIn).catch(() => {});
@@ -367,7 +310,7 @@ export class Supervisor extends ServerStatsBase implements ThreadedServer {
     return await Promise.all(
       this.#threads.values().map(({ calls }) => {
         const answer = calls.call(name, ...args).catch(() => undefined);
-        return within(this.#clock, ANSWER_LIMIT, answer);
+        return within(this.clock, ANSWER_LIMIT, answer);
       }),
     );
   }

@@ -7,21 +7,20 @@
 import { Buffer } from "node:buffer";
 
 import type { Client } from "../../client/api.ts";
-import type { Output } from "../streams/line_writer.ts";
-import { writeAll } from "../streams/standard_streams.ts";
+import { type Output, writeAll } from "../streams/standard_streams.ts";
 import { type Asked, type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
-/** From here on, output waits for its reader. */
+/** If more output than this waits, no more replies are taken. */
 const OUTPUT_BYTES = 256 * 1024;
 
 export class BatchResult {
   replied = 0;
   requested = 0;
-  /** Whether all requests there are were handed to the connection. */
+  /** Whether the connection got every request. */
   inputEnded = false;
   failure: unknown;
   outputFailure: unknown;
@@ -66,8 +65,7 @@ export async function runBatch(
           const frame = client.request(request, { idempotent });
           const started = performance.now();
           const asked: Asked = { request, ms: 0 };
-          // It may be printed much later, and until then nobody looks at a
-          // failure.
+          // A failure is looked at only when it is this reply's turn.
           frame.then(() => {
             asked.ms = performance.now() - started;
           }, () => {});
@@ -106,7 +104,7 @@ export async function listen(
   return await printAll(result, frames(), output, form);
 }
 
-/** Prints what comes, and says in the result how far that went. */
+/** Prints frames, and writes into the result how far it came. */
 async function printAll(
   result: BatchResult,
   frames: AsyncIterable<InFlight>,
@@ -117,12 +115,12 @@ async function printAll(
   const raw = !form.json && !form.hex && !form.terminal;
   let waiting: Uint8Array[] = [];
   let bytes = 0;
-  /** There while something waits, or once a write has failed. */
+  /** Defined while something waits; after a failed write, for good. */
   let writing: Promise<void> | undefined;
 
   async function write(): Promise<void> {
     try {
-      // What is replied in the same turn is printed in the same write.
+      // Replies that arrive together are printed in one write.
       await undefined;
       while (waiting.length > 0) {
         const chunk = Buffer.concat(waiting, bytes);
@@ -145,7 +143,7 @@ async function printAll(
       bytes += text.length + end.length;
       if (writing === undefined) {
         writing = write();
-        // Whoever waits for it gets the failure; it may be that nobody does yet.
+        // A failure is thrown where it is awaited, which may be later.
         writing.catch(() => {});
       }
       const isFailed = result.outputFailure !== undefined;
@@ -155,7 +153,7 @@ async function printAll(
     await writing;
   } catch (error) {
     result.failure = error;
-    // What came before the failure is whole, and still to be printed.
+    // Replies that came before the failure are still printed.
     await writing?.catch(() => {});
   }
   return result;

@@ -1,4 +1,4 @@
-/** Input as requests: one a line, or all of it. */
+/** Input as requests: one for each line, or all of it as one. */
 
 import { Buffer } from "node:buffer";
 
@@ -9,15 +9,15 @@ const LF = 10;
 const CR = 13;
 
 /**
- * Cuts bytes into lines. LF ends a line, a CR before it is dropped; the last one
- * may lack its LF. They end in front of one that is longer than `max` bytes, no
- * more of which is ever held; `failure` says so then.
+ * Cuts bytes into lines. LF ends a line, and a CR before it is dropped; the last
+ * line may lack its LF. At a line of more than `max` bytes they end, and
+ * `failure` says so; no more of it is held in memory.
  */
 export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
   let failure: string | undefined;
   async function* lines() {
     let number = 1;
-    // Of the line whose end has not come yet.
+    // Of the line whose LF has not come yet.
     let pieces: Uint8Array[] = [];
     let length = 0;
     for await (const chunk of input) {
@@ -26,7 +26,7 @@ export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
         const end = lf === -1 ? chunk.length : lf;
         if (end > from) pieces.push(chunk.subarray(from, end));
         length += end - from;
-        // The CR of an ending does not count, nor does one that may be it.
+        // A CR at the end does not count: an LF may come after it.
         const bare = length - Number(pieces.at(-1)?.at(-1) === CR);
         if (bare > max) {
           failure = `input line ${number} is longer than ${max} bytes, ` +
@@ -45,7 +45,7 @@ export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
   return { lines: ReadableStream.from(lines()), failure: () => failure };
 }
 
-/** Reads all of the input as one request, behind a text and a space. */
+/** Reads all of the input as one request, after a text and a space. */
 export async function readWhole(
   input: AsyncIterable<Uint8Array>,
   max: number,

@@ -6,7 +6,7 @@
 import { ReplyTooLargeError } from "../../core/errors.ts";
 import { encodeText, quote } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
-import type { ServerStats } from "../../events/server_stats.ts";
+import type { ServerStats } from "../../events/metrics.ts";
 import { type Codec, frameOf, type Framing } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { FramingName } from "../../framing/mod.ts";
