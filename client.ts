@@ -108,14 +108,13 @@ async function converse(args: readonly string[]): Promise<number> {
     if (interrupted) return 130;
   } else {
     const batch = await import("./lib/cli/client/batch.ts");
-    const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
     const form = {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
     const encoder = new TextEncoder();
     const requests = flags.x
-      ? [await readWhole(standardInput(), max, texts[0])]
+      ? [await batch.readWhole(standardInput(), max, texts[0])]
       : texts.map((text) => encoder.encode(text));
     let result: BatchResult;
     let inputFailure = (): string | undefined => undefined;
@@ -137,7 +136,10 @@ async function converse(args: readonly string[]): Promise<number> {
       });
       let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
       if (requests.length === 0) {
-        ({ lines, failure: inputFailure } = splitLines(standardInput(), max));
+        ({ lines, failure: inputFailure } = batch.splitLines(
+          standardInput(),
+          max,
+        ));
       }
       result = await batch.runBatch(client, lines, Deno.stdout, form);
     }
@@ -208,7 +210,7 @@ async function measure(args: readonly string[]): Promise<number> {
 
 /** The requests that a file holds, one in each line. */
 async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { splitLines } = await import("./lib/cli/client/batch.ts");
   const { readFile } = await import("./lib/cli/flags/tls_files.ts");
   const bytes = await readFile("--requests", file, Deno.readFile);
   const { lines, failure } = splitLines(ReadableStream.from([bytes]), max);
