@@ -37,7 +37,7 @@ import {
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect } from "./lib/client/client.ts";
-import type { Place, TlsConnectOptions } from "./lib/client/dial.ts";
+import type { Place } from "./lib/client/dial.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
@@ -78,7 +78,7 @@ async function converse(args: readonly string[]): Promise<number> {
     ? await ownHistory()
     : undefined;
   const plain = isPlain();
-  // With a dumb terminal, readline would know no key that edits.
+  // If readline sees TERM=dumb, it ignores the keys that edit a line.
   Deno.env.delete("TERM");
   const { retry, balance, expect, "max-frame": max } = flags;
   const options = await linkOptions(line, servers);
@@ -108,19 +108,18 @@ async function converse(args: readonly string[]): Promise<number> {
     if (interrupted) return 130;
   } else {
     const batch = await import("./lib/cli/client/batch.ts");
-    const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
     const form = {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
     const encoder = new TextEncoder();
     const requests = flags.x
-      ? [await readWhole(standardInput(), max, texts[0])]
+      ? [await batch.readWhole(standardInput(), max, texts[0])]
       : texts.map((text) => encoder.encode(text));
     let result: BatchResult;
     let inputFailure = (): string | undefined => undefined;
     if (flags.listen) {
-      // The output may be slow.
+      // Frames wait here while the reader of the output is slow.
       const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
       const client = await targetOf(servers, balance, options)
         .connect(undefined, more);
@@ -130,14 +129,17 @@ async function converse(args: readonly string[]): Promise<number> {
         ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
         retries: retry || undefined,
         onStateChange(_server: string, error?: Error) {
-          // Where requests do not go on elsewhere, it is said as their failure.
+          // With one server and no retry, the failed request says the same.
           if (error === undefined || servers.length + retry === 1) return;
           warn(`left out for now: ${reasonOf(error)}`);
         },
       });
       let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
       if (requests.length === 0) {
-        ({ lines, failure: inputFailure } = splitLines(standardInput(), max));
+        ({ lines, failure: inputFailure } = batch.splitLines(
+          standardInput(),
+          max,
+        ));
       }
       result = await batch.runBatch(client, lines, Deno.stdout, form);
     }
@@ -156,7 +158,7 @@ async function converse(args: readonly string[]): Promise<number> {
   return flags.e && errors > 0 ? 1 : 0;
 }
 
-/** Requests so many times, with a pause before each repetition. */
+/** Repeats the requests, with a pause before each repetition. */
 async function* repeated(
   requests: readonly Uint8Array[],
   times: number,
@@ -180,14 +182,14 @@ async function measure(args: readonly string[]): Promise<number> {
   const plain = isPlain();
   const { place, connect } = targetOf(servers, balance, {
     ...await linkOptions(line, servers),
-    // All requests of a measurement are alike: any reply will do.
+    // Nobody looks at which reply belongs to which request.
     keepAfterTimeout: true,
   });
   const { benchMode } = await import("./lib/cli/bench/mode.ts");
   const interrupted = new AbortController();
   const { signal } = interrupted;
   const onInterrupt = () => {
-    // Whoever presses it again waits no longer.
+    // The second Ctrl-C ends the process at once.
     Deno.removeSignalListener("SIGINT", onInterrupt);
     interrupted.abort();
   };
@@ -200,7 +202,7 @@ async function measure(args: readonly string[]): Promise<number> {
       plain,
     );
   } catch (error) {
-    // A run that was interrupted may also have a report that is not written.
+    // Any other error of an interrupted run, as of its output, is reported.
     if (signal.aborted && error === signal.reason) return 130;
     throw error;
   }
@@ -208,7 +210,7 @@ async function measure(args: readonly string[]): Promise<number> {
 
 /** The requests that a file holds, one in each line. */
 async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { splitLines } = await import("./lib/cli/client/batch.ts");
   const { readFile } = await import("./lib/cli/flags/tls_files.ts");
   const bytes = await readFile("--requests", file, Deno.readFile);
   const { lines, failure } = splitLines(ReadableStream.from([bytes]), max);
@@ -258,7 +260,7 @@ async function complete(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-/** Reads a command's flags; asked for help or the version, it ends with that. */
+/** Reads a command's flags. For --help and --version it prints, and exits. */
 async function readLine<Name extends CommandName>(
   name: Name,
   args: readonly string[],
@@ -284,7 +286,7 @@ function serverOf(line: ConnectLine) {
   return target;
 }
 
-/** The options of connections, once all is read that they take. */
+/** Gives the options of connections, and gives up permissions. */
 async function linkOptions(
   { flags }: ConnectLine,
   servers: readonly Place[],
@@ -295,14 +297,20 @@ async function linkOptions(
         "the way can read and change everything",
     );
   }
+  const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
   const options = {
     framing: flags.framing,
     maxFrame: flags["max-frame"],
     timeout: flags.timeout,
-    tls: flags.tls && await tlsOptions(flags),
+    tls: flags.tls && {
+      ...await readTls({ ca, cert, key }),
+      serverName: flags["tls-server-name"] || undefined,
+      alpnProtocols: flags["tls-alpn"],
+      insecure: flags.insecure,
+    },
   };
-  // From here on only the network is needed, by a peer we need not trust; but a
-  // Unix socket is a file as well, whenever it is connected to.
+  // From here on only the network is needed. But to connect to a Unix socket
+  // takes the permissions for files.
   const usesFiles = servers.some((place) => "path" in place);
   for (const name of ["env", "read", "write"] as const) {
     if (name === "env" || !usesFiles) Deno.permissions.revokeSync({ name });
@@ -310,20 +318,10 @@ async function linkOptions(
   return options;
 }
 
-/** Reads the files of TLS, and says what else it goes by. */
-async function tlsOptions(
-  flags: ConnectLine["flags"],
-): Promise<TlsConnectOptions> {
-  const { "tls-ca": ca, "tls-cert": cert, "tls-key": key } = flags;
+async function readTls(paths: Record<"ca" | "cert" | "key", string>) {
   const { readTlsFiles } = await import("./lib/cli/flags/tls_files.ts");
-  const files = await readTlsFiles({ ca, cert, key }, Deno.readTextFile);
-  return {
-    caCerts: files.ca === undefined ? [] : [files.ca],
-    serverName: flags["tls-server-name"] || undefined,
-    alpnProtocols: flags["tls-alpn"],
-    insecure: flags.insecure,
-    ...{ cert: files.cert, key: files.key },
-  };
+  const { ca, ...pair } = await readTlsFiles(paths, Deno.readTextFile);
+  return { ...pair, caCerts: ca === undefined ? [] : [ca] };
 }
 
 /** Whether a terminal must get no sequence that moves its cursor. */
@@ -346,7 +344,7 @@ function unanswered(
   given: number,
 ): string {
   const first = replied + 1;
-  // The last argument may fail before the batch has seen that it is the last.
+  // The last request may fail before the batch sees the end of its input.
   const allGiven = given > 0 && requested === given;
   const unsent = inputEnded || allGiven
     ? ""
@@ -364,6 +362,6 @@ function fail(error: unknown, prefix = ""): number {
 }
 
 function warn(message: string): void {
-  // A peer's words may be in it, such as the names in a certificate.
+  // The message may quote a peer, such as the names in a certificate.
   show(`client: ${printableLine(message)}\n`);
 }

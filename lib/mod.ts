@@ -22,8 +22,12 @@ export * from "./core/errors.ts";
 export { type RateLimit, rateLimit } from "./core/rate_limit.ts";
 export type { PeerCertificate, TlsInfo } from "./core/tls_info.ts";
 export type * from "./events/events.ts";
-export { type Histogram, type Metrics, quantileOf } from "./events/metrics.ts";
-export type { DrainStatus, ServerStats } from "./events/server_stats.ts";
+export {
+  type Histogram,
+  type Metrics,
+  quantileOf,
+  type ServerStats,
+} from "./events/metrics.ts";
 export { Codec, type Framing } from "./framing/codec.ts";
 export { delimiter } from "./framing/delimiter.ts";
 export { fixed, length, type LengthOptions, varint } from "./framing/length.ts";

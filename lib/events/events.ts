@@ -1,7 +1,4 @@
-/**
- * What the core tells whoever listens. The core itself never prints and never
- * counts for anybody else: logs and metrics are listeners.
- */
+/** The events of a server. The core prints nothing itself: the log listens. */
 
 import type { TlsInfo } from "../core/tls_info.ts";
 
@@ -29,9 +26,9 @@ export interface ListeningEvent extends TypedEvent<"listening"> {
 }
 
 /**
- * A connection was accepted and has a place. With TLS, or behind a proxy, one
- * that ends before it has said anything, as a TCP check does, has this event
- * when it ends: it counts as it would on a plain port.
+ * A connection was accepted and has a place. With TLS or behind a proxy, a
+ * connection that ends without a byte, as a TCP check does, has this event when
+ * it ends, so that it counts as on a plain port.
  */
 export interface ConnectionOpenEvent extends TypedEvent<"connection_open"> {
   /** The connection's number, from 1, never used twice by one server. */
@@ -43,8 +40,8 @@ export interface ConnectionOpenEvent extends TypedEvent<"connection_open"> {
 }
 
 /**
- * A connection ended. Each `connection_open` has exactly one of these, but for
- * those lost with their thread.
+ * A connection ended. Each `connection_open` has exactly one of these, unless the
+ * connection was lost with its thread.
  */
 export interface ConnectionCloseEvent extends TypedEvent<"connection_close"> {
   /** The number of the `connection_open` event. */
@@ -61,9 +58,9 @@ export interface ConnectionCloseEvent extends TypedEvent<"connection_close"> {
   requests: number;
   /** Bytes received from the peer. */
   received: number;
-  /** Bytes taken by the kernel for the peer. */
+  /** Bytes that the kernel has taken for the peer. */
   sent: number;
-  /** Whether a request was handed to the handler whose reply is not out. */
+  /** Whether the handler has got a request whose reply was not sent. */
   unanswered: boolean;
 }
 
@@ -102,17 +99,17 @@ export interface RequestEvent extends TypedEvent<"request"> {
   /** How it went. */
   status: Exclude<RequestStatus, "abandoned">;
   /**
-   * From when it was read, or the wait for the one before it ended, until its
-   * reply was about to go out, in milliseconds. Requests that are answered at
-   * once share their batch's: to look at the clock for each of them would cost
-   * as much as some handlers do. 0 for one that no handler was asked.
+   * How long it took, in milliseconds: from when it was read, or the wait for the
+   * one before it ended, until its reply was about to go out. Requests of one
+   * batch that are answered at once share one duration, as to read the clock for
+   * each would cost as much as some handlers do. 0 if no handler has got it.
    */
   duration: number;
   /** Length of the request's payload in bytes. */
   requestBytes: number;
 }
 
-/** Requests took as long as the option `slowRequest` or longer. */
+/** Requests took as long as the option `slowRequest`, or longer. */
 export interface SlowRequestEvent extends TypedEvent<"slow_request"> {
   /** The connection's number. */
   id: number;
@@ -120,13 +117,13 @@ export interface SlowRequestEvent extends TypedEvent<"slow_request"> {
   remoteAddr: Deno.Addr;
   /** As of a {@linkcode RequestEvent}, in milliseconds. */
   duration: number;
-  /** How many they are: those of one batch share their duration. */
+  /** How many requests: those of one batch share their duration. */
   requests: number;
-  /** Length of their payloads together, in bytes. */
+  /** The length of all their payloads, in bytes. */
   requestBytes: number;
 }
 
-/** A handler threw, rejected, or replied with what cannot be sent. */
+/** A handler threw, rejected, or gave a reply that cannot be sent. */
 export interface HandlerErrorEvent extends TypedEvent<"handler_error"> {
   /** The connection's number. */
   id: number;
@@ -140,25 +137,25 @@ export interface AcceptErrorEvent extends TypedEvent<"accept_error"> {
   error: unknown;
   /** How long the server waits before it accepts again, in milliseconds. */
   retryIn: number;
-  /** Whether the listener itself is gone. */
+  /** Whether the listener itself has failed. */
   fatal: boolean;
   /**
-   * Where the process has no descriptor left: how many connections are open at
-   * the most from now on, until it is tried again a minute later.
+   * If the process has no descriptor left: how many connections may be open for
+   * the next minute, after which the server tries more.
    */
   limit?: number;
 }
 
 /**
- * The server is to stop: it counts as not ready from now on, but accepts for
- * `preDrainDelay` still. Left out where that is 0.
+ * The server is to stop: it counts as not ready, but still accepts connections
+ * for `preDrainDelay`. There is no such event if that is 0.
  */
 export interface PreDrainEvent extends TypedEvent<"pre_drain"> {
   /** Connections open at this moment. */
   connections: number;
-  /** How long it goes on accepting, in milliseconds. */
+  /** How long it still accepts, in milliseconds. */
   delay: number;
-  /** Who asked for it. */
+  /** Who asked for it: what `shutdown()` was given. */
   by: string;
 }
 
@@ -178,21 +175,20 @@ export interface FinishedEvent extends TypedEvent<"finished"> {
 
 /** A thread of a threaded server died; another takes its place. */
 export interface ThreadLostEvent extends TypedEvent<"thread_lost"> {
-  /** What it died of. */
+  /** Why it died. */
   error: unknown;
   /** Connections that were lost with it; they have no `connection_close`. */
   connections: number;
-  /** Requests among them that were at a handler. */
+  /** Requests that its handlers were working on. */
   requests: number;
-  /** When it is replaced, in milliseconds; never, where the server drains. */
+  /** In how many milliseconds it is replaced; never, if the server drains. */
   retryIn: number | undefined;
 }
 
-/** The end of the certificate that is shown has come near. */
-export interface CertificateExpiryEvent {
-  /** Tells it from the other events. */
-  type: "certificate_expiry";
-  /** How many days are left at the most; 0 where it has expired. */
+/** The certificate that is shown expires soon, or has expired. */
+export interface CertificateExpiryEvent
+  extends TypedEvent<"certificate_expiry"> {
+  /** How many days are left at the most; 0 if it has expired. */
   days: 30 | 7 | 0;
   /** Whose the certificate is, as RFC 4514 writes it. */
   subject: string;
@@ -204,9 +200,9 @@ export interface CertificateExpiryEvent {
 export interface AdminActionEvent extends TypedEvent<"admin_action"> {
   /** The path: `/drain`, or `/connections/ID/close`. */
   action: string;
-  /** What it was answered: 401 where the token was wrong. */
+  /** The status of the answer: 401 if the token was wrong. */
   status: number;
-  /** The address of who asked. */
+  /** The address of the client. */
   remoteAddr: Deno.Addr;
 }
 
@@ -231,9 +227,8 @@ export type ServerEvent =
  * Listeners by event type. An event that nobody listens to is never made, so
  * an empty table costs nothing.
  *
- * A listener must not throw. One that does is a bug of the program's own and
- * surfaces as an uncaught error, as with `EventTarget`; the connection it was
- * called for goes on.
+ * A listener must not throw. If it does, that is an uncaught error of the
+ * program, as with `EventTarget`; the connection goes on.
  *
  * @example
  * ```ts
@@ -250,7 +245,7 @@ export type EventListeners = {
   ) => void;
 };
 
-/** Calls a listener so that its failure never reaches the core. */
+/** Calls a listener. What it throws is reported, and does not reach the core. */
 export function emit<E extends ServerEvent>(
   listener: ((event: E) => void) | undefined,
   event: E,

@@ -1,8 +1,10 @@
 /**
- * The numbers of a server: counters in one flat array, which may be in shared
- * memory, so that counting is an addition and several threads' are sums.
+ * The numbers of a server. They stand in one flat array for each thread, which
+ * may be shared memory: to count is an addition, and the numbers of a server are
+ * sums over its threads.
  */
 
+import type { Clock } from "../core/clock.ts";
 import {
   type CloseReason,
   closeReasons,
@@ -25,7 +27,7 @@ export const durationBounds: readonly number[] = [-3, -2, -1, 0, 1, 2, 3]
     ].map((step) => Number((step * 10 ** decade).toPrecision(6)))
   ).concat(10_000);
 
-/** What is awaited of a connection before it is open. */
+/** What a connection may wait for before it is open. */
 export const openings = ["greeting", "handshaking", "admitting"] as const;
 
 export type Opening = typeof openings[number];
@@ -35,33 +37,31 @@ export const acceptFaults = [
   ...["peer", "descriptors", "resources", "listener"] as const,
 ];
 
-type AcceptFault = typeof acceptFaults[number];
-
 // Where each number stands in the cells.
-export const ACTIVE = 0;
-export const ACCEPTED = 1;
-export const REQUESTS = 2;
-export const RECEIVED = 3;
-export const SENT = 4;
+const ACTIVE = 0;
+const ACCEPTED = 1;
+const REQUESTS = 2;
+const RECEIVED = 3;
+const SENT = 4;
 const HELD = 5;
-/** Open connections that have asked something. */
+/** Open connections that have sent a request. */
 const ASKED = 6;
 const STATUS = 7;
-/** Up to here are those that were handed to the handler. */
+/** Before this one are the statuses of requests that a handler has got. */
 const BUSY = STATUS + requestStatuses.indexOf("busy");
 const CLOSED = STATUS + requestStatuses.length;
-export const REJECTED = CLOSED + closeReasons.length;
-export const OPENING = REJECTED + rejectReasons.length;
+const REJECTED = CLOSED + closeReasons.length;
+const OPENING = REJECTED + rejectReasons.length;
 const ACCEPT_FAILED = OPENING + openings.length;
-/** Histograms: their sum, and then their buckets. */
+/** Each histogram is its sum, and then its buckets. */
 const DURATION = ACCEPT_FAILED + acceptFaults.length;
 const QUEUE = DURATION + durationBounds.length + 2;
 const DELAY = QUEUE + durationBounds.length + 2;
 
-/** How many cells a thread's numbers take. */
+/** How many cells the numbers of a thread take. */
 export const METRIC_CELLS = DELAY + durationBounds.length + 2;
 
-/** Where a status stands, without a search for each batch. */
+/** Where each status stands, so that no batch has to search for it. */
 const statusCells = Object.fromEntries(
   requestStatuses.map((status, i) => [status, STATUS + i]),
 ) as Record<RequestStatus, number>;
@@ -88,7 +88,7 @@ export interface Metrics {
   readonly closed: Readonly<Record<CloseReason, number>>;
   /** Connections turned away, by reason. */
   readonly rejected: Readonly<Record<RejectReason, number>>;
-  /** Requests that are done with, by how they went. */
+  /** Requests that have ended, by their status. */
   readonly requests: Readonly<Record<RequestStatus, number>>;
   /** Requests whose replies are not out. */
   readonly inFlight: number;
@@ -97,17 +97,17 @@ export interface Metrics {
    * before them ended, until their batch of replies was about to go out.
    */
   readonly durations: Histogram;
-  /** How much of that they waited for their handler. */
+  /** The part of that in which they waited for their handler. */
   readonly queueing: Histogram;
-  /** How late timers were: so long the event loop was at something else. */
+  /** How late timers were, as the event loop was busy for so long. */
   readonly loopDelays: Histogram;
   /** Bytes received. */
   readonly received: number;
   /** Bytes taken by the kernel. */
   readonly sent: number;
-  /** Connections that have no place yet: their header, keys or place is awaited. */
+  /** Connections that wait for their PROXY header, their TLS or their place. */
   readonly opening: number;
-  /** Those, by what is awaited; and `silent` ones, which have asked nothing yet. */
+  /** Those by what they wait for; and open ones without a request, as `silent`. */
   readonly beforeRequest: Readonly<
     Record<"greeting" | "handshaking" | "admitting" | "silent", number>
   >;
@@ -115,9 +115,9 @@ export interface Metrics {
   readonly acceptFailures: Readonly<
     Record<"peer" | "descriptors" | "resources" | "listener", number>
   >;
-  /** Memory that holds bytes not handled and replies not taken, in bytes. */
+  /** The bytes of requests not handled and of replies not taken. */
   readonly held: number;
-  /** What each thread has of them; delays are in milliseconds. */
+  /** The part of each thread; delays are in milliseconds. */
   readonly perThread: readonly {
     readonly active: number;
     readonly requests: number;
@@ -126,7 +126,7 @@ export interface Metrics {
 }
 
 export class Counters {
-  /** Above so many bytes held here, {@linkcode onHeld} is called. */
+  /** If this thread holds more bytes than this, {@linkcode onHeld} is called. */
   alarm = Infinity;
   onHeld: () => void = () => {};
   #bucket = 0;
@@ -142,7 +142,7 @@ export class Counters {
     this.cells[ACCEPTED]++;
   }
 
-  /** One has asked its first request, or, with -1, is no longer open. */
+  /** A connection has sent its first request, or, with -1, has ended. */
   asked(count: 1 | -1): void {
     this.cells[ASKED] += count;
   }
@@ -166,7 +166,7 @@ export class Counters {
 
   took(ms: number, count: number): void {
     const bucket = this.#bucket;
-    // Connections of one batch have the same duration.
+    // Requests of one batch have the same duration, and so the same bucket.
     if (!(ms <= durationBounds[bucket] && ms > durationBounds[bucket - 1])) {
       this.#bucket = bucketOf(ms);
     }
@@ -189,12 +189,12 @@ export class Counters {
     this.cells[SENT] += bytes;
   }
 
-  /** So many connections more are awaited for this. */
+  /** A connection begins to wait, or, with -1, waits no more. */
   opening(what: Opening, count: 1 | -1): void {
     this.cells[OPENING + openings.indexOf(what)] += count;
   }
 
-  acceptFailed(fault: AcceptFault): void {
+  acceptFailed(fault: typeof acceptFaults[number]): void {
     this.cells[ACCEPT_FAILED + acceptFaults.indexOf(fault)]++;
   }
 
@@ -212,8 +212,7 @@ export class Counters {
     return this.all.length;
   }
 
-  // From here on, over all threads.
-
+  /** The memory held by all threads, in bytes. */
   get held(): number {
     return this.sum(HELD);
   }
@@ -223,7 +222,7 @@ export class Counters {
     const done = sums.subarray(STATUS, BUSY).reduce((a, b) => a + b);
     const durations = histogram(sums, DURATION);
     const queueing = histogram(sums, QUEUE);
-    // Most wait for nothing, and are not counted there one by one.
+    // Requests that did not wait were not counted in `queueing`.
     const count = Math.max(durations.count, queueing.count);
     queueing.counts[0] += count - queueing.count;
     const opening = named(openings, sums, OPENING);
@@ -257,7 +256,7 @@ export class Counters {
     this.cells[histogram + 1 + bucket] += count;
   }
 
-  /** The sum of a cell, or of those up to another. */
+  /** The sum over all threads of a cell, or of several up to another. */
   sum(cell: number, to = cell + 1): number {
     let sum = 0;
     for (const cells of this.all) {
@@ -267,7 +266,78 @@ export class Counters {
   }
 }
 
-/** Settles the numbers of a thread that is gone, and says what was lost. */
+/** Numbers of a running server. Each is read when the property is. */
+export interface ServerStats {
+  /** When the server started, in milliseconds since 1970. */
+  readonly startedAt: number;
+  /**
+   * How long the server has been up, in milliseconds. A change of the system's
+   * date does not change it.
+   */
+  readonly uptime: number;
+  /** Connections open now. */
+  readonly connections: number;
+  /** Connections accepted since the start, without the refused ones. */
+  readonly connectionsTotal: number;
+  /** Connections refused since the start. */
+  readonly connectionsRejected: number;
+  /** Requests handed to the handler since the start. */
+  readonly requests: number;
+  /** Bytes received since the start. */
+  readonly received: number;
+  /** Bytes sent since the start. */
+  readonly sent: number;
+}
+
+/** Reads the numbers from the counters; whoever has it can change nothing. */
+export class ServerStatsBase implements ServerStats {
+  readonly #counters: Counters;
+  readonly #clock: Clock;
+  /** When the server started, by this clock. */
+  readonly #started: number;
+
+  /** @param uptime How long the server is up already, in milliseconds. */
+  constructor(
+    counters: Counters,
+    clock: Clock,
+    readonly startedAt: number,
+    uptime: number,
+  ) {
+    this.#counters = counters;
+    this.#clock = clock;
+    this.#started = clock.now() - uptime;
+  }
+
+  get uptime(): number {
+    return this.#clock.now() - this.#started;
+  }
+
+  get connections(): number {
+    return this.#counters.sum(ACTIVE);
+  }
+
+  get connectionsTotal(): number {
+    return this.#counters.sum(ACCEPTED);
+  }
+
+  get connectionsRejected(): number {
+    return this.#counters.sum(REJECTED, OPENING);
+  }
+
+  get requests(): number {
+    return this.#counters.sum(REQUESTS);
+  }
+
+  get received(): number {
+    return this.#counters.sum(RECEIVED);
+  }
+
+  get sent(): number {
+    return this.#counters.sum(SENT);
+  }
+}
+
+/** Ends what a lost thread had open, in its numbers; returns how much it was. */
 export function settleLost(cells: Float64Array) {
   const connections = cells[ACTIVE];
   let requests = cells[REQUESTS];
@@ -309,7 +379,7 @@ function bucketOf(ms: number): number {
   return low;
 }
 
-/** A histogram out of the cells from one on. */
+/** Reads a histogram from the cells. */
 function histogram(cells: Float64Array, from: number) {
   const end = from + durationBounds.length + 2;
   const counts = Array.from(cells.subarray(from + 1, end));

@@ -1,6 +1,6 @@
 /**
- * The handler `commands`: a table of small commands to try a server out by. To
- * add one, add an entry to the table. `commandTable` makes handlers of such.
+ * The handler `commands`: a table of small commands to try a server with.
+ * `commandTable` makes a handler from a table.
  */
 
 import { setTimeout as delay } from "node:timers/promises";
@@ -18,15 +18,15 @@ import { reverseBytes, reverseGraphemes } from "./reverse.ts";
 
 /** A command of a {@linkcode commandTable}. */
 export interface Command<State = Record<string, unknown>> {
-  /** What stands behind the name, such as `ms text`; empty for nothing. */
+  /** The arguments, such as `ms text`; empty for none. */
   readonly args: string;
   /** What it does, in a few words, for `HELP`. */
   readonly help: string;
-  /** `text` is what stands behind the name and one space, as it came. */
+  /** Runs it. `text` is what follows the name and one space, as it came. */
   run(text: Uint8Array<ArrayBuffer>, info: RequestInfo<State>): ReplyLater;
 }
 
-/** What a command throws; the message says what arguments would be right. */
+/** A command throws this to say which arguments would be right. */
 export class UsageError extends ParleyError {}
 
 const MAX_DELAY = 60_000;
@@ -34,12 +34,12 @@ const MAX_SIZE = 16 * 1024 * 1024;
 const SPACE = 32;
 
 const encoder = new TextEncoder();
-// A BOM is the peer's text like any other.
+// A BOM is a part of the peer's text.
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const shown = new TextDecoder();
 const PONG = encoder.encode("PONG");
 
-/** What `SIZE` replies views of, grown as it is asked for: see `letters`. */
+/** `SIZE` replies with a part of this, which grows as needed: see `letters`. */
 let block = new Uint8Array();
 
 const table: Record<string, Command<unknown>> = {
@@ -98,7 +98,7 @@ const table: Record<string, Command<unknown>> = {
     run(text, info) {
       const [ms, rest] = numberAndText(text, "ms", 0, MAX_DELAY);
       const { signal } = info;
-      // It rejects where nobody waits for the reply any more.
+      // It rejects when nobody waits for the reply any more.
       return delay(ms, rest, { signal }).catch(() => rest);
     },
   },
@@ -152,9 +152,9 @@ const table: Record<string, Command<unknown>> = {
 export const commands: Handler<unknown> = commandTable(table);
 
 /**
- * Makes a handler of a table of commands. A request is a command's name, in any
- * case, and its arguments behind one space. `HELP` is added, unless there is
- * one; names that are not there and arguments that are not right are told so.
+ * Makes a handler from a table of commands. A request is the name of a command, in
+ * upper or lower case, then one space and the arguments. `HELP` is added if it is
+ * missing. Unknown names and wrong arguments are answered with `ERR`.
  *
  * @typeParam State What is kept in `info.state`.
  * @param table The commands by their names, in capitals and without spaces.
@@ -179,7 +179,7 @@ export function commandTable<State = Record<string, unknown>>(
 ): Handler<State> {
   const all = { ...table };
   all.HELP ??= helpOf(() => all);
-  // A map, for in an object a peer would find `toString` too.
+  // A map, as a peer would also find `toString` in an object.
   const byName = new Map(Object.entries(all));
   for (const name of byName.keys()) {
     if (/^[!-`{-~]{1,63}$/.test(name)) continue;
@@ -189,7 +189,8 @@ export function commandTable<State = Record<string, unknown>>(
     if (request.length === 0) return failed(info, "ERR empty request");
     const space = request.indexOf(SPACE);
     const end = space === -1 ? request.length : space;
-    // Bytes, for some letters become others in capitals. No name is as long.
+    // By bytes, as some letters of Unicode become ASCII in upper case. No name
+    // has 64 bytes.
     const start = request.subarray(0, Math.min(end, 64));
     const name = String.fromCharCode(...start).toUpperCase();
     const command = byName.get(name);
@@ -214,7 +215,7 @@ export function commandTable<State = Record<string, unknown>>(
   };
 }
 
-/** Makes the command that says what the others are. */
+/** Makes the command that lists the commands. */
 function helpOf<State>(
   table: () => Readonly<Record<string, Command<State>>>,
 ): Command<State> {
@@ -233,7 +234,7 @@ function helpOf<State>(
   };
 }
 
-/** What TLS knows of the peer, each part in JSON: a name may hold anything. */
+/** What TLS knows of the peer, in JSON, as a name may have any characters. */
 function agreed({ alpn, peer }: TlsInfo): string {
   return Object.entries({ alpn, ...peer })
     .filter(([, value]) => value !== undefined)
@@ -261,7 +262,7 @@ function utf8(text: Uint8Array): string {
   }
 }
 
-/** Splits `12 text` at its first space; the text stays as it came. */
+/** Splits `12 text` at its first space, and leaves the text as it came. */
 function numberAndText(
   text: Uint8Array,
   ...range: [name: string, least: number, most: number]
@@ -278,10 +279,10 @@ function parseNumber(text: string, name: string, least: number, most: number) {
   throw new UsageError(`${name} is ${least} to ${most}, got ${quote(text)}`);
 }
 
-/** All such replies share their memory, or a few requests could take all. */
+/** Replies share these letters: a few large ones could take all memory. */
 function letters(n: number): Uint8Array {
   if (n > block.length) {
-    // By powers of two, or each of many that grow by one would make its own.
+    // A power of two, or requests that each want one more would each make a block.
     block = new Uint8Array(2 ** Math.ceil(Math.log2(n))).fill(0x78);
   }
   return block.subarray(0, n);

@@ -1,13 +1,13 @@
-/** Text backwards, by grapheme: a letter with its accent stays whole. */
+/** Reverses text by graphemes: a letter and its accent stay together. */
 
 const CR = 13;
 const LF = 10;
 
 /**
- * How many bytes of UTF-8 a character has, by its first byte, if all that begin
- * so are graphemes of their own among one another; 0 for the others. By
- * Unicode's rules (UAX #29) these are ASCII but for CR LF, most of Latin, Greek
- * and Cyrillic, Han, and half of Hangul.
+ * The length in UTF-8 of a character with this first byte, if each character with
+ * such a first byte is a grapheme by itself; else 0. By Unicode's rules (UAX #29)
+ * these are ASCII without CR LF, most of Latin, Greek and Cyrillic, Han, and half
+ * of Hangul.
  */
 const alone = new Uint8Array(256)
   .fill(1, 0x00, 0x80) // U+0000 to U+007F
@@ -16,15 +16,15 @@ const alone = new Uint8Array(256)
   .fill(3, 0xe4, 0xea) // U+4000 to U+9FFF
   .fill(3, 0xeb, 0xed); // U+B000 to U+CFFF
 
-/** How many graphemes are looked for in one turn of the event loop. */
+/** How many graphemes are found in one turn of the event loop. */
 const SLICE = 1000;
 
-/** Made when first needed: it takes as long as a third of the start. */
+/** Made when it is first needed, as that takes a third of the start's time. */
 let graphemes: Intl.Segmenter | undefined;
 
 /**
- * Turns valid UTF-8 around, 64 KiB in 0.3 ms; nothing comes back where it may
- * have graphemes of several characters.
+ * Reverses valid UTF-8, 64 KiB in 0.3 ms. Returns nothing if a grapheme may have
+ * several characters.
  */
 export function reverseBytes(text: Uint8Array): Uint8Array | undefined {
   const reversed = new Uint8Array(text.length);
@@ -40,7 +40,7 @@ export function reverseBytes(text: Uint8Array): Uint8Array | undefined {
   return reversed;
 }
 
-/** Turns any text around: 64 KiB take 10 ms, in which the event loop goes on. */
+/** Reverses any text: 64 KiB in 10 ms, while the event loop goes on. */
 export async function reverseGraphemes(text: string): Promise<string> {
   graphemes ??= new Intl.Segmenter();
   const found: string[] = [];

@@ -2,8 +2,8 @@
  * The core's events as log records: what an operator wants to know of each,
  * and how much it matters; `docs/operations.md` has the levels.
  *
- * Whatever strangers can bring about in numbers is told once a second for each
- * reason, with the `count` that the line stands for. No record has a payload.
+ * Strangers can cause some events in great numbers. Those are logged once a
+ * second for each reason, with a `count`. No record has a payload.
  */
 
 import type { Logger } from "@logtape/logtape";
@@ -32,9 +32,8 @@ interface LogOptions {
   clock?: Clock;
 }
 
-/** How often a drain's progress is told, and repeats are, in milliseconds. */
-const PROGRESS = 1000;
-const GATHER = 1000;
+/** How often a drain's progress, and repeats, are logged, in milliseconds. */
+const INTERVAL = 1000;
 
 /** How much of an error's text and of its stack is logged, in characters. */
 const MAX_ERROR = 256;
@@ -60,8 +59,10 @@ const messages: Readonly<
   admin_action: ["info", "admin action"],
 };
 
-/** Resets matter while a reply is outstanding only; see `levelOf`. */
-const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
+/** How much the end or the refusal of a connection matters; `warn` by default. */
+const reasonLevels: Readonly<
+  Partial<Record<CloseReason | RejectReason, LogLevel>>
+> = {
   peer_closed: "debug",
   handler_closed: "debug",
   idle_timeout: "debug",
@@ -72,19 +73,7 @@ const closeLevels: Readonly<Record<CloseReason, LogLevel>> = {
   write_timeout: "info",
   slow_consumer: "info",
   closed: "info",
-  request_timeout: "warn",
-  overload: "warn",
-  forced: "warn",
-  error: "warn",
-};
-
-const rejectLevels: Readonly<Record<RejectReason, LogLevel>> = {
   denied: "info",
-  busy: "warn",
-  overload: "warn",
-  busy_ip: "warn",
-  busy_rate: "warn",
-  proxy_error: "warn",
   tls_error: "info",
 };
 
@@ -119,13 +108,11 @@ export function logListeners(
     warn: logger.isEnabledFor("warning"),
     error: logger.isEnabledFor("error"),
   };
-  const write = (level: LogLevel, event: ServerEvent, count?: number) =>
+  const write = (event: ServerEvent, times = 1, level = levelOf(event)) => {
+    const count = times > 1 ? times : undefined;
     logger[level](messageOf(event), { ...fieldsOf(event, on.debug), count });
-  const repeats = gatherRepeats(
-    (event, count) =>
-      write(levelOf(event), event, count > 1 ? count : undefined),
-    clock,
-  );
+  };
+  const repeats = gatherRepeats(write, clock);
   let endProgress: (() => void) | undefined;
   const log = (event: ServerEvent) => {
     if (event.type === "finished") {
@@ -134,14 +121,11 @@ export function logListeners(
     }
     const level = levelOf(event);
     if (!on[level]) return;
-    // These may come in floods: each but the first is told at debug.
     if (level !== "debug" && comesInFloods(event)) {
-      const { reason = level }: { reason?: string | number } = "status" in event
-        ? { reason: event.status }
-        : event as object;
+      const { status, reason = status ?? level } = event as AnyFields;
       const first = repeats.add(`${event.type} ${reason}`, event);
-      if (!first && on.debug) write("debug", event);
-    } else write(level, event);
+      if (!first && on.debug) write(event, 1, "debug");
+    } else write(event);
     if (event.type === "drain") {
       endProgress = logProgress(logger, { connections, drainTimeout, clock });
     }
@@ -159,34 +143,33 @@ function logProgress(
   { connections, drainTimeout, clock }: Required<LogOptions>,
 ): () => void {
   const forcedAt = clock.now() + drainTimeout;
-  let cancel: () => void;
-  const next = () => {
-    cancel = clock.after(PROGRESS, () => {
+  const next = () =>
+    clock.after(INTERVAL, () => {
       const left = Math.max(Math.round(forcedAt - clock.now()), 0);
       logger.info("drain progress", {
         connections: connections(),
         forced_in_ms: drainTimeout > 0 ? left : undefined,
       });
-      next();
+      cancel = next();
     });
-  };
-  next();
+  let cancel = next();
   return () => cancel();
 }
 
 /**
- * Reports the first event of a kind at once, and those of each second after it
- * together at its end. Kinds must be few, and none that a peer can make up.
+ * Reports the first event of a kind at once. The later ones are reported once a
+ * second, as the last of them and their count. Kinds must be few, so no peer may
+ * be able to invent one.
  */
 function gatherRepeats(
-  report: (last: ServerEvent, count: number) => void,
+  report: (last: ServerEvent, count?: number) => void,
   clock: Clock,
 ) {
   /** What has come of each kind since its last report. */
   type Gathered = { count: number; last?: ServerEvent; cancel: () => void };
   const kinds = new Map<string, Gathered>();
   const gather = (kind: string) => {
-    const cancel = clock.after(GATHER, () => {
+    const cancel = clock.after(INTERVAL, () => {
       const { count, last } = kinds.get(kind)!;
       if (count === 0) return void kinds.delete(kind);
       gather(kind);
@@ -195,12 +178,12 @@ function gatherRepeats(
     kinds.set(kind, { count: 0, cancel });
   };
   return {
-    /** Says whether it was reported on its own. */
+    /** Returns whether the event was reported at once. */
     add(kind: string, event: ServerEvent): boolean {
       const gathered = kinds.get(kind);
       if (gathered === undefined) {
         gather(kind);
-        report(event, 1);
+        report(event);
         return true;
       }
       gathered.count++;
@@ -226,15 +209,15 @@ function comesInFloods(event: ServerEvent): boolean {
 function levelOf(event: ServerEvent): LogLevel {
   switch (event.type) {
     case "connection_close":
-      // Many a client, and every health check of a proxy, leaves by a reset.
+    case "connection_rejected":
+      // Many clients, and the health checks of proxies, end by a reset. That
+      // matters only if a reply was outstanding.
       return event.reason === "peer_reset" && !event.unanswered
         ? "debug"
-        : closeLevels[event.reason];
-    case "connection_rejected":
-      return rejectLevels[event.reason];
+        : reasonLevels[event.reason] ?? "warn";
     case "accept_error":
       if (event.fatal) return "error";
-      // Without a wait it was the peer, which reset while it was queued.
+      // The server does not wait if the peer reset while it was queued.
       return event.retryIn > 0 ? "warn" : "debug";
     default:
       return messages[event.type][0];
@@ -254,10 +237,9 @@ export function certificateFields({ subject, notAfter }: Certificate): Fields {
   return { subject, not_after: new Date(notAfter).toISOString() };
 }
 
-/** What a record has of an event; what is undefined is left out. */
+/** The fields of an event's record; undefined ones are not written. */
 function fieldsOf(event: ServerEvent, stack: boolean): Fields {
-  // deno-lint-ignore no-explicit-any -- some event or other has it
-  const of: Partial<Record<KeyOf<ServerEvent>, any>> = event;
+  const of: AnyFields = event;
   return {
     addr: of.addr && formatAddr(of.addr),
     conn_id: of.id,
@@ -269,7 +251,7 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     action: of.action,
     status: of.status,
     reason: of.reason,
-    // More digits than microseconds are noise of the clock.
+    // The clock is not more exact than a microsecond.
     duration_ms: of.duration && Math.round(of.duration * 1000) / 1000,
     connections: of.connections,
     by: of.by,
@@ -282,7 +264,7 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     delay_ms: of.delay,
     retry_in_ms: of.fatal ? undefined : of.retryIn,
     forced: of.forced,
-    // A connection ends without an error, too.
+    // A connection may end without an error.
     ...("error" in of && !("reason" in of && of.error === undefined)) &&
       errorFields(of.error, stack),
   };
@@ -290,13 +272,16 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
 
 /** What a record has beside its message. */
 export type Fields = Record<string, unknown>;
-/** What is said of a certificate. */
+/** What a record says of a certificate. */
 export type Certificate = Pick<TlsStatus, "subject" | "notAfter">;
+/** The fields of all events; each event has some of them. */
+// deno-lint-ignore no-explicit-any
+type AnyFields = Partial<Record<KeyOf<ServerEvent>, any>>;
 type KeyOf<Event> = Event extends unknown ? keyof Event : never;
 
 /**
- * An error's name and message, cut. What handlers throw may be anything, and
- * may itself throw when it is looked at.
+ * An error's name and message, cut to a length. A handler may throw any value,
+ * also one whose properties throw when they are read.
  */
 function errorFields(error: unknown, withStack: boolean): Fields {
   try {

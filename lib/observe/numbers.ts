@@ -9,7 +9,7 @@ import { VERSION } from "../core/version.ts";
 import type { Histogram } from "../events/metrics.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 
-/** A running server, as far as its operator is concerned. */
+/** What the operators of a running server see of it. */
 export type AdminSource =
   & Partial<Pick<ParleyServer, "tls" | "drain">>
   & {
@@ -35,7 +35,7 @@ export type AdminSource =
     | "threadsLost"
   >;
 
-/** A value, and what tells it from others of the same name. */
+/** A value, and the labels that tell it from others of the same name. */
 export type Sample = readonly [
   value: number,
   labels?: Readonly<Record<string, string>>,
@@ -111,19 +111,16 @@ export function readNumbers(
     parley_connections_active: [[metrics.active]],
     parley_connections_limit: [[limits.connections]],
     parley_connections_opening: [[metrics.opening]],
-    parley_connections_before_request: labelled(
-      "phase",
-      metrics.beforeRequest,
-    ),
-    parley_accept_failures_total: labelled("fault", metrics.acceptFailures),
+    parley_connections_before_request: by("phase", metrics.beforeRequest),
+    parley_accept_failures_total: by("fault", metrics.acceptFailures),
     parley_descriptors_open: [[descriptors.open]],
     parley_descriptors_limit: [[descriptors.limit]],
     parley_memory_held_bytes: [[metrics.held]],
     parley_memory_limit_bytes: [[limits.memory]],
     parley_connections_accepted_total: [[metrics.accepted]],
-    parley_connections_closed_total: labelled("reason", metrics.closed),
-    parley_connections_rejected_total: labelled("reason", metrics.rejected),
-    parley_requests_total: labelled("status", metrics.requests),
+    parley_connections_closed_total: by("reason", metrics.closed),
+    parley_connections_rejected_total: by("reason", metrics.rejected),
+    parley_requests_total: by("status", metrics.requests),
     parley_requests_in_flight: [[metrics.inFlight]],
     ...histogram("parley_request_duration_seconds", metrics.durations),
     ...histogram("parley_request_queue_seconds", metrics.queueing),
@@ -163,7 +160,7 @@ function histogram(
   };
 }
 
-function labelled(label: string, values: Record<string, number>): Sample[] {
+function by(label: string, values: Record<string, number>): Sample[] {
   return Object.entries(values).map(([name, n]) => [n, { [label]: name }]);
 }
 
@@ -183,7 +180,7 @@ export function cumulativeBuckets({ bounds, counts, count }: Histogram) {
   for (const [i, ms] of bounds.entries()) {
     sum += counts[i];
     if (coarseBounds.includes(ms)) {
-      // In seconds, without the dust of a binary division.
+      // In seconds, without the inexact digits of a binary division.
       buckets.push({ le: `${Number((ms / 1000).toPrecision(6))}`, count: sum });
     }
   }

@@ -14,7 +14,7 @@ import { type AdminSource, readNumbers } from "./numbers.ts";
  */
 const REGISTRY = Symbol.for("opentelemetry.js.api.1");
 
-/** Gives what exports a server's numbers; where that is off, loads nothing. */
+/** Returns what exports a server's numbers; undefined if the export is off. */
 export async function loadTelemetry(): Promise<
   ((source: AdminSource) => void) | undefined
 > {
@@ -24,13 +24,13 @@ export async function loadTelemetry(): Promise<
 }
 
 /**
- * Makes an instrument for each number. The API has no histogram that is read
- * instead of being recorded into: its buckets are a counter with an `le`.
+ * Makes an instrument for each number. The API has no histogram that can be read
+ * on demand, so the buckets of one are a counter with the label `le`.
  */
 function observe(meter: Meter, source: AdminSource): void {
   const all = new Map<string, Observable>();
   for (const name of Object.keys(readNumbers(source))) {
-    // The resource says these, or the last bucket.
+    // The resource has the first two, and the last bucket has the count.
     if (/^process_|_info$|_count$/.test(name)) continue;
     const options = { unit: unitOf(name) };
     const instrument = /_(total|bucket|sum)$/.test(name)
@@ -48,7 +48,7 @@ function observe(meter: Meter, source: AdminSource): void {
   }, [...all.values()]);
 }
 
-/** The name with dots, and without what else says what it is. */
+/** The name with dots, without its type and unit. */
 function nameOf(name: string): string {
   return name.replace(/_total$/, "").replace(/_bytes$|_seconds/, "")
     .replaceAll("_", ".").replace("in.flight", "in_flight");

@@ -10,7 +10,7 @@ export const PROMETHEUS_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /**
  * Writes a server's numbers as Prometheus reads them. Label values are names
- * that Parley itself gives, never an address or a text of a peer's.
+ * from Parley itself, never an address or a text of a peer.
  *
  * @param server The server.
  * @returns The text, to be served as
@@ -39,7 +39,7 @@ export function prometheusText(server: AdminSource): string {
       text += `# TYPE ${family} ${type}\n`;
     }
     for (const [value, labels = {}] of samples) {
-      // No label needs escaping: all are names of Parley's own, or numbers.
+      // No label needs escaping: all are names from Parley itself, or numbers.
       const pairs = Object.entries(labels).map(([key, of]) => `${key}="${of}"`);
       text += `${name}${pairs.length > 0 ? `{${pairs}}` : ""} ${value}\n`;
     }

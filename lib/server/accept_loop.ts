@@ -1,7 +1,7 @@
 /**
  * Accepts connections. An iterator over the listener would end with the first
- * peer that resets while it is queued; so this is a loop that knows whose fault a
- * failure is.
+ * peer that resets while it is queued. This loop goes on, unless it is the
+ * listener itself that has failed.
  */
 
 import { setImmediate } from "node:timers";
@@ -22,39 +22,32 @@ const BACKOFF_FIRST = 50;
 const BACKOFF_LAST = 1000;
 
 /**
- * How long a stopping server waits for the next of those who are queued at its
- * listener, in milliseconds. They are there already, so it is no wait at all.
+ * How long a stopping server waits for the next client in its listener's queue,
+ * in milliseconds. A queued client is accepted at once.
  */
 const LAST_CALL = 10;
 
-/** How long it goes on accepting at the most, should clients keep coming. */
+/** How long a stopping server accepts at the most, should clients keep coming. */
 const QUEUE_LIMIT = 250;
 
 /**
- * Queued connections settle at once, also those that have been reset: after so
- * many in a turn, a rest in milliseconds has the event loop look at all others.
+ * Queued connections settle at once, also those that have been reset. After so
+ * many in one turn, the loop rests, in milliseconds, so that the event loop sees
+ * to everything else.
  */
 const TRIES = 32;
 const REST = 1;
 
-export interface AcceptParts extends
-  Pick<
-    SharedContext,
-    "clock" | "counters" | "events" | "memory" | "scheduler"
-  > {
+export interface AcceptParts extends SharedContext {
   readonly listener: Acceptor;
-  /** What the kernel can hold in its queue, and may be left there. */
-  readonly backlog: number;
   readonly descriptors: Descriptors;
-  /** What to wait for before the first; if it fails, none is accepted. */
-  readonly ready: Promise<void> | undefined;
-  /** Takes a connection; it may throw where the peer is gone by now. */
+  /** Takes a connection. It may throw if the peer is gone by now. */
   readonly welcome: (transport: Transport) => void;
 }
 
 export class AcceptLoop {
   #stopping = false;
-  /** When a stopping server accepts no more, whoever is queued. */
+  /** When a stopping server closes its listener, whoever is queued. */
   #closeBy = Infinity;
   #closed = false;
   #cancelClose: (() => void) | undefined;
@@ -63,19 +56,24 @@ export class AcceptLoop {
   constructor(private readonly parts: AcceptParts) {}
 
   /**
-   * Accepts until the listener is closed.
+   * Accepts until the listener is closed; not at all if the certificate fails.
    *
-   * @returns What broke the listener, unless `stop` closed it.
+   * @throws What broke the listener.
    */
-  async run(): Promise<{ error: unknown } | undefined> {
+  async run(): Promise<void> {
     try {
-      await this.parts.ready;
-    } catch (error) {
+      await this.parts.tls?.proven;
+      await this.#acceptAll();
+    } finally {
       this.#close();
-      return { error };
     }
-    const { listener, clock, descriptors, memory, scheduler } = this.parts;
-    let { backlog } = this.parts;
+  }
+
+  async #acceptAll(): Promise<void> {
+    const { listener, clock, config, descriptors, memory, scheduler } =
+      this.parts;
+    // The kernel's queue holds no more.
+    let queued = config.tcpBacklog;
     // At the descriptor limit the runtime cannot load what the stack trace of an
     // error needs for each file in it, and panics: so that is loaded here.
     void new Error().stack;
@@ -87,13 +85,13 @@ export class AcceptLoop {
         tries = 0;
       }
       if (tries++ === 0) setImmediate(() => tries = 0);
-      let transport;
-      if (descriptors.full) {
-        // Those that are queued get no descriptor before the end.
-        if (this.#stopping) return void this.#close();
+      if (descriptors.left <= 0) {
+        // The queued clients get no descriptor before others have ended.
+        if (this.#stopping) return;
         await this.#sleep(BACKOFF_LAST);
         continue;
       }
+      let transport;
       try {
         transport = await listener.accept();
       } catch (error) {
@@ -101,8 +99,7 @@ export class AcceptLoop {
         const fault = faultOf(error);
         if (fault === "listener") {
           this.#failed(fault, { error, retryIn: 0, fatal: true });
-          this.#close();
-          return { error };
+          throw error;
         }
         const retryIn = fault === "peer" ? 0 : backoff;
         const limit = fault === "descriptors" ? descriptors.met() : undefined;
@@ -115,22 +112,23 @@ export class AcceptLoop {
       }
       backoff = BACKOFF_FIRST;
       if (this.#stopping) {
-        if (--backlog > 0 && clock.now() < this.#closeBy) this.#closeSoon();
+        if (--queued > 0 && clock.now() < this.#closeBy) this.#closeSoon();
         else this.#close();
       }
-      // The next turn makes room: nobody is refused for what others hold.
+      // The next turn frees memory, so that nobody is refused for what others
+      // hold.
       if (memory.over) await scheduler.turn();
       try {
         this.parts.welcome(transport);
       } catch (error) {
-        // A socket that is gone by now may refuse its options.
+        // A socket whose peer is gone may refuse its options.
         this.#failed("peer", { error, retryIn: 0, fatal: false });
         transport.close();
       }
     }
   }
 
-  /** Accepts those that are queued, and then closes the listener. */
+  /** Accepts the clients that are queued, and then closes the listener. */
   stop(): void {
     this.#stopping = true;
     this.#closeBy = this.parts.clock.now() + QUEUE_LIMIT;
@@ -138,6 +136,7 @@ export class AcceptLoop {
     this.retry();
   }
 
+  /** Ends a wait before the next try. */
   retry(): void {
     this.#wake?.();
   }
@@ -148,13 +147,14 @@ export class AcceptLoop {
     emit(accept_error, { type: "accept_error", ...failure });
   }
 
-  /** Closing the listener on those that are queued would reset them. */
+  /** To close the listener at once would reset the clients that are queued. */
   #closeSoon(): void {
     this.#cancelClose?.();
     this.#cancelClose = this.parts.clock.after(LAST_CALL, () => this.#close());
   }
 
   #close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#cancelClose?.();
     try {

@@ -1,6 +1,6 @@
 /**
- * Who is connected: gives connections their places, turns others away, and counts
- * and tells of each when it begins and ends.
+ * Gives connections their places, or turns them away. Counts each when it begins
+ * and ends, and makes its events.
  */
 
 import { ipOf, networkOf } from "../core/address.ts";
@@ -14,21 +14,21 @@ import type { Places } from "./places.ts";
 import { replies } from "./replies.ts";
 
 /**
- * How many refused connections are waited for at once. Each holds a descriptor
- * until its peer has read why; more than this are closed without a word.
+ * How many refused connections may stay until their peers have read why. Each
+ * holds a descriptor. Any further one is closed without a word.
  */
 const MAX_REFUSING = 256;
 
-/** The most that a framing takes; see `Codec`. */
+/** The most bytes of a frame beside its payload; see `Codec`. */
 const MAX_OVERHEAD = 1024;
 
 export class Admission {
-  /** How many the drain timeout has cut. */
+  /** How many connections the drain timeout has cut. */
   forced = 0;
   readonly #refusing = new Set<Session>();
   readonly #context: SessionContext;
 
-  /** @param all Connections that have a place, or wait for it. */
+  /** @param all The connections that have a place, or wait for one. */
   constructor(
     shared: SharedContext,
     readonly all: Set<Session>,
@@ -45,7 +45,7 @@ export class Admission {
     };
   }
 
-  /** How many connections are left, with those that are told of a refusal. */
+  /** How many connections are left, with those that are being refused. */
   get size(): number {
     return this.all.size + this.#refusing.size;
   }
@@ -57,30 +57,26 @@ export class Admission {
 
   welcome(transport: Transport): void {
     const { config: { frameLimit, proxy }, counters, task } = this.#context;
-    // A task may change to a framing that takes more beside its payloads.
+    // A task may change to a framing with more bytes beside its payloads.
     const limit = task === undefined ? frameLimit : frameLimit + MAX_OVERHEAD;
     const connection = new Connection(transport, limit, counters);
     this.descriptors.opened();
-    // A trusted proxy's own address is not the client's, which is still to come.
+    // Behind a trusted proxy, the client's address comes later, in the header.
     const proxied = proxy?.trusted.matches(ipOf(connection.remoteAddr));
     const refusal = (proxied ? undefined : this.#unwelcome(connection)) ??
       this.#full();
     if (refusal !== undefined) return this.#refuse(connection, refusal);
-    const session = new Session(
-      this.places.nextId(),
-      connection,
-      this.#context,
-      proxied,
-    );
+    const id = this.places.nextId();
+    const session = new Session(id, connection, this.#context, proxied);
     this.all.add(session);
     session.awaits("admitting");
     session.run();
   }
 
-  /** Turns a connection away that has not become a session. */
+  /** Turns a connection away before it has a session. */
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
-    // Over TLS it could be told only after a handshake, which costs us more.
+    // With TLS it could be told only after a handshake, which costs too much.
     const { tls } = this.#context;
     if (tls !== undefined || this.#refusing.size >= MAX_REFUSING) {
       this.descriptors.closed();
@@ -91,7 +87,7 @@ export class Admission {
     session.run(refusal);
   }
 
-  /** Why a client may not connect, or not now, by its address alone. */
+  /** Why the address of a client may not connect, or not now. */
   #unwelcome({ remoteAddr }: Connection): Refusal | undefined {
     const { config: { allow, deny }, connectionRate, clock } = this.#context;
     const ip = ipOf(remoteAddr);
@@ -105,7 +101,7 @@ export class Admission {
     return { reason: "busy_rate", text };
   }
 
-  /** Why there is no room for a client; if there is, a place is taken. */
+  /** Why there is no room for a client. If there is, takes a place. */
   #full(): Refusal | undefined {
     const { config: { maxConnections }, memory } = this.#context;
     if (memory.over) return { reason: "overload", text: replies.overload };
@@ -128,14 +124,10 @@ export class Admission {
   }
 
   #entered(session: Session, entered: boolean): Refusal | undefined {
-    if (!entered) {
-      const { maxConnectionsPerIp } = this.#context.config;
-      return this.#turnAway(session, {
-        reason: "busy_ip",
-        text: replies.busyIp(maxConnectionsPerIp),
-      });
-    }
-    session.admitted = true;
+    session.admitted = entered;
+    if (entered) return undefined;
+    const text = replies.busyIp(this.#context.config.maxConnectionsPerIp);
+    return this.#turnAway(session, { reason: "busy_ip", text });
   }
 
   #networkOf(addr: Deno.Addr): string {
@@ -151,7 +143,7 @@ export class Admission {
     emit(connection_open, { type: "connection_open", id, remoteAddr, tls });
   }
 
-  /** A refused session has no place any more while it is told so. */
+  /** Takes the place of a session back, which is then told why. */
   #turnAway(session: Session, refusal: Refusal): Refusal {
     const { admitted, connection } = session;
     this.all.delete(session);
@@ -187,7 +179,7 @@ export class Admission {
       this.#rejected(connection, refusal);
       return this.onEnded();
     }
-    // It had a place, and ended before it could be served.
+    // It had a place, but ended before it was served.
     if (!session.served) this.#opened(session);
     const { reason = "error", error } = ending;
     counters.closed(reason);
@@ -196,16 +188,10 @@ export class Admission {
     if (reason === "forced") this.forced++;
     if (events.connection_close !== undefined) {
       const duration = clock.now() - opened;
+      const unanswered = exchange?.owing ?? false;
       emit(events.connection_close, {
-        ...{
-          type: "connection_close",
-          id,
-          remoteAddr,
-          reason,
-          error,
-          duration,
-        },
-        ...{ requests, received, sent, unanswered: exchange?.owing ?? false },
+        ...{ type: "connection_close", id, remoteAddr, reason, error },
+        ...{ duration, requests, received, sent, unanswered },
       });
     }
     this.onEnded();

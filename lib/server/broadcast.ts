@@ -6,16 +6,16 @@ import type { Payload, PeerConnection } from "./handler.ts";
 
 /**
  * Sends a frame to many connections of one server, or of several in this thread.
- * It is made once for all who have the same framing. Nobody waits for anybody: a
- * peer that takes nothing is closed as `slow_consumer` once more than
- * `maxBuffered` bytes wait for it, and one that has ended is passed over.
+ * The frame is made once for all connections with the same framing. No peer waits
+ * for another: one that takes nothing is closed as `slow_consumer` when more than
+ * `maxBuffered` bytes wait for it. A connection that has ended is left out.
  *
  * Lines end in LF here, whatever endings the peers use.
  *
  * @param to The connections; each handler knows its own as `info`.
  * @param frame The payload.
- * @throws {EncodeError} A framing cannot carry it. Nobody is sent it then.
- * @throws {ReplyTooLargeError} It is larger than `maxReply`. The same holds.
+ * @throws {EncodeError} A framing cannot carry it. It is sent to nobody then.
+ * @throws {ReplyTooLargeError} It is over `maxReply`. It is sent to nobody then.
  *
  * @example
  * ```ts
@@ -42,14 +42,14 @@ export function broadcast(
 ): void {
   const frames = new Map<Framing, Uint8Array>();
   const all = Array.from(to, (peer) => {
-    const wishes = Peer.wishesOf(peer as Peer);
-    const { framing } = wishes;
+    const serving = Peer.servingOf(peer as Peer);
+    const { framing } = serving;
     if (!frames.has(framing)) {
       const codec = framing.codec(peer.maxReply);
       const payload = payloadOf(frame, codec, peer.maxReply);
       frames.set(framing, frameOf(codec, payload));
     }
-    return wishes;
+    return serving;
   });
-  for (const wishes of all) wishes.push(frames.get(wishes.framing)!);
+  for (const { writer, framing } of all) writer.push(frames.get(framing)!);
 }

@@ -1,7 +1,4 @@
-/**
- * The options of {@linkcode serve}, checked, and the frozen configuration they
- * become. They are looked at once, before anything is bound.
- */
+/** Checks the options of {@linkcode serve}, once, before anything is bound. */
 
 import {
   checkHostname,
@@ -15,27 +12,19 @@ import { CIDR_FORM, CidrList } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import { framingOf } from "../framing/mod.ts";
-import type { ProxyVersion } from "../net/proxy_protocol.ts";
 import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
 import type { ServerLimits } from "./parley_server.ts";
 import {
   type AnyOptions,
   defaults,
-  hookNames,
   proxyModes,
   type ServeOptions,
 } from "./options.ts";
 
-/** Whose PROXY header is believed, and in which versions. */
-export interface ProxyTrust {
-  readonly version: ProxyVersion;
-  readonly trusted: CidrList;
-}
-
 type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
 
-/** The options, complete and checked; undefined where nothing was asked for. */
+/** The options, complete and checked; undefined for what is not used. */
 export type ServeConfig = ReturnType<typeof resolveServeOptions>;
 
 export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
@@ -48,13 +37,13 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
   ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0, slowRequest: 0 },
   ...{ drainTimeout: 0, preDrainDelay: 0 },
   ...{ onListen: 0, events: 0, maxBuffered: 0, halfOpen: 0 },
-  ...hookNames,
+  ...{ state: 0, onOpen: 0, onClose: 0, onError: 0, onRefuse: 0 },
 };
 
 /**
- * Checks the options and fills in the defaults; `more` has the names of options
- * that somebody else looks at.
+ * Checks the options and fills in the defaults.
  *
+ * @param more The names of options that are allowed too, but checked elsewhere.
  * @throws {OptionError} A value is not allowed.
  */
 export function resolveServeOptions(
@@ -88,7 +77,7 @@ export function resolveServeOptions(
     } satisfies ServerLimits,
     hostname: checkHostname(options.hostname ?? defaults.hostname),
     framing,
-    /** The most bytes of a frame that comes in. */
+    /** The most bytes of a frame that is received. */
     frameLimit: maxFrame + overhead,
     unix,
     reusePort: options.reusePort ?? false,
@@ -100,14 +89,14 @@ export function resolveServeOptions(
     deny: cidrs("deny", options.deny),
     proxy: proxyTrust(options),
     tls,
-    /** Whether TLS begins when a task says so. */
+    /** Whether TLS begins only when a task calls `startTls()`. */
     startTls,
   });
 }
 
 /**
- * The options that mean nothing beside `path`, as a Unix socket's clients have
- * no address and Deno sets its queue.
+ * The options that are refused beside `path`: the clients of a Unix socket have
+ * no address, and Deno sets the length of its queue.
  */
 export const TCP_ONLY: readonly (keyof ServeOptions)[] = [
   ...["hostname", "port", "tcpBacklog", "reusePort", "ipPrefix"] as const,
@@ -133,13 +122,12 @@ function cidrs(option: string, text?: string): CidrList | undefined {
   return text === undefined ? undefined : new CidrList(option, text);
 }
 
-function proxyTrust(
-  { proxyProtocol = "off", proxyTrust }: AnyOptions,
-): ProxyTrust | undefined {
+/** Whose PROXY header is believed, and in which versions. */
+function proxyTrust({ proxyProtocol = "off", proxyTrust }: AnyOptions) {
   checkOneOf("proxyProtocol", proxyProtocol, proxyModes);
   const trusted = cidrs("proxyTrust", proxyTrust);
   if (proxyProtocol === "off") return undefined;
-  // Believing everybody would let anybody take any address.
+  // If everybody were believed, anybody could claim any address.
   if (trusted === undefined) {
     throw new OptionError("proxyTrust", proxyTrust ?? "", CIDR_FORM);
   }

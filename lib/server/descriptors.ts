@@ -2,30 +2,25 @@
  * How many connections a server may hold where the system's limit of
  * descriptors (`ulimit -n`) is below `maxConnections`.
  *
- * A program is not told that limit, it meets it. So it is learned then, from
- * the most connections that were ever open at once, and the server stays a bit
- * below: what is free stays free, for the admin port and for new threads.
+ * A program learns that limit only when `accept` fails by it. The server then
+ * takes the most connections that were ever open at once as the limit. It stays a
+ * bit below, as the admin port and new threads need descriptors, too.
  */
 
 import type { Clock } from "../core/clock.ts";
 import type { DescriptorCount } from "./parley_server.ts";
 
-/** How many descriptors are to be free below the limit. */
+/** How many descriptors stay free below the limit. */
 const ROOM = 16;
 
 /**
- * How long a limit is believed in, in milliseconds. What else the process has
- * open may have been closed by then.
+ * How long a limit holds, in milliseconds. By then the process may have closed
+ * something else that it had open.
  */
-const BELIEVED = 60_000;
+const HOLDS = 60_000;
 
 /** The counts of a whole server, in memory that its threads may share. */
-export interface DescriptorCells {
-  /** How many connections each thread has open. */
-  readonly open: Int32Array;
-  /** {@linkcode PEAK}, {@linkcode LIMIT} and {@linkcode TIMES}. */
-  readonly known: Int32Array;
-}
+export type DescriptorCells = ReturnType<typeof descriptorCells>;
 
 /** In `known`: the most that were ever open at once. */
 const PEAK = 0;
@@ -34,11 +29,10 @@ const LIMIT = 1;
 /** In `known`: how often a limit was met. */
 const TIMES = 2;
 
-export function descriptorCells(threads: number): DescriptorCells {
+export function descriptorCells(threads: number) {
   const make = (length: number) =>
-    new Int32Array(
-      new SharedArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT),
-    );
+    new Int32Array(new SharedArrayBuffer(4 * length));
+  // `open` has how many connections each thread has open.
   return { open: make(threads), known: make(3) };
 }
 
@@ -46,12 +40,12 @@ export function descriptorCells(threads: number): DescriptorCells {
 export class Descriptors {
   /** How often a limit had been met when this thread last looked. */
   #times = 0;
-  /** Until when that limit is believed in. */
+  /** Until when that limit holds. */
   #until = -Infinity;
 
   constructor(
     private readonly clock: Clock,
-    private readonly cells = descriptorCells(1),
+    private readonly cells: DescriptorCells = descriptorCells(1),
     private readonly index = 0,
   ) {}
 
@@ -74,29 +68,24 @@ export class Descriptors {
   /** The limit was met; gives the most connections that may be open now. */
   met(): number {
     const peak = Atomics.load(this.cells.known, PEAK);
-    // Few connections are not what the descriptors went to.
+    // A few connections did not use up the descriptors.
     const limit = Math.max(1, peak - Math.min(ROOM, peak >> 3));
     Atomics.store(this.cells.known, LIMIT, limit);
     Atomics.add(this.cells.known, TIMES, 1);
     return limit;
   }
 
-  get full(): boolean {
-    return this.#left() <= 0;
-  }
-
-  /** Whether more are open, as they are when the limit has just been met. */
-  get crowded(): boolean {
-    return this.#left() < 0;
-  }
-
-  #left(): number {
+  /**
+   * How many more connections may be opened. It is negative where more are open
+   * than may be, as just after the limit was met.
+   */
+  get left(): number {
     const times = Atomics.load(this.cells.known, TIMES);
     if (times === 0) return Infinity;
     const now = this.clock.now();
     if (times !== this.#times) {
       this.#times = times;
-      this.#until = now + BELIEVED;
+      this.#until = now + HOLDS;
     }
     if (now >= this.#until) return Infinity;
     return Atomics.load(this.cells.known, LIMIT) - this.#sum();

@@ -1,42 +1,44 @@
 /**
- * The bound on what all connections of a server hold: buffers with bytes that
- * are not handled, and replies that are not taken. It works in three steps:
+ * The bound on the memory that the connections of a server hold in requests that
+ * are not handled and replies that are not taken. It works in three steps:
  *
- * 1. Near the bound, those that hold more than their share get no more: one
- * that waits for the rest of its frame is paused, and ends after a while.
- * 2. Over it, no request is handled and newcomers wait,
- * 3. and in the next turn of the event loop those that hold most are closed,
- * until it holds again.
+ * 1. Near the bound, a connection that holds more than its share gets no more. If
+ * it waits for the rest of a frame, it is paused, and ended after a while.
+ * 2. Over the bound, no request is handled and new connections wait.
+ * 3. In the next turn of the event loop, the connections that hold most are
+ * closed, until the bound is kept.
  *
- * The threads of a server have one bound; each acts on its own connections, and
- * over the bound those do that hold their share of it or more.
+ * The threads of a server have one bound. Each thread acts on its own connections.
+ * Over the bound, the threads act that hold their part of the total or more.
  */
 
 import type { Clock } from "../core/clock.ts";
 import type { Counters } from "../events/metrics.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** Where "near" begins, and where no receive buffer grows, as parts of the bound. */
+/** From these parts of the bound on, it is near, and no receive buffer grows. */
 const NEAR = 0.8;
 const FULL = 0.98;
 
-/** A share is never less than this, in bytes, so that short requests go on. */
+/** The least share, in bytes, so that short requests go on. */
 const LEAST_SHARE = 16 * 1024;
 
 /** How often a thread looks at its connections, in milliseconds. */
 const INTERVAL = 250;
 
 /**
- * Who has held so much has garbage collected once it holds less, every so many
- * looks and three times, for V8 keeps the room of what it has collected first.
+ * A thread that has held so many bytes has its garbage collected once it holds
+ * less. It does so three times, with so many looks in between, as V8 keeps the
+ * memory that it frees at first.
  */
 const MUCH = 16 * 1024 * 1024;
 const QUIET = 20;
 
 /**
- * V8 collects garbage as its own heap grows, and buffers are outside of it. It
- * counts what is asked for there, though: so many bytes at once, never touched
- * and so never resident, have it collect, bit by bit. Half of it is too little.
+ * V8 collects garbage as its own heap grows. Buffers are outside of the heap, but
+ * V8 counts the bytes that are asked for there. To ask for so many at once makes
+ * it collect, step by step. They are never touched, and so never resident. Half
+ * of them is too little.
  */
 const COLLECT = 128 * 1024 * 1024;
 
@@ -52,9 +54,9 @@ export interface Holding {
 export class MemoryBound {
   /** Whether no request is to be handled, and no connection to be taken. */
   over = false;
-  /** For how many looks it is near: what was closed is back a little later. */
+  /** For how many looks it counts as near: closed peers soon connect again. */
   #near = 0;
-  /** For how many looks there is garbage; at each `QUIET` of them it is collected. */
+  /** For how many looks there is garbage, which each `QUIET`th look collects. */
   #left = 0;
   readonly #limit: number;
   #cancel: (() => void) | undefined;
@@ -72,8 +74,8 @@ export class MemoryBound {
   }
 
   /**
-   * Whether a connection may read on and hold so much. Near the bound less and
-   * less is allowed, so that however many read on do not reach it together.
+   * Whether a connection may read on and hold so many bytes. The nearer the bound,
+   * the fewer are allowed, so that many connections together do not reach it.
    */
   allows(bytes: number): boolean {
     if (!this.#near) return true;
@@ -95,7 +97,7 @@ export class MemoryBound {
     return Math.max(LEAST_SHARE, NEAR * this.#limit / parts);
   }
 
-  /** Whether this thread is to make room: it holds its share or more. */
+  /** Whether this thread has to free memory: it holds its part or more. */
   get #must(): boolean {
     const { held, heldHere, threads } = this.counters;
     return held > this.#limit && heldHere * threads >= held;
@@ -106,7 +108,7 @@ export class MemoryBound {
     const mark = NEAR * this.#limit;
     if (held > mark) this.#near = 2;
     if (heldHere > MUCH) this.#left = Math.max(this.#left, 3 * QUIET);
-    // What other threads take shows only to one that looks.
+    // A thread does not hear of what the others take: it has to look.
     if (this.#near || this.#left || threads > 1) this.#watch();
     if (this.#must) {
       if (!this.over) this.scheduler.turn().then(() => this.#makeRoom());
@@ -116,8 +118,8 @@ export class MemoryBound {
     }
     const first = held > MUCH ? mark : Math.min(mark, MUCH);
     const next = held > mark ? this.#limit : first;
-    // What the other threads do meanwhile is not seen here, so each gets its
-    // part of the way to the next mark.
+    // The other threads may take more meanwhile, so each thread gets only its
+    // part of what is left up to the next mark.
     this.counters.alarm = heldHere +
       Math.max((next - held) / threads, LEAST_SHARE);
   }
@@ -126,7 +128,7 @@ export class MemoryBound {
     this.#cancel ??= this.clock.after(INTERVAL, () => {
       this.#cancel = undefined;
       if (this.#near) this.#near--;
-      // What was closed, or is over, is garbage that still counts as resident.
+      // The buffers of closed connections are garbage, but still resident.
       if (this.#left && --this.#left % QUIET === 0) new ArrayBuffer(COLLECT);
       this.#look();
       for (const session of this.sessions) {
@@ -144,7 +146,7 @@ export class MemoryBound {
         const { held } = session.connection;
         if (held > (most?.connection.held ?? 0)) most = session;
       }
-      // Those that are refused hold it, and are gone soon.
+      // Connections that are being refused hold the rest. They end soon.
       if (most === undefined) return;
       most.abort("overload");
       this.#left = 3 * QUIET + 1;

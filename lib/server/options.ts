@@ -1,4 +1,4 @@
-/** The options of {@linkcode serve}, and what stands where one is left out. */
+/** The options of {@linkcode serve}, and their defaults. */
 
 import type {
   CloseReason,
@@ -15,9 +15,7 @@ import type {
   RequestInfo,
 } from "./handler.ts";
 
-/**
- * Turns what a handler threw into a reply.
- */
+/** Turns what a handler threw into a reply. */
 export type ErrorHandler<
   State = Record<string, unknown>,
   Addr = Deno.Addr,
@@ -27,14 +25,9 @@ export type ErrorHandler<
   request: Uint8Array<ArrayBuffer>,
 ) => ReplyLater;
 
-/**
- * The hooks of {@linkcode serve}, none of which can be sent to a thread.
- */
-export interface Hooks<
-  State = Record<string, unknown>,
-  Addr = Deno.Addr,
-> {
-  /** Makes a connection's `info.state`, when it is first looked at. */
+/** The hooks of {@linkcode serve}. As functions, they cannot go to a thread. */
+export interface Hooks<State = Record<string, unknown>, Addr = Deno.Addr> {
+  /** Makes a connection's `info.state`, when it is first read. */
   state?: (info: PeerConnection<unknown, Addr>) => State;
   /**
    * Called when a connection is to be served. Its reply goes out before all
@@ -55,20 +48,16 @@ export interface Hooks<
    */
   onError?: ErrorHandler<State, Addr>;
   /**
-   * Says to a client why it is turned away, in the protocol's own words; nothing
-   * for no word. Without it that is `text`, which begins with `ERR `.
+   * Tells a client why it is turned away, in the protocol's own words, or
+   * nothing. Without this hook it is told `text`, which begins with `ERR `.
    */
   onRefuse?: (reason: RejectReason, text: string) => Payload | undefined;
 }
 
-export const hookNames: Readonly<Record<keyof Hooks, 0>> = {
-  ...{ state: 0, onOpen: 0, onClose: 0, onError: 0, onRefuse: 0 },
-};
-
 /**
- * Options of {@linkcode serve}; those that `Deno.serve` has too have its names.
- * Times are in milliseconds, sizes in bytes, and 0 is no limit. What stands in
- * brackets is the default.
+ * Options of {@linkcode serve}. An option that `Deno.serve` also has is named the
+ * same. Times are in milliseconds, sizes in bytes, and 0 is no limit. Defaults
+ * are in brackets.
  */
 export interface ServeOptions<
   State = Record<string, unknown>,
@@ -84,13 +73,13 @@ export interface ServeOptions<
    * file is removed when the listener is closed, if the program may still write
    * and the file is still the same one.
    *
-   * What goes by addresses is refused beside it, and so is TLS. The kernel's
-   * queue is Deno's 1024; clients beyond that are refused until it is shorter.
+   * Options about addresses are refused beside it, and so is TLS. Deno sets the
+   * kernel's queue to 1024; more clients are refused until it is shorter.
    */
   path?: string;
   /**
-   * The permissions of the Unix socket's file (`0o600`): whoever may write to it
-   * may connect. It has them before anybody can.
+   * The permissions of the Unix socket's file (`0o600`): who may write to it may
+   * connect. They are set before anybody can connect.
    */
   unixMode?: number;
   /**
@@ -114,42 +103,42 @@ export interface ServeOptions<
    * sent: the peer is told `ERR reply too large: …` in its place.
    */
   maxReply?: number;
-  /** The most connections open at once (10,000). One more is told `ERR busy: …`. */
+  /** The most connections open at once (10,000). Others are told `ERR busy: …`. */
   maxConnections?: number;
   /** The most connections open at once from one address (0). */
   maxConnectionsPerIp?: number;
   /**
    * The rate of connections from one address (`"0"`, for none), such as `10/s`,
    * `100/m` or `10/s:50`, where 50 may come at once; see {@linkcode rateLimit}.
-   * One more is told `ERR busy: …`.
+   * A connection over the rate is told `ERR busy: …`.
    */
   maxConnectionRate?: string;
   /**
-   * The rate of requests from one address (`"0"`). One more is answered
-   * `ERR busy: …`, not handled, and its connection goes on.
+   * The rate of requests from one address (`"0"`). A request over the rate is
+   * answered `ERR busy: …` and not handled; its connection goes on.
    */
   maxRequestRate?: string;
   /**
-   * How many bits of an IPv6 address make it one address (64), for the limit and
-   * the rates above: a client has 2^64 addresses or more. IPv4 is whole.
+   * How many bits of an IPv6 address the limit and the rates above count by
+   * (64), as one client has 2^64 addresses or more. IPv4 counts as a whole.
    */
   ipPrefix?: number;
   /**
-   * The most memory that all connections hold with bytes that are not handled
-   * and replies that are not taken (256 MiB). Near it, those that hold most are
-   * read from no more; over it, those that hold most are closed, and newcomers
-   * wait, or are told `ERR busy: …`.
+   * The most memory that all connections together may hold in requests that are
+   * not handled and replies that are not taken (256 MiB). Near the limit, the
+   * connections that hold most are not read from; over it, they are closed, and
+   * new ones wait or are told `ERR busy: …`.
    */
   maxMemory?: number;
   /**
-   * The most bytes that wait for a peer when a frame is sent to it without a
-   * request, by `send` or `broadcast` (1 MiB). If there are more, its connection
-   * is closed as `slow_consumer`. One that finds nothing waiting may be larger.
+   * The most bytes that may wait for a peer when `send` or `broadcast` sends it a
+   * frame (1 MiB). With more, its connection is closed as `slow_consumer`. A
+   * frame may be larger if nothing waits before it.
    */
   maxBuffered?: number;
   /**
-   * Whether a client that has finished sending still gets the reply that a
-   * handler is at (true). If not, the handler's `signal` aborts, and the
+   * Whether a client that has finished sending still gets the reply that its
+   * handler is working on (true). If not, the handler's `signal` aborts, and the
    * connection ends.
    */
   halfOpen?: boolean;
@@ -158,7 +147,7 @@ export interface ServeOptions<
    * may if it is left out. Others are told `ERR denied: …`.
    */
   allow?: string;
-  /** Who may not connect, even if `allow` has them; written like `allow`. */
+  /** Who may not connect, also if `allow` names them; written like `allow`. */
   deny?: string;
   /**
    * Which versions of the PROXY protocol trusted peers speak (`off`). Their
@@ -172,19 +161,20 @@ export interface ServeOptions<
    */
   proxyTrust?: string;
   /**
-   * Whether a connection is closed, as `http_request`, whose first line ends in
-   * ` HTTP/1.x`, or whose first or second begins with `Host:` (false): a web page
-   * can send lines of its own so, to any address that its reader's machine
-   * reaches. The other framings refuse HTTP by its first bytes in any case.
+   * Whether a connection that speaks HTTP is closed, as `http_request` (false):
+   * its first line ends in ` HTTP/1.x`, or its first or second line begins with
+   * `Host:`. A web page can send such lines, with more of its own, to any address
+   * that its reader's machine reaches. Framings without lines always refuse HTTP
+   * by its first bytes.
    */
   httpGuard?: boolean;
-  /** How long a connection may be without a whole request (5 minutes). */
+  /** How long to wait for a whole request (5 minutes). */
   idleTimeout?: number;
   /** How long a handler may take (30 s). */
   requestTimeout?: number;
-  /** How long a peer may take nothing of what it is sent (30 s). */
+  /** How long a peer may take none of the bytes that it is sent (30 s). */
   writeTimeout?: number;
-  /** How long a request takes that is told as `slow_request` (0: none is). */
+  /** From which duration on a request is a `slow_request` event (0: never). */
   slowRequest?: number;
   /**
    * How long `shutdown()` lets connections finish before it forces them (10 s);
@@ -192,8 +182,8 @@ export interface ServeOptions<
    */
   drainTimeout?: number;
   /**
-   * How long `shutdown()` goes on accepting at first (0), while the server counts
-   * as not ready: the time that a load balancer takes to notice.
+   * How long `shutdown()` still accepts at first (0), while the server counts as
+   * not ready: as long as a load balancer takes to notice.
    */
   preDrainDelay?: number;
   /** Called once the server is bound, with the real address. */
@@ -202,17 +192,17 @@ export interface ServeOptions<
   events?: EventListeners;
 }
 
-/** Options, whatever state and addresses their hooks know of. */
+/** Options with hooks for any state and any addresses. */
 // deno-lint-ignore no-explicit-any
 export type AnyOptions = ServeOptions<any, any> & { startTls?: boolean };
 
-/** What `proxyProtocol` takes. */
+/** The values of the option `proxyProtocol`. */
 export type ProxyMode = "off" | ProxyVersion;
 
-/** The modes, in the order the documentation has them. */
+/** The modes, in the order of the documentation. */
 export const proxyModes: readonly ProxyMode[] = ["off", ...proxyVersions];
 
-/** What stands where an option is left out. */
+/** The defaults. */
 export const defaults = Object.freeze(
   {
     hostname: "0.0.0.0",

@@ -1,7 +1,6 @@
-/** A running server, as its owner sees it. */
+/** A running server, as its program sees it. */
 
-import type { Metrics } from "../events/metrics.ts";
-import type { DrainStatus, ServerStats } from "../events/server_stats.ts";
+import type { Metrics, ServerStats } from "../events/metrics.ts";
 import type { TlsStatus } from "../tls/identity.ts";
 import type { TlsFiles } from "../tls/settings.ts";
 
@@ -18,9 +17,9 @@ export interface ParleyServer<Addr = Deno.Addr>
   readonly finished: Promise<void>;
   /** The framing's name. */
   readonly framing: string;
-  /** The limits that hold; 0 is none. */
+  /** The limits; 0 is no limit. */
   readonly limits: ServerLimits;
-  /** How many descriptors its connections have. */
+  /** How many descriptors its connections have, and may have. */
   readonly descriptors: DescriptorCount;
   /** The certificate that is shown; undefined without TLS. */
   readonly tls: TlsStatus | undefined;
@@ -28,56 +27,64 @@ export interface ParleyServer<Addr = Deno.Addr>
   readonly threads: number;
   /** How many threads have died and were replaced. */
   readonly threadsLost: number;
-  /** Whether it accepts connections and is to go on with that. */
+  /** Whether it accepts connections, and no shutdown has begun. */
   readonly ready: boolean;
-  /** Whether it is to end, from the first moment of a shutdown on. */
+  /** Whether a shutdown has begun. */
   readonly draining: boolean;
-  /** How far a shutdown is; undefined before one, and while it stops accepting. */
+  /** The stage of a shutdown; undefined before, and while it stops accepting. */
   readonly drain: DrainStatus | undefined;
   /** All its numbers, at this moment. */
   metrics(): Metrics;
   /** The connections that are open. */
   connectionList(): Promise<ConnectionInfo[]>;
   /**
-   * Closes a connection now, whatever it is owed.
+   * Closes a connection now, without the replies that it waits for.
    *
    * @param id The connection's number.
    * @returns Whether there was one of that number.
    */
   disconnect(id: number): Promise<boolean>;
   /**
-   * Ends the server in stages: goes on for `preDrainDelay`, no longer `ready`;
-   * stops accepting, lets every request that has arrived have its reply, closes
-   * the idle connections, and forces the rest at the drain timeout.
+   * Ends the server in stages: for `preDrainDelay` it goes on, but is not `ready`.
+   * Then it stops accepting, replies to every request that has arrived, closes
+   * the idle connections, and cuts the others at the drain timeout.
    *
    * @param by Who asks for it, for the log.
    * @returns Resolves with `finished`.
    */
   shutdown(by?: string): Promise<void>;
   /**
-   * Shows another certificate from the next handshake on. Connections that are
-   * open go on, nobody is refused, and what cannot be used changes nothing: a
-   * handshake in memory is made first.
+   * Shows another certificate from the next handshake on. Open connections go on,
+   * and nobody is refused. A handshake in memory is made first: if it fails,
+   * nothing changes.
    *
    * @param files The new certificate and key, and authorities of clients; or a
-   * promise of them, whose failure counts as that of a reload.
-   * @returns Whether they are shown; not where a later call has overtaken this.
+   * promise of them, whose failure counts as a failed reload.
+   * @returns Whether they are shown; they are not if a later call was faster.
    * @throws {OptionError} One of them cannot be used.
    * @throws {TlsError} No handshake works with them.
    * @throws {ParleyError} The server was started without TLS.
    */
   reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean>;
-  /** Keeps the process alive while the server listens; so it is at first. */
+  /** Keeps the process alive while the server listens, as it does at first. */
   ref(): void;
-  /** Lets the process end though the server listens. */
+  /** Lets the process end while the server listens. */
   unref(): void;
 }
 
-/** Descriptors of connections, also of those that are told of a refusal. */
+/** A stage of a shutdown. */
+export interface DrainStatus {
+  /** Whether connections are still accepted, in the time before the drain. */
+  readonly accepting: boolean;
+  /** How long until the stage ends, in milliseconds; `Infinity` for no limit. */
+  readonly left: number;
+}
+
+/** Descriptors of connections, also of those that are being refused. */
 export interface DescriptorCount {
   /** How many are open now. */
   readonly open: number;
-  /** How many there are, as met the last time that they were out; 0 before. */
+  /** How many may be open, since the process last ran out of them; 0 before. */
   readonly limit: number;
 }
 
@@ -100,7 +107,7 @@ export interface ServerLimits {
   };
 }
 
-/** What an operator sees a connection do: `idle` has nothing of a request. */
+/** What a connection is doing. An `idle` one has sent no part of a request. */
 export type ConnectionState =
   | "idle"
   | "greeting"
@@ -118,11 +125,11 @@ export interface ConnectionInfo {
   readonly id: number;
   /** The peer's address. */
   readonly remoteAddr: Deno.Addr;
-  /** What of it the limits go by: an IPv4 address, or a prefix of IPv6. */
+  /** The part of it that the limits count by: an IPv4 address or IPv6 prefix. */
   readonly network: string;
-  /** How long it is open, in milliseconds. */
+  /** For how long it has been open, in milliseconds. */
   readonly age: number;
-  /** How long since bytes came from the peer, in milliseconds. */
+  /** For how long no bytes have come from the peer, in milliseconds. */
   readonly idle: number;
   /** What it is doing. */
   readonly state: ConnectionState;

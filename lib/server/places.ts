@@ -1,11 +1,11 @@
 /**
- * The limits that count connections: how many at once, and how many from one
- * address (`networkOf`). They hold for a whole server, whatever its threads.
+ * How many connections a server may have at once, and how many from one address
+ * (`networkOf`). The limits hold for all threads together.
  */
 
 import type { ServeConfig } from "./config.ts";
 
-/** What the threads of a server share. */
+/** The counts that the threads of a server share. */
 export interface PlaceCells {
   /** How many places each thread has taken. */
   readonly taken: Int32Array;
@@ -49,7 +49,7 @@ export class Places {
       taken: new Int32Array(1),
       lastId: new BigInt64Array(1),
     },
-    /** This thread's in the cells. */
+    /** The place of this thread in the cells. */
     private readonly index = 0,
   ) {}
 
@@ -61,8 +61,8 @@ export class Places {
   /** Takes a place, if there is one. */
   take(): boolean {
     const { taken } = this.cells;
-    // Counts first and looks then, so that two threads never take the last
-    // place both; it can be that neither gets it.
+    // Counting comes before looking, so that two threads never take the last
+    // place both. It can happen that neither gets it.
     Atomics.add(taken, this.index, 1);
     const { maxConnections } = this.limits;
     if (maxConnections === 0) return true;

@@ -1,11 +1,11 @@
-/** The replies that the server itself gives, all starting with `ERR `. */
+/** The replies of the server itself. All begin with `ERR `. */
 
 import { type FrameError, ReplyTooLargeError } from "../core/errors.ts";
 import type { Rate } from "../core/units.ts";
 
 export const replies = {
   frame: (error: FrameError): string => `ERR ${error.message}`,
-  /** For what `httpGuard` closes. */
+  /** To a connection that `httpGuard` closes. */
   http: "ERR malformed frame: an HTTP request, and this port speaks no HTTP",
   busy: (limit: number): string =>
     `ERR busy: connection limit of ${limit} reached`,
@@ -20,8 +20,8 @@ export const replies = {
   requestTimeout: (ms: number): string =>
     `ERR request timeout: no reply within ${ms} ms`,
   /**
-   * For a handler that fails. What it threw goes to the events only; that its
-   * reply is too large, the peer may know, who can ask for less.
+   * After a handler has failed. What it threw goes to the events only, unless the
+   * reply is too large: the peer may then ask for less.
    */
   failed: (error: unknown): string =>
     error instanceof ReplyTooLargeError

@@ -1,25 +1,25 @@
 /**
- * Shares the event loop among the connections of one server, so that nobody
- * waits long for anybody else. Three rules, each measured
- * (`docs/performance.md`, "Fairness"):
+ * Shares the event loop among the connections of one server, so that no connection
+ * waits long for another. Three rules, each measured (`docs/performance.md`,
+ * "Fairness"):
  *
  * - **A budget for each connection and turn.** A read or write that can complete
- * at once settles in microtasks, so a peer that keeps its connection full
- * would never give the event loop back. Each request costs its bytes and
- * {@linkcode REQUEST_COST}; past {@linkcode BUDGET} the connection goes on in
- * the next turn of the event loop. The same holds once all of them together
- * have worked for {@linkcode SLICE} without a turn.
+ * at once settles in microtasks, so a peer that keeps its connection full would
+ * never give the event loop back. Each request costs its bytes and
+ * {@linkcode REQUEST_COST}; past {@linkcode BUDGET} the connection goes on in the
+ * next turn of the event loop. All connections wait for the next turn once they
+ * have together worked for {@linkcode SLICE}.
  * - **Paced reads.** The runtime finishes at most 128 socket operations in one
- * poll, so those that are read from again at once would be served again
- * first. While the batches come full, connections that were answered are
- * parked; they are read from again once those that wait were served.
- * - **Batched writes.** Replies of one batch of reads are written together at
- * its end: written between the handlers, each write would find the
- * processor's caches cold. They share their looks at the clock as well.
+ * poll, so connections that are read from again at once would be served again
+ * first. While the batches are full, connections that were answered are parked:
+ * they are read from again when the waiting ones have been served.
+ * - **Batched writes.** Replies of one batch of reads are written together at its
+ * end. Writes between the handlers would find the processor's caches cold, and
+ * each would have to look at the clock.
  *
- * A batch is what the runtime hands over in one poll. A turn is one round of
- * the event loop, in which timers, signals and the other sockets get theirs.
- * Nothing runs here while no connection is parked or over its budget.
+ * A batch is what the runtime hands over in one poll. A turn is one round of the
+ * event loop, in which timers, signals and the other sockets are seen to. Nothing
+ * runs here while no connection is parked or over its budget.
  */
 
 import { setImmediate } from "node:timers";
@@ -38,15 +38,15 @@ export interface Task {
 }
 
 /**
- * What a connection may use in one turn, in bytes: turns must be short, for the
- * runtime was seen to look at its sockets in one of {@linkcode TURNS} only.
+ * What a connection may use in one turn, in bytes. Turns must be short, as the
+ * runtime was seen to look at its sockets only once in {@linkcode TURNS}.
  */
 export const BUDGET = 60 * 1024;
 
-/** What a request costs beside its bytes: an empty line is work, too. */
+/** What a request costs beside its bytes, as an empty line is work, too. */
 export const REQUEST_COST = 128;
 
-/** What one costs in addition that was waited for, or has failed. */
+/** What a request costs in addition if it was waited for, or has failed. */
 export const WAIT_COST = 4096;
 
 /** The most of the budget that is used between two looks at the clock. */
@@ -55,29 +55,29 @@ export const LOOK = 16 * 1024;
 /** How long all may work without a turn of the event loop, in milliseconds. */
 const SLICE = 2;
 
-/** After so many turns that follow each other it has looked at its sockets. */
+/** After so many turns in a row, the runtime has looked at its sockets. */
 const TURNS = 61;
 
 /**
- * Where these take longer than so many milliseconds, those that go on do so after
- * a rest: an event loop with nothing to do looks at once. A newcomer takes two
- * such looks.
+ * If those turns take longer than so many milliseconds, the next one comes after a
+ * rest: an event loop with nothing to do looks at its sockets at once. A new
+ * connection needs two such looks.
  */
 const STRETCH = 16;
 
-/** An event loop with nothing to do for so long has rested, in milliseconds. */
+/** An event loop without work for so many milliseconds has rested. */
 const IDLE = 20;
 
-/** Batches that wait for their end at the most: the first reply must not wait for the last. */
+/** How many replies wait for the others at the most. */
 const MOST_WAITING = 16;
 
-/** So many reads completed in one batch mean that more are ready (of 128). */
+/** A batch with so many completed reads (of 128) means that more are ready. */
 const FULL = 100;
 
-/** Parked connections that are read from at a time. */
+/** How many parked connections are read from at a time. */
 const AT_ONCE = 64;
 
-/** Turns without a completed read until the next of the parked are read from. */
+/** After so many turns without a completed read, the next parked are read from. */
 const PATIENCE = 100;
 
 const settled = Promise.resolve();
@@ -85,35 +85,35 @@ const settled = Promise.resolve();
 export class Scheduler {
   readonly #waiting = new Array<Task | undefined>(MOST_WAITING).fill(undefined);
   #waitingCount = 0;
-  /** When the batch under way began; -1 where nobody has asked yet. */
+  /** When the current batch began; -1 if nobody has asked yet. */
   #began = -1;
-  /** Whether the batch's end will be noticed. */
+  /** Whether the end of the batch will call {@linkcode #endBatch}. */
   #ending = false;
-  /** Until when the work of the batch under way is in `#worked`. */
+  /** `#worked` has the work of the current batch up to this moment. */
   #counted = 0;
   /** How long batches have worked since the last turn, in milliseconds. */
   #worked = 0;
-  /** When it looked at its sockets last, and the turns since then. */
+  /** When the runtime last looked at its sockets, and the turns since then. */
   #looked = 0;
   #turns = 0;
   /** Whether all have worked for too long: use {@linkcode later}. */
   late = false;
-  /** Whether handlers compute for long: then waits for them are measured. */
+  /** Whether handlers compute for long: then the waits for them are measured. */
   slow = false;
-  /** Whether the next turn will be noticed. */
+  /** Whether the next turn will call {@linkcode #turn}. */
   #armed = false;
   /** Connections and waits that go on in the next turn. */
   #later = new Queue<Task | (() => void)>();
   /** Connections that wait to be read from, while `#crowded`. */
   readonly #parked = new Queue<Task>();
   #crowded = false;
-  /** Reads completed in the batch under way, and in all. */
+  /** Reads completed in the current batch, and before it. */
   #completed = 0;
   #total = 0;
-  /** `#total` at the last turn, and turns since it has changed. */
+  /** `#total` at the last turn, and the turns since it has changed. */
   #seen = 0;
   #quiet = 0;
-  /** The last batch was not full: the parked are next. */
+  /** Whether the last batch was not full, so that the parked are next. */
   #due = false;
   readonly #onEnd = () => this.#endBatch();
   readonly #onTurn = () => this.#turn();
@@ -125,19 +125,19 @@ export class Scheduler {
 
   constructor(private readonly clock: Clock) {}
 
-  /** A read has completed; gives when the batch under way began. */
+  /** Counts a completed read; returns when its batch began. */
   completed(): number {
     this.#completed++;
     return this.began;
   }
 
-  /** When the batch under way began, by the clock. */
+  /** When the current batch began, by the clock. */
   get began(): number {
     if (this.#began === -1) this.#begin();
     return this.#began;
   }
 
-  /** Whether it is {@linkcode late} by now. It looks at the clock. */
+  /** Whether it is {@linkcode late} by now, after a look at the clock. */
   isLateNow(): boolean {
     if (this.late) return true;
     if (this.#began === -1) this.#begin();
@@ -145,14 +145,14 @@ export class Scheduler {
     return this.late;
   }
 
-  /** Has replies written at the end of the batch, or before if there are many. */
+  /** Writes the replies at the end of the batch, or before if there are many. */
   writeSoon(task: Task): void {
     this.#waiting[this.#waitingCount++] = task;
     if (this.#waitingCount === MOST_WAITING) this.#writeAll();
     else this.#notice();
   }
 
-  /** Has a connection read: at once, or behind those that wait to be served. */
+  /** Lets a connection read: at once, or after those that wait to be served. */
   read(task: Task): void {
     if (this.#crowded) this.#parked.push(task);
     else task.startRead();
@@ -177,7 +177,7 @@ export class Scheduler {
     this.#notice();
   }
 
-  /** The microtasks of this batch are queued already, so this runs after them. */
+  /** The microtasks of the batch are queued already, so its end comes last. */
   #notice(): void {
     if (this.#ending) return;
     this.#ending = true;
@@ -239,7 +239,7 @@ export class Scheduler {
     if (this.#counted - this.#looked < STRETCH) {
       return void setImmediate(this.#onTurn);
     }
-    // Whoever else is ready goes on meanwhile.
+    // Other connections go on meanwhile.
     this.clock.after(1, this.#onRested);
     this.late = false;
     this.#worked = 0;
@@ -253,7 +253,7 @@ export class Scheduler {
     }
     this.#worked = 0;
     this.late = false;
-    // Those that ask for the next turn while this one runs wait for it.
+    // What is added while this turn runs waits for the next one.
     for (let left = this.#later.length; left > 0; left--) {
       if (this.isLateNow()) break;
       const task = this.#later.shift()!;

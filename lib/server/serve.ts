@@ -7,7 +7,7 @@ import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Service, type Surroundings } from "./server.ts";
 
-/** A state of one's own is to be made by the option `state`. */
+/** Requires the option `state` where the state has a type of its own. */
 export type MadeState<State> = Record<string, unknown> extends State ? unknown
   : Required<Pick<Hooks<State>, "state">>;
 
@@ -63,15 +63,15 @@ export function serve(...args: any[]) {
   return startServer(options, handler, {});
 }
 
-/** Options of `serve` that speak of a request and its reply. */
+/** Options of `serve` that are about a request and its reply. */
 const REQUEST_ONLY = [
   ...["requestTimeout", "slowRequest", "halfOpen"] as const,
   ...["onError", "onOpen", "onClose"] as const,
 ];
 
 /**
- * Options of {@linkcode serveConnections}: those of `serve` that do not speak of
- * a request and its reply.
+ * Options of {@linkcode serveConnections}: those of `serve` that are not about a
+ * request and its reply.
  */
 export interface ConnectionsOptions<
   State = Record<string, unknown>,
@@ -87,22 +87,22 @@ export interface ConnectionsOptions<
     | "onClose"
   > {
   /**
-   * Whether connections begin without TLS, though there is a certificate, and a
-   * task begins it by `startTls()` (false).
+   * Whether connections begin without TLS though there is a certificate (false).
+   * A task then begins TLS by `startTls()`.
    */
   startTls?: boolean;
 }
 
 /**
  * Serves TCP connections with an asynchronous task for each, which reads and
- * sends as it likes. It is the same kind of server as that of `serve`: limits,
- * deadlines, TLS, the PROXY protocol, drain, events and metrics hold.
+ * sends as it likes. Limits, deadlines, TLS, the PROXY protocol, drain, events
+ * and metrics are those of `serve`.
  *
  * - A connection ends when its task does. A task that throws is an event.
  * - `idleTimeout` counts while the task waits for a frame, `writeTimeout` while
  * the peer takes nothing. Nothing limits what the task does in between.
- * - A drain ends the iteration once what has come was given, and the task has
- * until `drainTimeout` to end.
+ * - A drain ends the iteration after the frames that have arrived. The task then
+ * has until `drainTimeout` to end.
  * - Each frame that is read counts as a request, done at once.
  *
  * @param task Serves one connection.
@@ -152,7 +152,7 @@ export function serveConnections(...args: any[]) {
   return startServer(taskOptions(options), { task }, {});
 }
 
-/** The options, without deadlines for what a task does. */
+/** The options of a server with tasks: nothing limits what a task does. */
 export function taskOptions(options: AnyOptions): AnyOptions {
   for (const name of REQUEST_ONLY) {
     if (options[name] === undefined) continue;
@@ -162,7 +162,7 @@ export function taskOptions(options: AnyOptions): AnyOptions {
   return { ...options, requestTimeout: 0 };
 }
 
-/** What `serve` does, with surroundings that a test may replace. */
+/** Starts a server, in surroundings that a test may replace. */
 export function startServer(
   options: AnyOptions,
   service: Service,
@@ -180,7 +180,7 @@ export function startServer(
   return server;
 }
 
-/** Has a signal begin a server's drain. */
+/** Lets a signal begin the drain of a server. */
 export function shutdownAt(
   signal: AbortSignal | undefined,
   server: Pick<ParleyServer, "finished" | "shutdown">,

@@ -1,4 +1,4 @@
-/** A server on one thread: it listens, serves, and ends in stages. */
+/** Servers: what all have in common, and the server on one thread. */
 
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines } from "../core/deadlines.ts";
@@ -6,11 +6,10 @@ import { ParleyError } from "../core/errors.ts";
 import { type RateCells, TokenBuckets } from "../core/rate_limit.ts";
 import type { Rate } from "../core/units.ts";
 import { emit, type EventListeners } from "../events/events.ts";
-import { Counters } from "../events/metrics.ts";
-import { ServerStatsBase } from "../events/server_stats.ts";
+import { Counters, type Metrics, ServerStatsBase } from "../events/metrics.ts";
 import { type Acceptor, listen as listenAt } from "../net/listen.ts";
 import { TlsIdentity, type TlsStatus } from "../tls/identity.ts";
-import type { TlsFiles } from "../tls/settings.ts";
+import type { TlsFiles, TlsSettings } from "../tls/settings.ts";
 import { AcceptLoop } from "./accept_loop.ts";
 import { Admission } from "./admission.ts";
 import type { SharedContext } from "./connection/context.ts";
@@ -23,13 +22,14 @@ import type { AnyOptions } from "./options.ts";
 import type {
   ConnectionInfo,
   DescriptorCount,
+  DrainStatus,
   ParleyServer,
   ServerLimits,
 } from "./parley_server.ts";
 import { Places } from "./places.ts";
 import { Scheduler } from "./scheduler.ts";
 
-/** Who serves the connections: a handler of requests, or a task for each. */
+/** What serves the connections: a handler of requests, or a task for each. */
 export type Service = Handler | { readonly task: ConnectionTask };
 
 /** What a test may replace. */
@@ -48,30 +48,133 @@ export interface Surroundings {
   uptime?: number;
 }
 
-/** How often it is seen how late a timer is, in milliseconds. */
+/** How often the lateness of a timer is measured, in milliseconds. */
 const DELAY_INTERVAL = 100;
 
 /** The handler where tasks serve the connections. */
 const nobody = () => {};
 
-export class Server extends ServerStatsBase implements ParleyServer {
-  readonly addr: Deno.Addr;
-  readonly finished: Promise<void>;
+/** A server on one thread or several: its certificate, and how it ends. */
+export abstract class ServerBase extends ServerStatsBase {
+  abstract readonly finished: Promise<void>;
   readonly framing: string;
   readonly limits: ServerLimits;
+  protected readonly certificate: TlsIdentity | undefined;
+  protected stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
+    "starting";
+  readonly #counters: Counters;
+  /** Who asked for the drain. */
+  #by = "the listener, which failed";
+  /** Takes back the end of the time before the drain. */
+  #cancelLeaving: (() => void) | undefined;
+  /** What is known of the drain, or the time before it. */
+  #drain: { readonly accepting: boolean; readonly until: number } | undefined;
+
+  constructor(
+    protected readonly config: ServeConfig,
+    protected readonly events: EventListeners,
+    protected readonly clock: Clock,
+    protected readonly sockets: Descriptors,
+    counters: Counters,
+    startedAt = Date.now(),
+    uptime = 0,
+  ) {
+    super(counters, clock, startedAt, uptime);
+    this.#counters = counters;
+    this.framing = config.framing.name;
+    this.limits = config.limits;
+    const { certificate_expiry: listener } = events;
+    this.certificate = config.tls && new TlsIdentity(
+      config.tls,
+      clock,
+      listener && ((days, { subject, notAfter }) => {
+        const type = "certificate_expiry";
+        emit(listener, { type, days, subject, notAfter });
+      }),
+    );
+  }
+
+  get descriptors(): DescriptorCount {
+    return this.sockets.count;
+  }
+
+  get tls(): TlsStatus | undefined {
+    return this.certificate?.status;
+  }
+
+  get draining(): boolean {
+    return this.stage !== "starting" && this.stage !== "serving";
+  }
+
+  get drain(): DrainStatus | undefined {
+    if (this.#drain === undefined) return undefined;
+    const { accepting, until } = this.#drain;
+    return { accepting, left: Math.max(0, until - this.clock.now()) };
+  }
+
+  metrics(): Metrics {
+    return this.#counters.read();
+  }
+
+  shutdown(by = "shutdown()"): Promise<void> {
+    if (this.stage !== "serving") return this.finished;
+    this.stage = "leaving";
+    this.#by = by;
+    const { preDrainDelay: delay } = this.config;
+    if (delay === 0) this.stopAccepting();
+    else {
+      this.#begin(true, delay);
+      const { connections } = this;
+      const type = "pre_drain";
+      emit(this.events.pre_drain, { type, connections, delay, by });
+      this.#cancelLeaving = this.clock.after(delay, () => this.stopAccepting());
+    }
+    return this.finished;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+
+  /** Is called once, before the drain. */
+  protected abstract stopAccepting(): void;
+
+  protected beginDrain(): void {
+    this.#cancelLeaving?.();
+    this.stage = "draining";
+    this.#begin(false, this.config.drainTimeout);
+    const { connections } = this;
+    emit(this.events.drain, { type: "drain", connections, by: this.#by });
+  }
+
+  /** @throws {ParleyError} The server has no certificate. */
+  protected async reload(
+    files: TlsFiles | Promise<TlsFiles>,
+  ): Promise<TlsSettings | undefined> {
+    if (this.certificate !== undefined) {
+      return await this.certificate.reload(files);
+    }
+    throw new ParleyError(
+      "Cannot reload TLS: the server was started without cert and key",
+    );
+  }
+
+  /** Begins a stage of the shutdown; 0 milliseconds are no limit. */
+  #begin(accepting: boolean, ms: number): void {
+    this.#drain = { accepting, until: this.clock.now() + (ms || Infinity) };
+  }
+}
+
+export class Server extends ServerBase implements ParleyServer {
+  readonly addr: Deno.Addr;
+  readonly finished: Promise<void>;
   readonly threads = 1;
   readonly threadsLost = 0;
   readonly #listener: Acceptor;
   readonly #context: SharedContext;
   readonly #accepting: AcceptLoop;
   readonly #admission: Admission;
-  readonly #descriptors: Descriptors;
   #cancelDelay!: () => void;
-  /** Who asked for the drain. */
-  #by = "the listener, which failed";
-  #stage: "serving" | "leaving" | "stopping" | "draining" = "serving";
-  /** Takes back the end of the time before the drain. */
-  #cancelLeaving: (() => void) | undefined;
   readonly #empty = Promise.withResolvers<void>();
 
   constructor(
@@ -85,12 +188,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       places = new Places(config),
       rates = [],
       descriptors = new Descriptors(clock),
-      startedAt = Date.now(),
+      startedAt,
       uptime = 0,
     }: Surroundings,
   ) {
-    super(counters, clock, startedAt, uptime);
     const listener = listen(config);
+    super(config, events, clock, descriptors, counters, startedAt, uptime);
     const sessions = new Set<Session>();
     const scheduler = new Scheduler(clock);
     const { maxMemory, idleTimeout, requestTimeout, writeTimeout } = config;
@@ -99,7 +202,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       Math.min(...timeouts.map((ms) => ms > 0 ? ms : Infinity)),
       clock,
     );
-    const tls = openCertificate(config, clock, events);
+    const tls = this.certificate;
     const bucketsFor = (rate: Rate | undefined, cells?: RateCells) =>
       rate && new TokenBuckets(rate, cells, uptime - clock.now());
     const context: SharedContext = {
@@ -109,15 +212,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       memory: new MemoryBound(maxMemory, counters, clock, scheduler, sessions),
       connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
       requestRate: bucketsFor(config.maxRequestRate, rates[1]),
-      // A handler is given these numbers, and no server that it could end.
-      stats: new ServerStatsBase(counters, clock, startedAt, uptime),
+      // A handler is given these numbers alone: it must not end the server.
+      stats: new ServerStatsBase(counters, clock, this.startedAt, uptime),
     };
     this.#context = context;
     this.#listener = listener;
     this.addr = listener.addr;
-    this.#descriptors = descriptors;
-    this.framing = config.framing.name;
-    this.limits = config.limits;
     this.#admission = new Admission(
       context,
       sessions,
@@ -126,9 +226,7 @@ export class Server extends ServerStatsBase implements ParleyServer {
       () => this.#ended(),
     );
     this.#accepting = new AcceptLoop({
-      ...context,
-      ...{ listener, descriptors, backlog: config.tcpBacklog },
-      ready: tls?.proven,
+      ...{ ...context, listener, descriptors },
       welcome: (transport) => this.#admission.welcome(transport),
     });
     emit(events.listening, { type: "listening", addr: this.addr });
@@ -141,23 +239,12 @@ export class Server extends ServerStatsBase implements ParleyServer {
       throw error;
     }
     this.#watchDelay();
+    this.stage = "serving";
     this.finished = this.#run();
   }
 
-  get descriptors(): DescriptorCount {
-    return this.#descriptors.count;
-  }
-
   get ready(): boolean {
-    return this.#stage === "serving";
-  }
-
-  get tls(): TlsStatus | undefined {
-    return this.#context.tls?.status;
-  }
-
-  get draining(): boolean {
-    return this.#stage !== "serving";
+    return this.stage === "serving";
   }
 
   connectionList(): Promise<ConnectionInfo[]> {
@@ -173,23 +260,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
     return Promise.resolve(session !== undefined);
   }
 
-  shutdown(by = "shutdown()"): Promise<void> {
-    if (this.#stage !== "serving") return this.finished;
-    this.#by = by;
-    const { clock, config: { preDrainDelay: delay }, events } = this.#context;
-    if (delay === 0) this.#stop();
-    else {
-      this.#stage = "leaving";
-      this.beginStage(true, delay);
-      const connections = this.#admission.all.size;
-      emit(events.pre_drain, { type: "pre_drain", connections, delay, by });
-      this.#cancelLeaving = clock.after(delay, () => this.#stop());
-    }
-    return this.finished;
-  }
-
   async reloadTls(files: TlsFiles | Promise<TlsFiles>): Promise<boolean> {
-    return await needCertificate(this.#context.tls).reload(files) !== undefined;
+    return await this.reload(files) !== undefined;
   }
 
   ref(): void {
@@ -200,8 +272,8 @@ export class Server extends ServerStatsBase implements ParleyServer {
     this.#listener.unref?.();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.shutdown();
+  protected stopAccepting(): void {
+    this.#accepting.stop();
   }
 
   #watchDelay(): void {
@@ -213,67 +285,29 @@ export class Server extends ServerStatsBase implements ParleyServer {
     }, { background: true });
   }
 
-  #stop(): void {
-    this.#stage = "stopping";
-    this.#accepting.stop();
-  }
-
   async #run(): Promise<void> {
-    const failure = await this.#accepting.run();
-    this.#cancelLeaving?.();
-    this.#stage = "draining";
-    await this.#drain();
-    const { events, memory, tls } = this.#context;
-    memory.close();
-    tls?.close();
-    this.#cancelDelay();
-    const { forced } = this.#admission;
-    emit(events.finished, { type: "finished", forced });
-    if (failure !== undefined) throw failure.error;
-  }
-
-  async #drain(): Promise<void> {
-    const { all } = this.#admission;
-    const { clock, config: { drainTimeout }, events } = this.#context;
-    this.beginStage(false, drainTimeout);
-    emit(events.drain, {
-      ...{ type: "drain", connections: all.size, by: this.#by },
-    });
-    const cancel = drainTimeout > 0
-      ? clock.after(drainTimeout, () => this.#admission.force())
-      : undefined;
-    for (const session of all) session.drain();
-    if (this.#admission.size > 0) await this.#empty.promise;
-    cancel?.();
+    try {
+      await this.#accepting.run();
+    } finally {
+      this.beginDrain();
+      const { clock, config: { drainTimeout }, events, memory } = this.#context;
+      const cancel = drainTimeout > 0
+        ? clock.after(drainTimeout, () => this.#admission.force())
+        : undefined;
+      for (const session of this.#admission.all) session.drain();
+      if (this.#admission.size > 0) await this.#empty.promise;
+      cancel?.();
+      memory.close();
+      this.certificate?.close();
+      this.#cancelDelay();
+      const { forced } = this.#admission;
+      emit(events.finished, { type: "finished", forced });
+    }
   }
 
   #ended(): void {
     this.#accepting.retry();
-    if (this.#stage !== "draining") return;
+    if (this.stage !== "draining") return;
     if (this.#admission.size === 0) this.#empty.resolve();
   }
-}
-
-/** Opens the certificate of a server, if it has one. */
-export function openCertificate(
-  { tls }: ServeConfig,
-  clock: Clock,
-  { certificate_expiry: listener }: EventListeners,
-): TlsIdentity | undefined {
-  return tls && new TlsIdentity(
-    tls,
-    clock,
-    listener && ((days, { subject, notAfter }) => {
-      const type = "certificate_expiry";
-      emit(listener, { type, days, subject, notAfter });
-    }),
-  );
-}
-
-/** @throws {ParleyError} There is none. */
-export function needCertificate(tls: TlsIdentity | undefined): TlsIdentity {
-  if (tls !== undefined) return tls;
-  throw new ParleyError(
-    "Cannot reload TLS: the server was started without cert and key",
-  );
 }

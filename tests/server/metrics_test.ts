@@ -22,9 +22,9 @@ import {
   durationBounds,
   METRIC_CELLS,
   quantileOf,
+  ServerStatsBase,
   settleLost,
 } from "../../lib/events/metrics.ts";
-import { ServerStatsBase } from "../../lib/events/server_stats.ts";
 import { coarseBounds, cumulativeBuckets } from "../../lib/observe/numbers.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
 import { InMemory, turns } from "../support/in_memory.ts";

@@ -7,7 +7,7 @@
 
 import { type AdminOptions, startAdmin } from "../../lib/admin/server.ts";
 import { Counters, METRIC_CELLS } from "../../lib/events/metrics.ts";
-import type { DrainStatus } from "../../lib/events/server_stats.ts";
+import type { DrainStatus } from "../../lib/server/parley_server.ts";
 import type { AdminSource } from "../../lib/observe/numbers.ts";
 import type {
   ConnectionInfo,

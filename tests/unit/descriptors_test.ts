@@ -12,7 +12,7 @@ function repeat(count: number, step: () => void): void {
 Deno.test("Descriptors has no limit before one is met", () => {
   const descriptors = new Descriptors(new FakeClock());
   repeat(100_000, () => descriptors.opened());
-  assertEquals([descriptors.full, descriptors.crowded], [false, false]);
+  assertEquals(descriptors.left, Infinity);
 });
 
 Deno.test("Descriptors stays below the most that were open", () => {
@@ -25,16 +25,13 @@ Deno.test("Descriptors stays below the most that were open", () => {
     const descriptors = new Descriptors(new FakeClock());
     repeat(open, () => descriptors.opened());
     assertEquals(descriptors.met(), limit);
-    assertEquals([descriptors.full, descriptors.crowded], [
-      true,
-      open > limit,
-    ]);
+    assertEquals(descriptors.left, limit - open);
     repeat(open - limit, () => descriptors.closed());
-    assertEquals([descriptors.full, descriptors.crowded], [true, false]);
+    assertEquals(descriptors.left, 0);
     descriptors.closed();
-    assertEquals(descriptors.full, false);
+    assertEquals(descriptors.left, 1);
     descriptors.opened();
-    assertEquals(descriptors.full, true);
+    assertEquals(descriptors.left, 0);
   }
 });
 
@@ -45,7 +42,7 @@ Deno.test("Descriptors does not take a few connections for all there can be", ()
   descriptors.opened();
   // Something else in the process has taken the rest.
   assertEquals(descriptors.met(), 984);
-  assertEquals(descriptors.full, false);
+  assertEquals(descriptors.left, 973);
 });
 
 Deno.test("Descriptors believes in a limit for a minute", () => {
@@ -54,15 +51,15 @@ Deno.test("Descriptors believes in a limit for a minute", () => {
   repeat(80, () => descriptors.opened());
   assertEquals(descriptors.met(), 70);
   clock.advance(0);
-  assertEquals(descriptors.full, true);
+  assertEquals(descriptors.left, -10);
   clock.advance(59_999);
-  assertEquals(descriptors.full, true);
+  assertEquals(descriptors.left, -10);
   clock.advance(1);
-  assertEquals([descriptors.full, descriptors.crowded], [false, false]);
+  assertEquals(descriptors.left, Infinity);
   // It is met again, or it is not.
   descriptors.opened();
   assertEquals(descriptors.met(), 71);
-  assertEquals(descriptors.full, true);
+  assertEquals(descriptors.left, -10);
 });
 
 Deno.test("Descriptors of several threads share a limit", () => {
@@ -74,9 +71,9 @@ Deno.test("Descriptors of several threads share a limit", () => {
   repeat(50, () => first.opened());
   repeat(50, () => second.opened());
   assertEquals(second.met(), 88);
-  assertEquals([first.full, second.full, third.full], [true, true, true]);
+  assertEquals([first.left, second.left, third.left], [-12, -12, -12]);
   repeat(13, () => first.closed());
-  assertEquals([first.full, second.full, third.full], [false, false, false]);
+  assertEquals([first.left, second.left, third.left], [1, 1, 1]);
   third.opened();
-  assertEquals([first.full, second.full, third.full], [true, true, true]);
+  assertEquals([first.left, second.left, third.left], [0, 0, 0]);
 });

@@ -1,27 +1,29 @@
 /**
- * Many requests, pipelined over one connection, their replies printed in order.
- * Memory stays bounded: a full window of requests in flight stops the reading
- * of input, and a slow reader of our output stops the sending.
+ * Many requests from the input, pipelined over one connection, and their replies
+ * printed in order. Memory stays bounded: a full window of requests in flight
+ * stops the reading of input, and a slow reader of our output the sending.
  */
 
 import { Buffer } from "node:buffer";
 
+// @ts-types="../std.d.ts"
+import { LimitedBytesTransformStream, toBytes } from "@std/streams";
+
 import type { Client } from "../../client/api.ts";
-import type { Output } from "../streams/line_writer.ts";
-import { writeAll } from "../streams/standard_streams.ts";
+import { type Output, writeAll } from "../streams/standard_streams.ts";
 import { type Asked, type Form, shown } from "./shown.ts";
 
 /** How many requests, and bytes of several, may be in flight. */
 export const WINDOW = 1024;
 const WINDOW_BYTES = 1024 * 1024;
 
-/** From here on, output waits for its reader. */
+/** If more output than this waits, no more replies are taken. */
 const OUTPUT_BYTES = 256 * 1024;
 
 export class BatchResult {
   replied = 0;
   requested = 0;
-  /** Whether all requests there are were handed to the connection. */
+  /** Whether the connection got every request. */
   inputEnded = false;
   failure: unknown;
   outputFailure: unknown;
@@ -43,8 +45,67 @@ interface InFlight {
   readonly asked?: Asked;
 }
 
+const LF = 10;
+const CR = 13;
+
 const encoder = new TextEncoder();
-const LF = encoder.encode("\n");
+
+/**
+ * Cuts bytes into lines. LF ends a line, and a CR before it is dropped; the last
+ * line may lack its LF. At a line of more than `max` bytes they end, and
+ * `failure` says so; no more of it is held in memory.
+ */
+export function splitLines(input: AsyncIterable<Uint8Array>, max: number) {
+  let failure: string | undefined;
+  async function* lines() {
+    let number = 1;
+    // Of the line whose LF has not come yet.
+    let pieces: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of input) {
+      for (let from = 0; from < chunk.length;) {
+        const lf = chunk.indexOf(LF, from);
+        const end = lf === -1 ? chunk.length : lf;
+        if (end > from) pieces.push(chunk.subarray(from, end));
+        length += end - from;
+        // A CR at the end does not count: an LF may come after it.
+        const bare = length - Number(pieces.at(-1)?.at(-1) === CR);
+        if (bare > max) {
+          failure = `input line ${number} is longer than ${max} bytes, ` +
+            "the maximum (--max-frame sets it)";
+          return;
+        }
+        if (lf !== -1) {
+          yield Buffer.concat(pieces, bare);
+          [number, pieces, length] = [number + 1, [], 0];
+        }
+        from = end + 1;
+      }
+    }
+    if (length > 0) yield Buffer.concat(pieces);
+  }
+  return { lines: ReadableStream.from(lines()), failure: () => failure };
+}
+
+/** Reads all of the input as one request, after a text and a space. */
+export async function readWhole(
+  input: AsyncIterable<Uint8Array>,
+  max: number,
+  before?: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const limited = ReadableStream.from(input)
+    .pipeThrough(new LimitedBytesTransformStream(max, { error: true }));
+  try {
+    const bytes = await toBytes(limited);
+    return before === undefined
+      ? bytes
+      : await new Blob([before, " ", bytes]).bytes();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const most = `${max} bytes, the maximum (--max-frame sets it)`;
+    throw new Error(`standard input is longer than ${most}`);
+  }
+}
 
 /**
  * Sends requests and prints their replies. They come in order, so a batch that
@@ -66,8 +127,7 @@ export async function runBatch(
           const frame = client.request(request, { idempotent });
           const started = performance.now();
           const asked: Asked = { request, ms: 0 };
-          // It may be printed much later, and until then nobody looks at a
-          // failure.
+          // A failure is looked at only when it is this reply's turn.
           frame.then(() => {
             asked.ms = performance.now() - started;
           }, () => {});
@@ -106,23 +166,23 @@ export async function listen(
   return await printAll(result, frames(), output, form);
 }
 
-/** Prints what comes, and says in the result how far that went. */
+/** Prints frames, and writes into the result how far it came. */
 async function printAll(
   result: BatchResult,
   frames: AsyncIterable<InFlight>,
   output: Output,
   form: PrintForm,
 ): Promise<BatchResult> {
-  const end = form.newline ? LF : new Uint8Array();
+  const end = Uint8Array.from(form.newline ? [LF] : []);
   const raw = !form.json && !form.hex && !form.terminal;
   let waiting: Uint8Array[] = [];
   let bytes = 0;
-  /** There while something waits, or once a write has failed. */
+  /** Defined while something waits; after a failed write, for good. */
   let writing: Promise<void> | undefined;
 
   async function write(): Promise<void> {
     try {
-      // What is replied in the same turn is printed in the same write.
+      // Replies that arrive together are printed in one write.
       await undefined;
       while (waiting.length > 0) {
         const chunk = Buffer.concat(waiting, bytes);
@@ -145,7 +205,7 @@ async function printAll(
       bytes += text.length + end.length;
       if (writing === undefined) {
         writing = write();
-        // Whoever waits for it gets the failure; it may be that nobody does yet.
+        // A failure is thrown where it is awaited, which may be later.
         writing.catch(() => {});
       }
       const isFailed = result.outputFailure !== undefined;
@@ -155,7 +215,7 @@ async function printAll(
     await writing;
   } catch (error) {
     result.failure = error;
-    // What came before the failure is whole, and still to be printed.
+    // Replies that came before the failure are still printed.
     await writing?.catch(() => {});
   }
   return result;

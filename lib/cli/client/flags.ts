@@ -138,7 +138,7 @@ reply is not what -e or --expect asks for, or the output could not be written;
       // Far more than keeps a server busy.
       P: values.countFlag([1, 10_000], 1),
       d: values.sizeFlag("maxFrame", 64),
-      // Beyond one a microsecond there is no telling them apart.
+      // Clocks cannot tell more than one in a microsecond apart.
       rate: {
         ...values.countFlag([1, 1_000_000], undefined),
         shown: "as fast as replies come",
@@ -232,14 +232,13 @@ Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`,
 
 export type CommandName = keyof typeof commands;
 
-/** What is read of a command's arguments. */
 export type Line<Name extends CommandName> = CommandLine<
   typeof commands[Name]["flags"]
 >;
 
 export type ConnectLine = CommandLine<typeof connectFlags>;
 
-/** Which command a command line is for, and its arguments. */
+/** Gives the command that a command line is for, and its arguments. */
 export function commandOf(
   args: readonly string[],
 ): [name: CommandName, args: readonly string[]] {
@@ -248,7 +247,7 @@ export function commandOf(
     return [first as CommandName, rest];
   }
   const at = args.indexOf("--bench");
-  // Behind "--" it is a request.
+  // After "--" comes no flag.
   return at === -1 || args.lastIndexOf("--", at) !== -1
     ? ["", args]
     : ["bench", args.toSpliced(at, 1)];

@@ -1,9 +1,8 @@
-/** The prompt's history: a line a request, in a file of its owner's alone. */
+/** The prompt's history: one line for each request, in a private file. */
 
 import { systemReason } from "../../core/text.ts";
 import { writeAllSync } from "../streams/standard_streams.ts";
 
-/** How many lines are kept. */
 export const KEPT = 1000;
 
 export type History = NonNullable<Awaited<ReturnType<typeof openHistory>>>;
@@ -27,7 +26,7 @@ export async function openHistory(
     file = await Deno.open(path, access);
     const lines = await readLines(file, path);
     return {
-      /** The newest first, as a line editor wants them. */
+      /** The newest first. */
       lines,
       /** Adds a line, unless it repeats the one before. */
       add(line: string): void {
@@ -50,16 +49,15 @@ export async function openHistory(
 }
 
 async function readLines(file: Deno.FsFile, path: string): Promise<string[]> {
-  // It may have been made by somebody less careful. What is no file, such as
-  // /dev/null, is not ours to change.
+  // A file from elsewhere may be open to others. What is no regular file, such
+  // as /dev/null, keeps its mode, and is not read: it may have no end.
   const { isFile } = await file.stat();
   if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
-  // Nor has it an end that reading comes to, such as /dev/full or a FIFO.
   const text = isFile ? await Deno.readTextFile(path) : "";
   const all = text.split("\n").filter((line) => line !== "");
   const lines = all.slice(-KEPT);
   if (all.length > 2 * KEPT) {
-    // Over what is there, which takes no room that a full disk lacks.
+    // Overwriting first, and cutting then, works on a full disk too.
     await file.seek(0, Deno.SeekMode.Start);
     writeAllSync(file, lines.map((line) => `${line}\n`).join(""));
     await file.truncate(await file.seek(0, Deno.SeekMode.Current));

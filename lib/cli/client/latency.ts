@@ -33,7 +33,7 @@ export async function* sampleLatency(
       ? toLine({ samples, ...Object.fromEntries(fields) })
       : `${samples}: ${times.map((pair) => pair.join(" ")).join(", ")} ms`;
     if (samples === count) return;
-    // A reply that takes longer than that is followed by the next request.
+    // If the reply took longer than the interval, the next request is due now.
     const now = clock.now();
     due = Math.max(due + interval, now);
     await new Promise<void>((next) => clock.after(due - now, next));

@@ -12,11 +12,10 @@ const TAB = 9;
 const CTRL_Z_HINT = "(Ctrl-Z is ignored: the client cannot suspend itself)";
 
 /**
- * Takes the terminal, until it is disposed of or the input ends, and asks for
- * lines, one at a time. What is typed while none is asked for is shown without a
- * prompt, and kept. Readline only edits the line, by the keys that come: it
- * knows neither of a resize nor of what is printed meanwhile, so
- * {@linkcode bottomLine} draws.
+ * Takes the terminal and asks for lines, one at a time, until it is disposed of
+ * or the input ends. What is typed meanwhile is shown without a prompt, and kept
+ * for the next call. Readline edits the line, but {@linkcode bottomLine} draws
+ * it: readline handles neither a resize nor text that is printed meanwhile.
  */
 export function openLineEditor(
   { prompt, plain, onInterrupt, complete, ...settings }: {
@@ -26,9 +25,9 @@ export function openLineEditor(
     history: readonly string[];
     /** Whether the terminal gets no control sequence. */
     plain: boolean;
-    /** Ctrl-C at an empty line. */
+    /** Called at Ctrl-C if the line is empty. */
     onInterrupt: () => void;
-    /** Gives the words that begin so. */
+    /** Gives the words that begin with a text. */
     complete: (start: string) => Promise<string[]>;
   },
 ) {
@@ -79,7 +78,7 @@ export function openLineEditor(
 
   /** Takes the terminal back from the shell that has used it meanwhile. */
   function resume(): void {
-    // Raw to raw is no change for the runtime, but the shell has made one.
+    // The runtime ignores "raw" if it is set already; the shell has unset it.
     process.stdin.setRawMode(false);
     process.stdin.setRawMode(true);
     bottom.leave();
@@ -87,12 +86,12 @@ export function openLineEditor(
   }
 
   function onData(keys: Uint8Array): void {
-    // A tab with something behind it was pasted, and is part of the line.
+    // A tab followed by other bytes was pasted: it is part of the line.
     pastes = keys.at(-1) !== TAB;
   }
 
   function onKey(text: string | undefined, key: readline.Key): void {
-    // Readline does nothing with a key that it does not know, with Ctrl.
+    // Readline ignores an unknown key with Ctrl: so it ignores this one.
     if (takes(text, key)) {
       Object.assign(key, { ctrl: true, shift: false, meta: false, name: "" });
       key.sequence = "";
@@ -106,7 +105,7 @@ export function openLineEditor(
     });
   }
 
-  /** Takes the keys that are not readline's; gives whether it did. */
+  /** Handles the keys that readline does not; says whether it did. */
   function takes(
     text: string | undefined,
     { name, ctrl }: readline.Key,
@@ -141,7 +140,7 @@ export function openLineEditor(
     return true;
   }
 
-  /** Goes to the first line from there on that has the text in it. */
+  /** Searches the history, from a line on, for one that contains the text. */
   function find(query: string, from: number): void {
     const at = query === ""
       ? -1
@@ -154,7 +153,7 @@ export function openLineEditor(
     const { line, cursor } = input;
     if (cursor < line.length || /\s/.test(line)) return;
     const words = await complete(line);
-    // Keys may have come meanwhile.
+    // The user may have typed meanwhile.
     if (words.length === 0 || input.line !== line) return;
     let common = words.length === 1 ? `${words[0]} ` : words[0];
     for (const word of words.slice(1)) {
@@ -192,13 +191,13 @@ export function openLineEditor(
     leave(`${input.line}^C`);
     set("");
   });
-  // Without a listener, readline stops the process. Before Deno 2.8 that takes
-  // run permission; and the shell waits on where `deno task` is not stopped.
+  // Without a listener, readline stops the process. Before Deno 2.8 that needs
+  // run permission, and with `deno task` the shell would not come back.
   input.on("SIGTSTP", () => say(CTRL_Z_HINT));
   const hasSignal = Deno.build.os !== "windows";
   if (hasSignal) Deno.addSignalListener("SIGCONT", resume);
   input.on("close", () => {
-    // What the shell prints next begins a line.
+    // The shell's prompt must begin on a new line.
     show(bottom.leave(), Deno.stdout);
     closed = true;
     process.stdin.removeListener("keypress", onKey);
@@ -211,7 +210,7 @@ export function openLineEditor(
     /** Asks for a line; nothing comes at the end of the input (Ctrl-D). */
     next(): Promise<string | undefined> {
       const line = ahead.shift();
-      // It was shown when it was typed, but not next to its reply.
+      // Shown again, because its reply is printed below it.
       if (line !== undefined) say(prompt() + printable(line));
       if (line !== undefined || closed) return Promise.resolve(line);
       return new Promise((resolve) => {
@@ -237,7 +236,7 @@ const WIDE = new RegExp(
   "u",
 );
 
-/** Marks that stand over or under the character before them take none. */
+/** Marks over or under the character before them take no column. */
 const MARK = /[\p{Mn}\p{Me}\u1160-\u11ff]/u;
 
 function widthOf(char: string): number {
@@ -255,7 +254,7 @@ function endOf(text: string, columns: number) {
   return column === columns ? { row: row + 1, column: 0 } : { row, column };
 }
 
-/** Cuts a text to as many columns: it keeps its begin, or its end. */
+/** Cuts a text to a width: it keeps the beginning, or the end. */
 function cut(text: string, columns: number, end = false): string {
   let kept = "";
   const chars = end ? [...text].reverse() : text;
@@ -267,18 +266,17 @@ function cut(text: string, columns: number, end = false): string {
 }
 
 /**
- * The line at the bottom of a terminal: what it takes to draw and erase it. A
- * `plain` one takes one row, of which it shows the part around the cursor: it
- * needs no control sequence, but `\r`.
+ * Gives the text that draws or erases the line at the bottom of a terminal. A
+ * `plain` line has one row, which shows the part around the cursor, and needs no
+ * control sequence but `\r`.
  */
 function bottomLine(plain: boolean) {
-  /** What stands before the cursor, and in all. */
+  /** The part before the cursor, and the whole line. */
   let [before, drawn] = ["", ""];
   /** How wide the terminal was when it was drawn. */
   let width = 0;
 
   return {
-    /** Draws it; nothing of it is there before. */
     draw(toCursor: string, behind: string): string {
       if (plain) {
         const most = columns();
@@ -289,7 +287,7 @@ function bottomLine(plain: boolean) {
       width = columns() + 1;
       [before, drawn] = [toCursor, toCursor + behind];
       const [at, end] = [endOf(before, width), endOf(drawn, width)];
-      // Behind a full row, the terminal goes on only with the next character.
+      // After a full row, the cursor moves on only with the next character.
       const wrap = end.row > 0 && end.column === 0 ? " \r" : "";
       const up = end.row > at.row ? `\x1b[${end.row - at.row}A` : "";
       if (up === "" && at.column === end.column) return drawn + wrap;
@@ -297,7 +295,6 @@ function bottomLine(plain: boolean) {
       return `${drawn}${wrap}${up}\r${right}`;
     },
 
-    /** Erases it, so that something else can stand there. */
     erase(): string {
       if (drawn === "") return "";
       if (plain) {
@@ -306,20 +303,19 @@ function bottomLine(plain: boolean) {
         return `\r${" ".repeat(Math.min(column, columns()))}\r`;
       }
       drawn = "";
-      // When they are resized, some terminals wrap anew what is there, and some
-      // do not. To leave a part of this line is better than to erase what is
-      // above.
+      // At a resize, some terminals wrap the text anew and some do not. It is
+      // better to leave a part of this line than to erase what is above it.
       const now = columns() + 1;
       const [then, anew] = [width, now].map((width) =>
         endOf(before, width).row
       );
       const up = Math.min(then, anew);
-      // Nor is what comes next to be wrapped together with such a part.
+      // The text that comes next must not be wrapped together with that part.
       const apart = now < width && then !== anew ? "\n" : "";
       return `${up > 0 ? `\x1b[${up}A` : ""}\r\x1b[J${apart}`;
     },
 
-    /** It stays where it is: what is drawn next is another one. */
+    /** Leaves the line on the screen; the next one is drawn below. */
     leave(): string {
       const end = drawn === "" ? "" : "\n";
       drawn = "";

@@ -32,15 +32,16 @@ exit, quit, Ctrl-D      leaves
 Ctrl-C                  clears the line, stops waiting for a reply, or leaves
 Ctrl-R, Tab             searches the history, completes a name from HELP`;
 
-/** A line that begins with a number and a letter; "5 + 3" is none. */
+/** A number, and a line that begins with a letter; "5 + 3" is a request. */
 const REPEATED = /^\s*(\d{1,9})\s+(\p{L}.*)$/su;
 
 const SENT_AGAIN = "(connection lost; the request is sent again)";
 
 const STOPPED = new Error("no longer waiting; a reply that comes is shown");
 
-/** How long a reply may take that is shown without its time, and that to `HELP`. */
+/** A reply that took longer, in milliseconds, is shown with its time. */
 const SLOW = 100;
+
 const HELP_TIMEOUT = 2000;
 
 const encoder = new TextEncoder();
@@ -58,7 +59,7 @@ export async function runPrompt(
     /** Whether the terminal gets no control sequence. */
     plain: boolean;
     target: Target;
-    /** Reads a place that is typed; throws what is wrong with it. */
+    /** Reads a place that the user has typed, or throws what is wrong with it. */
     readTarget: (text: string) => Target;
     onReply: (reply: Uint8Array) => void;
   },
@@ -69,7 +70,7 @@ export async function runPrompt(
   let client: Client | undefined;
   /** Stops the wait for a reply or a connection. */
   let stop: AbortController | undefined;
-  /** What the server's `HELP` names. */
+  /** The names in the server's reply to `HELP`. */
   let names: Promise<string[]> | undefined;
 
   const commands: Readonly<
@@ -108,12 +109,12 @@ export async function runPrompt(
     send: (text) => ask(text),
   };
 
-  /** Connects in place of the connection that there is. */
+  /** Replaces the connection. */
   async function connect(signal?: AbortSignal): Promise<Client> {
     client?.close();
     client = undefined;
     let made = undefined as Client | undefined;
-    // A reply that nobody waits for any more is still a reply.
+    // After Ctrl-C a late reply still belongs to its request: it is no push.
     const isPush = () => !made?.pending;
     made = client = await target.connect(signal, { framing, isPush });
     watch(client);
@@ -125,12 +126,12 @@ export async function runPrompt(
     return `(connected to ${target.place}, framing ${framing})`;
   }
 
-  /** Says when a connection is lost, and shows the frames that nobody asked for. */
+  /** Says when a connection is lost, and shows the frames that answer nothing. */
   async function watch(watched: Client): Promise<void> {
     watched.closed.then((error) => {
       if (error === undefined || client !== watched) return;
       client = undefined;
-      // What is waited for says so itself.
+      // A request that is awaited fails with this error, and says it.
       if (stop !== undefined) return;
       const what =
         error instanceof RefusedError || error instanceof TimeoutError
@@ -155,10 +156,10 @@ export async function runPrompt(
     for (let i = 0; i < Number(times); i++) await ask(request);
   }
 
-  /** Sends a request; its reply is shown whenever it comes. */
+  /** Sends a request. Its reply is shown when it comes, also after Ctrl-C. */
   function ask(text: string | Uint8Array): Promise<void> {
     return stoppable(async (signal) => {
-      // What comes first is the reply to HELP.
+      // The reply to HELP comes first.
       await names;
       const request = typeof text === "string" ? encoder.encode(text) : text;
       for (let left = flags.retry;; left--) {
@@ -237,7 +238,7 @@ export async function runPrompt(
   return interrupted;
 }
 
-/** The first words of what `HELP` lists, a command a line or between bars. */
+/** Asks `HELP`: the first words of its lines, or of the parts between bars. */
 async function askNames(client: Client): Promise<string[]> {
   const reply = await client.request("HELP", { timeout: HELP_TIMEOUT })
     .catch((error) => encoder.encode(`ERR ${error}`));

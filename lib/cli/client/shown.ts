@@ -1,4 +1,4 @@
-/** How a frame, and an error, is shown to whoever uses the program. */
+/** How frames and errors are shown to the user of the program. */
 
 import { Buffer, isUtf8 } from "node:buffer";
 
@@ -45,7 +45,7 @@ export function shown(
   return toLine({ ...request, ...named("reply", frame), ms });
 }
 
-/** Bytes that are no text would be lost in JSON. */
+/** As base64 if the bytes are no text, which JSON would lose. */
 function named(name: string, bytes: Uint8Array): Record<string, string> {
   return isUtf8(bytes)
     ? { [name]: decodeText(bytes) }

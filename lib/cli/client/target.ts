@@ -1,4 +1,4 @@
-/** The servers on the command line: how they are read, connected to, and waited for. */
+/** The servers on the command line: to read, connect to and wait for them. */
 
 import type { Client, ServersOptions } from "../../client/api.ts";
 import {
@@ -17,10 +17,10 @@ import { refuse } from "../flags/flags.ts";
 import { splitHostPort } from "../flags/values.ts";
 
 /**
- * Reads servers, and the requests behind them: `host`, `host:port`, `host port`,
+ * Reads servers, and the requests after them: `host`, `host:port`, `host port`,
  * `[::1]:8080`, `::1`, `tcp://host:port`, `tls://host:port`, `unix:/path`, or
  * several with commas between. A second argument of digits only is the port of
- * one that has none: such a request goes behind `host:port`.
+ * one that has none: a request like that must come after `host:port`.
  */
 export function parseTarget(args: readonly string[]) {
   const [given = "", ...requests] = args;
@@ -61,7 +61,7 @@ function parsePort(text = `${connectDefaults.port}`): number {
 
 export type Target = ReturnType<typeof targetOf>;
 
-/** How servers are called together, and what connects to one of them. */
+/** Gives the name of servers together, and what connects to one of them. */
 export function targetOf(
   servers: readonly Place[],
   balance: ServersOptions["balance"],
@@ -84,7 +84,7 @@ export function targetOf(
           return await connect({ ...at, ...options, ...more, signal });
         } catch (error) {
           signal?.throwIfAborted();
-          // No other server makes a wrong option right.
+          // A wrong option is wrong for all servers.
           if (error instanceof OptionError) throw error;
           errors.push(error);
         }
@@ -95,7 +95,7 @@ export function targetOf(
   };
 }
 
-/** How long one try may take, and how long after one the next begins, in ms. */
+/** How long a try may take, and the pause after it, in milliseconds. */
 const TRY = 5000;
 const PAUSE = 100;
 
@@ -135,7 +135,7 @@ export async function waitFor(
       if (error instanceof OptionError || error instanceof EncodeError) {
         throw error;
       }
-      // A limit of ours says less than what was wrong with the try before.
+      // That this try was cut off says less than why the one before failed.
       if (!late.signal.aborted) reason = messageOf(error);
     } finally {
       cancel();

@@ -11,7 +11,7 @@ import {
   refuse,
 } from "./flags.ts";
 
-/** A program's commands by their first word; `""` is what has none. */
+/** A program's commands by their first word; `""` is the one without. */
 type Commands = Readonly<Record<string, Command>>;
 
 export const completionHelp = (program: string): string =>

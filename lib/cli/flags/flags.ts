@@ -17,7 +17,7 @@ export interface ValueFlag<Value> {
   /** What is allowed, as a noun phrase. */
   readonly expected: string;
   readonly secret?: boolean;
-  /** Whether it keeps somebody out: an empty twin is a mistake, then. */
+  /** Whether it keeps somebody out: then an empty twin is a mistake. */
   readonly guards?: boolean;
   readonly short?: string;
   /** Reads a value; `undefined` means that it is not allowed. */
@@ -69,17 +69,16 @@ export interface CommandLine<Table extends FlagTable> {
 }
 
 /**
- * Reads a command line. A flag beats its twin in the environment, where `env`
- * reads that. Of a flag that is given twice the last counts, or it is refused
- * where there are twins: nobody types such a command line for once.
+ * Reads a command line. A flag beats its twin in the environment, which `env`
+ * reads. If a flag is given twice, the last one counts; but with `env` it is
+ * refused, since such a command line stands in a file, and is a mistake there.
  */
 export function parseFlags<Table extends FlagTable>(
   table: Table,
   args: readonly string[],
   env?: (name: string) => string | undefined,
 ): CommandLine<Table> {
-  const given = new Map<string, string>();
-  const joined = joinValues(table, args, given, env !== undefined);
+  const { given, joined } = joinValues(table, args, env !== undefined);
   const parsed = parseArgs(joined, {
     // "_" keeps what is no flag from being read as numbers.
     string: ["_", ...Object.keys(table)],
@@ -89,11 +88,11 @@ export function parseFlags<Table extends FlagTable>(
       refuse(`unknown flag ${quote(arg)} (try --help)`);
     },
   });
-  // Whoever asks for help may need it for the value that is wrong.
-  const asksOnly = given.has("help") || given.has("version");
-  const read = (name: string, flag: FlagTable[string]): unknown => {
-    if (flag.placeholder === undefined) return given.has(name);
-    if (asksOnly) return flag.default;
+  // A user with a wrong value may ask for help because of it.
+  const isAsking = given.has("help") || given.has("version");
+  const flags = Object.entries(table).map(([name, flag]) => {
+    if (flag.placeholder === undefined) return [name, given.has(name)];
+    if (isAsking) return [name, flag.default];
     let text = parsed[name] as string | undefined;
     if (text === undefined && env !== undefined) {
       text = env(envName(name));
@@ -101,41 +100,35 @@ export function parseFlags<Table extends FlagTable>(
       if (text === "" && !flag.guards) text = undefined;
       if (text !== undefined) given.set(name, envName(name));
     }
-    if (text === undefined) return flag.default;
+    if (text === undefined) return [name, flag.default];
     const value = flag.parse(text);
-    if (value !== undefined) return value;
+    if (value !== undefined) return [name, value];
     const shown = flag.secret ? "not allowed" : quote(text);
     refuse(`${given.get(name)} is ${shown}, expected ${flag.expected}`);
-  };
-  const flags = Object.fromEntries(
-    Object.entries(table).map(([name, flag]) => [name, read(name, flag)]),
-  );
-  return {
-    flags: flags as FlagValues<Table>,
-    given,
-    rest: [...parsed._, ...parsed["--"]],
-  };
+  });
+  const rest = [...parsed._, ...parsed["--"]];
+  return { flags: Object.fromEntries(flags), given, rest };
 }
 
 /**
- * Gives what is left to read: a value stands as `--name=value`, so that it may
- * begin with a dash and be told as what it is, a bad value and not an unknown
- * flag. `given` gets every flag's name, and how it is written.
+ * Writes a value as `--name=value`, so that it may begin with a dash and be told
+ * as what it is: a bad value, not an unknown flag. `given` says how each flag is
+ * written.
  */
 function joinValues(
   table: FlagTable,
   args: readonly string[],
-  given: Map<string, string>,
   onlyOnce: boolean,
-): string[] {
+) {
   const names = new Map<string, string>();
   for (const [name, { short = name }] of Object.entries(table)) {
     for (const as of [`--${name}`, dashed(short)]) names.set(as, name);
   }
+  const given = new Map<string, string>();
   const joined: string[] = [];
   const rest = [...args];
-  for (let arg; (arg = rest.shift()) !== undefined;) {
-    if (arg === "--") return [...joined, arg, ...rest];
+  while (rest.length > 0 && rest[0] !== "--") {
+    const arg = rest.shift()!;
     // The value of a letter may follow it at once, as in -c50.
     const [, as, value] = /^(--[^=]+|-[^-=])(.*)$/s.exec(arg) ?? [];
     const name = names.get(as);
@@ -143,36 +136,34 @@ function joinValues(
       joined.push(arg);
       continue;
     }
-    if (table[name].placeholder === undefined) {
-      // Letters may be written in one, as in -qP16.
-      if (/^\w/.test(value)) rest.unshift(`-${value}`);
-      else if (value !== "") {
-        const found = quote(value.replace(/^=/, ""));
-        refuse(`${as} is ${found}, expected no value`);
-      }
-    } else {
+    if (table[name].placeholder !== undefined) {
       if (onlyOnce && given.has(name)) {
         refuse(`${as} is given twice, expected only once`);
       }
       const isNext = value === "" && !(rest[0] ?? "--").startsWith("--");
       const text = isNext ? rest.shift() : value.replace(/^=/, "");
       joined.push(`--${name}=${text}`);
+    } else if (/^\w/.test(value)) {
+      // Letters may be written in one, as in -qP16.
+      rest.unshift(`-${value}`);
+    } else if (value !== "") {
+      refuse(`${as} is ${quote(value.replace(/^=/, ""))}, expected no value`);
     }
     given.set(name, as);
   }
-  return joined;
+  return { given, joined: [...joined, ...rest] };
 }
 
-/** As wide as a terminal always is. */
+/** The width that every terminal has. */
 const COLUMNS = 80;
 
-/** Flags that take more room than this have a line of their own. */
+/** A flag that is longer has a line of its own. */
 const LEFT_COLUMNS = 24;
 
-/** A line of a help text that is about a flag: its name, and words. */
+/** A line of a help text about a flag: its name, and words. */
 export const HELP_LINE = /^--?([\w-]+) +(.+)$/gm;
 
-/** Puts what the table knows into the lines of a help text that name a flag. */
+/** Completes the lines of a help text that name a flag, from the table. */
 export function helpOf(table: FlagTable, text: string): string {
   return text.replace(HELP_LINE, (line, name, words) => {
     if (!Object.hasOwn(table, name)) return line;
@@ -197,10 +188,10 @@ export function helpOf(table: FlagTable, text: string): string {
   });
 }
 
-/** The client's, and no twin. */
+/** A variable of the client, and the twin of no flag. */
 const HISTORY = "PARLEY_HISTORY";
 
-/** Says of names of variables that look like twins, and are none. */
+/** Gives a warning for each variable that looks like a twin, but is none. */
 export function unknownTwins(
   table: FlagTable,
   variables: readonly string[],

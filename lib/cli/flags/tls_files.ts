@@ -5,8 +5,8 @@ import { messageOf, quote } from "../../core/text.ts";
 import { checkCertificates, checkKeyPair } from "../../tls/pem.ts";
 
 /**
- * Reads and checks the files that flags such as `--tls-client-ca` name; here it
- * is `clientCa`. Where a path is empty there is no such file.
+ * Reads and checks the files of the flags of TLS, such as `--tls-client-ca`,
+ * which is `clientCa` here. An empty path stands for no file.
  */
 export async function readTlsFiles<Name extends string>(
   paths: Readonly<Record<Name, string>>,

@@ -18,7 +18,7 @@ import { defaults } from "../../server/options.ts";
 import { ALPN_FORM, checkAlpn } from "../../tls/settings.ts";
 import type { ValueFlag } from "./flags.ts";
 
-/** An option that is a number: it has its range, and most often its default. */
+/** An option that is a number in a range. */
 type Option = keyof typeof ranges;
 
 const usual: Readonly<Record<Option, number>> = {
@@ -27,7 +27,7 @@ const usual: Readonly<Record<Option, number>> = {
   threads: 1,
 };
 
-/** A flag that takes a text if it `fits`, or is not used. */
+/** A flag that takes a text if it `fits`; without it, that is empty. */
 export function textFlag(
   placeholder: string,
   expected: string,
@@ -44,7 +44,7 @@ export function cidrsFlag(shown: string): ValueFlag<string> {
   return { ...textFlag("CIDR,…", expected, fits), shown, guards: true };
 }
 
-/** Calls what throws at a wrong text; nothing comes then. */
+/** Calls what throws at a wrong text, and gives nothing then. */
 function unlessRefused<Value>(parse: (text: string) => Value, text: string) {
   try {
     return parse(text);
@@ -166,7 +166,7 @@ export const alpnFlag: ValueFlag<string[]> = {
   parse: (text) => unlessRefused(() => checkAlpn(text.split(",")), text),
 };
 
-/** What comes before a Unix socket's path where an address may be, too. */
+/** Tells the path of a Unix socket from an address. */
 const UNIX = "unix:";
 
 export function formatPlace(place: Place): string {
@@ -192,7 +192,7 @@ export const placeFlag: ValueFlag<Place | undefined> = {
   },
 };
 
-/** A name or an address (IPv6 in brackets or alone), and what is its port. */
+/** Splits a name or an address (IPv6 in brackets, or alone) from its port. */
 export function splitHostPort(
   text: string,
 ): { hostname: string; port?: string } | undefined {

@@ -20,20 +20,7 @@ import {
   onlyOneOf,
   refuse,
 } from "../flags/flags.ts";
-import {
-  alpnFlag,
-  choiceFlag,
-  cidrsFlag,
-  durationFlag,
-  framingFlag,
-  modeFlag,
-  numberFlag,
-  placeFlag,
-  rateFlag,
-  sizeFlag,
-  textFlag,
-  threadsFlag,
-} from "../flags/values.ts";
+import * as values from "../flags/values.ts";
 import { logFormats } from "./logging.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
@@ -44,47 +31,47 @@ const CA_FILE = "the file of the authorities of clients in PEM";
 
 export const serverFlags = {
   hostname: {
-    ...textFlag("HOST", "an address of this machine"),
+    ...values.textFlag("HOST", "an address of this machine"),
     default: defaults.hostname,
     shown: defaults.hostname,
   },
-  port: numberFlag("port"),
-  unix: textFlag("PATH", LISTEN_PATH_FORM, isListenPath),
-  "unix-mode": modeFlag,
-  framing: framingFlag,
-  handler: choiceFlag(handlerNames, "commands"),
-  "max-frame": sizeFlag("maxFrame"),
-  "max-reply": sizeFlag("maxReply"),
-  "max-connections": numberFlag("maxConnections"),
-  "max-connections-per-ip": numberFlag("maxConnectionsPerIp"),
-  "max-connection-rate": rateFlag,
-  "max-request-rate": rateFlag,
-  "ip-prefix": numberFlag("ipPrefix"),
-  "max-memory": sizeFlag("maxMemory"),
-  allow: cidrsFlag("everybody"),
-  deny: cidrsFlag("nobody"),
-  "proxy-protocol": choiceFlag(proxyModes, defaults.proxyProtocol),
-  "proxy-trust": cidrsFlag("nobody"),
-  "http-guard": choiceFlag(["on", "off"], "on"),
-  "tls-cert": textFlag("FILE", CERT_FILE),
-  "tls-key": textFlag("FILE", KEY_FILE),
-  "tls-client-ca": textFlag("FILE", CA_FILE),
-  "tls-client-auth": choiceFlag(clientAuths, "require"),
-  "tls-min-version": choiceFlag(tlsVersions, "1.2"),
-  "tls-alpn": alpnFlag,
-  "idle-timeout": durationFlag("idleTimeout"),
-  "request-timeout": durationFlag("requestTimeout"),
-  "write-timeout": durationFlag("writeTimeout"),
-  "slow-request": durationFlag("slowRequest"),
-  "drain-timeout": durationFlag("drainTimeout"),
-  "pre-drain-delay": durationFlag("preDrainDelay"),
-  backlog: numberFlag("tcpBacklog"),
-  threads: threadsFlag,
-  "log-format": choiceFlag(logFormats, "auto"),
-  "log-level": choiceFlag(logLevels, "info"),
-  admin: placeFlag,
+  port: values.numberFlag("port"),
+  unix: values.textFlag("PATH", LISTEN_PATH_FORM, isListenPath),
+  "unix-mode": values.modeFlag,
+  framing: values.framingFlag,
+  handler: values.choiceFlag(handlerNames, "commands"),
+  "max-frame": values.sizeFlag("maxFrame"),
+  "max-reply": values.sizeFlag("maxReply"),
+  "max-connections": values.numberFlag("maxConnections"),
+  "max-connections-per-ip": values.numberFlag("maxConnectionsPerIp"),
+  "max-connection-rate": values.rateFlag,
+  "max-request-rate": values.rateFlag,
+  "ip-prefix": values.numberFlag("ipPrefix"),
+  "max-memory": values.sizeFlag("maxMemory"),
+  allow: values.cidrsFlag("everybody"),
+  deny: values.cidrsFlag("nobody"),
+  "proxy-protocol": values.choiceFlag(proxyModes, defaults.proxyProtocol),
+  "proxy-trust": values.cidrsFlag("nobody"),
+  "http-guard": values.choiceFlag(["on", "off"], "on"),
+  "tls-cert": values.textFlag("FILE", CERT_FILE),
+  "tls-key": values.textFlag("FILE", KEY_FILE),
+  "tls-client-ca": values.textFlag("FILE", CA_FILE),
+  "tls-client-auth": values.choiceFlag(clientAuths, "require"),
+  "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
+  "tls-alpn": values.alpnFlag,
+  "idle-timeout": values.durationFlag("idleTimeout"),
+  "request-timeout": values.durationFlag("requestTimeout"),
+  "write-timeout": values.durationFlag("writeTimeout"),
+  "slow-request": values.durationFlag("slowRequest"),
+  "drain-timeout": values.durationFlag("drainTimeout"),
+  "pre-drain-delay": values.durationFlag("preDrainDelay"),
+  backlog: values.numberFlag("tcpBacklog"),
+  threads: values.threadsFlag,
+  "log-format": values.choiceFlag(logFormats, "auto"),
+  "log-level": values.choiceFlag(logLevels, "info"),
+  admin: values.placeFlag,
   "admin-token": {
-    ...textFlag("TOKEN", TOKEN_FORM, isToken),
+    ...values.textFlag("TOKEN", TOKEN_FORM, isToken),
     ...{ secret: true, guards: true },
   },
   check: {},
@@ -165,23 +152,30 @@ export const serverCommands = {
 
 export type ServerLine = CommandLine<typeof serverFlags>;
 
+/** Flags that say nothing without another. */
+const needed: Readonly<Record<string, string>> = {
+  "unix-mode": "unix",
+  "admin-token": "admin",
+  "proxy-trust": "proxy-protocol",
+  "tls-client-ca": "tls-cert",
+  "tls-min-version": "tls-cert",
+  "tls-alpn": "tls-cert",
+  "tls-client-auth": "tls-client-ca",
+};
+
 /** @throws {UsageError} Flags do not go together, or one lacks another. */
 export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
     refuse(`unexpected argument ${JSON.stringify(rest[0])} (try --help)`);
   }
   const unix = given.get("unix");
-  if (unix === undefined) needs("--unix", given.get("unix-mode"));
-  if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
   const other = given.keys().find((name) =>
     /^(threads|tls-.*)$/.test(name) || TCP_ONLY.includes(optionOf(name))
   );
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
   }
-  if (flags["proxy-protocol"] === "off") {
-    needs("--proxy-protocol", given.get("proxy-trust"));
-  } else if (flags["proxy-trust"] === "") {
+  if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
     refuse(
       "--proxy-trust is missing, expected the addresses of the proxies " +
         "whose --proxy-protocol header is believed",
@@ -194,19 +188,11 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
         : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
     );
   }
-  if (flags["tls-cert"] === "") {
-    for (const name of ["client-ca", "min-version", "alpn"] as const) {
-      needs("--tls-cert", given.get(`tls-${name}`));
-    }
+  for (const [name, missing] of Object.entries(needed)) {
+    const value = flags[missing as keyof typeof serverFlags];
+    if (!given.has(name) || (value && value !== "off")) continue;
+    refuse(`${given.get(name)} is given, expected --${missing} beside it`);
   }
-  if (flags["tls-client-ca"] === "") {
-    needs("--tls-client-ca", given.get("tls-client-auth"));
-  }
-}
-
-function needs(missing: string, source: string | undefined): void {
-  if (source === undefined) return;
-  refuse(`${source} is given, expected ${missing} beside it`);
 }
 
 /** The options of `serve` whose flags have other names. */
@@ -219,12 +205,11 @@ const renamed: Readonly<Record<string, keyof ServeOptions>> = {
 
 /** The options that are given; all but `httpGuard` have the same defaults. */
 export function serveOptionsOf({ flags, given }: ServerLine): ServeOptions {
-  const options = Object.fromEntries(
-    Object.entries(flags)
-      .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
-      .map(([name, value]) => [optionOf(name), value]),
-  );
-  return { ...options, httpGuard: flags["http-guard"] === "on" };
+  const options = Object.entries(flags)
+    .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
+    .map(([name, value]) => [optionOf(name), value]);
+  const httpGuard = flags["http-guard"] === "on";
+  return { ...Object.fromEntries(options), httpGuard };
 }
 
 function optionOf(flag: string): keyof ServeOptions {

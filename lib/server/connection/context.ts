@@ -4,10 +4,9 @@ import type { Clock } from "../../core/clock.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { Deadlines } from "../../core/deadlines.ts";
 import type { EventListeners } from "../../events/events.ts";
-import type { ServerStats } from "../../events/server_stats.ts";
 import type { ConnectionTask, Handler } from "../handler.ts";
 import type { Hooks } from "../options.ts";
-import type { Counters } from "../../events/metrics.ts";
+import type { Counters, ServerStats } from "../../events/metrics.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
 import type { ServeConfig } from "../config.ts";
 import type { TlsIdentity } from "../../tls/identity.ts";
@@ -27,7 +26,7 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly memory: MemoryBound;
-  /** What limits each address; undefined where nothing does. */
+  /** The rates that hold for each address; undefined where there is none. */
   readonly connectionRate: TokenBuckets | undefined;
   readonly requestRate: TokenBuckets | undefined;
   readonly stats: ServerStats;
