@@ -75,9 +75,9 @@ export class Series {
   #ticks = 0;
   #every = 1;
 
-  add(moment: Moment): void {
+  add({ elapsed, done }: Moment): void {
     if (++this.#ticks % this.#every !== 0) return;
-    this.moments.push(moment);
+    this.moments.push({ elapsed, done });
     if (this.moments.length < MOST_MOMENTS) return;
     this.moments = this.moments.filter((_, i) => i % 2 === 1);
     this.#every *= 2;
