@@ -55,8 +55,7 @@ export class Tally {
   }
 
   list(): { text: string; count: number }[] {
-    return [...this.#counts]
-      .map(([text, count]) => ({ text, count }))
+    return Array.from(this.#counts, ([text, count]) => ({ text, count }))
       .sort((a, b) => b.count - a.count);
   }
 }
