@@ -1,6 +1,6 @@
 // The hour of numbers that the admin port keeps, and how far a drain is.
 
-import { History } from "../../lib/admin/history.ts";
+import { type History, keepHistory } from "../../lib/admin/history.ts";
 import { startAdmin } from "../../lib/admin/server.ts";
 import { type Stats, statsOf } from "../../lib/admin/stats.ts";
 import { SERIES } from "../../lib/admin/page/numbers.js";
@@ -84,7 +84,7 @@ function historyOf(clock: FakeClock) {
       uptimeSeconds: clock.now() / 1000,
     };
   };
-  return { history: new History(read, clock), date };
+  return { history: keepHistory(read, clock), date };
 }
 
 Deno.test("the history keeps an hour, and no more", () => {

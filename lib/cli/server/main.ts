@@ -16,9 +16,11 @@ import { resolveServeOptions } from "../../server/config.ts";
 import { serve } from "../../server/serve.ts";
 import { TlsIdentity } from "../../tls/identity.ts";
 import { checkTls } from "../../tls/settings.ts";
-import { serveThreads } from "../../threads/serve_threads.ts";
+import {
+  serveThreads,
+  type ThreadedServer,
+} from "../../threads/serve_threads.ts";
 import type { ParleyServer } from "../../server/parley_server.ts";
-import type { ThreadedServer } from "../../threads/supervisor.ts";
 import { completion } from "../flags/completion.ts";
 import {
   helpOf,
