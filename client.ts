@@ -108,17 +108,15 @@ async function converse(args: readonly string[]): Promise<number> {
     if (interrupted) return 130;
   } else {
     const batch = await import("./lib/cli/client/batch.ts");
-    const { readWhole, splitLines } = await import("./lib/cli/client/lines.ts");
     const form = {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
     const encoder = new TextEncoder();
     const requests = flags.x
-      ? [await readWhole(standardInput(), max, texts[0])]
+      ? [await batch.readWhole(standardInput(), max, texts[0])]
       : texts.map((text) => encoder.encode(text));
     let result: BatchResult;
-    let inputFailure = (): string | undefined => undefined;
     if (flags.listen) {
       // Frames wait here while the reader of the output is slow.
       const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
@@ -135,11 +133,12 @@ async function converse(args: readonly string[]): Promise<number> {
           warn(`left out for now: ${reasonOf(error)}`);
         },
       });
-      let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
-      if (requests.length === 0) {
-        ({ lines, failure: inputFailure } = splitLines(standardInput(), max));
-      }
+      const given = ReadableStream.from(repeated(requests, flags.r, flags.i));
+      const { lines, failure } = requests.length > 0
+        ? { lines: given, failure: () => undefined }
+        : batch.splitLines(standardInput(), max);
       result = await batch.runBatch(client, lines, Deno.stdout, form);
+      result.failure ??= failure();
     }
     if (isReaderGone(result.outputFailure)) return 0;
     if (result.outputFailure !== undefined) {
@@ -149,8 +148,6 @@ async function converse(args: readonly string[]): Promise<number> {
     if (result.failure !== undefined) {
       return fail(result.failure, unanswered(result, requests.length));
     }
-    const failure = inputFailure();
-    if (failure !== undefined) return fail(failure);
   }
   if (unexpected !== "") return fail(unexpected);
   return flags.e && errors > 0 ? 1 : 0;
@@ -208,7 +205,7 @@ async function measure(args: readonly string[]): Promise<number> {
 
 /** The requests that a file holds, one in each line. */
 async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
-  const { splitLines } = await import("./lib/cli/client/lines.ts");
+  const { splitLines } = await import("./lib/cli/client/batch.ts");
   const { readFile } = await import("./lib/cli/flags/tls_files.ts");
   const bytes = await readFile("--requests", file, Deno.readFile);
   const { lines, failure } = splitLines(ReadableStream.from([bytes]), max);

@@ -5,10 +5,10 @@
  * @module
  */
 
-import { HeldSignals } from "./lib/cli/server/held_signals.ts";
+import { listenForSignals } from "./lib/cli/server/signals.ts";
 
 if (import.meta.main) {
-  const signals = new HeldSignals();
+  const signals = listenForSignals();
   const { main } = await import("./lib/cli/server/main.ts");
   await main(signals);
 }

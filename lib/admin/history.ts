@@ -1,4 +1,4 @@
-/** An hour of a server's numbers: the page's charts are full when it is opened. */
+/** An hour of a server's numbers, so that the page's charts begin full. */
 
 import type { Clock } from "../core/clock.ts";
 import { SERIES, valuesBetween } from "./page/numbers.js";
@@ -8,62 +8,46 @@ import type { Stats } from "./stats.ts";
 const PERIOD = 5;
 const KEPT = 720;
 
-/** A sample's time and values. */
-const COLUMNS: readonly string[] = ["time", ...SERIES];
+/** What `/history.json` says, and how the sampling ends. */
+export type History = ReturnType<typeof keepHistory>;
 
-export class History {
-  /** The samples, one after another; a new one takes the place of the oldest. */
-  readonly #cells = new Float64Array(KEPT * COLUMNS.length);
-  /** How many samples there have been. */
-  #count = 0;
-  #before: Stats;
-  #cancel!: () => void;
+export function keepHistory(read: () => Stats, clock: Clock) {
+  /** A time in seconds since 1970, then the values; the oldest row is first. */
+  const rows: number[][] = [];
+  let before = read();
+  let latest: ReturnType<typeof valuesBetween> = {};
+  let cancel = wait();
 
-  constructor(
-    private readonly read: () => Stats,
-    private readonly clock: Clock,
-  ) {
-    this.#before = read();
-    this.#wait();
-  }
-
-  close(): void {
-    this.#cancel();
-  }
-
-  /** The samples after a time in seconds since 1970, the oldest first. */
-  after(time: number) {
-    const rows: number[][] = [];
-    const width = COLUMNS.length;
-    for (let i = Math.max(0, this.#count - KEPT); i < this.#count; i++) {
-      const at = (i % KEPT) * width;
-      if (this.#cells[at] <= time) continue;
-      // What has no value is not a number, which JSON says as null.
-      rows.push(Array.from(this.#cells.subarray(at, at + width)));
-    }
-    return { period: PERIOD, columns: COLUMNS, rows };
-  }
-
-  #wait(): void {
-    this.#cancel = this.clock.after(PERIOD * 1000, () => {
-      this.#sample();
-      this.#wait();
+  function wait(): () => void {
+    return clock.after(PERIOD * 1000, () => {
+      sample();
+      cancel = wait();
     }, { background: true });
   }
 
-  #sample(): void {
-    const after = this.read();
-    const values = valuesBetween(this.#before, after);
-    // A date set back: the old samples are of no time that can be drawn.
-    if (after.now < this.#before.now) this.#count = 0;
-    this.#before = after;
-    // Five digits are more than a chart shows.
+  function sample(): void {
+    const stats = read();
+    latest = valuesBetween(before, stats);
+    // The date was set back: no chart can draw the old samples.
+    if (stats.now < before.now) rows.length = 0;
+    before = stats;
+    // Five digits are more than a chart shows; JSON says NaN as null.
     const row = SERIES.map((name) =>
-      Number((values[name] ?? NaN).toPrecision(5))
+      Number((latest[name] ?? NaN).toPrecision(5))
     );
-    this.#cells.set(
-      [after.now / 1000, ...row],
-      (this.#count++ % KEPT) * COLUMNS.length,
-    );
+    rows.push([stats.now / 1000, ...row]);
+    if (rows.length > KEPT) rows.shift();
   }
+
+  return {
+    /** The values of the newest sample. */
+    latest: () => latest,
+    after: (time: number) => ({
+      period: PERIOD,
+      columns: ["time", ...SERIES],
+      // Not `>`: a `time` that is no number is after none of them.
+      rows: rows.filter(([at]) => !(at <= time)),
+    }),
+    close: () => cancel(),
+  };
 }

@@ -6,15 +6,6 @@
 
 import type { Transport } from "../net/connection.ts";
 
-export interface Answer {
-  /** 200 if it is left out. */
-  readonly status?: number;
-  /** The `Content-Type`; plain text if it is left out. */
-  readonly type?: string;
-  readonly body: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
 /** A request that cannot be read, and the status code to answer with. */
 export class RequestError extends Error {
   constructor(readonly status: number, message: string) {
@@ -25,7 +16,6 @@ export class RequestError extends Error {
 /** The longest head in bytes (Node has 16 KiB; Apache 8 KiB a line). */
 const MAX_HEAD = 16 * 1024;
 
-/** RFC 9110, section 15. */
 const REASONS: Readonly<Record<number, string>> = {
   ...{ 200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized" },
   ...{ 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed" },
@@ -33,7 +23,7 @@ const REASONS: Readonly<Record<number, string>> = {
   ...{ 500: "Internal Server Error", 503: "Service Unavailable" },
 };
 
-/** All answers have these: nothing is kept, guessed, framed or loaded. */
+/** What all answers forbid: caching, guessing their type, frames, other hosts. */
 const COMMON_HEADERS = {
   "cache-control": "no-store",
   connection: "close",
@@ -44,16 +34,15 @@ const COMMON_HEADERS = {
   "x-content-type-options": "nosniff",
 };
 
-/** A token (RFC 9110, section 5.6.2): a method, the name of a field. */
+/** A token (RFC 9110, section 5.6.2): a method, or the name of a header. */
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 const REQUEST_LINE = new RegExp(`^(${TOKEN}) (\\S+) HTTP/1\\.\\d$`);
 const FIELD = new RegExp(`^(${TOKEN}):[ \\t]*([^\\0\\r]*?)[ \\t]*$`);
 
-/** A name or an address, and a port: what cannot pass for a path. */
+/** A name or an address, and a port; no part of it can be read as a path. */
 const HOST = /^[\w.~%:[\]-]*$/;
 
 const decoder = new TextDecoder("latin1");
-const encoder = new TextEncoder();
 
 export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
@@ -79,10 +68,10 @@ export function parseRequest(head: string): Request {
     const [, name, value] = FIELD.exec(line) ?? refuse("header");
     headers.append(name, value);
   }
-  // Without one, as HTTP/1.0 may be, it names us by an address: it is no page's.
+  // HTTP/1.0 may have none; a browser always sends one.
   const host = headers.get("host") || "127.0.0.1";
   if (!HOST.test(host)) refuse("host");
-  // A target that begins with a slash is a path, also with two of them.
+  // "//host" is a path here, though URL.parse would take it for a host.
   const url = URL.parse(
     target.startsWith("/") ? `http://${host}${target}` : target,
   );
@@ -99,22 +88,32 @@ function refuse(what: string): never {
   throw new RequestError(400, `bad ${what}`);
 }
 
-/** Sends an answer, the last one; HEAD wants it without the body. */
+/** An answer, plain text if its headers do not say otherwise. */
+export function reply(body: string, status = 200, headers = {}): Response {
+  const type = "text/plain; charset=utf-8";
+  return new Response(body, {
+    status,
+    headers: { "content-type": type, ...headers },
+  });
+}
+
+/** Sends the connection's only answer; one to HEAD goes without the body. */
 export async function sendAnswer(
   conn: Transport,
-  { status = 200, type = "text/plain; charset=utf-8", body, headers }: Answer,
+  answer: Response,
   withBody: boolean,
 ): Promise<void> {
+  const body = await answer.bytes();
   const fields = Object.entries({
     ...COMMON_HEADERS,
-    "content-length": encoder.encode(body).length,
-    "content-type": type,
+    "content-length": body.length,
     date: new Date().toUTCString(),
-    ...headers,
+    ...Object.fromEntries(answer.headers),
   });
   const lines = fields.map(([name, value]) => `${name}: ${value}\r\n`);
-  const head = `HTTP/1.1 ${status} ${REASONS[status]}\r\n${lines.join("")}\r\n`;
-  const bytes = encoder.encode(withBody ? head + body : head);
+  const status = `HTTP/1.1 ${answer.status} ${REASONS[answer.status]}\r\n`;
+  const head = `${status}${lines.join("")}\r\n`;
+  const bytes = await new Blob([head, withBody ? body : ""]).bytes();
   for (let done = 0; done < bytes.length;) {
     done += await conn.write(bytes.subarray(done));
   }

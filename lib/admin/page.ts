@@ -1,11 +1,11 @@
+// deno-lint-ignore-file no-import-prefix -- programs that import the library
+// have no map for short names.
+
 /** The live page's files. As imports they are part of an executable. */
 
-// By their full names, as nobody who imports the library has a map for them.
-// deno-lint-ignore no-import-prefix
 import uplotStyle from "npm:uplot@1.6.32/dist/uPlot.min.css" with {
   type: "text",
 };
-// deno-lint-ignore no-import-prefix
 import uplot from "npm:uplot@1.6.32/dist/uPlot.iife.min.js" with {
   type: "text",
 };
@@ -16,7 +16,6 @@ import dom from "./page/dom.js" with { type: "text" };
 import icon from "./page/icon.svg" with { type: "text" };
 import page from "./page/index.html" with { type: "text" };
 import numbers from "./page/numbers.js" with { type: "text" };
-import panels from "./page/panels.js" with { type: "text" };
 import script from "./page/page.js" with { type: "text" };
 import style from "./page/page.css" with { type: "text" };
 import table from "./page/table.js" with { type: "text" };
@@ -37,7 +36,6 @@ export const assets: ReadonlyMap<string, { type: string; body: string }> =
     ["/assets/numbers.js", { type: js, body: numbers }],
     ["/assets/page.css", { type: css, body: style }],
     ["/assets/page.js", { type: js, body: script }],
-    ["/assets/panels.js", { type: js, body: panels }],
     ["/assets/table.js", { type: js, body: table }],
     ["/assets/uplot.css", { type: css, body: uplotStyle }],
     ["/assets/uplot.js", { type: js, body: uplot }],

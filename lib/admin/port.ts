@@ -1,26 +1,26 @@
 /**
  * The admin port's listener and its connections: few at a time, with a request
- * each. It survives a process without descriptors, and keeps none alive.
+ * each. It works on when no descriptor is free, and keeps no process alive.
  */
 
 import { type Clock, within } from "../core/clock.ts";
 import type { Transport } from "../net/connection.ts";
 import { type Acceptor, faultOf } from "../net/listen.ts";
-import { type Answer, readRequest, RequestError, sendAnswer } from "./http.ts";
+import { readRequest, reply, RequestError, sendAnswer } from "./http.ts";
 
-/** A browser's six, and probes. For the next one the oldest is closed. */
+/** A browser has six, and probes come too; one more closes the oldest. */
 const MAX_CONNECTIONS = 16;
 
 /** How long to wait before accepting again after a failure, in milliseconds. */
 const RETRY = 50;
 
-/** How long the port's end waits for answers on their way, in milliseconds. */
+/** How long `close` waits for answers under way, in milliseconds. */
 const LAST_ANSWERS = 100;
 
 export interface PortOptions {
   readonly listener: Acceptor;
   readonly clock: Clock;
-  readonly answer: (request: Request, from: Deno.Addr) => Promise<Answer>;
+  readonly answer: (request: Request, from: Deno.Addr) => Promise<Response>;
   /** Closes something where there is no descriptor left, and says whether. */
   readonly makeRoom: () => boolean;
 }
@@ -31,7 +31,6 @@ export function openPort(
   /** The connections, the oldest first. */
   const open = new Set<Transport>();
   const answering = new Set<Promise<void>>();
-  const closing = Promise.withResolvers<void>();
   const finished = Promise.withResolvers<void>();
   let accepts = true;
 
@@ -46,9 +45,9 @@ export function openPort(
         if (fault === "peer" || !accepts) continue;
         if (fault === "listener") return void end();
         if (fault === "descriptors" && makeRoom()) continue;
-        // What is closed is free once its pending read has been told.
-        if (closeOldest()) await new Promise((told) => setImmediate(told));
-        else await within(clock, RETRY, closing.promise);
+        // A closed descriptor is free once its pending read has ended.
+        if (closeOldest()) await new Promise((ended) => setImmediate(ended));
+        else await within(clock, RETRY, finished.promise);
       }
     }
   }
@@ -66,8 +65,8 @@ export function openPort(
     open.add(conn);
     try {
       await exchange(conn);
-      // A peer that has sent more than we have read would lose the answer if we
-      // closed now.
+      // Closing while bytes of the peer are unread would reset the connection,
+      // and the peer would lose the answer.
       const bytes = new Uint8Array(1024);
       while (await conn.read(bytes) !== null);
     } catch {
@@ -83,34 +82,22 @@ export function openPort(
       throw error;
     });
     if (request === undefined) return;
-    const bare = request instanceof Request && request.method === "HEAD";
-    const sent = answerTo(request, conn.remoteAddr)
-      .then((answer) => sendAnswer(conn, answer, !bare));
+    const head = request instanceof Request && request.method === "HEAD";
+    const answered = request instanceof Request
+      // A bug here must not end the program, and its text is not for the peer.
+      ? answer(request, conn.remoteAddr)
+        .catch(() => reply("internal error\n", 500))
+      : Promise.resolve(reply(`${request.message}\n`, request.status));
+    const sent = answered.then((answer) => sendAnswer(conn, answer, !head));
     // It rejects where the client has left before its answer.
     const done = sent.catch(() => {}).finally(() => answering.delete(done));
     answering.add(done);
     await sent;
   }
 
-  async function answerTo(
-    request: Request | RequestError,
-    from: Deno.Addr,
-  ): Promise<Answer> {
-    if (request instanceof RequestError) {
-      return { status: request.status, body: `${request.message}\n` };
-    }
-    try {
-      return await answer(request, from);
-    } catch {
-      // A failure of this port is none of the program's, and not for the peer.
-      return { status: 500, body: "internal error\n" };
-    }
-  }
-
   async function end(): Promise<void> {
     if (!accepts) return await finished.promise;
     accepts = false;
-    closing.resolve();
     listener.close();
     await within(clock, LAST_ANSWERS, Promise.all(answering));
     for (const conn of open) close(conn);
@@ -126,6 +113,6 @@ function close(conn: Transport): void {
   try {
     conn.close();
   } catch {
-    // It was.
+    // It is closed already.
   }
 }

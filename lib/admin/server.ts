@@ -19,8 +19,8 @@ import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
-import { History } from "./history.ts";
-import type { Answer } from "./http.ts";
+import { type History, keepHistory } from "./history.ts";
+import { reply } from "./http.ts";
 import { assets } from "./page.ts";
 import { openPort, type PortOptions } from "./port.ts";
 import { connectionTable, type Stats, statsOf } from "./stats.ts";
@@ -117,12 +117,12 @@ export function serveAdmin(
   return admin;
 }
 
-type Surroundings = Partial<Pick<PortOptions, "clock" | "makeRoom">>;
-
 /** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
-  { clock = systemClock, makeRoom = () => false }: Surroundings = {},
+  { clock = systemClock, makeRoom = () => false }: Partial<
+    Pick<PortOptions, "clock" | "makeRoom">
+  > = {},
 ): AdminServer {
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   const { handler = "custom" } = options;
@@ -139,7 +139,7 @@ export function startAdmin(
   checkHostname(hostname);
   checkNumber("port", port);
   if (token !== undefined && !isToken(token)) {
-    // The value stays out of it: it may be most of a secret.
+    // The message does not have the value: it may be most of a secret.
     throw new OptionError("token", undefined, TOKEN_FORM);
   }
   const listener = path === undefined
@@ -154,9 +154,9 @@ export function startAdmin(
     async answer(request, remoteAddr) {
       const from = { ...options, hostname, remoteAddr };
       const answer = await answerTo(request, from, server);
-      const action = new URL(request.url).pathname;
-      const { status = 200 } = answer;
+      const { pathname: action } = new URL(request.url);
       if (ACTION.test(action)) {
+        const { status } = answer;
         const type = "admin_action";
         emit(options.onAction, { type, action, status, remoteAddr });
       }
@@ -169,10 +169,10 @@ export function startAdmin(
     attach(source) {
       const stats = () =>
         statsOf(source, { handler, actions: token !== undefined });
-      const history = new History(stats, clock);
+      const history = keepHistory(stats, clock);
       server = { source, stats, history };
       source.finished.then(close, close);
-      finished.then(() => history.close());
+      finished.then(history.close);
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -185,14 +185,33 @@ interface Attached {
   readonly history: History;
 }
 
+const NOT_READY = "not ready\n";
+
+/** What is read of a server, by path. */
+const READ: Readonly<
+  Record<
+    string,
+    (server: Attached, query: URLSearchParams) => Response | Promise<Response>
+  >
+> = {
+  "/readyz": ({ source: { ready, draining } }) => {
+    if (ready) return reply("ready\n");
+    return reply(draining ? "draining\n" : NOT_READY, 503);
+  },
+  "/metrics": ({ source }) =>
+    reply(prometheusText(source), 200, { "content-type": PROMETHEUS_TYPE }),
+  "/stats.json": ({ stats, history }) =>
+    Response.json({ ...stats(), recent: history.latest() }),
+  "/history.json": ({ history }, query) =>
+    Response.json(history.after(Number(query.get("after")))),
+  "/connections.json": async ({ source }) =>
+    Response.json(connectionTable(await source.connectionList())),
+};
+
 const ACTION = /^\/drain$|^\/connections\/(\d{1,15})\/close$/;
 
-const NOT_READY: Answer = { status: 503, body: "not ready\n" };
-
-/** What the web page of a stranger may read, too. */
+/** What another site's page may read, too: it holds no secret. */
 const HEALTH = ["/livez", "/readyz", "/metrics"];
-
-const NUMBERS = ["/stats.json", "/history.json", "/connections.json"];
 
 async function answerTo(
   request: Request,
@@ -201,74 +220,49 @@ async function answerTo(
     readonly remoteAddr: Deno.Addr;
   },
   server: Attached | undefined,
-): Promise<Answer> {
+): Promise<Response> {
   const { pathname: path, searchParams } = new URL(request.url);
-  // No web page reaches a Unix socket, whatever it has its name resolved to.
+  // No web page reaches a Unix socket, whatever name it uses.
   const strange = options.path === undefined &&
     !namesUs(request, options.hostname);
   if (strange && !HEALTH.includes(path)) {
-    const body = "use an IP address or localhost in place of the host's name\n";
-    return { status: 421, body };
+    const hint = "use an IP address or localhost in place of the host's name";
+    return reply(`${hint}\n`, 421);
   }
   const asset = assets.get(path);
   const action = ACTION.exec(path);
   if (action !== null) {
     const refused = await refusal(request, options.token);
     if (refused !== undefined) return refused;
-  } else if (asset ?? [...HEALTH, ...NUMBERS].includes(path)) {
+  } else if (asset || path in READ || path === "/livez") {
     if (!["GET", "HEAD"].includes(request.method)) {
       return notAllowed("GET, HEAD");
     }
-  } else return { status: 404, body: "not found\n" };
+  } else return reply("not found\n", 404);
 
-  if (asset !== undefined) return asset;
-  if (path === "/livez") return { body: "ok\n" };
-  if (server === undefined) return NOT_READY;
-  const { source, stats, history } = server;
-  switch (path) {
-    case "/readyz":
-      if (source.ready) return { body: "ready\n" };
-      return source.draining ? { status: 503, body: "draining\n" } : NOT_READY;
-    case "/metrics":
-      return { type: PROMETHEUS_TYPE, body: prometheusText(source) };
-    case "/stats.json":
-      return json(stats());
-    case "/history.json":
-      return json(history.after(Number(searchParams.get("after"))));
-    case "/connections.json":
-      return json(connectionTable(await source.connectionList()));
-    case "/drain":
-      // Whoever waits for its end hears of a failure, too.
-      source.shutdown(`admin ${formatAddr(options.remoteAddr)}`)
-        .catch(() => {});
-      return { status: 202, body: "draining\n" };
-    default:
-      return await source.disconnect(Number(action![1]))
-        ? { body: "closed\n" }
-        : { status: 404, body: "no such connection\n" };
+  if (asset) return reply(asset.body, 200, { "content-type": asset.type });
+  if (path === "/livez") return reply("ok\n");
+  if (server === undefined) return reply(NOT_READY, 503);
+  if (action === null) return await READ[path](server, searchParams);
+  if (path === "/drain") {
+    // Who waits for the server's end learns of a failure there.
+    server.source.shutdown(`admin ${formatAddr(options.remoteAddr)}`)
+      .catch(() => {});
+    return reply("draining\n", 202);
   }
+  return await server.source.disconnect(Number(action[1]))
+    ? reply("closed\n")
+    : reply("no such connection\n", 404);
 }
 
-async function refusal(
-  request: Request,
-  token: string | undefined,
-): Promise<Answer | undefined> {
+async function refusal(request: Request, token: string | undefined) {
   if (request.method !== "POST") return notAllowed("POST");
-  if (token === undefined) {
-    return { status: 403, body: "no token was set at the start\n" };
-  }
+  if (token === undefined) return reply("no token was set at the start\n", 403);
   if (await hasToken(request, token)) return undefined;
-  return {
-    status: 401,
-    body: "token missing or wrong\n",
-    headers: { "www-authenticate": "Bearer" },
-  };
+  const headers = { "www-authenticate": "Bearer" };
+  return reply("token missing or wrong\n", 401, headers);
 }
 
-function notAllowed(allow: string): Answer {
-  return { status: 405, body: "method not allowed\n", headers: { allow } };
-}
-
-function json(value: unknown): Answer {
-  return { type: "application/json", body: JSON.stringify(value) };
+function notAllowed(allow: string): Response {
+  return reply("method not allowed\n", 405, { allow });
 }

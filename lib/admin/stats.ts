@@ -19,35 +19,26 @@ export function statsOf(
   source: AdminSource,
   port: { readonly handler: string; readonly actions: boolean },
 ) {
-  const metrics = source.metrics();
+  const { startedAt, framing, threads, threadsLost, descriptors } = source;
+  const { ready, draining, drain, limits, tls } = source;
+  const { perThread, requests, inFlight, ...metrics } = source.metrics();
   const { active, opening, beforeRequest, accepted } = metrics;
-  const { closed, rejected, durations, queueing, loopDelays } = metrics;
+  const { closed, rejected, acceptFailures } = metrics;
+  const { durations, queueing, loopDelays, received, sent, held } = metrics;
   return {
-    version: VERSION,
-    runtime: Deno.version.deno,
-    now: Date.now(),
-    startedAt: source.startedAt,
-    uptimeSeconds: source.uptime / 1000,
-    address: formatAddr(source.addr),
-    framing: source.framing,
-    ...port,
-    threads: source.threads,
-    threadsLost: source.threadsLost,
-    perThread: metrics.perThread,
-    ready: source.ready,
-    draining: source.draining,
-    drain: source.drain,
-    limits: source.limits,
-    tls: source.tls,
+    ...{ version: VERSION, runtime: Deno.version.deno, now: Date.now() },
+    ...{ startedAt, uptimeSeconds: source.uptime / 1000 },
+    ...{ address: formatAddr(source.addr), framing, ...port },
+    ...{ threads, threadsLost, perThread, descriptors },
+    ...{ ready, draining, drain, limits, tls },
     connections: {
       ...{ active, opening, beforeRequest, accepted, closed, rejected },
-      acceptFailures: metrics.acceptFailures,
+      acceptFailures,
     },
-    requests: { ...metrics.requests, inFlight: metrics.inFlight },
+    requests: { ...requests, inFlight },
     ...{ durations, queueing, loopDelays },
-    bytes: { received: metrics.received, sent: metrics.sent },
-    memory: { heldBytes: metrics.held, limitBytes: source.limits.memory },
-    descriptors: source.descriptors,
+    bytes: { received, sent },
+    memory: { heldBytes: held, limitBytes: limits.memory },
     process: processNumbers(),
     logLinesLost: source.logLinesLost?.(),
   };
@@ -66,7 +57,7 @@ export function connectionTable(connections: readonly ConnectionInfo[]) {
   };
 }
 
-/** Milliseconds to a tenth: no reader sees more, and ten thousand rows add up. */
+/** Milliseconds to a tenth: more digits would make ten thousand rows long. */
 function tenths(ms: number): number {
   return Math.round(ms * 10) / 10;
 }

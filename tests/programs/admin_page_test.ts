@@ -25,7 +25,6 @@ import {
   quantile,
   rate,
   short,
-  size,
   valuesBetween,
 } from "../../lib/admin/page/numbers.js";
 import { type AdminServer, serveAdmin } from "../../lib/admin/server.ts";
@@ -162,14 +161,14 @@ Deno.test("the page puts numbers into words", () => {
     [
       "0 B",
       "999 B",
-      "0.98 KiB",
-      "1.00 KiB",
-      "1.00 KiB",
+      "0.977 KiB",
+      "0.999 KiB",
+      "1 KiB",
       "12.3 MiB",
       "90.9 TiB",
     ],
   );
-  assertEquals([512, 65536, 1.5 * 2 ** 20].map(size), [
+  assertEquals([512, 65536, 1.5 * 2 ** 20].map(bytes), [
     "512 B",
     "64 KiB",
     "1.5 MiB",
@@ -290,7 +289,7 @@ inBrowser(
           "delay": duration(values.delay),
           "Process memory": bytes(stats.process.residentBytes),
           "Process held for clients": `${
-            size(stats.memory.heldBytes)
+            bytes(stats.memory.heldBytes)
           } of 256 MiB`,
           "Process processor": `${rate(values.cpu!)} % of one`,
           "Process descriptors": `${count(stats.process.openFds!)} of ${

@@ -24,7 +24,7 @@ const OUTPUT = fileURLToPath(new URL("../.output/", import.meta.url));
 
 const TOKEN = "correct-horse-battery";
 
-const WIDTHS = [320, 768, 1280, 1920];
+const WIDTHS = [320, 360, 768, 1280, 1920];
 
 const DAY = 86_400_000;
 

@@ -1,9 +1,12 @@
 // The measurement of `client bench`: what it counts, what it reports, and the
 // program around it.
 
-import { type BenchOptions, runBench } from "../../lib/cli/bench/bench.ts";
+import {
+  type BenchOptions,
+  type Client,
+  runBench,
+} from "../../lib/cli/bench/bench.ts";
 import { preciseClock } from "../../lib/cli/bench/mode.ts";
-import type { Client } from "../../lib/cli/bench/one_by_one.ts";
 import {
   type BenchSubject,
   type BenchSummary,
@@ -70,7 +73,7 @@ function optionsFor(
     depth: 1,
     requests: 100,
     duration: Infinity,
-    rate: undefined,
+    rate: null,
     payloads: [bytes("PING")],
     connect: (signal) => connect({ port, signal }),
     clock: preciseClock,
@@ -174,7 +177,12 @@ function runFake(options: Partial<BenchOptions>) {
     signal: interrupt.signal,
     ...options,
   }));
-  return { client, clock, interrupt, finished };
+  /** Lets time pass, and what is due by then be sent. */
+  const pass = async (ms: number) => {
+    clock.advance(ms);
+    await settle();
+  };
+  return { client, clock, interrupt, finished, pass };
 }
 
 /** What holds after every run: nothing is counted that has no outcome. */
@@ -585,17 +593,17 @@ Deno.test("runBench throws the reason of an interrupt before the first request",
 });
 
 Deno.test("runBench sends for a time, and waits for the replies", async () => {
-  const { client, clock, finished } = runFake({
+  const { client, pass, finished } = runFake({
     requests: Infinity,
     duration: 1000,
   });
   await settle();
   for (let i = 0; i < 10; i++) {
-    clock.advance(99);
+    await pass(99);
     await client.reply();
   }
   assertEquals(client.asked, 11);
-  clock.advance(500);
+  await pass(500);
   assertEquals(client.pending, 1);
   await client.reply();
   const result = await finished;
@@ -606,24 +614,24 @@ Deno.test("runBench sends for a time, and waits for the replies", async () => {
 });
 
 Deno.test("runBench --rate counts a latency from when the request was due", async () => {
-  const { client, clock, finished } = runFake({ rate: 100, requests: 12 });
+  const { client, pass, finished } = runFake({ rate: 100, requests: 12 });
   await settle();
   // Each is answered after a millisecond, and the next is due at the tenth.
   for (let i = 0; i < 2; i++) {
-    clock.advance(1);
+    await pass(1);
     await client.reply();
     assertEquals(client.pending, 0);
-    clock.advance(8);
+    await pass(8);
     assertEquals(client.pending, 0);
-    clock.advance(1);
+    await pass(1);
     assertEquals(client.pending, 1);
   }
   // Now the server stands still for 85 ms. Requests 3 to 10 become due.
-  clock.advance(85);
+  await pass(85);
   for (let i = 0; i < 9; i++) await client.reply();
   // Number 11 is due at 110 ms, and so is not sent at 105.
   assertEquals([client.asked, client.pending], [11, 0]);
-  clock.advance(5);
+  await pass(5);
   await client.reply();
   const result = await finished;
   assertSettled(result);
@@ -637,18 +645,18 @@ Deno.test("runBench --rate counts a latency from when the request was due", asyn
 });
 
 Deno.test("runBench --rate sends what is due in a time, and says what it could not send", async () => {
-  const { client, clock, finished } = runFake({
+  const { client, pass, finished } = runFake({
     rate: 10,
     requests: Infinity,
     duration: 1000,
   });
   await settle();
   await client.reply();
-  clock.advance(100);
+  await pass(100);
   await client.reply();
-  clock.advance(100);
+  await pass(100);
   // The third is not answered before the end, so the other seven cannot be.
-  clock.advance(800);
+  await pass(800);
   await client.reply();
   const result = await finished;
   assertSettled(result);
@@ -656,7 +664,7 @@ Deno.test("runBench --rate sends what is due in a time, and says what it could n
 });
 
 Deno.test("runBench --rate sends nothing that is due at the end", async () => {
-  const { client, clock, finished } = runFake({
+  const { client, clock, pass, finished } = runFake({
     rate: 10,
     requests: Infinity,
     duration: 1000,
@@ -664,7 +672,7 @@ Deno.test("runBench --rate sends nothing that is due at the end", async () => {
   await settle();
   for (let i = 0; i < 9; i++) {
     await client.reply();
-    clock.advance(100);
+    await pass(100);
   }
   // The timer of the end comes late, and the last reply before it.
   clock.jump(500);
@@ -689,6 +697,7 @@ Deno.test("runBench --rate uses its connections in turn", async () => {
     assertEquals(clients.map(({ pending }) => pending)[i % 3], 1);
     await clients[i % 3].reply();
     clock.advance(1);
+    await settle();
   }
   await finished;
   assertEquals(clients.map(({ asked }) => asked), [2, 2, 2]);

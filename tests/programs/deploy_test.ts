@@ -194,6 +194,20 @@ testWithTools(
   },
 );
 
+testWithTools(
+  "alerts.yml and parley.service have the same limit of descriptors",
+  [],
+  async () => {
+    const [, limit] = /^LimitNOFILE=(\d+)$/m
+      .exec(await read("parley.service")) ?? [];
+    const { groups } = parseYaml(await read("prometheus/alerts.yml"));
+    const { expr } = groups[0].rules.find((
+      { alert }: { alert: string },
+    ) => alert === "ParleyDescriptorsNearLimit");
+    assertMatch(expr, new RegExp(` > 0\\.8 \\* ${limit}$`));
+  },
+);
+
 /** What systemd says of a unit. */
 async function verify(file: string): Promise<{ code: number; said: string[] }> {
   const { code, stdout, stderr } = await runCommand([

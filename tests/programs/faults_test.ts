@@ -217,8 +217,7 @@ for (const kind of ["tcp", "unix"] as const) {
         : { path };
       // What `server` does, with a handler that tries it all.
       const program = `
-        import { confine } from "./lib/cli/server/confine.ts";
-        import { openKeeper } from "./lib/cli/server/keeper.ts";
+        import { confine, openKeeper } from "./lib/cli/server/keeper.ts";
         import { serve } from "./lib/mod.ts";
         const path = ${JSON.stringify(path)};
         const tries = {

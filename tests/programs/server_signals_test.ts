@@ -119,7 +119,7 @@ testWithTools(
     }
     assertEquals(
       [...first].map((module) => module.split("/").at(-1)),
-      ["server.ts", "held_signals.ts"],
+      ["server.ts", "signals.ts", "standard_streams.ts", "text.ts"],
     );
     assert(modules.length > 20);
   },

@@ -1,6 +1,6 @@
 // The hour of numbers that the admin port keeps, and how far a drain is.
 
-import { History } from "../../lib/admin/history.ts";
+import { type History, keepHistory } from "../../lib/admin/history.ts";
 import { startAdmin } from "../../lib/admin/server.ts";
 import { type Stats, statsOf } from "../../lib/admin/stats.ts";
 import { SERIES } from "../../lib/admin/page/numbers.js";
@@ -23,12 +23,14 @@ Deno.test("the history has what went on between two samples", async () => {
   const test = serveTest((request) => request, {}, { clock });
   const admin = startAdmin({ port: 0 }, { clock });
   admin.attach(test.server);
-  const ask = async (query = "") => {
+  const get = async (path: string) => {
     const { port } = admin.addr as Deno.NetAddr;
     using client = Deno.createHttpClient({ poolMaxIdlePerHost: 0 });
-    const url = `http://127.0.0.1:${port}/history.json${query}`;
-    return await (await fetch(url, { client })).json() as Samples;
+    const url = `http://127.0.0.1:${port}${path}`;
+    return await (await fetch(url, { client })).json();
   };
+  const ask = async (query = ""): Promise<Samples> =>
+    await get(`/history.json${query}`);
   assertEquals(await ask(), {
     period: 5,
     columns: ["time", ...SERIES],
@@ -48,6 +50,13 @@ Deno.test("the history has what went on between two samples", async () => {
   assertEquals([first.errors, first.timeouts, first.rejected], [0, 0, 0]);
   assertEquals(first.p99, quantileOf(test.server.metrics().durations, 0.99));
   assert(first.resident > 2 ** 20 && first.cpu > 0);
+
+  // `stats.json` has the newest row by its names.
+  const { recent } = await get("/stats.json");
+  assertEquals(
+    [recent.requests, recent.received, recent.active, recent.rejected],
+    [0.4, 1.2, 1, 0],
+  );
 
   // What no request has is null, and no number.
   clock.advance(5000);
@@ -75,7 +84,7 @@ function historyOf(clock: FakeClock) {
       uptimeSeconds: clock.now() / 1000,
     };
   };
-  return { history: new History(read, clock), date };
+  return { history: keepHistory(read, clock), date };
 }
 
 Deno.test("the history keeps an hour, and no more", () => {

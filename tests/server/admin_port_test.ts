@@ -1,7 +1,7 @@
 // The admin port below its answers: the HTTP that it speaks, how many it lets
 // in, and what it does without descriptors.
 
-import { parseRequest, RequestError } from "../../lib/admin/http.ts";
+import { parseRequest, reply, RequestError } from "../../lib/admin/http.ts";
 import { openPort } from "../../lib/admin/port.ts";
 import { type AdminServer, serveAdmin } from "../../lib/admin/server.ts";
 import { FakeClock, FakeListener, Peer, settle } from "../support/fixtures.ts";
@@ -150,7 +150,7 @@ Deno.test("the admin port without descriptors uses its spares, then its own, the
   const port = openPort({
     listener,
     clock,
-    answer: () => Promise.resolve({ body: "ok\n" }),
+    answer: () => Promise.resolve(reply("ok\n")),
     makeRoom: () => spares > 0 && spares-- > 0,
   });
   const [conn, first] = await pair();

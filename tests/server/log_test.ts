@@ -1,8 +1,11 @@
 // The log: what of each event is said, how it looks, and that nothing of it
 // can harm the server.
 
-import { type LogSettings, openLog } from "../../lib/cli/server/logging.ts";
-import { lineWriter } from "../../lib/cli/streams/line_writer.ts";
+import {
+  lineWriter,
+  type LogSettings,
+  openLog,
+} from "../../lib/cli/server/logging.ts";
 import {
   closeReasons,
   type EventListeners,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "../support/std.ts";
 
-import { splitLines } from "../../lib/cli/client/lines.ts";
+import { splitLines } from "../../lib/cli/client/batch.ts";
 import { parseTarget } from "../../lib/cli/client/target.ts";
 import {
   type CommandLine,

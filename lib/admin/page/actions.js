@@ -4,23 +4,19 @@
 import { find, write } from "./dom.js";
 
 const token = /** @type {HTMLInputElement} */ (find("#token"));
-const answer = find("#answer");
 
 find("#drain").onclick = () =>
   act(
-    "Drain the server? It accepts no more connections, answers what has " +
-      "arrived, and ends.",
+    "Drain the server? It accepts no more connections, answers the requests " +
+      "that have arrived, and ends.",
     "drain",
     { 202: "The server drains." },
   );
 
-// Enter in the field is no answer to a question that nobody has asked.
-token.form?.addEventListener("submit", (event) => event.preventDefault());
-
 /** @param {number} id @param {string} peer */
 export async function closeConnection(id, peer) {
   await act(
-    `Close connection ${id} of ${peer}? It gets no reply that it still waits for.`,
+    `Close connection ${id} of ${peer}? Replies that it waits for are lost.`,
     `connections/${id}/close`,
     {
       200: `Connection ${id} is closed.`,
@@ -35,24 +31,21 @@ export async function closeConnection(id, peer) {
  * @param {Record<number, string>} answers By status.
  */
 async function act(question, path, answers) {
+  const answer = find("#answer");
   if (token.value === "") {
     write(answer, "Enter the token first.");
     return token.focus();
   }
-  if (confirm(question)) write(answer, await post(path, answers));
-}
-
-/** @param {string} path @param {Record<number, string>} answers */
-async function post(path, answers) {
+  if (!confirm(question)) return;
   try {
-    const { status } = await fetch(path, {
-      method: "POST",
-      headers: { authorization: `Bearer ${token.value}` },
-    });
-    if (status === 401) return "The server refused the token.";
-    return answers[status] ?? `The server answered ${status}.`;
+    const headers = { authorization: `Bearer ${token.value}` };
+    const { status } = await fetch(path, { method: "POST", headers });
+    const text = status === 401
+      ? "The server refused the token."
+      : answers[status];
+    write(answer, text ?? `The server answered ${status}.`);
   } catch {
-    // Whatever failed, from a token that is no header to a lost server.
-    return "The server could not be asked.";
+    // The server is gone, or the token has characters that no header may have.
+    write(answer, "The server could not be asked.");
   }
 }

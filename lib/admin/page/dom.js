@@ -2,7 +2,7 @@
 /// <reference lib="dom" />
 /** What the modules of the page do with its elements. */
 
-/** @param {string} selector @returns {HTMLElement} One that the page has. */
+/** @param {string} selector @returns {HTMLElement} Which the page has. */
 export function find(selector) {
   return /** @type {HTMLElement} */ (document.querySelector(selector));
 }
@@ -23,7 +23,7 @@ export function make(tag, attributes, ...content) {
 }
 
 /**
- * Writes a text where it is news: some are read aloud each time.
+ * Writes a text only if it is new: some texts are read aloud at each change.
  *
  * @param {Element} element
  * @param {string} text

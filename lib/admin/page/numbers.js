@@ -10,7 +10,7 @@ export const SERIES = /** @type {const} */ ([
   ...["active", "received", "sent", "resident", "held", "cpu", "delay"],
 ]);
 
-/** Where a duration is drawn that is above the last bound, in milliseconds. */
+/** What stands for a duration above the last bound, in milliseconds. */
 const ABOVE = 20_001;
 
 /**
@@ -33,7 +33,7 @@ export function valuesBetween(before, after) {
   const seconds = after.uptimeSeconds - before.uptimeSeconds;
   if (seconds <= 0) return now;
   /** @param {(stats: Stats) => number} total */
-  const rate = (total) => (total(after) - total(before)) / seconds;
+  const perSecond = (total) => (total(after) - total(before)) / seconds;
   /** @param {"durations" | "loopDelays"} of @param {number} part */
   const part = (of, part) => {
     const { bounds, counts } = after[of];
@@ -42,23 +42,23 @@ export function valuesBetween(before, after) {
   };
   return {
     ...now,
-    requests: rate(done),
+    requests: perSecond(done),
     p50: part("durations", 0.5),
     p99: part("durations", 0.99),
     p999: part("durations", 0.999),
-    errors: rate(({ requests, connections: { closed, acceptFailures } }) =>
+    errors: perSecond(({ requests, connections: { closed, acceptFailures } }) =>
       requests.error + closed.error + closed.overload + sum(acceptFailures) -
       acceptFailures.peer
     ),
-    timeouts: rate(({ requests, connections }) =>
+    timeouts: perSecond(({ requests, connections }) =>
       requests.timeout + connections.closed.write_timeout
     ),
-    rejected: rate(({ requests, connections }) =>
+    rejected: perSecond(({ requests, connections }) =>
       requests.busy + sum(connections.rejected)
     ),
-    received: rate(({ bytes }) => bytes.received),
-    sent: rate(({ bytes }) => bytes.sent),
-    cpu: 100 * rate((stats) => stats.process.cpuSeconds),
+    received: perSecond(({ bytes }) => bytes.received),
+    sent: perSecond(({ bytes }) => bytes.sent),
+    cpu: 100 * perSecond(({ process }) => process.cpuSeconds),
     delay: part("loopDelays", 1),
   };
 }
@@ -75,16 +75,25 @@ export function quantile(bounds, counts, part) {
   const count = sum(counts);
   if (count <= 0) return undefined;
   let left = Math.max(1, Math.ceil(count * part));
-  for (let i = 0; i < bounds.length; i++) {
-    left -= counts[i];
-    if (left <= 0) return bounds[i];
-  }
-  return ABOVE;
+  const at = counts.findIndex((count) => (left -= count) <= 0);
+  return bounds[at] ?? ABOVE;
 }
 
 /** @param {Stats} stats @returns {number} Requests done with. */
 export function done({ requests: { busy: _, inFlight: __, ...handled } }) {
   return sum(handled);
+}
+
+/**
+ * The rows of an answer as objects.
+ *
+ * @param {{ columns: readonly string[], rows: readonly any[][] }} answer
+ * @returns {any[]}
+ */
+export function byColumn({ columns, rows }) {
+  return rows.map((row) =>
+    Object.fromEntries(row.map((value, i) => [columns[i], value]))
+  );
 }
 
 /** @param {Readonly<Record<string, number>> | readonly number[]} numbers */
@@ -102,60 +111,49 @@ export function busiest(networks) {
   return groups.reduce((most, { length }) => Math.max(most, length), 0);
 }
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-
 /** What stands where there is no value. */
 export const NONE = "–";
 
-/** @param {number} value @returns {string} */
-export function count(value) {
-  return whole.format(value);
-}
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-/** @param {number} value @returns {string} Finer below 10. */
-export function rate(value) {
-  return value > 0 && value < 9.95 ? value.toFixed(1) : whole.format(value);
-}
+/** @typedef {(value: number) => string} Say */
 
-/** @param {number} value @returns {string} For an axis: 1500 is 1.5k. */
-export function short(value) {
-  const power = [1e3, 1e6, 1e9].filter((size) => value >= size).length;
-  return Number((value / 1000 ** power).toFixed(2)) +
-    ["", "k", "M", "G"][power];
-}
+/** @type {Say} */
+export const count = (value) => whole.format(value);
 
-const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+/** Finer below 10. @type {Say} */
+export const rate = (value) =>
+  value > 0 && value < 9.95 ? value.toFixed(1) : count(value);
 
-/** @param {number} value @returns {string} Three digits: 12.0 MiB. */
-export function bytes(value) {
-  const [number, unit] = scaled(value);
-  return `${unit === "B" ? Math.round(number) : digits(number)} ${unit}`;
-}
+/** For little room: 1500 is 1.5k. @type {Say} */
+export const short = (value) => scaled(value, 1000, ["", "k", "M", "G"]);
 
-/** @param {number} value @returns {string} Without zeros at its end: 12 MiB. */
-export function size(value) {
-  const [number, unit] = scaled(value);
-  return `${Number(digits(number))} ${unit}`;
-}
-
-/** @param {number} value @returns {[number, string]} */
-function scaled(value) {
-  let unit = 0;
-  // From here on it would be shown as 1000.
-  while (value >= 999.5 && unit < SIZES.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return [value, SIZES[unit]];
-}
+/** Such as 12.5 MiB. @type {Say} */
+export const bytes = (value) =>
+  scaled(value, 1024, [" B", " KiB", " MiB", " GiB", " TiB", " PiB"]);
 
 /** @param {number | undefined} ms @returns {string} Such as 1.25 ms. */
 export function duration(ms) {
   if (ms === undefined) return NONE;
   if (ms === ABOVE) return "> 10 s";
-  if (ms < 1) return `${Number((ms * 1000).toPrecision(3))} µs`;
-  if (ms < 1000) return `${Number(ms.toPrecision(3))} ms`;
-  return `${Number((ms / 1000).toPrecision(3))} s`;
+  return scaled(ms * 1000, 1000, [" µs", " ms", " s"]);
+}
+
+/**
+ * Three digits at most, in the largest unit that does not make it less than 1.
+ *
+ * @param {number} value
+ * @param {number} step From one unit to the next.
+ * @param {readonly string[]} units
+ */
+function scaled(value, step, units) {
+  let unit = 0;
+  // 999.5 and more would be shown as 1000.
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= step;
+    unit++;
+  }
+  return Number(value.toPrecision(3)) + units[unit];
 }
 
 /** @param {number} ms @returns {string} Two units at the most: 3 h 07 m. */
@@ -163,6 +161,7 @@ export function age(ms) {
   const [s, m, h] = [1000, 60_000, 3_600_000].map((unit) =>
     Math.floor(ms / unit)
   );
+  const two = (/** @type {number} */ value) => `${value}`.padStart(2, "0");
   if (s < 60) return `${s} s`;
   if (m < 60) return `${m} m ${two(s % 60)} s`;
   if (h < 24) return `${h} h ${two(m % 60)} m`;
@@ -172,15 +171,4 @@ export function age(ms) {
 /** @param {number} ms Since 1970. @returns {string} HH:MM:SS, local time. */
 export function clock(ms) {
   return new Date(ms).toTimeString().slice(0, 8);
-}
-
-/** @param {number} value */
-function two(value) {
-  return String(value).padStart(2, "0");
-}
-
-/** @param {number} value Below 1000. */
-function digits(value) {
-  if (value < 9.995) return value.toFixed(2);
-  return value < 99.95 ? value.toFixed(1) : value.toFixed(0);
 }

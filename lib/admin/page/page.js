@@ -1,12 +1,10 @@
 // @ts-check
 /** Asks the server each second while somebody looks, and shows the answers. */
 
-import { closeConnection } from "./actions.js";
 import { addSamples, lastSample, showNow } from "./charts.js";
-import { find, write } from "./dom.js";
+import { find, make, write } from "./dom.js";
 import * as numbers from "./numbers.js";
-import { part, putNumbers } from "./panels.js";
-import { Table } from "./table.js";
+import { showTable } from "./table.js";
 
 /** @typedef {import("../stats.ts").Stats} Stats */
 
@@ -16,7 +14,7 @@ const PERIOD = 1000;
 /** Milliseconds that an answer may take. */
 const PATIENCE = 5000;
 
-/** The table is asked for once a second for each so many rows in it. */
+/** The table is asked for less often the longer it is: a second for so many. */
 const ROWS_PER_SECOND = 2000;
 
 /** How many peers of a state a drain names; the table has all of them. */
@@ -24,69 +22,62 @@ const PEERS = 3;
 
 const DAY = 86_400_000;
 
-/** From so many days on the certificate's end is near, as the log says, too. */
-const NEAR_END = 30;
+/** The certificate is red in its last days, in which the log warns, too. */
+const LAST_DAYS = 30;
 
-const table = new Table(closeConnection);
+/** From these parts on a limit is near, and very near. */
+const NEAR = 0.8;
+const VERY_NEAR = 0.95;
 
 /** @type {Stats | undefined} The answer before. */
 let before;
-/** What the connections of the table are at, and the most of one address. */
+/** How many connections are in each state, and the most of one address. */
 let states = "";
 let busiest = 0;
 /** When these are asked for again, by `performance.now()`. */
 let tableDue = 0;
 let historyDue = 0;
-/** Ends the question under way, and the wait for the next. */
-let looking = new AbortController();
+/** Ends the wait for the next question. */
+let wake = () => {};
 
-document.addEventListener("visibilitychange", look);
-look();
-
-/** Begins to ask, or ends it, as the page is looked at or not. */
-function look() {
-  looking.abort();
-  looking = new AbortController();
-  if (document.visibilityState === "visible") void poll(looking.signal);
+document.addEventListener("visibilitychange", () => wake());
+for (;;) {
+  const asked = performance.now();
+  if (document.visibilityState === "visible") {
+    await poll(asked).catch(showLost);
+  }
+  await new Promise((next) => {
+    wake = () => next(undefined);
+    setTimeout(wake, asked + PERIOD - performance.now());
+  });
 }
 
-/** @param {AbortSignal} signal */
-async function poll(signal) {
-  const asked = performance.now();
+/** @param {number} asked When, by `performance.now()`. */
+async function poll(asked) {
   // Half a period less, as no timer is exact.
   const dueIn = (/** @type {number} */ seconds) =>
-    asked + Math.max(1, seconds) * 1000 - PERIOD / 2;
-  try {
-    const [stats, connections, history] = await Promise.all([
-      ask("stats.json", signal),
-      asked >= tableDue ? ask("connections.json", signal) : undefined,
-      asked >= historyDue
-        ? ask(`history.json?after=${lastSample()}`, signal)
-        : undefined,
-    ]);
-    if (history !== undefined) {
-      addSamples(history);
-      historyDue = dueIn(history.period);
-    }
-    if (connections !== undefined) {
-      showConnections(connections);
-      tableDue = dueIn(Math.ceil(connections.rows.length / ROWS_PER_SECOND));
-    }
-    show(stats);
-  } catch (error) {
-    if (signal.aborted) return;
-    showLost(error);
+    asked + seconds * 1000 - PERIOD / 2;
+  const [stats, table, history] = await Promise.all([
+    ask("stats.json"),
+    asked >= tableDue && ask("connections.json"),
+    asked >= historyDue && ask(`history.json?after=${lastSample()}`),
+  ]);
+  if (history) {
+    addSamples(numbers.byColumn(history), history.period);
+    historyDue = dueIn(history.period);
   }
-  const left = Math.max(0, asked + PERIOD - performance.now());
-  const timer = setTimeout(() => void poll(signal), left);
-  signal.addEventListener("abort", () => clearTimeout(timer), { once: true });
+  if (table) {
+    showConnections(numbers.byColumn(table));
+    tableDue = dueIn(Math.ceil(table.rows.length / ROWS_PER_SECOND) || 1);
+  }
+  show(stats);
 }
 
-/** @param {string} path @param {AbortSignal} signal */
-async function ask(path, signal) {
+/** @param {string} path */
+async function ask(path) {
   const answer = await fetch(path, {
     cache: "no-store",
-    signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]),
+    signal: AbortSignal.timeout(PATIENCE),
   });
   if (!answer.ok) throw answer;
   return await answer.json();
@@ -94,7 +85,8 @@ async function ask(path, signal) {
 
 /** @param {Stats} stats */
 function show(stats) {
-  const { connections, requests, limits, process, memory, tls } = stats;
+  const { connections, limits, process, memory, descriptors, tls } = stats;
+  const { inFlight, ...requests } = stats.requests;
   const values = numbers.valuesBetween(before, stats);
   document.body.classList.remove("waiting");
   document.body.classList.toggle("actions", stats.actions);
@@ -105,32 +97,30 @@ function show(stats) {
   const updated = find("#updated");
   updated.setAttribute("datetime", new Date(stats.now).toISOString());
   write(updated, numbers.clock(stats.now));
+  write(find("[data-show=uptime]"), numbers.age(stats.uptimeSeconds * 1000));
+  for (
+    const name of /** @type {const} */ ([
+      ...["version", "runtime", "address", "framing", "handler"],
+    ])
+  ) write(find(`[data-show=${name}]`), stats[name] || numbers.NONE);
 
-  put({
-    version: stats.version,
-    runtime: stats.runtime,
-    address: stats.address,
-    framing: stats.framing,
-    handler: stats.handler,
-    uptime: numbers.age(stats.uptimeSeconds * 1000),
-  });
   showDrain(stats.drain);
   showThreads(stats);
   putNumbers("Process", {
     memory: numbers.bytes(process.residentBytes),
-    "held for clients": part(memory.heldBytes, limits.memory, numbers.size),
+    "held for clients": part(memory.heldBytes, limits.memory, numbers.bytes),
     processor: values.cpu === undefined
       ? numbers.NONE
       : `${numbers.rate(values.cpu)} % of one`,
     descriptors: process.openFds === undefined
-      ? part(stats.descriptors.open, stats.descriptors.limit)
+      ? part(descriptors.open, descriptors.limit)
       : part(process.openFds, process.maxFds ?? 0),
     "log lines lost": stats.logLinesLost ?? numbers.NONE,
   });
   putNumbers("Limits", {
     connections: part(connections.active, limits.connections),
     "busiest address": part(busiest, limits.connectionsPerIp),
-    "request size": numbers.size(limits.maxFrame),
+    "request size": numbers.bytes(limits.maxFrame),
     ...Object.fromEntries(
       Object.entries(limits.timeouts).map(([name, ms]) => [
         `${name} timeout`,
@@ -142,20 +132,17 @@ function show(stats) {
     const days = Math.floor((tls.notAfter - stats.now) / DAY);
     putNumbers("Certificate", {
       subject: tls.subject,
-      "days left": { text: numbers.count(days), bad: days < NEAR_END },
+      "days left": { text: numbers.count(days), bad: days < LAST_DAYS },
       "reloads failed": tls.failedReloads,
     });
   }
   putNumbers("Since the start", {
     "connections accepted": connections.accepted,
     "accept failures": numbers.sum(connections.acceptFailures),
-    "requests ok": requests.ok,
-    "requests error_reply": requests.error_reply,
-    "requests error": requests.error,
-    "requests timeout": requests.timeout,
-    "requests abandoned": requests.abandoned,
-    "requests busy": requests.busy,
-    "requests in flight": requests.inFlight,
+    ...Object.fromEntries(
+      Object.entries(requests).map(([name, n]) => [`requests ${name}`, n]),
+    ),
+    "requests in flight": inFlight,
     "bytes in": numbers.bytes(stats.bytes.received),
     "bytes out": numbers.bytes(stats.bytes.sent),
   });
@@ -190,21 +177,16 @@ function showThreads({ perThread, startedAt, uptimeSeconds, threadsLost }) {
     const rate = numbers.rate((requests - were.requests) / seconds);
     const times = delays.count - were.delays.count;
     const late = times ? (delays.sum - were.delays.sum) / times : undefined;
-    return [
-      i + 1,
-      `${active} open, ${rate}/s, ${numbers.duration(late)} late`,
-    ];
+    const open = numbers.count(active);
+    return [i + 1, `${open} open, ${rate}/s, ${numbers.duration(late)} late`];
   });
   putNumbers("Threads", { ...Object.fromEntries(rows), lost: threadsLost });
 }
 
-/** @param {import("../stats.ts").ConnectionTable} connections */
-function showConnections({ columns, rows }) {
-  const connections = rows.map((row) =>
-    Object.fromEntries(row.map((value, i) => [columns[i], value]))
-  );
-  table.show(connections);
-  busiest = numbers.busiest(connections.map(({ network }) => String(network)));
+/** @param {import("./table.js").Row[]} connections */
+function showConnections(connections) {
+  showTable(connections);
+  busiest = numbers.busiest(connections.map(({ network }) => network));
   states = Array.from(
     Map.groupBy(connections, ({ state }) => state),
     ([state, those]) => {
@@ -236,9 +218,50 @@ function showState(state, text) {
   write(find("#state"), text);
 }
 
-/** @param {Readonly<Record<string, string>>} texts By what they show. */
-function put(texts) {
-  for (const [name, text] of Object.entries(texts)) {
-    write(find(`[data-show=${name}]`), text || numbers.NONE);
-  }
+/** @param {number} value @param {number} limit 0 for none. */
+function part(value, limit, say = numbers.count) {
+  const of = limit === 0 ? ", no limit" : ` of ${say(limit)}`;
+  return { text: say(value) + of, value, limit };
+}
+
+/**
+ * A value; with a limit, a meter shows what part of it that is.
+ *
+ * @typedef {{ text: string, bad?: boolean, value?: number, limit?: number }} Shown
+ */
+
+/**
+ * Shows a panel at the side: names on the left, values on the right.
+ *
+ * @param {string} title
+ * @param {Readonly<Record<string, Shown | number | string>>} values By name.
+ */
+function putNumbers(title, values) {
+  const panel = document.querySelector(`dl[aria-label="${title}"]`) ??
+    newPanel(title);
+  Object.entries(values).forEach(([name, given], i) => {
+    const line = panel.children[i] ?? panel.appendChild(
+      make("div", {}, make("dt", {}), make("dd", {}), make("meter", {})),
+    );
+    const [term, told, meter] = line.children;
+    const { text, value = 0, limit = 0, bad = false } =
+      typeof given === "object"
+        ? given
+        : { text: typeof given === "number" ? numbers.count(given) : given };
+    write(term, name);
+    write(told, text);
+    line.classList.toggle("zero", text === "0" || text === "0 B");
+    line.classList.toggle("rising", bad);
+    const marks = { low: limit * NEAR, high: limit * VERY_NEAR, optimum: 0 };
+    const about = { hidden: limit === 0, ariaLabel: name };
+    Object.assign(meter, { max: limit, ...marks, value, ...about });
+  });
+}
+
+/** @param {string} title */
+function newPanel(title) {
+  const list = make("dl", { class: "numbers", "aria-label": title });
+  const head = make("h2", {}, title);
+  find("#side").append(make("section", { class: "panel" }, head, list));
+  return list;
 }

@@ -8,19 +8,13 @@ import { frameOf, framingOf } from "../../framing/mod.ts";
 import type { BenchResult, Latencies, Moment, Tally } from "./result.ts";
 
 const BAR_WIDTH = 40;
-
 const SPARKS = "▁▂▃▄▅▆▇█";
+const MOST_SPARKS = 60;
+const SHOWN_TEXTS = 10;
+const START: Moment = { elapsed: 0, done: 0 };
 
 /** From this part of the time on, a client that computes may be what limits. */
 const BUSY = 0.9;
-
-const ENDS = {
-  interrupted: "Interrupted before all was done",
-  no_connection: "Stopped early: no connection is left",
-};
-
-const SHOWN_TEXTS = 10;
-const MOST_SPARKS = 60;
 
 /** In milliseconds. */
 const latencyKinds: Readonly<Record<string, (of: Latencies) => number>> = {
@@ -59,7 +53,7 @@ export function summarize(
   payloads: readonly Uint8Array[],
   result: BenchResult,
 ) {
-  const { done, receivedBytes } = result;
+  const { sent, done, failed, unsent, receivedBytes, end } = result;
   const seconds = inSeconds(result.elapsed);
   const longest = payloads.reduce((a, b) => a.length > b.length ? a : b);
   const codec = framingOf(subject.framing).codec(longest.length);
@@ -73,10 +67,7 @@ export function summarize(
     request_bytes: Math.round(length / payloads.length),
     requests: payloads.length,
     duration_seconds: seconds,
-    sent: result.sent,
-    done,
-    failed: result.failed,
-    unsent: result.unsent,
+    ...{ sent, done, failed, unsent },
     requests_per_second: perSecond(done, seconds),
     sent_bytes: sentBytes,
     received_bytes: receivedBytes,
@@ -85,13 +76,10 @@ export function summarize(
     connect_seconds: times(result.connects),
     /** Of one processor; the client's own work. */
     client_load: Math.round(result.load * 100) / 100,
-    rate_over_time: result.series.moments.map(({ elapsed, done }, i, all) => {
-      const last = all[i - 1] ?? { elapsed: 0, done: 0 };
-      return {
-        upto_seconds: inSeconds(elapsed),
-        requests_per_second: rateBetween(last, { elapsed, done }),
-      };
-    }),
+    rate_over_time: result.series.moments.map((moment, i, all) => ({
+      upto_seconds: inSeconds(moment.elapsed),
+      requests_per_second: rateBetween(all[i - 1] ?? START, moment),
+    })),
     /** How many latencies are above a bound, and not above the next. */
     histogram: result.latencies.bars().map(({ above, upTo, count }) => ({
       above_seconds: inSeconds(above),
@@ -106,7 +94,7 @@ export function summarize(
     connections_reopened: result.reopened,
     connections_given_up: result.givenUp,
     connect_errors: result.connectErrors.list(),
-    end: result.end,
+    end,
   };
 }
 
@@ -126,13 +114,12 @@ export const toJson: (summary: BenchSummary) => string = toLine;
  */
 export function toCsv(summary: BenchSummary): string {
   const { latency_seconds, connect_seconds, ...others } = summary;
-  const fields: [string, unknown][] = Object.entries(others)
+  const fields = Object.entries<unknown>(others)
     .filter(([, value]) => !Array.isArray(value));
-  for (
-    const [what, of] of Object.entries({ latency_seconds, connect_seconds })
-  ) {
+  const groups = Object.entries({ latency_seconds, connect_seconds });
+  for (const [what, values] of groups) {
     for (const name of Object.keys(latencyKinds)) {
-      fields.push([`${what}_${name}`, of?.[name]]);
+      fields.push([`${what}_${name}`, values?.[name]]);
     }
   }
   return [0, 1]
@@ -141,31 +128,42 @@ export function toCsv(summary: BenchSummary): string {
 }
 
 export function toText(summary: BenchSummary): string {
+  const { latency_seconds, rate, histogram } = summary;
+  const most = Math.max(...histogram.map(({ count }) => count));
   return [
     totals(summary),
-    rateLines(summary),
-    latencyLines(summary),
-    histogramLines(summary),
-    textLines("failed requests", summary.errors),
-    textLines("ERR replies", summary.err_reply_texts),
-    connectionLines(summary),
-  ].filter((lines) => lines.length > 0)
-    .map((lines) => lines.join("\n"))
-    .join("\n\n");
+    ratesOverTime(summary),
+    table(
+      `latency in ms${rate === null ? "" : ", since the request was due"}`,
+      Object.entries(latency_seconds ?? {})
+        .map(([name, seconds]) => [name, inMs(seconds)]),
+    ),
+    table(
+      "requests by latency, up to so many ms",
+      histogram.map(({ upto_seconds, count }) => [
+        String(Number((upto_seconds * 1000).toPrecision(6))),
+        String(count),
+        // Whatever is there can be seen.
+        "█".repeat(Math.ceil(count / most * BAR_WIDTH)),
+      ]),
+    ),
+    texts("failed requests", summary.errors),
+    texts("ERR replies", summary.err_reply_texts),
+    lostConnections(summary),
+  ].filter((part) => part !== "").join("\n\n");
 }
 
 /** As many parts of the progress as fit into a line, the first ones first. */
 export function toProgress(
-  { elapsed, done, failed, errReplies, latencies }: BenchResult,
+  result: BenchResult,
   last: Moment,
   columns: number,
 ): string {
-  const now = { elapsed, done };
-  const average = rateBetween({ elapsed: 0, done: 0 }, now);
+  const { elapsed, done, failed, errReplies, latencies } = result;
   const parts = [
     `${(elapsed / 1000).toFixed(1)} s: ` +
-    `${rateBetween(last, now).toFixed(0)} requests/s now`,
-    `${average.toFixed(0)} on average`,
+    `${rateBetween(last, result).toFixed(0)} requests/s now`,
+    `${rateBetween(START, result).toFixed(0)} on average`,
     `${done} done`,
     `${failed + errReplies.total} failed`,
   ];
@@ -176,11 +174,9 @@ export function toProgress(
   return parts.join(", ").slice(0, columns);
 }
 
-function totals(summary: BenchSummary): string[] {
+function totals(summary: BenchSummary): string {
   const { target, framing, tls, connections, depth, rate } = summary;
-  const { done, failed, unsent, duration_seconds: seconds, end } = summary;
-  const { err_replies: errors, client_load: load, connect_seconds: connects } =
-    summary;
+  const { err_replies: errors, client_load: load, unsent, end } = summary;
   const several = summary.requests > 1;
   const lines = [
     `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
@@ -191,49 +187,44 @@ function totals(summary: BenchSummary): string[] {
     `requests of ${plural(summary.request_bytes, "byte")}` +
     (several ? " on average" : ""),
     "",
-    `${plural(done, "request")} done in ${seconds.toFixed(3)} s, ` +
-    (errors === 0 ? "" : `${errors} of them with ERR, `) + `${failed} failed`,
+    `${plural(summary.done, "request")} done in ` +
+    `${summary.duration_seconds.toFixed(3)} s, ` +
+    (errors === 0 ? "" : `${errors} of them with ERR, `) +
+    `${summary.failed} failed`,
   ];
   if (unsent > 0) {
     lines.push(`${unsent} more were due, and no connection was free for them`);
   }
-  if (end !== "complete") lines.push(ENDS[end]);
+  if (end === "interrupted") lines.push("Interrupted before all was done");
+  if (end === "no_connection") {
+    lines.push("Stopped early: no connection is left");
+  }
   // Between the requests of a rate, it is the waiting that computes.
   if (load >= BUSY && rate === null) {
     const share = `${Math.round(load * 100)}% of the time`;
     lines.push(`This client was busy for ${share}: the server may be faster`);
   }
-  if (connects !== null) {
-    const [avg, p99, max] = ["avg", "p99", "max"].map((of) =>
-      inMs(connects[of])
+  if (summary.connect_seconds !== null) {
+    const { avg, p99, max } = summary.connect_seconds;
+    lines.push(
+      `Connecting took ${inMs(avg)} ms on average, ` +
+        `p99 ${inMs(p99)}, max ${inMs(max)}`,
     );
-    lines.push(`Connecting took ${avg} ms on average, p99 ${p99}, max ${max}`);
   }
-  return [
-    ...lines,
+  lines.push(
     `${summary.requests_per_second.toFixed(0)} requests/s`,
     `${inMB(summary.bytes_per_second)} MB/s of payload ` +
-    `(${inMB(summary.sent_bytes)} MB sent, ` +
-    `${inMB(summary.received_bytes)} MB received)`,
-  ];
-}
-
-function latencyLines({ latency_seconds, rate }: BenchSummary): string[] {
-  if (latency_seconds === null) return [];
-  return [
-    `latency in ms${rate === null ? "" : ", since the request was due"}`,
-    ...columns(
-      Object.entries(latency_seconds)
-        .map(([name, seconds]) => [name, inMs(seconds)]),
-    ),
-  ];
+      `(${inMB(summary.sent_bytes)} MB sent, ` +
+      `${inMB(summary.received_bytes)} MB received)`,
+  );
+  return lines.join("\n");
 }
 
 /** The rate over time as a line of bars, from 0 to the highest. */
-function rateLines({ rate_over_time: rates }: BenchSummary): string[] {
+function ratesOverTime({ rate_over_time: rates }: BenchSummary): string {
   const all = rates.map(({ requests_per_second: rate }) => rate);
   const most = Math.max(...all);
-  if (all.length < 2 || most === 0) return [];
+  if (all.length < 2 || most === 0) return "";
   // Two neighbours share a place where there are more than fit.
   const step = Math.ceil(all.length / MOST_SPARKS);
   let sparks = "";
@@ -242,59 +233,42 @@ function rateLines({ rate_over_time: rates }: BenchSummary): string[] {
     const height = Math.floor(sum(some) / some.length / most * SPARKS.length);
     sparks += SPARKS[Math.min(height, SPARKS.length - 1)];
   }
-  return [`requests/s over time, up to ${most.toFixed(0)}`, `  ${sparks}`];
+  return `requests/s over time, up to ${most.toFixed(0)}\n  ${sparks}`;
 }
 
-function histogramLines({ histogram }: BenchSummary): string[] {
-  if (histogram.length === 0) return [];
-  const most = Math.max(...histogram.map(({ count }) => count));
-  return [
-    "requests by latency, up to so many ms",
-    ...columns(histogram.map(({ upto_seconds, count }) => [
-      String(Number((upto_seconds * 1000).toPrecision(6))),
-      String(count),
-      // Whatever is there can be seen.
-      "█".repeat(Math.ceil(count / most * BAR_WIDTH)),
-    ])),
-  ];
+function lostConnections(summary: BenchSummary): string {
+  const { connections_lost: lost, connections_given_up: givenUp } = summary;
+  const refused = summary.connections_refused;
+  if (lost + givenUp === 0) return "";
+  const line = `${plural(lost, "connection")} lost, ` +
+    (refused === 0 ? "" : `${refused} of them refused, `) +
+    `${summary.connections_reopened} opened again, ${givenUp} given up`;
+  return texts(line, summary.connect_errors) || line;
 }
 
-function textLines(what: string, texts: ReturnType<Tally["list"]>): string[] {
-  if (texts.length === 0) return [];
-  const shown = texts.slice(0, SHOWN_TEXTS);
-  const more = texts.length - shown.length;
-  return [
-    what,
-    ...columns(
-      shown.map(({ text, count }) => [String(count), printable(text)]),
-    ),
-    ...more > 0 ? [`  and ${more} more kinds`] : [],
-  ];
+/** Texts of peers, the most frequent first. */
+function texts(title: string, all: ReturnType<Tally["list"]>): string {
+  const shown = all.slice(0, SHOWN_TEXTS);
+  const more = all.length - shown.length;
+  return table(
+    title,
+    shown.map(({ text, count }) => [String(count), printable(text)]),
+  ) + (more > 0 ? `\n  and ${more} more kinds` : "");
 }
 
-/** The lines of a table: numbers to the right, words to the left. */
-function columns(rows: readonly string[][]): string[] {
+/** A title and a row a line: numbers to the right, words to the left. */
+function table(title: string, rows: readonly string[][]): string {
+  if (rows.length === 0) return "";
   const widths = rows[0].map((_, i) =>
     Math.max(...rows.map((cells) => cells[i].length))
   );
-  return rows.map((cells) => {
+  const lines = rows.map((cells) => {
     const padded = cells.map((cell, i) =>
       isNaN(Number(cell)) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])
     );
     return `  ${padded.join("  ")}`.trimEnd();
   });
-}
-
-function connectionLines(summary: BenchSummary): string[] {
-  const { connections_lost: lost, connections_given_up: givenUp } = summary;
-  const refused = summary.connections_refused;
-  if (lost + givenUp === 0) return [];
-  return [
-    `${plural(lost, "connection")} lost, ` +
-    (refused === 0 ? "" : `${refused} of them refused, `) +
-    `${summary.connections_reopened} opened again, ${givenUp} given up`,
-    ...textLines("", summary.connect_errors).slice(1),
-  ];
+  return [title, ...lines].join("\n");
 }
 
 /** A peer's text as one line that moves no cursor and floods no terminal. */

@@ -23,7 +23,6 @@ export class BenchResult {
   readonly latencies = new Latencies();
   /** How long connecting took, where it succeeded. */
   readonly connects = new Latencies();
-  /** How many requests were done by when. */
   readonly series = new Series();
   /** The client's own processor time, as a part of the time that passed. */
   load = 0;
@@ -56,13 +55,11 @@ export class Tally {
   }
 
   list(): { text: string; count: number }[] {
-    return [...this.#counts]
-      .map(([text, count]) => ({ text, count }))
+    return Array.from(this.#counts, ([text, count]) => ({ text, count }))
       .sort((a, b) => b.count - a.count);
   }
 }
 
-/** No more moments than these are kept. */
 const MOST_MOMENTS = 120;
 
 /** How many requests were done by which moment, in milliseconds. */
@@ -77,9 +74,9 @@ export class Series {
   #ticks = 0;
   #every = 1;
 
-  add(moment: Moment): void {
+  add({ elapsed, done }: Moment): void {
     if (++this.#ticks % this.#every !== 0) return;
-    this.moments.push(moment);
+    this.moments.push({ elapsed, done });
     if (this.moments.length < MOST_MOMENTS) return;
     this.moments = this.moments.filter((_, i) => i % 2 === 1);
     this.#every *= 2;
@@ -91,8 +88,11 @@ const STEPS_PER_MS = 1000;
 const MOST_STEPS = 2 ** 31 * STEPS_PER_MS;
 const DIGITS = 3;
 
-/** Where bars begin within a decade. */
-const BAR_STEPS = [1, 1.5, 2, 3, 5, 7];
+/** Where bars end, in milliseconds: six in each decade, from a microsecond on. */
+const BOUNDS = Array.from(
+  { length: 13 },
+  (_, i) => [1, 1.5, 2, 3, 5, 7].map((step) => Number(`${step}e${i - 3}`)),
+).flat();
 
 /**
  * Latencies, counted as they come: memory stays the same however many they are,
@@ -134,34 +134,24 @@ export class Latencies {
   }
 
   /**
-   * The latencies by size: six bars to a decade, for they may differ by several
-   * decades, from the bar of the shortest to that of the longest. What is
-   * `above` exactly belongs to the bar below.
+   * The latencies by size, from the bar of the shortest to that of the longest;
+   * what is `above` exactly belongs to the bar below. Bars grow with the
+   * latencies, for these may differ by several decades.
    */
   bars() {
     const bars: { above: number; upTo: number; count: number }[] = [];
-    let bound = 0;
-    for (let i = 0; i < this.#histogram.countsArrayLength; i++) {
-      const count = this.#histogram.getCountAtIndex(i);
-      if (count === 0) continue;
-      const ms = this.#histogram.valueFromIndex(i) / STEPS_PER_MS;
-      while (bars.length === 0 || ms > bars[bars.length - 1].upTo) {
-        const upTo = barBound(bound++);
-        // Nothing is drawn below the shortest.
-        if (bars.length === 0 && ms > upTo) continue;
-        bars.push({ above: barBound(bound - 2), upTo, count: 0 });
-      }
-      bars[bars.length - 1].count += count;
+    const histogram = this.#histogram;
+    let [above, counted, i] = [0, 0, 0];
+    for (const upTo of BOUNDS) {
+      const before = counted;
+      while (
+        counted < this.count &&
+        histogram.valueFromIndex(i) / STEPS_PER_MS <= upTo
+      ) counted += histogram.getCountAtIndex(i++);
+      if (counted > 0) bars.push({ above, upTo, count: counted - before });
+      if (counted === this.count) break;
+      above = upTo;
     }
     return bars;
   }
-}
-
-/** The bound with this number in milliseconds, from a microsecond on. */
-function barBound(number: number): number {
-  if (number < 0) return 0;
-  const decade = Math.floor(number / BAR_STEPS.length) - 3;
-  const step = BAR_STEPS[number % BAR_STEPS.length];
-  // Without the dust of a binary multiplication.
-  return Number((step * 10 ** decade).toPrecision(3));
 }

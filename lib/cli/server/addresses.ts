@@ -1,10 +1,12 @@
-/** Where `server` listens: whether it can, and why not. */
+/** What `server` needs of the system: where to listen, and descriptors. */
 
 import type { Place } from "../../client/dial.ts";
-import { OptionError } from "../../core/errors.ts";
 import { messageOf } from "../../core/text.ts";
 import { listenUnix } from "../../net/unix.ts";
 import { formatPlace } from "../flags/values.ts";
+
+/** How many descriptors a server has open beside those of its connections. */
+const OTHERS = 70;
 
 /**
  * Listens for a moment, and says where: an address that is in use is one that a
@@ -22,42 +24,65 @@ export function tryAddress(place: Place): string {
   }
 }
 
+/** Says that listening failed, why, and which flag is to be changed. */
 export function cannotListen(place: Place, error: unknown, admin = false) {
   const isPath = "path" in place;
-  const where = isPath && !admin ? place.path : formatPlace(place);
-  const reason = isPath
-    ? whyNotUnix(error, admin ? "--admin" : "--unix")
-    : admin
-    ? whyNotBound(error, "--admin", "--admin", "--admin says")
-    : whyNotBound(error, "--hostname", "--port", "--hostname and --port say");
-  return `cannot listen on ${where}${admin ? " for --admin" : ""}: ${reason}`;
+  const [host, port, unix, all] = admin
+    ? ["--admin", "--admin", "--admin", "--admin says"]
+    : ["--hostname", "--port", "--unix", "--hostname and --port say"];
+  const another = `(${unix} takes another path)`;
+  // By the names of errors.
+  const reasons: Readonly<Record<string, string>> = isPath
+    ? {
+      AddrInUse: `the socket is in use ${another}`,
+      OptionError: `what is there is no socket, and is left alone ${another}`,
+      NotFound:
+        `there is no such folder (${unix} takes a path in one that is there)`,
+      PermissionDenied: `this user may not write to the folder ${another}`,
+    }
+    : {
+      AddrInUse:
+        `the port is in use (${port} takes another, 0 picks a free one)`,
+      AddrNotAvailable:
+        `the address is not this machine's (${host} takes one that is)`,
+      PermissionDenied:
+        `the system allows it to privileged users only (${port} takes 0 or 1024 to 65535)`,
+    };
+  const reason = reasons[(error as Error).name] ??
+    `${messageOf(error)} (${isPath ? `${unix} says` : all} where to listen)`;
+  return admin
+    ? `cannot listen on ${formatPlace(place)} for --admin: ${reason}`
+    : `cannot listen on ${isPath ? place.path : formatPlace(place)}: ${reason}`;
 }
 
-function whyNotBound(error: unknown, host: string, port: string, both: string) {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `the port is in use (${port} takes another, 0 picks a free one)`;
-  }
-  if (error instanceof Deno.errors.AddrNotAvailable) {
-    return `the address is not this machine's (${host} takes one that is)`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `the system allows it to privileged users only (${port} takes 0 or 1024 to 65535)`;
-  }
-  return `${messageOf(error)} (${both} where to listen)`;
+/** Says how many connections there are descriptors for, by trying. */
+export function descriptorsFor(connections: number): string {
+  const needed = connections + OTHERS;
+  // At the limit the runtime cannot load what this loads.
+  void new Error().stack;
+  const closeOne = openSpares(needed);
+  let count = 0;
+  while (closeOne()) count++;
+  const enough = Math.max(0, count - OTHERS);
+  const many = count === needed ? "all" : `${enough} of ${connections}`;
+  return `descriptors for ${many} connections`;
 }
 
-function whyNotUnix(error: unknown, flag: string): string {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return `the socket is in use (${flag} takes another path)`;
+/**
+ * Opens files that are of no use but to be closed, for when there is no other
+ * descriptor left. Gives what closes one, and says whether there was one.
+ */
+export function openSpares(count: number): () => boolean {
+  const path = Deno.build.os === "windows" ? "NUL" : "/dev/null";
+  const files: Deno.FsFile[] = [];
+  try {
+    while (files.length < count) files.push(Deno.openSync(path));
+  } catch {
+    // Nothing can be kept, and nothing else depends on it.
   }
-  if (error instanceof OptionError) {
-    return `what is there is no socket, and is left alone (${flag} takes another path)`;
-  }
-  if (error instanceof Deno.errors.NotFound) {
-    return `there is no such folder (${flag} takes a path in one that is there)`;
-  }
-  if (error instanceof Deno.errors.PermissionDenied) {
-    return `this user may not write to the folder (${flag} takes another path)`;
-  }
-  return `${messageOf(error)} (${flag} says where to listen)`;
+  return () => {
+    const file = files.pop();
+    file?.close();
+    return file !== undefined;
+  };
 }

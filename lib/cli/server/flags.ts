@@ -27,7 +27,6 @@ const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
 const CERT_FILE = "the file of a certificate in PEM";
 const KEY_FILE = "the file of the certificate's private key in PEM";
-const CA_FILE = "the file of the authorities of clients in PEM";
 
 export const serverFlags = {
   hostname: {
@@ -55,7 +54,10 @@ export const serverFlags = {
   "http-guard": values.choiceFlag(["on", "off"], "on"),
   "tls-cert": values.textFlag("FILE", CERT_FILE),
   "tls-key": values.textFlag("FILE", KEY_FILE),
-  "tls-client-ca": values.textFlag("FILE", CA_FILE),
+  "tls-client-ca": values.textFlag(
+    "FILE",
+    "the file of the authorities of clients in PEM",
+  ),
   "tls-client-auth": values.choiceFlag(clientAuths, "require"),
   "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
   "tls-alpn": values.alpnFlag,
@@ -152,23 +154,30 @@ export const serverCommands = {
 
 export type ServerLine = CommandLine<typeof serverFlags>;
 
+/** Flags that say nothing without another. */
+const needed: Readonly<Record<string, string>> = {
+  "unix-mode": "unix",
+  "admin-token": "admin",
+  "proxy-trust": "proxy-protocol",
+  "tls-client-ca": "tls-cert",
+  "tls-min-version": "tls-cert",
+  "tls-alpn": "tls-cert",
+  "tls-client-auth": "tls-client-ca",
+};
+
 /** @throws {UsageError} Flags do not go together, or one lacks another. */
 export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
     refuse(`unexpected argument ${JSON.stringify(rest[0])} (try --help)`);
   }
   const unix = given.get("unix");
-  if (unix === undefined) needs("--unix", given.get("unix-mode"));
-  if (flags.admin === undefined) needs("--admin", given.get("admin-token"));
   const other = given.keys().find((name) =>
     /^(threads|tls-.*)$/.test(name) || TCP_ONLY.includes(optionOf(name))
   );
   if (unix !== undefined && other !== undefined) {
     onlyOneOf(unix, given.get(other)!);
   }
-  if (flags["proxy-protocol"] === "off") {
-    needs("--proxy-protocol", given.get("proxy-trust"));
-  } else if (flags["proxy-trust"] === "") {
+  if (flags["proxy-protocol"] !== "off" && flags["proxy-trust"] === "") {
     refuse(
       "--proxy-trust is missing, expected the addresses of the proxies " +
         "whose --proxy-protocol header is believed",
@@ -181,19 +190,11 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
         : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
     );
   }
-  if (flags["tls-cert"] === "") {
-    for (const name of ["client-ca", "min-version", "alpn"] as const) {
-      needs("--tls-cert", given.get(`tls-${name}`));
-    }
+  for (const [name, missing] of Object.entries(needed)) {
+    const value = flags[missing as keyof typeof serverFlags];
+    if (!given.has(name) || (value && value !== "off")) continue;
+    refuse(`${given.get(name)} is given, expected --${missing} beside it`);
   }
-  if (flags["tls-client-ca"] === "") {
-    needs("--tls-client-ca", given.get("tls-client-auth"));
-  }
-}
-
-function needs(missing: string, source: string | undefined): void {
-  if (source === undefined) return;
-  refuse(`${source} is given, expected ${missing} beside it`);
 }
 
 /** The options of `serve` whose flags have other names. */
@@ -206,12 +207,11 @@ const renamed: Readonly<Record<string, keyof ServeOptions>> = {
 
 /** The options that are given; all but `httpGuard` have the same defaults. */
 export function serveOptionsOf({ flags, given }: ServerLine): ServeOptions {
-  const options = Object.fromEntries(
-    Object.entries(flags)
-      .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
-      .map(([name, value]) => [optionOf(name), value]),
-  );
-  return { ...options, httpGuard: flags["http-guard"] === "on" };
+  const options = Object.entries(flags)
+    .filter(([name]) => given.has(name) && optionOf(name) in serveOptions)
+    .map(([name, value]) => [optionOf(name), value]);
+  const httpGuard = flags["http-guard"] === "on";
+  return { ...Object.fromEntries(options), httpGuard };
 }
 
 function optionOf(flag: string): keyof ServeOptions {

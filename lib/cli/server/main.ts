@@ -5,19 +5,22 @@ import type { Place } from "../../client/dial.ts";
 import { formatAddr } from "../../core/address.ts";
 import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
+import { messageOf } from "../../core/text.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { removeStaleSocket } from "../../net/unix.ts";
-import { logListeners } from "../../observe/log.ts";
+import { certificateFields, logListeners } from "../../observe/log.ts";
 import { loadTelemetry } from "../../observe/otel.ts";
 import { resolveServeOptions } from "../../server/config.ts";
 import { serve } from "../../server/serve.ts";
 import { TlsIdentity } from "../../tls/identity.ts";
 import { checkTls } from "../../tls/settings.ts";
-import { serveThreads } from "../../threads/serve_threads.ts";
+import {
+  serveThreads,
+  type ThreadedServer,
+} from "../../threads/serve_threads.ts";
 import type { ParleyServer } from "../../server/parley_server.ts";
-import type { ThreadedServer } from "../../threads/supervisor.ts";
 import { completion } from "../flags/completion.ts";
 import {
   helpOf,
@@ -26,29 +29,26 @@ import {
   unknownTwins,
   UsageError,
 } from "../flags/flags.ts";
-import { formatPlace } from "../flags/values.ts";
 import {
   print,
   show,
   surviveFileSizeLimit,
 } from "../streams/standard_streams.ts";
-import { cannotListen, tryAddress } from "./addresses.ts";
-import { confine } from "./confine.ts";
 import {
+  cannotListen,
   descriptorsFor,
-  openFiles,
   openSpares,
-  type ServerFiles,
-} from "./files.ts";
+  tryAddress,
+} from "./addresses.ts";
 import {
   checkTogether,
   serveOptionsOf,
   serverCommands,
   serverFlags,
 } from "./flags.ts";
-import type { HeldSignals } from "./held_signals.ts";
+import { confine, openFiles, type ServerFiles } from "./keeper.ts";
 import { openLog } from "./logging.ts";
-import { reloadOnHangup, Stop } from "./signals.ts";
+import type { Signals } from "./signals.ts";
 
 /**
  * How many descriptors the admin port has in reserve: one for each of its
@@ -59,23 +59,23 @@ const SPARES = 16;
 /** The exit code where it cannot start. */
 let failure = 1;
 
-export async function main(signals: HeldSignals): Promise<void> {
+export async function main(signals: Signals): Promise<void> {
   surviveFileSizeLimit();
   const line = await readFlags();
   const { flags, unknown, env } = line;
-  const stop = new Stop(signals);
   const log = openLog(Deno.stderr, {
     format: flags["log-format"],
     level: flags["log-level"],
     noColor: Deno.noColor,
   });
-  const logEvents = logListeners(log.logger, {
+  const { logger } = log;
+  const logEvents = logListeners(logger, {
     connections: () => server.connections + server.metrics().opening,
     drainTimeout: flags["drain-timeout"],
   });
   const exportNumbers = await loadTelemetry();
 
-  const { admin: adminPlace, unix } = flags;
+  const { admin: adminPlace, unix, framing, handler, threads } = flags;
   const place: Place = unix ? { path: unix } : flags;
   const adminPath = adminPlace && "path" in adminPlace ? adminPlace.path : "";
   let server: ParleyServer | ThreadedServer;
@@ -85,7 +85,7 @@ export async function main(signals: HeldSignals): Promise<void> {
     // Before anything is bound: from then on no turn of the event loop may
     // pass until the permissions are gone.
     const noAdmin = (error: unknown) =>
-      fail(cannotListen(adminPlace!, error, true), failure);
+      fail(cannotListen(adminPlace!, error, true));
     if (!flags.check) {
       if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
       if (unix) await removeStaleSocket(unix);
@@ -108,11 +108,8 @@ export async function main(signals: HeldSignals): Promise<void> {
     await identity?.proven.catch(failed);
     if (flags.check) {
       resolveServeOptions(options);
-      const found = [
-        `${flags.framing} framing`,
-        `${flags.handler} handler`,
-        tryAddress(place),
-      ];
+      const found = [`${framing} framing`, `${handler} handler`];
+      found.push(tryAddress(place));
       if (adminPlace) {
         const admin = await Promise.try(tryAddress, adminPlace).catch(noAdmin);
         found.push(`admin ${admin}`);
@@ -125,27 +122,21 @@ export async function main(signals: HeldSignals): Promise<void> {
       found.push(descriptorsFor(flags["max-connections"]));
       await finish(`good: ${found.join(", ")}`);
     }
-    stop.hold();
+    signals.hold();
     // First, so that whoever asks whether this server is ready asks this one.
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
-      {
-        ...adminPlace,
-        ...{ token, handler: flags.handler, onAction: logEvents.admin_action },
-      },
+      { ...adminPlace, token, handler, onAction: logEvents.admin_action },
       { makeRoom: openSpares(SPARES) },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
-    server = flags.threads === 1
-      ? serve(options, handlers[flags.handler])
+    const worker = new URL("./worker.ts", import.meta.url);
+    server = threads === 1
+      ? serve(options, handlers[handler])
       : await serveThreads({
-        ...options,
-        threads: flags.threads,
-        worker: new URL("./worker.ts", import.meta.url),
-        name: flags.handler,
+        ...{ ...options, threads, worker, name: handler, confine: true },
         permissions: { net: true },
-        confine: true,
       });
     if (unix) files.bound(unix);
   } catch (error) {
@@ -154,49 +145,65 @@ export async function main(signals: HeldSignals): Promise<void> {
     if (error instanceof OptionError && error.option === "framing") {
       fail(error.message, 2);
     }
-    fail(cannotListen(place, error), failure);
+    fail(cannotListen(place, error));
   }
   const source = Object.assign(server, { logLinesLost: log.linesLost });
   admin?.attach(source);
   exportNumbers?.(source);
-  const warning = runtimeWarning(Deno.version.deno);
-  if (warning !== undefined) log.logger.warn(warning);
-  for (const text of unknown) log.logger.warn(text);
-  confine(flags.threads);
+  const runtime = Deno.version.deno;
+  const warning = runtimeWarning(runtime);
+  if (warning !== undefined) logger.warn(warning);
+  for (const text of unknown) logger.warn(text);
+  confine(threads);
 
   const secured = flags["tls-cert"] === "" ? "" : ", TLS";
   const lines = [
     `parley ${VERSION} listening on ${formatAddr(server.addr)} ` +
-    `(${flags.framing} framing, ${flags.handler} handler${secured})`,
-    ...admin === undefined ? [] : [`admin on ${urlOf(admin.addr)}`],
-    "ready to accept connections",
+    `(${framing} framing, ${handler} handler${secured})`,
   ];
+  if (admin !== undefined) {
+    const url = `http://${formatAddr(admin.addr)}`;
+    lines.push(`admin on ${adminPath ? `unix:${adminPath}` : url}`);
+  }
+  lines.push("ready to accept connections");
   // Not awaited: a reader who does not take it must not hold up a shutdown.
   print(lines.join("\n")).catch(async (error) => {
     await files.removeSockets();
     await log.flush();
     failed(error);
   });
-  log.logger.info("ready", {
-    version: VERSION,
-    runtime: Deno.version.deno,
-    framing: flags.framing,
-    handler: flags.handler,
-    threads: flags.threads,
-  });
+  const about = { version: VERSION, runtime, framing, handler, threads };
+  logger.info("ready", about);
   files.notify("READY=1");
-  stop.serve((by) => void server.shutdown(by), files.removeSockets);
-  reloadOnHangup(signals, server, files, log);
+  const { readTls, removeSockets } = files;
+  signals.serve({
+    drain: (by) => void server.shutdown(by),
+    cleanUp: removeSockets,
+    async reload() {
+      if (readTls === undefined) {
+        // At a terminal it says that the terminal is gone: what has nothing to
+        // read ends with it, like any other program.
+        if (signals.atTerminal) {
+          await removeSockets();
+          Deno.exit(129);
+        }
+        logger.warn("SIGHUP, but there is no --tls-cert to read again");
+        return;
+      }
+      try {
+        if (!await server.reloadTls(readTls())) return;
+        logger.info("certificate reloaded", certificateFields(server.tls!));
+      } catch (error) {
+        logger.error("certificate not reloaded", { error: messageOf(error) });
+      }
+    },
+  });
   // A listener that failed is in the log by now.
   const code = await server.finished.then(() => 0, () => 1);
   await files.removeSockets();
   await admin?.finished;
   await log.flush();
   Deno.exit(code);
-}
-
-function urlOf(addr: Deno.Addr): string {
-  return "path" in addr ? formatPlace(addr) : `http://${formatAddr(addr)}`;
 }
 
 async function readFlags() {
@@ -232,10 +239,10 @@ async function finish(text: string): Promise<never> {
 }
 
 function failed(error: Error): never {
-  fail(error.message, failure);
+  fail(error.message);
 }
 
-function fail(message: string, code: number): never {
+function fail(message: string, code = failure): never {
   show(`server: ${message}\n`);
   Deno.exit(code);
 }

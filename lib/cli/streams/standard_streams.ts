@@ -5,7 +5,11 @@
  */
 
 import { systemReason } from "../../core/text.ts";
-import type { Output } from "./line_writer.ts";
+
+export interface Output {
+  /** Writes some of the bytes, at least one, and says how many. */
+  write(bytes: Uint8Array): Promise<number>;
+}
 
 const encoder = new TextEncoder();
 
@@ -39,9 +43,7 @@ export async function print(text: string): Promise<void> {
   }
 }
 
-interface SyncOutput {
-  writeSync(bytes: Uint8Array): number;
-}
+type SyncOutput = Pick<Deno.FsFile, "writeSync">;
 
 export function writeAllSync(output: SyncOutput, text: string): void {
   const bytes = encoder.encode(text);
