@@ -1,6 +1,7 @@
 /** What a framing is: the contract that every one of them keeps. */
 
 import { FrameError } from "../core/errors.ts";
+import { encodeText } from "../core/text.ts";
 
 /**
  * One connection's frames, both ways: extend it, and override what there is to
@@ -102,7 +103,7 @@ export function frameOf(codec: Codec, payload: Uint8Array): Uint8Array {
 /** The payload of a text of the server's own, if there is one. */
 export function errorOf(codec: Codec, text: string): Uint8Array | undefined {
   const said = codec.error(text);
-  const payload = typeof said === "string" ? encoder.encode(said) : said;
+  const payload = typeof said === "string" ? encodeText(said) : said;
   try {
     if (payload !== undefined) codec.check(payload);
     return payload;
@@ -110,5 +111,3 @@ export function errorOf(codec: Codec, text: string): Uint8Array | undefined {
     return undefined;
   }
 }
-
-const encoder = new TextEncoder();

@@ -1,19 +1,15 @@
 /**
- * Framings: how a stream of bytes is cut into frames, and back.
- *
- * A codec is pure. It does no I/O, knows no time and no meaning; it is given
- * bytes and says where the next frame is. One codec belongs to one connection
- * and one direction of decoding, because it remembers what it has scanned.
- * `docs/framing.md` has the forms.
+ * Framings, by their names; `docs/framing.md` has the forms. A codec is pure: it
+ * is given bytes and says where the next frame is. One codec belongs to one
+ * connection, because it remembers what it has scanned.
  */
 
 import { OptionError } from "../core/errors.ts";
 import { decodeText, quote } from "../core/text.ts";
 import type { Codec, Framing } from "./codec.ts";
 import { delimiter } from "./delimiter.ts";
-import { fixed, length, PrefixCodec, varint } from "./length.ts";
+import { fixed, length, netstring, PrefixCodec, varint } from "./length.ts";
 import { LineCodec } from "./line.ts";
-import { NetstringCodec } from "./netstring.ts";
 
 export { Codec, errorOf, frameOf, type Framing } from "./codec.ts";
 
@@ -28,7 +24,7 @@ export type FramingName =
 const named: Readonly<Record<string, Framing>> = {
   line: { name: "line", codec: (max) => new LineCodec(max) },
   length: length(),
-  netstring: { name: "netstring", codec: (max) => new NetstringCodec(max) },
+  netstring,
   varint,
 };
 

@@ -42,14 +42,14 @@ export function broadcast(
 ): void {
   const frames = new Map<Framing, Uint8Array>();
   const all = Array.from(to, (peer) => {
-    const wishes = Peer.wishesOf(peer as Peer);
-    const { framing } = wishes;
+    const serving = Peer.servingOf(peer as Peer);
+    const { framing } = serving;
     if (!frames.has(framing)) {
       const codec = framing.codec(peer.maxReply);
       const payload = payloadOf(frame, codec, peer.maxReply);
       frames.set(framing, frameOf(codec, payload));
     }
-    return wishes;
+    return serving;
   });
-  for (const wishes of all) wishes.push(frames.get(wishes.framing)!);
+  for (const { writer, framing } of all) writer.push(frames.get(framing)!);
 }

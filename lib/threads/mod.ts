@@ -5,8 +5,11 @@
  * @module
  */
 
-export { serveThreads } from "./serve_threads.ts";
-export type { ServeThreadsOptions, ThreadedServer } from "./supervisor.ts";
+export {
+  serveThreads,
+  type ServeThreadsOptions,
+  type ThreadedServer,
+} from "./serve_threads.ts";
 export {
   serveThread,
   serveThreadConnections,

@@ -32,9 +32,26 @@ export function serializeError(error: unknown, causes = 8): SentError {
     if (!(error instanceof Error) || error instanceof DOMException) {
       return { value: structuredClone(error) };
     }
-    return describe(error, causes);
+    const { name, message, stack, cause, constructor } = error;
+    const plain = Object.entries(error).filter(([, value]) =>
+      ["string", "number", "boolean"].includes(typeof value)
+    );
+    return {
+      known: classes[constructor.name] === constructor
+        ? constructor.name
+        : "Error",
+      name: String(name),
+      fields: {
+        ...Object.fromEntries(plain),
+        message: String(message),
+        stack: stack && String(stack),
+      },
+      cause: cause === undefined || causes === 0
+        ? undefined
+        : serializeError(cause, causes - 1),
+    };
   } catch {
-    return describe(new Error(textOf(error)), 0);
+    return serializeError(new Error(textOf(error)));
   }
 }
 
@@ -48,27 +65,6 @@ export function deserializeError(sent: SentError): unknown {
   if (error.name !== name) error.name = name;
   if (cause !== undefined) error.cause = deserializeError(cause);
   return error;
-}
-
-function describe(error: Error, causes: number): SentError {
-  const { name, message, stack, cause, constructor } = error;
-  const plain = Object.entries(error).filter(([, value]) =>
-    ["string", "number", "boolean"].includes(typeof value)
-  );
-  return {
-    known: classes[constructor.name] === constructor
-      ? constructor.name
-      : "Error",
-    name: String(name),
-    fields: {
-      ...Object.fromEntries(plain),
-      message: String(message),
-      stack: stack && String(stack),
-    },
-    cause: cause === undefined || causes === 0
-      ? undefined
-      : serializeError(cause, causes - 1),
-  };
 }
 
 function textOf(value: unknown): string {

@@ -2,7 +2,7 @@
 
 import type { Clock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
-import type { Transport } from "../net/connection.ts";
+import type { Connection } from "../net/connection.ts";
 import { TlsContext } from "./context.ts";
 import { checkCertificates, checkKeyPair } from "./pem.ts";
 import { prove } from "./proof.ts";
@@ -110,7 +110,11 @@ export class TlsIdentity {
     }
   }
 
-  secure(below: Transport, received: Uint8Array): TlsTransport {
-    return new TlsTransport(below, received, this.#context);
+  /** Agrees on TLS with the client of a connection, on top of it. */
+  async secure(connection: Connection): Promise<void> {
+    const layer = connection.layer((below, received) =>
+      new TlsTransport(below, received, this.#context)
+    );
+    connection.tls = await layer.handshake();
   }
 }

@@ -227,7 +227,10 @@ Deno.test("a client that says nothing ends after the limit of handshakes", async
   await running.pass(2_600);
   const { reason, error } = await running.events.closed();
   assertEquals(reason, "error");
-  assertMatch(String(error), /^TimeoutError: No TLS within 10000 ms$/);
+  assertMatch(
+    String(error),
+    /^TimeoutError: No TLS handshake within 10000 ms$/,
+  );
   assertEquals(running.events.of("handler_error"), []);
   transport.end();
 });

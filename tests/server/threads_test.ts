@@ -11,11 +11,11 @@ import {
   OptionError,
   serve,
 } from "../../lib/mod.ts";
-import { startThreads } from "../../lib/threads/serve_threads.ts";
-import type {
-  ServeThreadsOptions,
-  ThreadedServer,
-} from "../../lib/threads/supervisor.ts";
+import {
+  type ServeThreadsOptions,
+  startThreads,
+  type ThreadedServer,
+} from "../../lib/threads/serve_threads.ts";
 import { ONE } from "../support/certificates.ts";
 import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
 import { respFraming } from "../support/framings.ts";

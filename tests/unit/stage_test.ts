@@ -49,8 +49,8 @@ const enter: Record<Phase, (stage: Stage) => void> = {
   handshaking: (stage) => stage.enter("handshaking"),
   admitting: (stage) => stage.enter("admitting"),
   reading: (stage) => stage.read(true),
-  handling: (stage) => stage.handle(),
-  writing: (stage) => stage.write(),
+  handling: (stage) => stage.enter("handling"),
+  writing: (stage) => stage.enter("writing"),
   paused: (stage) => {
     stage.read(true);
     stage.pause();
@@ -110,7 +110,7 @@ Deno.test("Stage.read() starts the idle timeout only for a whole request", () =>
     clock.advance(100);
     stage.read(false);
   }
-  stage.write();
+  stage.enter("writing");
   stage.read(false);
   clock.advance(100);
   assertEquals(expired, []);
@@ -161,7 +161,7 @@ Deno.test("Stage.pause() has a limit of its own below the idle timeout", () => {
 
 Deno.test("Stage.progress() starts the write timeout again", () => {
   const { clock, stage, expired } = staged();
-  stage.write();
+  stage.enter("writing");
   for (let i = 0; i < 5; i++) {
     clock.advance(3000);
     stage.progress();

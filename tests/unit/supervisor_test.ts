@@ -4,11 +4,11 @@ import { leaveOut } from "../support/permissions.ts";
 import { assert, assertEquals } from "../support/std.ts";
 
 import type { ThreadStart } from "../../lib/threads/messages.ts";
-import { startThreads } from "../../lib/threads/serve_threads.ts";
-import type {
-  ServeThreadsOptions,
-  ThreadedServer,
-} from "../../lib/threads/supervisor.ts";
+import {
+  type ServeThreadsOptions,
+  startThreads,
+  type ThreadedServer,
+} from "../../lib/threads/serve_threads.ts";
 import { ONE, TWO } from "../support/certificates.ts";
 import { Events, FakeClock, settle } from "../support/fixtures.ts";
 

@@ -26,7 +26,7 @@ export interface SharedContext {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly memory: MemoryBound;
-  /** What limits each address; undefined where nothing does. */
+  /** The rates that hold for each address; undefined where there is none. */
   readonly connectionRate: TokenBuckets | undefined;
   readonly requestRate: TokenBuckets | undefined;
   readonly stats: ServerStats;

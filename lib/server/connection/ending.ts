@@ -1,13 +1,12 @@
 /**
- * How a connection ends: the reason, named once, and the farewell, which sees
- * that the peer gets what was sent to it.
+ * How a connection ends: the reason, named once, and the last moment of an idle
+ * connection while the server drains.
  */
 
+import type { Clock } from "../../core/clock.ts";
 import { ParleyError } from "../../core/errors.ts";
 import { type Connection, isGone } from "../../net/connection.ts";
 import type { CloseReason, RejectReason } from "../../events/events.ts";
-import type { Scheduler } from "../scheduler.ts";
-import type { Stage } from "./stage.ts";
 
 /** Why a connection gets no place. */
 export interface Refusal {
@@ -19,11 +18,7 @@ export interface Refusal {
 }
 
 /** More waits for a peer than `maxBuffered`. */
-export class SlowConsumerError extends ParleyError {
-  constructor(maxBuffered: number) {
-    super(`More than ${maxBuffered} bytes wait for the peer`);
-  }
-}
+export class SlowConsumerError extends ParleyError {}
 
 export class Ending {
   /** How the connection ends; `undefined` while it goes on. */
@@ -40,24 +35,58 @@ export class Ending {
 
   /** Names the end after what a read or write has thrown. */
   lost(error: unknown): void {
-    const slow = error instanceof SlowConsumerError;
-    const reason = isGone(error) ? "peer_reset" : "error";
-    this.name(slow ? "slow_consumer" : reason, error);
+    if (error instanceof SlowConsumerError) this.name("slow_consumer", error);
+    else this.name(isGone(error) ? "peer_reset" : "error", error);
   }
 }
 
+/** How long a request that the kernel may hold is waited for, in milliseconds. */
+const WAIT = 10;
+
+/** How long bytes that keep coming are waited for at the most, in milliseconds. */
+const LIMIT = 250;
+
+/** A timer that never fires in the turn of the event loop that set it, in ms. */
+const NEXT_TURN = 2;
+
 /**
- * Closes our side and waits for the peer to close its own, dropping what it
- * still sends. It may take as long as the phase `lingering` lasts.
+ * The last moment of an idle connection while the server drains: the kernel may
+ * hold a request already, so the connection is closed only after a wait without
+ * one.
  */
-export async function farewell(
-  connection: Connection,
-  stage: Stage,
-  scheduler: Scheduler,
-): Promise<void> {
-  // TLS wants our end said even where the peer has ended; TCP says it by itself.
-  if (connection.eof && connection.tls === undefined) return;
-  stage.enter("lingering");
-  await connection.closeWrite();
-  await connection.discard(scheduler);
+export class LastCall {
+  readonly #until: number;
+  #cancel: (() => void) | undefined;
+
+  /** @param ended Called after each wait, with whether nothing came in it. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly connection: Connection,
+    private readonly ended: (silent: boolean) => void,
+  ) {
+    this.#until = clock.now() + LIMIT;
+  }
+
+  /** Starts a wait, unless one is under way. */
+  begin(): void {
+    // An event loop that was held up runs its timers before it looks at its
+    // sockets; the second timer comes after such a look.
+    const { received } = this.connection;
+    this.#cancel ??= this.clock.after(WAIT, () => {
+      this.#cancel = this.clock.after(NEXT_TURN, () => this.#end(received));
+    });
+  }
+
+  cancel(): void {
+    this.#cancel?.();
+  }
+
+  #end(before: number): void {
+    this.#cancel = undefined;
+    const { received, reading } = this.connection;
+    // A read that has not begun yet tells nothing. Where reads do not tell that
+    // the kernel is empty, as with TLS, there may be more behind what has come.
+    const more = received > before && this.clock.now() < this.#until;
+    this.ended(reading !== undefined && !more);
+  }
 }

@@ -15,30 +15,23 @@
  * - lent memory goes back only when no read, write or handler can touch it.
  */
 
+import { FrameError } from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import { replies } from "../replies.ts";
-import type { Caller } from "./call.ts";
+import { BUDGET } from "../scheduler.ts";
 import { Handling } from "./handling.ts";
-import { Serving } from "./serving.ts";
 
-export class Exchange extends Serving implements Caller {
-  readonly #handling = new Handling(this.parts, this.codec, this.meter, this);
-  /** The inbox has bytes, or the peer's end, that were not looked at. */
-  #unread = false;
-
+export class Exchange extends Handling {
   // Made once for each connection, and not once for each request.
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
     if (this.over) return;
     const { scheduler } = this.context;
     this.meter.began = this.connection.heardAt = scheduler.completed();
-    if (scheduler.late) {
-      this.#unread = true;
-      scheduler.later(this);
-    } else if (scheduler.slow) {
-      this.#unread = true;
-      this.resume();
-    } else this.#proceed(true);
+    this.unread = true;
+    if (scheduler.late) scheduler.later(this);
+    else if (scheduler.slow) this.resume();
+    else this.#proceed(true);
   };
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
@@ -50,35 +43,17 @@ export class Exchange extends Serving implements Caller {
     return !this.over && this.stage.phase === "reading";
   }
 
-  protected override get atWork(): boolean {
-    return this.#handling.atWork;
-  }
-
   start(): void {
     this.stage.read(true);
-    // A header may have brought the first requests with it. Where it has not,
-    // that says nothing of those to come: a drain waits for them as ever.
-    this.#unread = this.connection.inbox.length > 0;
-    this.connection.emptied = false;
+    // A proxy's header may have brought the first requests with it.
+    this.unread = this.connection.inbox.length > 0;
     const { onOpen } = this.context.hooks;
     if (onOpen === undefined) return this.#goOn();
-    this.#handling.greet(onOpen).then(() => this.#proceed(), this.onError);
+    this.greet(onOpen).then(() => this.#proceed(), this.onError);
   }
 
-  override expire(): void {
-    this.#handling.expire();
-  }
-
-  override left(reason: CloseReason): void {
-    void this.#handling.left(reason);
-  }
-
-  close(): void {
+  protected endIdle(): void {
     void this.#conclude("shutdown");
-  }
-
-  protected abort(): void {
-    this.#handling.abort();
   }
 
   resume(): void {
@@ -86,7 +61,7 @@ export class Exchange extends Serving implements Caller {
     const { meter, context: { clock, counters, scheduler } } = this;
     const { requests } = meter;
     const now = scheduler.slow ? clock.now() : scheduler.began;
-    const waited = this.#unread ? now - meter.began : 0;
+    const waited = this.unread ? now - meter.began : 0;
     this.#goOn();
     if (waited > 0) counters.queued(waited, meter.requests - requests);
   }
@@ -104,86 +79,35 @@ export class Exchange extends Serving implements Caller {
     }
   }
 
-  /** Frames that were pushed are being written, replies among them perhaps. */
+  /** Writes once the frames that were pushed are out, replies among them perhaps. */
   async #writeAfter(): Promise<void> {
-    this.stage.write();
+    this.stage.enter("writing");
     await this.writer.idle();
     if (this.over) return;
     if (this.writer.length > 0) this.writeReplies(this.context.clock.now());
     else this.#rest();
   }
 
-  async flush(): Promise<void> {
-    this.meter.batch(this.context.clock.now());
-    if (this.writer.length === 0 || this.over) return;
-    try {
-      await this.writer.flush();
-    } catch (error) {
-      // The peer's doing, which must not pass for the handler's.
-      this.lost(error);
-      throw error;
-    }
-  }
-
-  put(
-    payload: Uint8Array | undefined,
-    pieces: number,
-  ): Promise<void> | undefined {
-    // A handler that had its own connection closed may still have replied.
-    if (payload === undefined || this.over) return undefined;
-    if (pieces === 0 && this.writer.add(payload)) return undefined;
-    return this.#send(payload, pieces);
-  }
-
-  /** Has a reply written that there is no room for. */
-  async #send(payload: Uint8Array, pieces: number): Promise<void> {
-    // It goes out now; how long the peer takes for it is not the handler's.
-    this.meter.batch(this.context.clock.now());
-    if (this.over) return;
-    // The kernel copies megabytes at once: others may have waited long enough.
-    this.context.scheduler.isLateNow();
-    try {
-      await this.writer.send(payload, pieces);
-    } catch (error) {
-      // The peer's doing, as below.
-      this.lost(error);
-      throw error;
-    }
-  }
-
-  readAhead(): void {
-    this.#unread = true;
-    this.connection.heardAt = this.context.scheduler.began;
-    if (!this.connection.eof || this.context.config.halfOpen) return;
-    this.ending.name("peer_closed");
-    this.lost(undefined);
-  }
-
   /** Answers what is there, and has the replies written. */
   #proceed(read = false): void {
     const { memory, scheduler } = this.context;
     // The next reply might be the one that there is no memory for.
-    this.#unread = memory.over;
+    this.unread = memory.over;
     if (memory.over) return this.#yield();
-    const handling = this.#handling;
     try {
-      const waiting = handling.handleAll(read);
+      const waiting = this.handleAll(read);
       if (waiting !== undefined) {
         waiting.then(() => this.#proceed(), this.onError);
         return;
       }
     } catch (error) {
-      return this.onError(error);
+      if (!(error instanceof FrameError)) return this.onError(error);
+      const words = replies.frame(error);
+      if (!this.over) return void this.#conclude("frame_error", error, words);
     }
     if (this.over) return this.end();
-    const { closing, frameError, spent } = handling;
-    if (frameError !== undefined) {
-      const words = replies.frame(frameError);
-      return void this.#conclude("frame_error", frameError, words);
-    }
-    if (closing !== undefined) return void this.#conclude(...closing);
-    this.#unread = spent;
-    if (spent && !scheduler.late) return this.#yield();
+    if (this.closing !== undefined) return void this.#conclude(...this.closing);
+    if (this.unread && !scheduler.late) return this.#yield();
     if (this.writer.length > 0) scheduler.writeSoon(this);
     else this.#rest();
   }
@@ -195,37 +119,34 @@ export class Exchange extends Serving implements Caller {
     if (this.over) return;
     this.stage.read(this.owing);
     this.owing = false;
-    if (this.#handling.isOverBudget || this.context.scheduler.late) {
-      this.#yield();
-    } else this.#goOn();
+    if (this.used > BUDGET || this.context.scheduler.late) this.#yield();
+    else this.#goOn();
   }
 
   /** Goes on in the next turn. Replies that wait go out with those to come. */
   #yield(): void {
     // It is served, and only waits for its turn.
     if (this.owing) this.stage.read(true);
-    this.#handling.renew();
+    this.used = this.look = 0;
     this.context.scheduler.later(this);
   }
 
   /** Handles what has come, or reads, unless there will be no more. */
   #goOn(): void {
     const { eof, emptied, inbox, reading } = this.connection;
-    if (this.#unread) return this.#proceed();
+    if (this.unread) return this.#proceed();
     if (eof) return void this.#conclude("peer_closed");
     if (this.lastCall !== undefined) {
-      if (emptied && inbox.length === 0) return void this.#conclude("shutdown");
+      if (emptied && inbox.length === 0) return this.endIdle();
       this.lastCall.begin();
     }
-    if (reading === undefined) this.context.scheduler.read(this);
-    // The read ahead is not over yet.
-    else reading.then(() => this.#heardAhead(), this.onError);
-  }
-
-  #heardAhead(): void {
-    if (this.over) return;
-    this.meter.began = this.context.scheduler.began;
-    this.#proceed();
+    if (reading === undefined) return this.context.scheduler.read(this);
+    // A read ahead is still under way.
+    reading.then(() => {
+      if (this.over) return;
+      this.meter.began = this.context.scheduler.began;
+      this.#proceed();
+    }, this.onError);
   }
 
   /** Ends in good order: the replies go out, then the server's last words. */

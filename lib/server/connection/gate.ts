@@ -4,16 +4,15 @@
  */
 
 import { networkOf } from "../../core/address.ts";
-import { FrameError } from "../../core/errors.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
-import type { Codec } from "../../framing/codec.ts";
+import { type Codec, malformed } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
 import type { Meter } from "./meter.ts";
 
-/** How many lines of a connection are looked at for HTTP. */
+/** How many lines of a connection are looked at for HTTP, from the first on. */
 const GUARDED_LINES = 2;
 
 /** The names of the framings whose frames are lines. */
@@ -22,18 +21,19 @@ const OF_LINES = /^(line|delimiter:(\\x0d)?\\x0a)$/;
 const decoder = new TextDecoder("latin1");
 
 export class Gate {
-  /** Whether requests are to be held against {@linkcode refusal}. */
+  /** Whether every request passes: {@linkcode refusal} need not be asked. */
   open: boolean;
-  /** How many lines are still to be looked at for HTTP. */
+  /** How many lines of the connection are still to be looked at for HTTP. */
   #guarded = 0;
   readonly #rate: TokenBuckets | undefined;
   readonly #network: string = "";
-  readonly #meter: Meter;
 
-  constructor({ connection, context }: SessionParts, meter: Meter) {
+  constructor(
+    { connection, context }: SessionParts,
+    private readonly meter: Meter,
+  ) {
     const { requestRate, config: { httpGuard, framing, ipPrefix } } = context;
     if (httpGuard && OF_LINES.test(framing.name)) this.#guarded = GUARDED_LINES;
-    this.#meter = meter;
     this.#rate = requestRate;
     if (requestRate !== undefined) {
       this.#network = networkOf(connection.remoteAddr, ipPrefix);
@@ -55,8 +55,8 @@ export class Gate {
     const rate = this.#rate;
     if (rate === undefined) {
       this.open = this.#guarded === 0;
-    } else if (!rate.take(this.#network, this.#meter.began)) {
-      this.#meter.busy(request.length);
+    } else if (!rate.take(this.#network, this.meter.began)) {
+      this.meter.busy(request.length);
       const text = replies.busyRate("request", rate.rate);
       return { text, closes: undefined };
     }
@@ -74,9 +74,8 @@ export class Gate {
 export function isPlain({ inbox, eof }: Connection, codec: Codec): boolean {
   if (!codec.startsUnlikeTls) return true;
   const tls = startsTls(inbox);
-  if (!tls) return tls === false || eof;
-  const detail = "a TLS handshake, and this port does not speak TLS";
-  throw new FrameError("malformed", detail);
+  if (tls) malformed("a TLS handshake, and this port does not speak TLS");
+  return tls === false || eof;
 }
 
 /**

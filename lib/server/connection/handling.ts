@@ -1,83 +1,52 @@
 /**
  * Finds the requests that have come and has them handled, one at a time: the
  * handler's call, the wait for one that does not reply at once, and what becomes
- * of its errors.
+ * of its errors. `exchange.ts`, on top of it, reads and writes.
  */
 
-import type { Connection } from "../../net/connection.ts";
-import { EncodeError, FrameError, TimeoutError } from "../../core/errors.ts";
-import type { CloseReason } from "../../events/events.ts";
-import { emit } from "../../events/events.ts";
-import { type Codec, errorOf, type Framing } from "../../framing/codec.ts";
+import { EncodeError, TimeoutError } from "../../core/errors.ts";
+import { type CloseReason, emit } from "../../events/events.ts";
+import { errorOf, malformed } from "../../framing/codec.ts";
 import { CHUNK } from "../../net/buffers.ts";
 import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
-import {
-  Call,
-  type Caller,
-  isLater,
-  isSeveral,
-  Items,
-  RequestTimeout,
-} from "./call.ts";
-import type { SessionParts, SharedContext } from "./context.ts";
-import { Gate, isPlain } from "./gate.ts";
-import { Info, payloadOf, type RequestWishes } from "./info.ts";
-import type { Meter } from "./meter.ts";
-import type { Waiter } from "./reply_writer.ts";
-import type { Stage } from "./stage.ts";
+import { isPlain } from "./gate.ts";
+import { Info, payloadOf } from "./info.ts";
+import { Serving } from "./serving.ts";
+
+/**
+ * How many turns of the microtask queue a handler's promise has to settle before
+ * the replies in front of it go out by themselves. An asynchronous handler that
+ * awaits nothing real is done by then, and its reply is in the same write.
+ */
+const MICROTASKS = 8;
+
+/** What the wait for a handler that takes too long ends with. */
+const TOO_LATE = Symbol();
 
 type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
-
 type Status = "ok" | "error_reply" | "error" | "timeout";
 
-export class Handling implements RequestWishes {
-  /** No further request is to be handled. */
-  stopped = false;
-  /** Its turn was over before all were handled. */
-  spent = false;
-  /** What is wrong with the bytes behind those that were handled. */
-  frameError: FrameError | undefined;
-  /** Why, where it is not what is wrong with the bytes. */
-  closing: [reason: Closing, error?: unknown] | undefined;
+export abstract class Handling extends Serving {
+  /** Why no further request is handled, and the connection is to end. */
+  protected closing: [reason: Closing, error?: unknown] | undefined;
+  /** The inbox has bytes, or the peer's end, that were not looked at. */
+  protected unread = false;
+  /** The size of the writes for this reply; 0 for the usual way. */
   pieces = 0;
+  /** Whether the reply says that the request could not be done. */
   failed = false;
-  readonly #context: SharedContext;
-  readonly #connection: Connection;
-  readonly #stage: Stage;
-  readonly framing: Framing;
-  readonly #id: number;
-  readonly #info: Info;
-  readonly #gate: Gate;
-  #call: Call | undefined;
-  /** The reply of several frames that was begun last. */
-  #items: Items | undefined;
+  readonly #info = new Info(this);
+  /** How much of its turn it uses until the next look at the clock. */
+  protected look = 0;
+  /** Ends the wait for a handler. */
+  #interrupt: ((error: unknown) => void) | undefined;
+  /** The reply of several frames that is under way. */
+  #items: AsyncIterator<Payload> | undefined;
   #controller: AbortController | undefined;
   #aborted = false;
-  /** What it has used of its turn, and how much until the next look at the clock. */
-  #used = 0;
-  #look = 0;
-
-  constructor(
-    parts: SessionParts,
-    readonly codec: Codec,
-    private readonly meter: Meter,
-    private readonly caller: Caller,
-  ) {
-    this.#context = parts.context;
-    this.#connection = parts.connection;
-    this.#stage = parts.stage;
-    this.framing = parts.context.config.framing;
-    this.#id = parts.id;
-    this.#info = new Info(parts, this);
-    this.#gate = new Gate(parts, meter);
-  }
-
-  get atWork(): boolean {
-    return this.#call?.atWork ?? false;
-  }
 
   get signal(): AbortSignal {
     this.#controller ??= new AbortController();
@@ -85,38 +54,18 @@ export class Handling implements RequestWishes {
     return this.#controller.signal;
   }
 
-  get buffered(): number {
-    return this.caller.buffered;
-  }
-
-  push(frame: Uint8Array, waiter?: Waiter): void {
-    this.caller.push(frame, waiter);
-  }
-
-  get isOverBudget(): boolean {
-    return this.#used > BUDGET;
-  }
-
-  renew(): void {
-    this.#used = this.#look = 0;
-  }
-
-  /** The connection ends after this reply. */
   close(reason: Closing, error?: unknown): void {
-    this.stopped = true;
     this.closing ??= [reason, error];
   }
 
-  expire(): void {
-    this.#call?.interrupt(new RequestTimeout());
+  override expire(): void {
+    this.#interrupt?.(TOO_LATE);
   }
 
-  /** No reply is any use any more. */
-  abort(): void {
-    this.stopped = true;
-    this.#items?.end();
+  protected abort(): void {
+    void this.#endItems();
     this.#abortSignal();
-    this.#call?.interrupt(undefined);
+    this.#interrupt?.(undefined);
   }
 
   /**
@@ -124,48 +73,46 @@ export class Handling implements RequestWishes {
    *
    * @param read Whether they were read in the batch under way.
    * @returns What to wait for before the next can be handled; or nothing once
-   * all are, or `stopped`, `spent` or `frameError` says why not.
+   * all are, or `closing`, `over` or `unread` says why not.
+   * @throws {FrameError} What is behind the last of them is no request.
    */
-  handleAll(read: boolean): Promise<void> | undefined {
-    const { inbox, eof } = this.#connection;
-    const { codec } = this;
+  protected handleAll(read: boolean): Promise<void> | undefined {
+    const { inbox, eof } = this.connection;
+    const { codec } = this.writer;
     // A receive buffer has its memory to itself. To ask for that costs a third
     // of what a view does, so it is asked for once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    this.spent = false;
-    if (this.meter.requests === 0 && !this.#begins()) return;
-    let used = this.#used;
+    if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
+    let { used } = this;
     // A batch begins with a look at the clock by itself.
-    let look = read ? Math.max(this.#look, Math.min(used, BUDGET)) : this.#look;
+    let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
     let waiting;
-    while (inbox.start < inbox.end && !this.stopped) {
+    while (
+      inbox.start < inbox.end && !this.over && this.closing === undefined
+    ) {
       if (used > look) {
-        if (used > BUDGET || this.#context.scheduler.isLateNow()) {
-          this.spent = true;
+        if (used > BUDGET || this.context.scheduler.isLateNow()) {
+          this.unread = true;
           break;
         }
         // A turn's first requests show whether the handler computes for long.
         look = Math.min(2 * used, used + LOOK);
       }
-      let next;
-      try {
-        next = codec.decode(bytes, inbox.start, inbox.end);
-      } catch (error) {
-        if (!(error instanceof FrameError)) throw error;
-        this.frameError = error;
-        break;
-      }
+      const next = codec.decode(bytes, inbox.start, inbox.end);
       if (next === 0) {
         used += Math.min(inbox.length, CHUNK) + REQUEST_COST;
         // A peer that has finished will not complete this frame.
-        const detail = `stream ended after ${inbox.length} bytes of a frame`;
-        if (eof) this.frameError = new FrameError("malformed", detail);
+        if (eof) {
+          malformed(
+            `stream ended after ${inbox.length} bytes of a frame`,
+          );
+        }
         break;
       }
       used += next - inbox.start + REQUEST_COST;
       inbox.start = next;
-      this.caller.owing = true;
+      this.owing = true;
       // The view stays valid: nothing moves in the inbox until the next read.
       const { payloadStart } = codec;
       waiting = this.#handle(
@@ -176,40 +123,27 @@ export class Handling implements RequestWishes {
         break;
       }
     }
-    this.#used = used;
-    this.#look = look;
+    this.used = used;
+    this.look = look;
     return waiting;
   }
 
-  /** Whether the first bytes may be requests. */
-  #begins(): boolean {
-    try {
-      return isPlain(this.#connection, this.codec);
-    } catch (error) {
-      if (!(error instanceof FrameError)) throw error;
-      this.frameError = error;
-      return false;
-    }
-  }
-
   /** Calls `onOpen`, whose reply may greet the peer. */
-  async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
-    const caller = this.caller;
-    const call = this.#call ??= new Call(this.#connection, this.#stage, caller);
+  protected async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
     let payload;
     try {
       const greeting = (async () => await onOpen(this.#info))();
-      payload = this.#payload(await call.wait(greeting));
+      payload = this.#payload(await this.#wait(greeting));
     } catch (error) {
-      if (caller.over) return;
-      [, payload] = await this.#failed(call, error, new Uint8Array());
+      if (this.over) return;
+      [, payload] = await this.#failed(error, new Uint8Array());
       this.close("error", error);
     }
-    if (!caller.over) await caller.put(payload, 0);
+    await this.#put(payload, 0);
   }
 
-  async left(reason: CloseReason): Promise<void> {
-    const { onClose } = this.#context.hooks;
+  override async left(reason: CloseReason): Promise<void> {
+    const { onClose } = this.context.hooks;
     if (onClose === undefined) return;
     try {
       await onClose(this.#info, reason);
@@ -218,19 +152,13 @@ export class Handling implements RequestWishes {
     }
   }
 
-  /**
-   * Has one request handled. Asynchronous only where the handler is.
-   *
-   * @returns What to wait for before the next one, if anything.
-   */
+  /** Has a request handled; gives what to wait for before the next, if anything. */
   #handle(request: Request): Promise<void> | undefined {
-    const { handler, config } = this.#context;
-    if (!this.#gate.open) {
-      const refusal = this.#gate.refusal(request);
-      if (refusal !== undefined) {
-        if (refusal.closes) this.close(refusal.closes);
-        return this.caller.put(this.#own(refusal.text), 0);
-      }
+    const { handler, config } = this.context;
+    const refusal = this.gate.open ? undefined : this.gate.refusal(request);
+    if (refusal !== undefined) {
+      if (refusal.closes) this.close(refusal.closes);
+      return this.#put(this.#own(refusal.text), 0);
     }
     this.meter.handed();
     this.pieces = 0;
@@ -241,7 +169,10 @@ export class Handling implements RequestWishes {
       // An echoed request needs no check: this framing has just decoded it.
       if (reply === request && request.length <= config.maxReply) {
         payload = request;
-      } else if (isLater(reply)) {
+      } else if (
+        typeof reply === "object" && reply !== null &&
+        !(reply instanceof Uint8Array)
+      ) {
         return this.#handleLater(reply, request);
       } else payload = this.#payload(reply);
     } catch (error) {
@@ -249,87 +180,170 @@ export class Handling implements RequestWishes {
     }
     this.#controller = undefined;
     this.meter.answered(request.length, this.failed);
-    return this.caller.put(payload, this.pieces);
+    return this.#put(payload, this.pieces);
   }
 
   async #handleLater(
     given: PromiseLike<Reply> | AsyncIterable<Payload>,
     request: Request,
   ): Promise<void> {
-    const pending = isSeveral(given) ? given : Promise.resolve(given);
-    const { clock } = this.#context;
-    const caller = this.caller;
-    const { length } = request;
     this.meter.waiting();
-    if (caller.over) {
+    if (this.over) {
       // The handler had its own connection closed.
-      if (!isSeveral(pending)) pending.catch(() => {});
+      if (!isSeveral(given)) Promise.resolve(given).catch(() => {});
       return;
     }
-    const call = this.#call ??= new Call(this.#connection, this.#stage, caller);
     let status: Status = "ok";
     let payload;
     try {
-      const reply = isSeveral(pending) ? pending : await call.wait(pending);
-      if (isSeveral(reply)) await this.#sendAll(call, reply);
+      const reply = isSeveral(given)
+        ? given
+        : await this.#wait(Promise.resolve(given));
+      if (isSeveral(reply)) await this.#sendAll(reply);
       else payload = this.#payload(reply);
       if (this.failed) status = "error_reply";
     } catch (error) {
-      if (caller.over) return;
-      [status, payload] = await this.#failed(call, error, request);
+      if (this.over) return;
+      [status, payload] = await this.#failed(error, request);
     }
     // A listener may have had the connection closed meanwhile.
-    if (caller.over) return;
+    if (this.over) return;
     this.#controller = undefined;
-    const now = clock.now();
+    const now = this.context.clock.now();
     this.meter.batch(now);
-    this.meter.late(status, length, now);
-    await caller.put(payload, this.pieces);
+    this.meter.late(status, request.length, now);
+    await this.#put(payload, this.pieces);
   }
 
-  async #sendAll(call: Call, reply: AsyncIterable<Payload>): Promise<void> {
-    const caller = this.caller;
-    const items = this.#items = new Items(reply, call);
+  async #sendAll(reply: AsyncIterable<Payload>): Promise<void> {
+    const { scheduler } = this.context;
+    const items = this.#items = reply[Symbol.asyncIterator]();
+    let begun = false;
     try {
       while (true) {
-        const { done, value } = await items.next();
-        if (done || caller.over) return;
-        await caller.put(this.#payload(value), this.pieces);
-        const { scheduler } = this.#context;
+        const { done, value } = await this.#wait(items.next());
+        if (done) this.#items = undefined;
+        if (done || this.over) return;
+        begun = true;
+        await this.#put(this.#payload(value), this.pieces);
         if (scheduler.isLateNow()) await scheduler.turn();
       }
     } catch (error) {
       // The peer cannot know that the reply has ended here.
-      if (items.count > 0 && !caller.over) this.close("error", error);
+      if (begun && !this.over) this.close("error", error);
       throw error;
     } finally {
-      void items.end();
+      void this.#endItems();
+    }
+  }
+
+  /**
+   * Has what is behind the items let go of what it holds. Nobody waits for that:
+   * it may be stuck.
+   */
+  async #endItems(): Promise<void> {
+    const items = this.#items;
+    this.#items = undefined;
+    try {
+      await items?.return?.();
+    } catch {
+      // The reply's own error has been told, or nobody is left to be told.
+    }
+  }
+
+  /**
+   * Waits for a handler. The wait ends with its reply or its error (throws), at
+   * the request timeout (throws {@linkcode TOO_LATE}), or when the connection is
+   * lost (throws).
+   */
+  async #wait<Given>(pending: Promise<Given>): Promise<Given> {
+    this.atWork = true;
+    const reply = new Promise<Given>((resolve, reject) => {
+      this.#interrupt = reject;
+      pending.finally(() => this.atWork = false).then(resolve, reject);
+    });
+    // It may be rejected while the flush below is awaited instead.
+    reply.catch(() => {});
+    try {
+      for (let i = 0; i < MICROTASKS && this.atWork; i++) await undefined;
+      if (this.atWork) {
+        this.meter.batch(this.context.clock.now());
+        if (this.writer.length > 0 && !this.over) {
+          await this.#written(this.writer.flush());
+        }
+        this.stage.enter("handling");
+        this.#readAhead();
+      }
+      return await reply;
+    } finally {
+      this.#interrupt = undefined;
+    }
+  }
+
+  /** Reads as far as there is room: a peer's reset shows in no other way. */
+  #readAhead(): void {
+    const { connection } = this;
+    if (connection.reading !== undefined || connection.eof) return;
+    const tail = connection.inbox.tail();
+    if (tail.length === 0) return;
+    connection.read(tail).then((n) => {
+      connection.took(n);
+      this.unread = true;
+      connection.heardAt = this.context.scheduler.began;
+      if (connection.eof && !this.context.config.halfOpen) {
+        this.ending.name("peer_closed");
+        this.lost(undefined);
+      } else if (this.#interrupt !== undefined) this.#readAhead();
+    }, this.onError);
+  }
+
+  /** Puts a reply behind those that wait; gives what to wait for, if anything. */
+  #put(
+    payload: Uint8Array | undefined,
+    pieces: number,
+  ): Promise<void> | undefined {
+    // A handler that had its own connection closed may still have replied.
+    if (payload === undefined || this.over) return undefined;
+    if (pieces === 0 && this.writer.add(payload)) return undefined;
+    return this.#send(payload, pieces);
+  }
+
+  /** Has a reply written that there is no room for. */
+  #send(payload: Uint8Array, pieces: number): Promise<void> | undefined {
+    // It goes out now; how long the peer takes for it is not the handler's.
+    this.meter.batch(this.context.clock.now());
+    if (this.over) return undefined;
+    // The kernel copies megabytes at once: others may have waited long enough.
+    this.context.scheduler.isLateNow();
+    return this.#written(this.writer.send(payload, pieces));
+  }
+
+  /** Waits for a write, whose failure must not pass for the handler's. */
+  async #written(write: Promise<void>): Promise<void> {
+    try {
+      await write;
+    } catch (error) {
+      this.lost(error);
+      throw error;
     }
   }
 
   /** Makes a reply of what a handler threw. */
   async #failed(
-    call: Call,
     error: unknown,
     request: Request,
   ): Promise<[Status, Uint8Array | undefined]> {
-    const { hooks: { onError }, config: { requestTimeout } } = this.#context;
-    let status: Status = "error";
-    if (error instanceof RequestTimeout) {
-      status = "timeout";
-      error = this.#tooLate();
-    } else this.#report(error);
+    const { hooks: { onError }, config: { requestTimeout } } = this.context;
+    let status: Status = error === TOO_LATE ? "timeout" : "error";
+    error = this.#blame(error);
     this.pieces = 0;
-    if (onError !== undefined && !this.caller.over) {
+    if (onError !== undefined && !this.over) {
       try {
         const reply = (async () => await onError(error, this.#info, request))();
-        return [status, this.#payload(await call.wait(reply))];
+        return [status, this.#payload(await this.#wait(reply))];
       } catch (failure) {
-        if (failure instanceof RequestTimeout) {
-          status = "timeout";
-          this.#tooLate();
-        } else if (!this.caller.over) this.#report(failure);
-        error = failure;
+        if (failure === TOO_LATE) status = "timeout";
+        if (!this.over) error = this.#blame(failure);
       }
     }
     const text = status === "timeout"
@@ -338,18 +352,23 @@ export class Handling implements RequestWishes {
     return [status, this.#own(text, error)];
   }
 
-  /** A handler has had its time. It may still read its request. */
-  #tooLate(): TimeoutError {
+  /** Deals with what the wait for a handler threw; gives the error behind it. */
+  #blame(error: unknown): unknown {
+    if (error !== TOO_LATE) {
+      this.#report(error);
+      return error;
+    }
     this.close("request_timeout");
     this.#abortSignal();
-    this.#connection.inbox.forsake();
-    const { requestTimeout } = this.#context.config;
+    // The handler may still read its request.
+    this.connection.inbox.forsake();
+    const { requestTimeout } = this.context.config;
     return new TimeoutError(`No reply within ${requestTimeout} ms`);
   }
 
   /** A text of the server's own; the connection ends where it has no frame. */
   #own(text: string, error?: unknown): Uint8Array | undefined {
-    const said = errorOf(this.codec, text);
+    const said = errorOf(this.writer.codec, text);
     if (said === undefined) this.close("error", error ?? new EncodeError(text));
     return said;
   }
@@ -360,14 +379,18 @@ export class Handling implements RequestWishes {
   }
 
   #report(error: unknown): void {
-    const { handler_error } = this.#context.events;
-    if (handler_error === undefined) return;
-    emit(handler_error, { type: "handler_error", id: this.#id, error });
+    const { handler_error } = this.context.events;
+    emit(handler_error, { type: "handler_error", id: this.id, error });
   }
 
   #payload(reply: Reply): Uint8Array | undefined {
     if (reply === undefined || reply === null) return undefined;
-    const { maxReply } = this.#context.config;
-    return payloadOf(reply as Payload, this.codec, maxReply);
+    const { maxReply } = this.context.config;
+    return payloadOf(reply as Payload, this.writer.codec, maxReply);
   }
+}
+
+function isSeveral(reply: ReplyLater): reply is AsyncIterable<Payload> {
+  return typeof reply === "object" && reply !== null &&
+    Symbol.asyncIterator in reply;
 }

@@ -3,11 +3,7 @@
  * finished once: with its batch, by itself, or as abandoned.
  */
 
-import {
-  emit,
-  type EventListeners,
-  type RequestStatus,
-} from "../../events/events.ts";
+import { emit, type RequestStatus } from "../../events/events.ts";
 import type { Counters } from "../../events/metrics.ts";
 import type { SessionParts } from "./context.ts";
 
@@ -16,7 +12,7 @@ type Status = Exclude<RequestStatus, "abandoned">;
 export class Meter {
   /** Requests handed to the handler. */
   requests = 0;
-  /** When the request being handled was read, by the clock. */
+  /** When the request being handled was read. */
   began: number;
   /** Requests answered at once since then whose batch is not out. */
   #answered = 0;
@@ -24,17 +20,16 @@ export class Meter {
   #failed = 0;
   /** A handler is at work that did not reply at once. */
   #pending = false;
-  /** The lengths of those answered, `~` of error replies, if anybody listens. */
+  /**
+   * How long those answered were, if anybody listens; of one with an error reply
+   * it is `~length`, which is below 0.
+   */
   readonly #lengths: number[] | undefined;
-  readonly #parts: SessionParts;
   readonly #counters: Counters;
-  readonly #events: EventListeners;
 
-  constructor(parts: SessionParts) {
+  constructor(private readonly parts: SessionParts) {
     const { config, counters, events, clock } = parts.context;
-    this.#parts = parts;
     this.#counters = counters;
-    this.#events = events;
     this.began = clock.now();
     const { request, slow_request } = events;
     if (request ?? (config.slowRequest && slow_request)) this.#lengths = [];
@@ -45,7 +40,7 @@ export class Meter {
     this.#counters.requested();
   }
 
-  /** A frame is given to a task, whose doing is not timed. */
+  /** A frame is given to a task: what the task does with it is not timed. */
   read(length: number): void {
     this.handed();
     this.#counters.finished("ok", 1);
@@ -59,7 +54,7 @@ export class Meter {
     this.#lengths?.push(failed ? ~length : length);
   }
 
-  /** One is over its address's rate, and not handed to the handler. */
+  /** One is over the rate of its address, and not handed to the handler. */
   busy(length: number): void {
     this.#counters.finished("busy", 1);
     this.#report("busy", 0, length);
@@ -113,7 +108,7 @@ export class Meter {
   }
 
   #tellSlow(duration: number, lengths: readonly number[]): void {
-    const { id, connection, context: { config, events } } = this.#parts;
+    const { id, connection, context: { config, events } } = this.parts;
     const { slowRequest } = config;
     if (slowRequest === 0 || duration < slowRequest) return;
     emit(events.slow_request, {
@@ -124,9 +119,8 @@ export class Meter {
   }
 
   #report(status: Status, duration: number, requestBytes: number): void {
-    const { request } = this.#events;
+    const { id, context: { events: { request } } } = this.parts;
     if (request === undefined) return;
-    const { id } = this.#parts;
     emit(request, { type: "request", id, status, duration, requestBytes });
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Writes frames: small ones wait in the outbox for their batch, large ones go
- * out behind it. Replies are written when the exchange says so. Pushed frames
- * go out by themselves, in the order in which both were given here, and never
- * more than one write is under way.
+ * Writes frames. Small replies wait in the outbox until the exchange has their
+ * batch written; large ones go out behind it. Frames that are pushed go out by
+ * themselves. All keep the order in which they were given here, and one write is
+ * under way at the most.
  */
 
 import type { Connection, Writer } from "../../net/connection.ts";
@@ -10,8 +10,7 @@ import { ConnectionLostError } from "../../core/errors.ts";
 import { Queue } from "../../core/queue.ts";
 import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
 import { Outbox } from "../../net/outbox.ts";
-import type { Scheduler } from "../scheduler.ts";
-import type { SessionParts } from "./context.ts";
+import type { SessionParts, SharedContext } from "./context.ts";
 import { SlowConsumerError } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
@@ -20,31 +19,25 @@ const WRITES_PER_TURN = 4;
 
 const settled = Promise.resolve();
 
+const ended = () => new ConnectionLostError("The connection has ended");
+
 /** Who waits until the kernel has taken a frame. */
 export type Waiter = Pick<PromiseWithResolvers<void>, "resolve" | "reject">;
 
-interface Pushed {
-  readonly frame: Uint8Array;
-  readonly waiter: Waiter | undefined;
-}
-
 export class ReplyWriter implements Writer {
-  /** The frames' form from now on; another may be agreed on. */
-  codec: Codec;
   /** Whether pushed frames are being written, by themselves. */
   pushing = false;
   readonly #connection: Connection;
   readonly #stage: Stage;
-  readonly #scheduler: Scheduler;
+  readonly #context: SharedContext;
   readonly #outbox: Outbox;
-  readonly #onLost: ((error: unknown) => void) | undefined;
   /** Whether the exchange writes: what is pushed meanwhile waits for its end. */
   #active = false;
   /** Whether a large reply is being written, behind which pushed frames wait. */
   #large = false;
   #writes = 0;
   /** Frames that the outbox has no room for, and their bytes. */
-  #pushed: Queue<Pushed> | undefined;
+  #pushed: Queue<{ frame: Uint8Array; waiter?: Waiter }> | undefined;
   #pushedBytes = 0;
   /** Bytes in the write under way. */
   #taken = 0;
@@ -57,25 +50,23 @@ export class ReplyWriter implements Writer {
   #steps: {
     write(): void;
     wrote(n: number): void;
-    done(): void;
     failed(error: unknown): void;
   } | undefined;
-  readonly #maxBuffered: number;
   /** No write is any use any more. */
   #lost = false;
 
-  /** @param onLost Called where a push finds the connection lost. */
+  /**
+   * @param codec The form of the frames; a task may agree on another.
+   * @param onLost Called where a push finds the connection lost.
+   */
   constructor(
     { connection, stage, context }: SessionParts,
-    codec: Codec,
-    onLost?: (error: unknown) => void,
+    public codec: Codec,
+    private readonly onLost?: (error: unknown) => void,
   ) {
-    this.codec = codec;
     this.#connection = connection;
     this.#stage = stage;
-    this.#scheduler = context.scheduler;
-    this.#maxBuffered = context.config.maxBuffered;
-    this.#onLost = onLost;
+    this.#context = context;
     this.#outbox = new Outbox(connection);
   }
 
@@ -104,8 +95,8 @@ export class ReplyWriter implements Writer {
    */
   begin(): Promise<number> {
     this.#active = true;
-    this.#stage.write();
-    return this.#connection.send(this.#take());
+    this.#stage.enter("writing");
+    return this.#connection.send(this.#next());
   }
 
   /** What was begun is written, if anything was. */
@@ -153,17 +144,14 @@ export class ReplyWriter implements Writer {
   /** Has a frame written that answers no request, behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void {
     const { buffered } = this;
-    if (buffered > 0 && buffered + frame.length > this.#maxBuffered) {
-      this.#onLost?.(new SlowConsumerError(this.#maxBuffered));
+    const { maxBuffered } = this.#context.config;
+    if (buffered > 0 && buffered + frame.length > maxBuffered) {
+      const text = `More than ${maxBuffered} bytes wait for the peer`;
+      this.onLost?.(new SlowConsumerError(text));
     }
-    if (this.#lost) {
-      return waiter?.reject(
-        new ConnectionLostError("The connection has ended"),
-      );
-    }
-    if (
-      !this.#large && this.#pushedBytes === 0 && this.#outbox.addFrame(frame)
-    ) {
+    if (this.#lost) return waiter?.reject(ended());
+    const behind = this.#large || this.#pushedBytes > 0;
+    if (!behind && this.#outbox.addFrame(frame)) {
       if (waiter !== undefined) (this.#waiters ??= []).push(waiter);
     } else {
       this.#pushed ??= new Queue();
@@ -189,7 +177,7 @@ export class ReplyWriter implements Writer {
     this.#served = this.#waiters = this.#pushed = undefined;
     this.#pushedBytes = 0;
     if (waiting.length === 0) return;
-    const error = new ConnectionLostError("The connection has ended");
+    const error = ended();
     for (const { reject } of waiting) reject(error);
   }
 
@@ -198,14 +186,16 @@ export class ReplyWriter implements Writer {
     this.#stage.progress();
     // Over TLS each write takes a record at once, for as long as the kernel has
     // room: others would wait for the whole reply.
-    if (++this.#writes % WRITES_PER_TURN === 0) return this.#scheduler.turn();
+    if (++this.#writes % WRITES_PER_TURN === 0) {
+      return this.#context.scheduler.turn();
+    }
   }
 
   /** Writes for the exchange, while nothing is pushed. */
   async #exclusively(write: () => Promise<void>): Promise<void> {
     while (this.pushing) await this.idle();
     this.#active = true;
-    this.#stage.write();
+    this.#stage.enter("writing");
     try {
       await write();
     } finally {
@@ -225,11 +215,14 @@ export class ReplyWriter implements Writer {
     this.pushing = true;
     this.#steps ??= {
       write: () => this.#writePushed(),
-      wrote: (n) => this.#onWrote(n),
-      done: () => this.#onPushed(),
+      wrote: (n) => {
+        const rest = this.#connection.wrote(n, this);
+        if (rest === undefined) this.#onPushed();
+        else rest.then(() => this.#onPushed(), this.#steps!.failed);
+      },
       failed: (error) => {
-        this.#rest();
-        this.#onLost?.(error);
+        this.#endPushing();
+        this.onLost?.(error);
       },
     };
     // What is pushed in the same turn goes out in the same write.
@@ -237,7 +230,7 @@ export class ReplyWriter implements Writer {
   }
 
   #writePushed(): void {
-    if (this.#lost) return this.#rest();
+    if (this.#lost) return this.#endPushing();
     const { wrote, failed } = this.#steps!;
     this.#stage.push();
     try {
@@ -247,21 +240,16 @@ export class ReplyWriter implements Writer {
     }
   }
 
-  #onWrote(n: number): void {
-    const rest = this.#connection.wrote(n, this);
-    if (rest === undefined) this.#onPushed();
-    else rest.then(this.#steps!.done, this.#steps!.failed);
-  }
-
   #onPushed(): void {
     this.#written();
-    if (!this.#waits || this.#idle !== undefined) return this.#rest();
-    const { write } = this.#steps!;
-    if (this.#scheduler.isLateNow()) void this.#scheduler.turn().then(write);
-    else write();
+    if (!this.#waits || this.#idle !== undefined) return this.#endPushing();
+    const { scheduler } = this.#context;
+    if (!scheduler.isLateNow()) this.#writePushed();
+    else void scheduler.turn().then(this.#steps!.write);
   }
 
-  #rest(): void {
+  /** Nothing is pushed any more, or whoever waits for that goes first. */
+  #endPushing(): void {
     this.pushing = false;
     this.#stage.pushed();
     this.#idle?.resolve();
@@ -269,17 +257,24 @@ export class ReplyWriter implements Writer {
   }
 
   async #flush(): Promise<void> {
+    const { scheduler } = this.#context;
     while (!this.#lost && this.#waits) {
       await this.#connection.write(this.#next(), this);
       this.#written();
-      if (this.#pushedBytes > 0 && this.#scheduler.isLateNow()) {
-        await this.#scheduler.turn();
+      if (this.#pushedBytes > 0 && scheduler.isLateNow()) {
+        await scheduler.turn();
       }
     }
   }
 
+  /** Takes what is to be written next: the outbox, or a frame behind it. */
   #next(): Uint8Array {
-    if (this.#outbox.length > 0) return this.#take();
+    if (this.#outbox.length > 0 || this.#pushedBytes === 0) {
+      this.#served = this.#waiters;
+      this.#waiters = undefined;
+      this.#taken = this.#outbox.length;
+      return this.#outbox.take();
+    }
     const { frame, waiter } = this.#pushed!.shift()!;
     this.#taken = frame.length;
     this.#pushedBytes -= frame.length;
@@ -290,13 +285,6 @@ export class ReplyWriter implements Writer {
 
   get #waits(): boolean {
     return this.#outbox.length + this.#pushedBytes > 0;
-  }
-
-  #take(): Uint8Array {
-    this.#served = this.#waiters;
-    this.#waiters = undefined;
-    this.#taken = this.#outbox.length;
-    return this.#outbox.take();
   }
 
   #written(): void {
@@ -311,7 +299,7 @@ export class ReplyWriter implements Writer {
   async #sendLarge(payload: Uint8Array): Promise<void> {
     const sent = this.#outbox.addStart(this.codec, payload);
     this.#connection.hold(payload.length);
-    await this.#connection.write(this.#take(), this);
+    await this.#connection.write(this.#next(), this);
     this.#written();
     if (sent < payload.length) {
       await this.#connection.write(payload.subarray(sent), this);

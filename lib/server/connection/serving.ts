@@ -5,81 +5,78 @@
  */
 
 import type { CloseReason } from "../../events/events.ts";
-import type { Codec } from "../../framing/codec.ts";
+import type { Framing } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { Task } from "../scheduler.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
-import type { Ending } from "./ending.ts";
-import { LastCall } from "./last_call.ts";
+import { type Ending, LastCall } from "./ending.ts";
+import { Gate } from "./gate.ts";
 import { Meter } from "./meter.ts";
-import { ReplyWriter, type Waiter } from "./reply_writer.ts";
+import { ReplyWriter } from "./reply_writer.ts";
 import type { Stage } from "./stage.ts";
 
-export abstract class Serving implements Task {
+export abstract class Serving implements Task, SessionParts {
   /**
    * Resolves when all that was to be said has been written, and the farewell is
    * left; rejects when the connection is lost or cut.
    */
   readonly done: PromiseWithResolvers<void> = Promise.withResolvers();
-  readonly meter: Meter;
   /** A request has come in whole, and its reply is not out yet. */
   owing = false;
   /** No request is handled any more, and no reply is any use. */
   over = false;
-  protected readonly context: SharedContext;
-  protected readonly connection: Connection;
-  protected readonly stage: Stage;
-  protected readonly ending: Ending;
-  protected readonly writer: ReplyWriter;
+  readonly id: number;
+  readonly connection: Connection;
+  readonly stage: Stage;
+  readonly ending: Ending;
+  readonly context: SharedContext;
+  readonly writer: ReplyWriter;
+  readonly meter: Meter;
+  /** The framing from now on. */
+  framing: Framing;
+  protected readonly gate: Gate;
+  /** What it has used of its turn. */
+  protected used = 0;
+  /** Whether a handler may still read its request. */
+  protected atWork = false;
   protected lastCall: LastCall | undefined;
   /** Nothing is read until there is memory again. */
   #waitsForMemory = false;
   protected readonly onError = (error: unknown): void => this.lost(error);
 
-  constructor(protected readonly parts: SessionParts) {
+  constructor(parts: SessionParts) {
     const { framing, maxFrame } = parts.context.config;
-    this.context = parts.context;
+    this.id = parts.id;
     this.connection = parts.connection;
     this.stage = parts.stage;
     this.ending = parts.ending;
-    const codec = framing.codec(maxFrame);
-    this.writer = new ReplyWriter(parts, codec, this.onError);
-    this.meter = new Meter(parts);
+    this.context = parts.context;
+    this.framing = framing;
+    this.writer = new ReplyWriter(this, framing.codec(maxFrame), this.onError);
+    this.meter = new Meter(this);
+    this.gate = new Gate(this, this.meter);
   }
 
   abstract start(): void;
   abstract resume(): void;
   abstract writeReplies(now: number): void;
   protected abstract readonly onRead: (n: number | null) => void;
+  /** Aborts once nothing that is sent is any use. */
+  abstract get signal(): AbortSignal;
+  /** The connection ends after what was given before. */
+  abstract close(reason: "handler_closed"): void;
   /** Whether nothing is owed, and more is waited for. */
   protected abstract get isIdle(): boolean;
   /** Ends an idle connection. */
-  abstract close(): void;
+  protected abstract endIdle(): void;
   /** Tells whoever is at work that nothing is any use any more. */
   protected abstract abort(): void;
-
-  /** Whether a handler may still read its request. */
-  protected get atWork(): boolean {
-    return false;
-  }
 
   /** A handler has had its time; a task has no deadline of its own. */
   expire(): void {}
 
   /** Tells whoever serves the connection that it has ended. */
   left(_reason: CloseReason): void {}
-
-  get codec(): Codec {
-    return this.writer.codec;
-  }
-
-  get buffered(): number {
-    return this.writer.buffered;
-  }
-
-  push(frame: Uint8Array, waiter?: Waiter): void {
-    this.writer.push(frame, waiter);
-  }
 
   startRead(): void {
     const { held, inbox, reading } = this.connection;
@@ -121,7 +118,7 @@ export abstract class Serving implements Task {
     this.lastCall ??= new LastCall(this.context.clock, connection, (silent) => {
       // A frame under way is in flight too; the drain timeout may end it.
       if (!this.isIdle || inbox.length > 0 || connection.eof) return;
-      if (silent) this.close();
+      if (silent) this.endIdle();
       else this.lastCall!.begin();
     });
     if (this.isIdle) this.lastCall.begin();

@@ -1,27 +1,31 @@
 /**
  * The life of one connection on the server's side, an asynchronous task that
- * reads from top to bottom: it is opened, requests and replies are exchanged,
- * and it ends with a farewell. What it is doing, and until when it may, is its
- * stage; why it ends is its ending.
+ * reads from top to bottom: it is opened, by a proxy's header, a place and TLS;
+ * requests and replies are exchanged; and it ends with a farewell, which sees
+ * that the peer gets what was sent to it. What it is doing, and until when it
+ * may, is its stage; why it ends is its ending.
  */
 
 import { networkOf } from "../../core/address.ts";
-import type { Connection } from "../../net/connection.ts";
-import { TimeoutError } from "../../core/errors.ts";
+import {
+  ClientCertificateError,
+  ProxyHeaderError,
+  TimeoutError,
+} from "../../core/errors.ts";
 import type { CloseReason } from "../../events/events.ts";
 import type { Opening } from "../../events/metrics.ts";
-import { replies } from "../replies.ts";
+import type { Connection } from "../../net/connection.ts";
+import { parseProxyHeader } from "../../net/proxy_protocol.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
+import { replies } from "../replies.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
-import { Ending, farewell, type Refusal } from "./ending.ts";
+import { Ending, LastCall, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
-import { LastCall } from "./last_call.ts";
-import { prepare } from "./opening.ts";
-import { ReplyWriter } from "./reply_writer.ts";
 import { payloadOf } from "./info.ts";
+import { ReplyWriter } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
-import { TaskRun } from "./task.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
+import { TaskRun } from "./task.ts";
 
 /** What all sessions of one server share, and whom they tell of themselves. */
 export interface SessionContext extends SharedContext {
@@ -39,6 +43,9 @@ export interface SessionContext extends SharedContext {
   readonly ended: (session: Session) => void;
 }
 
+/** What a connection is refused as whose header or handshake fails. */
+const FAILURES = { greeting: "proxy_error", handshaking: "tls_error" } as const;
+
 export class Session implements SessionParts {
   readonly opened: number;
   readonly stage: Stage;
@@ -46,12 +53,11 @@ export class Session implements SessionParts {
   exchange: Serving | undefined;
   /** Whether it has got its place. */
   admitted = false;
-  #awaited: Opening | undefined;
   served = false;
-  /** Why it is turned away. */
+  /** What is awaited of it, as it is counted. */
+  #awaited: Opening | undefined;
   refusal: Refusal | undefined;
-  #draining = false;
-  /** The wait of a draining session for a first byte. */
+  /** The wait for a first byte, once it drains before it is served. */
   #lastCall: LastCall | undefined;
   /** Ends the wait for a place. */
   #giveUp: ((refusal: Refusal) => void) | undefined;
@@ -81,44 +87,39 @@ export class Session implements SessionParts {
   }
 
   async #life(known: Refusal | undefined): Promise<void> {
-    const { connection } = this;
-    const { scheduler, config } = this.context;
-    const tls = config.startTls ? undefined : this.context.tls;
+    const { ending, context } = this;
+    const tls = context.config.startTls ? undefined : context.tls;
     if (this.proxied) await this.#prepare("greeting");
-    if (this.refusal !== undefined || this.over) return;
+    if (this.refusal !== undefined || ending.reason !== undefined) return;
     const refusal = known ?? await this.#admit();
     if (this.#settled) return;
     if (refusal !== undefined) {
       this.refusal = refusal;
-      this.ending.name("shutdown");
+      ending.name("shutdown");
       // To be told it would have to agree on TLS first, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      await this.#say(refusal);
-    } else {
-      if (tls !== undefined) await this.#prepare("handshaking");
-      if (this.over) return;
-      if (this.refusal !== undefined) {
-        const failed: Refusal = this.refusal;
-        if (failed.text === undefined) return;
-        this.context.refuse(this, failed);
-        await this.#say(failed);
-        return await farewell(connection, this.stage, scheduler);
-      }
-      this.served = true;
-      this.context.opened(this);
-      if (this.#settled) return;
-      this.exchange = this.#begin();
-      await this.exchange.done.promise;
+      return await this.#turnAway(refusal);
     }
-    await farewell(connection, this.stage, scheduler);
+    if (tls !== undefined) await this.#prepare("handshaking");
+    if (ending.reason !== undefined) return;
+    const failed = this.refusal as Refusal | undefined;
+    if (failed !== undefined) {
+      if (failed.text === undefined) return;
+      context.refuse(this, failed);
+      return await this.#turnAway(failed);
+    }
+    this.served = true;
+    context.opened(this);
+    if (this.#settled) return;
+    this.exchange = this.#begin();
+    await this.exchange.done.promise;
+    await this.#farewell();
   }
 
   /** Ends once nothing is owed; a peer that has sent no byte is owed nothing. */
   drain(): void {
-    this.#draining = true;
     if (this.exchange !== undefined) return this.exchange.drain();
-    const { clock } = this.context;
-    this.#lastCall = new LastCall(clock, this.connection, () => {
+    this.#lastCall = new LastCall(this.context.clock, this.connection, () => {
       if (this.connection.silent) this.abort("shutdown");
     });
     this.#lastCall.begin();
@@ -148,10 +149,6 @@ export class Session implements SessionParts {
 
   unsqueeze(): void {
     this.exchange?.unpause();
-  }
-
-  get over(): boolean {
-    return this.ending.reason !== undefined;
   }
 
   describe(): ConnectionInfo {
@@ -190,10 +187,51 @@ export class Session implements SessionParts {
     }
   }
 
+  /**
+   * Reads the header of a trusted proxy, or agrees on TLS. A peer that leaves
+   * before its first byte of either, by its end or by a reset (throws), did
+   * nothing wrong: TCP checks do so. That is its ending then.
+   */
   async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
-    if (!this.served) this.awaits(phase);
-    const failed = await prepare(this, phase);
-    this.refusal ??= failed;
+    const { connection, context } = this;
+    this.awaits(phase);
+    this.stage.enter(phase);
+    if (connection.inbox.length === 0) {
+      await hear(connection);
+      if (connection.eof) return this.ending.name("peer_closed");
+    }
+    try {
+      if (phase === "greeting") await this.#greet();
+      else await context.tls!.secure(connection);
+      connection.heardAt = context.clock.now();
+    } catch (error) {
+      // A broken header does not come from our proxy: close without a reply.
+      const text = error instanceof ClientCertificateError
+        ? replies.certificate(error.reason)
+        : undefined;
+      this.refusal ??= { reason: FAILURES[phase], text, error };
+    }
+  }
+
+  /** Reads a proxy's header, which names the client. */
+  async #greet(): Promise<void> {
+    const { connection, context: { config } } = this;
+    const { inbox } = connection;
+    const { version } = config.proxy!;
+    let header;
+    while (true) {
+      const { bytes, start, end } = inbox;
+      header = parseProxyHeader(bytes, start, end, version);
+      if (header !== undefined) break;
+      if (connection.eof) {
+        throw new ProxyHeaderError(`stream ended after ${inbox.length} bytes`);
+      }
+      await hear(connection);
+    }
+    const { source, destination, length } = header;
+    inbox.start += length;
+    connection.remoteAddr = Object.freeze(source ?? connection.remoteAddr);
+    connection.localAddr = Object.freeze(destination ?? connection.localAddr);
   }
 
   /** Asks for a place, and waits for the answer if another thread gives it. */
@@ -215,19 +253,22 @@ export class Session implements SessionParts {
     const { task } = this.context;
     const exchange = new (task === undefined ? Exchange : TaskRun)(this);
     exchange.start();
-    if (this.#draining) exchange.drain();
+    if (this.#lastCall !== undefined) exchange.drain();
     return exchange;
   }
 
-  async #say({ reason, text = "" }: Refusal): Promise<void> {
+  /** Tells the peer why it gets no place. */
+  async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
     const { config, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
-    if (onRefuse === undefined) return await writer.say(text);
-    const words = onRefuse(reason, text);
-    if (words === undefined) return;
-    await writer.send(payloadOf(words, codec, config.maxReply), 0);
-    await writer.flush();
+    const words = onRefuse?.(reason, text);
+    if (onRefuse === undefined) await writer.say(text);
+    else if (words !== undefined) {
+      await writer.send(payloadOf(words, codec, config.maxReply), 0);
+      await writer.flush();
+    }
+    await this.#farewell();
   }
 
   #tooLate(phase: "greeting" | "handshaking" | "admitting"): void {
@@ -237,16 +278,24 @@ export class Session implements SessionParts {
       const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
       return this.#giveUp?.(this.context.refuse(this, busy));
     }
-    if (this.served) {
-      this.ending.name("error", new TimeoutError(`No TLS within ${limit} ms`));
-      return this.abort("error");
-    }
-    const [reason, what] = phase === "greeting"
-      ? ["proxy_error", "PROXY header"] as const
-      : ["tls_error", "TLS handshake"] as const;
+    const what = phase === "greeting" ? "PROXY header" : "TLS handshake";
     const error = new TimeoutError(`No ${what} within ${limit} ms`);
-    this.refusal = { reason, error };
+    if (this.served) this.ending.name("error", error);
+    else this.refusal = { reason: FAILURES[phase], error };
     this.abort("shutdown");
+  }
+
+  /**
+   * Closes our side and waits for the peer to close its own, dropping what it
+   * still sends. It may take as long as the phase `lingering` lasts.
+   */
+  async #farewell(): Promise<void> {
+    const { connection } = this;
+    // TLS wants our end said even where the peer has ended; TCP says it by itself.
+    if (connection.eof && connection.tls === undefined) return;
+    this.stage.enter("lingering");
+    await connection.closeWrite();
+    await connection.discard(this.context.scheduler);
   }
 
   /** Lets go of everything, once. */
@@ -263,4 +312,9 @@ export class Session implements SessionParts {
     exchange?.left(this.ending.reason!);
     this.context.ended(this);
   }
+}
+
+/** Reads once. */
+async function hear(connection: Connection): Promise<void> {
+  connection.took(await connection.read(connection.inbox.space()));
 }

@@ -76,32 +76,26 @@ export class Stage implements Expirable {
     }
   }
 
-  enter(phase: Exclude<keyof typeof PHASE_LIMITS, "paused">): void {
-    this.#begin(phase);
+  /** Begins a phase, whose time starts now. */
+  enter(phase: Exclude<Phase, "reading">): void {
+    this.#phase = phase;
+    this.#since = this.deadlines.now;
   }
 
+  /** Waits for requests; `anew` where the last wait has brought a whole one. */
   read(anew: boolean): void {
     if (anew) this.#idleSince = this.deadlines.now;
-    // Nor does it get out of a pause.
+    // Bytes that make no whole request do not end a pause either.
     else if (this.#phase === "paused") return;
     this.#phase = "reading";
   }
 
   pause(): void {
-    if (this.#phase === "reading") this.#begin("paused");
+    if (this.#phase === "reading") this.enter("paused");
   }
 
   unpause(): void {
     if (this.#phase === "paused") this.#phase = "reading";
-  }
-
-  /** A handler is at work that did not reply at once. */
-  handle(): void {
-    this.#begin("handling");
-  }
-
-  write(): void {
-    this.#begin("writing");
   }
 
   /** Frames that answer no request are given to the kernel meanwhile. */
@@ -130,11 +124,6 @@ export class Stage implements Expirable {
     const phase = this.#pushEnds < this.#phaseEnds ? "writing" : this.#phase;
     this.#since = this.#idleSince = this.#pushingSince = Infinity;
     this.expired.expire(phase);
-  }
-
-  #begin(phase: Phase): void {
-    this.#phase = phase;
-    this.#since = this.deadlines.now;
   }
 }
 

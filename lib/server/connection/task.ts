@@ -1,9 +1,10 @@
 /**
- * A connection that is served by a task: its reads, each of them asked for, and
- * its end. The counterpart of `exchange.ts`, with the same server around it.
+ * A connection that is served by a task: what the task sees of it, its reads, each
+ * of them asked for, and its end. The counterpart of `exchange.ts`, with the same
+ * server around it.
  *
- * What is read ahead is one read, so that a peer that resets is noticed while
- * the task does something else. No more comes in until that is used up.
+ * One read is made ahead, so that a peer that resets is noticed while the task
+ * does something else. No more comes in until that is used up.
  */
 
 import {
@@ -14,19 +15,16 @@ import {
 import { emit } from "../../events/events.ts";
 import type { Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
-import type { ConnectionTask } from "../handler.ts";
+import type { ConnectionTask, ParleyConnection } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, REQUEST_COST } from "../scheduler.ts";
-import { Gate, isPlain } from "./gate.ts";
-import { secure } from "./opening.ts";
+import { isPlain } from "./gate.ts";
+import { Peer } from "./info.ts";
 import { Serving } from "./serving.ts";
-import { TaskConnection, type TaskWishes } from "./info.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-export class TaskRun extends Serving implements TaskWishes {
-  framing: Framing = this.context.config.framing;
-  readonly #gate = new Gate(this.parts, this.meter);
+export class TaskRun extends Serving {
   readonly #controller = new AbortController();
   /** Goes on with the read that the task waits for. */
   #wake: (() => void) | undefined;
@@ -34,11 +32,10 @@ export class TaskRun extends Serving implements TaskWishes {
   #asked = false;
   /** Whether its read waits for its turn. */
   #parked = false;
-  #used = 0;
   /** Nothing more is given to the task. */
   #ended = false;
+  /** Errors of its peer's that the task is given, and may let through. */
   #frameError: FrameError | undefined;
-  /** The error of its handshake. */
   #tlsError: TlsError | undefined;
 
   protected readonly onRead = (n: number | null) => {
@@ -48,15 +45,14 @@ export class TaskRun extends Serving implements TaskWishes {
   };
 
   start(): void {
-    this.connection.emptied = false;
-    this.stage.handle();
+    this.stage.enter("handling");
     void this.#run(this.context.task!);
   }
 
   async #run(task: ConnectionTask): Promise<void> {
     let words: string | undefined;
     try {
-      await task(new TaskConnection(this.parts, this));
+      await task(new TaskConnection(this));
     } catch (error) {
       if (error instanceof FrameError && error === this.#frameError) {
         words = replies.frame(error);
@@ -64,9 +60,8 @@ export class TaskRun extends Serving implements TaskWishes {
       } else if (error instanceof TlsError && error === this.#tlsError) {
         this.ending.name("error", error);
       } else if (!(this.over && error instanceof ConnectionLostError)) {
-        const { handler_error } = this.context.events;
-        const { id } = this.parts;
-        emit(handler_error, { type: "handler_error", id, error });
+        const { id, context: { events } } = this;
+        emit(events.handler_error, { type: "handler_error", id, error });
         this.ending.name("error", error);
       }
     }
@@ -78,7 +73,7 @@ export class TaskRun extends Serving implements TaskWishes {
     this.#ended = true;
     try {
       if (words !== undefined) await this.writer.say(words);
-      else if (this.buffered > 0) await this.writer.flush();
+      else if (this.writer.buffered > 0) await this.writer.flush();
     } catch (error) {
       return this.lost(error);
     }
@@ -91,6 +86,10 @@ export class TaskRun extends Serving implements TaskWishes {
 
   protected get isIdle(): boolean {
     return this.#asked;
+  }
+
+  protected endIdle(): void {
+    this.close();
   }
 
   protected abort(): void {
@@ -108,6 +107,7 @@ export class TaskRun extends Serving implements TaskWishes {
     this.#wake?.();
   }
 
+  /** Ends this side of the connection once what was sent is out. */
   async closeWrite(): Promise<void> {
     await this.writer.flush();
     await this.connection.closeWrite();
@@ -117,12 +117,13 @@ export class TaskRun extends Serving implements TaskWishes {
     return this.#read(() => this.#takeFrame());
   }
 
+  /** Reads what there is, in no framing. */
   readBytes(): Promise<Bytes | null> {
     return this.#read(() => {
       const { inbox } = this.connection;
       const bytes = inbox.bytes.slice(inbox.start, inbox.end);
       inbox.start = inbox.end;
-      this.#used += bytes.length;
+      this.used += bytes.length;
       return bytes;
     });
   }
@@ -133,9 +134,8 @@ export class TaskRun extends Serving implements TaskWishes {
   }
 
   async startTls(): Promise<void> {
-    const { tls } = this.context;
-    const connection = this.connection;
-    if (!this.context.config.startTls || connection.tls !== undefined) {
+    const { connection, context: { config, tls } } = this;
+    if (!config.startTls || connection.tls !== undefined) {
       throw new TypeError(
         "Cannot start TLS: it needs the option startTls, once",
       );
@@ -149,13 +149,13 @@ export class TaskRun extends Serving implements TaskWishes {
         await this.#woken();
       }
       if (this.over) throw this.#lostError();
-      await secure(connection, tls!);
+      await tls!.secure(connection);
     } catch (error) {
       if (error instanceof TlsError) this.#tlsError = error;
       else this.lost(error);
       throw this.over ? this.#lostError() : error;
     } finally {
-      if (!this.over) this.stage.handle();
+      if (!this.over) this.stage.enter("handling");
     }
   }
 
@@ -166,7 +166,7 @@ export class TaskRun extends Serving implements TaskWishes {
 
   /** The next turn has come, or there is something to read. */
   resume(): void {
-    this.#used = 0;
+    this.used = 0;
     this.#wake?.();
   }
 
@@ -184,7 +184,7 @@ export class TaskRun extends Serving implements TaskWishes {
     try {
       while (true) {
         if (this.over) throw this.#lostError();
-        if (this.#used > BUDGET || memory.over || scheduler.isLateNow()) {
+        if (this.used > BUDGET || memory.over || scheduler.isLateNow()) {
           scheduler.later(this);
           await this.#woken();
           continue;
@@ -193,7 +193,12 @@ export class TaskRun extends Serving implements TaskWishes {
         if (taken !== undefined) return taken;
         if (this.#ended) return null;
         const { eof, emptied } = this.connection;
-        if (eof) return this.#atEnd();
+        if (eof) {
+          const { length } = inbox;
+          if (length === 0) return null;
+          const detail = `stream ended after ${length} bytes of a frame`;
+          throw this.#frameError = new FrameError("malformed", detail);
+        }
         if (this.lastCall !== undefined) {
           if (emptied && inbox.length === 0) return null;
           this.lastCall.begin();
@@ -205,7 +210,7 @@ export class TaskRun extends Serving implements TaskWishes {
     } finally {
       this.#asked = false;
       if (!this.over) {
-        this.stage.handle();
+        this.stage.enter("handling");
         if (inbox.length === 0 && !this.connection.eof) this.#park();
       }
     }
@@ -223,17 +228,16 @@ export class TaskRun extends Serving implements TaskWishes {
   }
 
   #takeFrame(): Bytes | undefined {
-    const connection = this.connection;
+    const { connection, writer: { codec } } = this;
     const { inbox } = connection;
     try {
       if (this.meter.requests === 0 && connection.tls === undefined) {
-        if (!isPlain(connection, this.codec)) return undefined;
+        if (!isPlain(connection, codec)) return undefined;
       }
       while (inbox.length > 0) {
-        const { codec } = this;
         const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
         if (next === 0) return undefined;
-        this.#used += next - inbox.start + REQUEST_COST;
+        this.used += next - inbox.start + REQUEST_COST;
         const { payloadStart, payloadEnd } = codec;
         const frame = inbox.bytes.slice(payloadStart, payloadEnd);
         inbox.start = next;
@@ -251,9 +255,9 @@ export class TaskRun extends Serving implements TaskWishes {
 
   /** Whether a frame is the task's; if not, the peer is told why. */
   #isAllowed(frame: Bytes): boolean {
-    if (this.#gate.open) return true;
+    if (this.gate.open) return true;
     this.meter.began = this.context.clock.now();
-    const refusal = this.#gate.refusal(frame);
+    const refusal = this.gate.refusal(frame);
     if (refusal === undefined) return true;
     this.writer.pushText(refusal.text);
     if (refusal.closes !== undefined) {
@@ -263,16 +267,86 @@ export class TaskRun extends Serving implements TaskWishes {
     return false;
   }
 
-  #atEnd(): null {
-    const { length } = this.connection.inbox;
-    if (length === 0) return null;
-    const detail = `stream ended after ${length} bytes of a frame`;
-    throw this.#frameError = new FrameError("malformed", detail);
-  }
-
   #lostError(): ConnectionLostError {
     const { error, reason } = this.ending;
     const text = `The connection has ended: ${reason}`;
     return new ConnectionLostError(text, { cause: error });
   }
+}
+
+class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
+  /** What it is read as, once it is. */
+  #readAs: string | undefined;
+  #frames: ReadableStream<Bytes> | undefined;
+  #readable: ReadableStream<Bytes> | undefined;
+  #writable: WritableStream<Uint8Array> | undefined;
+
+  read(): Promise<Bytes | null> {
+    this.#use("frames");
+    const frame = Peer.servingOf(this).readFrame();
+    // One that nobody waits for is not to end the program.
+    frame.catch(() => {});
+    return frame;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Bytes, void> {
+    let frame;
+    while ((frame = await this.read()) !== null) yield frame;
+  }
+
+  get frames(): ReadableStream<Bytes> {
+    this.#use("stream of frames");
+    const run = Peer.servingOf(this);
+    return this.#frames ??= streamOf(() => run.readFrame());
+  }
+
+  get readable(): ReadableStream<Bytes> {
+    this.#use("bytes");
+    const run = Peer.servingOf(this);
+    return this.#readable ??= streamOf(() => run.readBytes());
+  }
+
+  get writable(): WritableStream<Uint8Array> {
+    const run = Peer.servingOf(this);
+    return this.#writable ??= new WritableStream({
+      write: (bytes) =>
+        new Promise((resolve, reject) => {
+          run.writer.push(bytes, { resolve: () => resolve(), reject });
+        }),
+      close: () => run.closeWrite(),
+      abort: () => run.close(),
+    });
+  }
+
+  override send(frame: Uint8Array | string): Promise<void> {
+    if (this.#writable?.locked) {
+      throw new TypeError("Cannot send a frame: writable is in use");
+    }
+    return super.send(frame);
+  }
+
+  startTls(): Promise<void> {
+    return Peer.servingOf(this).startTls();
+  }
+
+  setFraming(framing: FramingName | Framing): void {
+    Peer.servingOf(this).setFraming(framing);
+  }
+
+  #use(as: "frames" | "stream of frames" | "bytes"): void {
+    this.#readAs ??= as;
+    if (this.#readAs === as) return;
+    throw new TypeError(`Cannot read ${as}: it is read as ${this.#readAs}`);
+  }
+}
+
+/** A stream that asks for what it gives, and for nothing in advance. */
+function streamOf(read: () => Promise<Bytes | null>): ReadableStream<Bytes> {
+  return new ReadableStream({
+    async pull(controller) {
+      const bytes = await read();
+      if (bytes === null) controller.close();
+      else controller.enqueue(bytes);
+    },
+  }, { highWaterMark: 0 });
 }
