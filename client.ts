@@ -117,7 +117,6 @@ async function converse(args: readonly string[]): Promise<number> {
       ? [await batch.readWhole(standardInput(), max, texts[0])]
       : texts.map((text) => encoder.encode(text));
     let result: BatchResult;
-    let inputFailure = (): string | undefined => undefined;
     if (flags.listen) {
       // Frames wait here while the reader of the output is slow.
       const more = { isPush: () => true, maxBuffered: 64 * 1024 * 1024 };
@@ -134,14 +133,12 @@ async function converse(args: readonly string[]): Promise<number> {
           warn(`left out for now: ${reasonOf(error)}`);
         },
       });
-      let lines = ReadableStream.from(repeated(requests, flags.r, flags.i));
-      if (requests.length === 0) {
-        ({ lines, failure: inputFailure } = batch.splitLines(
-          standardInput(),
-          max,
-        ));
-      }
+      const given = ReadableStream.from(repeated(requests, flags.r, flags.i));
+      const { lines, failure } = requests.length > 0
+        ? { lines: given, failure: () => undefined }
+        : batch.splitLines(standardInput(), max);
       result = await batch.runBatch(client, lines, Deno.stdout, form);
+      result.failure ??= failure();
     }
     if (isReaderGone(result.outputFailure)) return 0;
     if (result.outputFailure !== undefined) {
@@ -151,8 +148,6 @@ async function converse(args: readonly string[]): Promise<number> {
     if (result.failure !== undefined) {
       return fail(result.failure, unanswered(result, requests.length));
     }
-    const failure = inputFailure();
-    if (failure !== undefined) return fail(failure);
   }
   if (unexpected !== "") return fail(unexpected);
   return flags.e && errors > 0 ? 1 : 0;

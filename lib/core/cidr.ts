@@ -2,21 +2,19 @@
 
 import { BlockList, isIP } from "node:net";
 
-import { ParleyError } from "./errors.ts";
-import { quote } from "./text.ts";
+import { OptionError } from "./errors.ts";
 
 export const CIDR_FORM = "an address or CIDR such as 10.0.0.0/8 or fd00::/8";
 
 /** No zone is allowed: `BlockList` drops it, and matches on every interface. */
 const ENTRY = /^([^/%]*)(?:\/(0|[1-9]\d{0,2}))?$/;
 
-export class CidrError extends ParleyError {
-  constructor(readonly entry: string) {
-    super(`${quote(entry)} is not ${CIDR_FORM}`);
-  }
-}
-
 /**
+ * Addresses and CIDRs, IPv4 and IPv6, with commas between and spaces where one
+ * likes. There is no empty list: a variable that is empty by mistake must neither
+ * shut everybody out nor let everybody in. Bits behind the prefix do not count, so
+ * `10.0.0.1/8` is `10.0.0.0/8`, as for nginx and HAProxy.
+ *
  * An IPv4 client is IPv4 in whatever way the listener shows it: one on `::`
  * shows `10.1.2.3` as `::ffff:10.1.2.3`. So IPv6 entries never match it, not even
  * `::/0`; as in nginx, everybody is `0.0.0.0/0,::/0`.
@@ -27,8 +25,9 @@ export class CidrList {
   readonly #ipv4 = new BlockList();
   readonly #ipv6 = new BlockList();
 
-  constructor(entries: Iterable<string>) {
-    for (const entry of entries) {
+  constructor(option: string, text: string) {
+    for (const part of text.split(",")) {
+      const entry = part.trim();
       const [, address = "", digits] = ENTRY.exec(entry) ?? [];
       const version = isIP(address);
       const mapped = version === 6
@@ -39,7 +38,7 @@ export class CidrList {
       // ::ffff:10.0.0.0/8 would be ::/8, which is not what anybody means.
       const least = mapped === undefined ? 0 : 96;
       if (version === 0 || prefix < least || prefix > bits) {
-        throw new CidrError(entry);
+        throw new OptionError(option, entry, CIDR_FORM);
       }
       if (mapped ?? version === 4) {
         this.#ipv4.addSubnet(mapped ?? address, prefix - least, "ipv4");
@@ -58,19 +57,6 @@ export class CidrList {
       ? this.#ipv6.check(bare, "ipv6")
       : this.#ipv4.check(ipv4, "ipv4");
   }
-}
-
-/**
- * Reads a list of addresses and CIDRs, IPv4 and IPv6, with commas between and
- * spaces where one likes.
- *
- * Bits behind the prefix do not count, so `10.0.0.1/8` is `10.0.0.0/8`, as nginx
- * (https://nginx.org/en/docs/http/ngx_http_access_module.html) and HAProxy read
- * it. There is no empty list: a variable that is empty by mistake must neither
- * shut everybody out nor let everybody in.
- */
-export function parseCidrList(text: string): CidrList {
-  return new CidrList(text.split(",").map((entry) => entry.trim()));
 }
 
 /**

@@ -289,7 +289,7 @@ export interface ServerStats {
   readonly sent: number;
 }
 
-/** Reads the numbers from the counters; whoever has it can change nothing. */
+/** Reads the numbers from the counters, and gives no way to change them. */
 export class ServerStatsBase implements ServerStats {
   readonly #counters: Counters;
   readonly #clock: Clock;

@@ -17,7 +17,4 @@ export function echo<Bytes = Uint8Array>(request: Bytes): Bytes {
   return request;
 }
 
-export const handlers = { commands, echo } as const satisfies Record<
-  string,
-  Handler
->;
+export const handlers = { commands, echo } satisfies Record<string, Handler>;

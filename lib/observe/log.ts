@@ -78,9 +78,9 @@ const reasonLevels: Readonly<
 };
 
 /**
- * Makes the listeners that log a server's events. What the logger does not take
- * now is not listened to, so that the core does not even make those events. The
- * one for `finished` ends all timers.
+ * Makes the listeners that log a server's events. What the logger does not log
+ * at its present level has no listener, so the core does not make those events.
+ * The listener for `finished` ends all timers.
  *
  * @example
  * ```ts
@@ -114,6 +114,16 @@ export function logListeners(
   };
   const repeats = gatherRepeats(write, clock);
   let endProgress: (() => void) | undefined;
+  const logProgress = (forcedAt: number) => {
+    endProgress = clock.after(INTERVAL, () => {
+      const left = Math.max(Math.round(forcedAt - clock.now()), 0);
+      logger.info("drain progress", {
+        connections: connections(),
+        forced_in_ms: drainTimeout > 0 ? left : undefined,
+      });
+      logProgress(forcedAt);
+    });
+  };
   const log = (event: ServerEvent) => {
     if (event.type === "finished") {
       endProgress?.();
@@ -126,9 +136,7 @@ export function logListeners(
       const first = repeats.add(`${event.type} ${reason}`, event);
       if (!first && on.debug) write(event, 1, "debug");
     } else write(event);
-    if (event.type === "drain") {
-      endProgress = logProgress(logger, { connections, drainTimeout, clock });
-    }
+    if (event.type === "drain") logProgress(clock.now() + drainTimeout);
   };
   return Object.fromEntries(
     Object.entries(messages).map(([type, [most]]) => [
@@ -136,24 +144,6 @@ export function logListeners(
       on[most] || type === "finished" ? log : undefined,
     ]),
   );
-}
-
-function logProgress(
-  logger: Logger,
-  { connections, drainTimeout, clock }: Required<LogOptions>,
-): () => void {
-  const forcedAt = clock.now() + drainTimeout;
-  const next = () =>
-    clock.after(INTERVAL, () => {
-      const left = Math.max(Math.round(forcedAt - clock.now()), 0);
-      logger.info("drain progress", {
-        connections: connections(),
-        forced_in_ms: drainTimeout > 0 ? left : undefined,
-      });
-      cancel = next();
-    });
-  let cancel = next();
-  return () => cancel();
 }
 
 /**

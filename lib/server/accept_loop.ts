@@ -74,8 +74,8 @@ export class AcceptLoop {
       this.parts;
     // The kernel's queue holds no more.
     let queued = config.tcpBacklog;
-    // At the descriptor limit the runtime cannot load what the stack trace of an
-    // error needs for each file in it, and panics: so that is loaded here.
+    // For the first stack trace of an error, the runtime opens the files that are
+    // in it. At the descriptor limit it would panic, so it does that here.
     void new Error().stack;
     let backoff = BACKOFF_FIRST;
     let tries = 0;
@@ -115,8 +115,7 @@ export class AcceptLoop {
         if (--queued > 0 && clock.now() < this.#closeBy) this.#closeSoon();
         else this.#close();
       }
-      // The next turn frees memory, so that nobody is refused for what others
-      // hold.
+      // The next turn frees memory, so a client need not be refused.
       if (memory.over) await scheduler.turn();
       try {
         this.parts.welcome(transport);

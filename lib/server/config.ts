@@ -8,12 +8,7 @@ import {
   refuseBesidePath,
   refuseUnknown,
 } from "../core/checks.ts";
-import {
-  CIDR_FORM,
-  CidrError,
-  type CidrList,
-  parseCidrList,
-} from "../core/cidr.ts";
+import { CIDR_FORM, CidrList } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import { framingOf } from "../framing/mod.ts";
@@ -124,13 +119,7 @@ function unixPlace(options: AnyOptions): UnixPlace | undefined {
 }
 
 function cidrs(option: string, text?: string): CidrList | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return parseCidrList(text);
-  } catch (error) {
-    if (!(error instanceof CidrError)) throw error;
-    throw new OptionError(option, error.entry, CIDR_FORM);
-  }
+  return text === undefined ? undefined : new CidrList(option, text);
 }
 
 /** Whose PROXY header is believed, and in which versions. */

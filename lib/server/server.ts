@@ -92,6 +92,18 @@ export abstract class ServerBase extends ServerStatsBase {
         emit(listener, { type, days, subject, notAfter });
       }),
     );
+    // A program that logs its server must not log the private key with it.
+    const own = [
+      "config",
+      "events",
+      "clock",
+      "sockets",
+      "certificate",
+      "stage",
+    ];
+    for (const name of own) {
+      Object.defineProperty(this, name, { enumerable: false });
+    }
   }
 
   get descriptors(): DescriptorCount {

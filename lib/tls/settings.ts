@@ -76,12 +76,8 @@ export function checkTls(options: TlsOptions): TlsSettings | undefined {
   };
 }
 
-export function isAlpn(names: unknown): names is string[] {
-  return Array.isArray(names) &&
-    names.every((name) => typeof name === "string" && ALPN.test(name));
-}
-
-export function checkAlpn(protocols: unknown = []): string[] {
-  if (isAlpn(protocols)) return [...protocols];
-  throw new OptionError("alpnProtocols", protocols, ALPN_FORM);
+export function checkAlpn(names: unknown = []): string[] {
+  const isName = (name: unknown) => typeof name === "string" && ALPN.test(name);
+  if (Array.isArray(names) && names.every(isName)) return [...names];
+  throw new OptionError("alpnProtocols", names, ALPN_FORM);
 }

@@ -73,7 +73,7 @@ function optionsFor(
     depth: 1,
     requests: 100,
     duration: Infinity,
-    rate: undefined,
+    rate: null,
     payloads: [bytes("PING")],
     connect: (signal) => connect({ port, signal }),
     clock: preciseClock,

@@ -161,6 +161,14 @@ for (
   });
 }
 
+Deno.test("serve gives a server that can be logged without its key", async () => {
+  await using running = serveTest(echo, ONE);
+  const { server } = running;
+  const shown = Deno.inspect(server, { depth: 9 }) + JSON.stringify(server);
+  assertMatch(shown, /maxFrame/);
+  assertEquals(shown.includes("PRIVATE KEY"), false);
+});
+
 Deno.test("connect says since when a certificate is no good, and what helps", async () => {
   await using running = serveTest(echo, EXPIRED);
   const error = await assertRejects(

@@ -4,12 +4,8 @@
 import { assertEquals, assertThrows } from "../support/std.ts";
 import fc from "npm:fast-check@4.3.0";
 
-import {
-  canonicalIPv6,
-  CidrError,
-  parseCidrList,
-} from "../../lib/core/cidr.ts";
-import { ParleyError } from "../../lib/core/errors.ts";
+import { canonicalIPv6, CidrList } from "../../lib/core/cidr.ts";
+import { OptionError } from "../../lib/core/errors.ts";
 
 const table: [list: string, matches: string[], not: string[]][] = [
   [
@@ -77,9 +73,9 @@ const table: [list: string, matches: string[], not: string[]][] = [
   ],
 ];
 
-Deno.test("parseCidrList gives a list that matches", () => {
+Deno.test("CidrList gives a list that matches", () => {
   for (const [text, matches, not] of table) {
-    const list = parseCidrList(text);
+    const list = new CidrList("allow", text);
     for (const address of matches) {
       assertEquals(list.matches(address), true, `${address} in ${text}`);
     }
@@ -89,7 +85,7 @@ Deno.test("parseCidrList gives a list that matches", () => {
   }
 });
 
-Deno.test("parseCidrList names the entry that it cannot read", () => {
+Deno.test("CidrList names the entry that it cannot read", () => {
   const bad = [
     "10.0.0.0/33",
     "::1/129",
@@ -125,30 +121,40 @@ Deno.test("parseCidrList names the entry that it cannot read", () => {
   ];
   for (const entry of bad) {
     for (const text of [entry, `::1,${entry}`, ` ${entry} ,::1`]) {
-      const error = assertThrows(() => parseCidrList(text), CidrError);
+      const error = assertThrows(
+        () => new CidrList("allow", text),
+        OptionError,
+      );
       assertEquals(
         error.message,
-        `"${entry}" is not an address or CIDR such as 10.0.0.0/8 or fd00::/8`,
+        `Cannot use allow "${entry}": ` +
+          "expected an address or CIDR such as 10.0.0.0/8 or fd00::/8",
       );
-      assertEquals(error.entry, entry);
-      assertEquals(error.name, "CidrError");
-      assertEquals(error instanceof ParleyError, true);
+      assertEquals([error.option, error.value], ["allow", entry]);
     }
   }
 });
 
-Deno.test("parseCidrList has no empty entries", () => {
+Deno.test("CidrList has no empty entries", () => {
   for (const text of ["", " ", ",", "::1,", ",::1", "::1,,::2", "::1, ,::2"]) {
-    assertThrows(() => parseCidrList(text), CidrError, '"" is not an address');
+    assertThrows(
+      () => new CidrList("allow", text),
+      OptionError,
+      '"": expected an',
+    );
   }
 });
 
-Deno.test("CidrError escapes and cuts what it quotes", () => {
-  assertThrows(() => parseCidrList("\x1b[2J"), CidrError, '"\\u001b[2J" is');
+Deno.test("CidrList escapes and cuts what it quotes", () => {
   assertThrows(
-    () => parseCidrList("x".repeat(1000)),
-    CidrError,
-    `"${"x".repeat(64)}…" is not`,
+    () => new CidrList("allow", "\x1b[2J"),
+    OptionError,
+    '"\\u001b[2J": expected',
+  );
+  assertThrows(
+    () => new CidrList("allow", "x".repeat(1000)),
+    OptionError,
+    `"${"x".repeat(64)}…": expected`,
   );
 });
 
@@ -176,7 +182,7 @@ Deno.test("CidrList matches where the first bits are the same", () => {
       fc.nat({ max: 128 }),
       (network, other, prefix, differ) => {
         prefix %= network.bits + 1;
-        const list = parseCidrList(`${network.text}/${prefix}`);
+        const list = new CidrList("allow", `${network.text}/${prefix}`);
         assertEquals(list.matches(network.text), true);
         const free = BigInt(network.bits - prefix);
         const same = network.bits === other.bits &&
@@ -198,7 +204,7 @@ Deno.test("CidrList matches where the first bits are the same", () => {
 });
 
 Deno.test("CidrList takes any text for an address, and never throws", () => {
-  const list = parseCidrList("10.0.0.0/8,fe80::/10");
+  const list = new CidrList("allow", "10.0.0.0/8,fe80::/10");
   const texts = fc.oneof(
     fc.string(),
     fc.string({ unit: fc.constantFrom(..."0123456789abcdef:.%/[]f: ") }),
@@ -207,9 +213,9 @@ Deno.test("CidrList takes any text for an address, and never throws", () => {
     fc.property(texts, (text) => {
       assertEquals(typeof list.matches(text), "boolean");
       try {
-        parseCidrList(text);
+        new CidrList("allow", text);
       } catch (error) {
-        if (!(error instanceof CidrError)) throw error;
+        if (!(error instanceof OptionError)) throw error;
       }
     }),
     { numRuns: 2000 },

@@ -118,6 +118,13 @@ function* pagesIn(folder: string): Generator<string> {
   }
 }
 
+function* filesIn(folder: string): Generator<string> {
+  for (const { name, isDirectory } of Deno.readDirSync(new URL(folder, ROOT))) {
+    if (isDirectory) yield* filesIn(`${folder}${name}/`);
+    else yield folder + name;
+  }
+}
+
 /** The cells of the rows of all tables on a page. */
 function rowsOf(text: string): string[][] {
   return text.split("\n").filter((line) => /^\|.*\|$/.test(line))
@@ -338,6 +345,18 @@ testPages("every file of the sources that a page names is there", (pages) => {
       )
       .filter((code) => !code.includes("/.build") && !isThere(code))
       .map((code) => `${path}: ${code}`)
+  );
+  assertEquals(lost, []);
+});
+
+testPages("every module that docs/architecture.md names is there", (pages) => {
+  const { text } = pageAt(pages, "docs/architecture.md");
+  const names = new Set(text.match(/(?<![.\w/])[\w/]+\.ts\b/g));
+  assert(names.size > 20, `${names.size} are found`);
+  const all = ["server.ts", "client.ts"]
+    .concat(...filesIn("lib/"), ...filesIn("tests/"));
+  const lost = [...names].filter((name) =>
+    !all.some((file) => `/${file}`.endsWith(`/${name}`))
   );
   assertEquals(lost, []);
 });

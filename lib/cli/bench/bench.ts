@@ -52,8 +52,8 @@ export interface BenchOptions {
   requests: number;
   /** For how long requests are sent, in milliseconds; else `Infinity`. */
   duration: number;
-  /** Requests that are due each second; without it, a closed loop. */
-  rate: number | undefined;
+  /** Requests that are due each second; null in a closed loop. */
+  rate: number | null;
   /** What is sent, in turn. */
   payloads: readonly Uint8Array[];
   /** Whether each request has a connection of its own; then `depth` is 1. */
@@ -105,7 +105,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   const started = clock.now();
   const atFirst = process.cpuUsage();
   /** Milliseconds from one request that is due to the next; 0 if all are. */
-  const interval = options.rate === undefined ? 0 : 1000 / options.rate;
+  const interval = options.rate === null ? 0 : 1000 / options.rate;
   /** The wait of the lane that asked last for a request that is due. */
   let queue = Promise.resolve(0);
   let open = links.length;
@@ -126,13 +126,11 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     return (open > 0 ? clock.now() : lostAll) - started - unserved;
   }
 
-  const moment = () => ({ elapsed: result.elapsed, done: result.done });
-
   function progress(): void {
     cancelProgress = clock.after(PROGRESS_INTERVAL, () => {
       result.elapsed = elapsed();
       options.onProgress?.(result);
-      result.series.add(moment());
+      result.series.add(result);
       progress();
     });
   }
@@ -140,15 +138,12 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
   /** Waits for a while, or until the run is over. */
   async function pause(ms: number): Promise<void> {
     if (isOver) return;
-    await new Promise<void>((resolve) => {
-      const end = () => {
-        cancel();
-        pauses.delete(end);
-        resolve();
-      };
-      const cancel = clock.after(ms, end);
-      pauses.add(end);
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const cancel = clock.after(ms, resolve);
+    pauses.add(resolve);
+    await promise;
+    pauses.delete(resolve);
+    cancel();
   }
 
   /** Opens a connection again each time it is lost, until it is given up. */
@@ -309,7 +304,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     // The rest of an interval is no measure of a rate, if it is short.
     const since = result.elapsed -
       (result.series.moments.at(-1)?.elapsed ?? -Infinity);
-    if (since > PROGRESS_INTERVAL / 2) result.series.add(moment());
+    if (since > PROGRESS_INTERVAL / 2) result.series.add(result);
     const { user, system } = process.cpuUsage(atFirst);
     result.load = (user + system) / 1000 / (clock.now() - started);
     return result;

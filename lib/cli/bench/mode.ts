@@ -9,8 +9,8 @@ import { type Clock, systemClock } from "../../core/clock.ts";
 import type { Line } from "../client/flags.ts";
 import { columns, print, show } from "../streams/standard_streams.ts";
 import { type BenchOptions, runBench } from "./bench.ts";
-import type { Moment } from "./result.ts";
 import { summarize, toCsv, toJson, toProgress, toText } from "./report.ts";
+import type { Moment } from "./result.ts";
 
 const CLEAR = "\r\x1b[K";
 
@@ -21,17 +21,13 @@ export async function benchMode(
   options: Pick<BenchOptions, "payloads" | "connect" | "signal">,
   plain: boolean,
 ): Promise<number> {
-  const { c: connections, P: depth, rate, duration, reconnect } = flags;
+  const { c: connections, P: depth, rate = null, reconnect } = flags;
+  const { framing, tls, duration = Infinity } = flags;
   let last: Moment = { elapsed: 0, done: 0 };
   const showsProgress = Deno.stderr.isTerminal() && !flags.q;
   const result = await runBench({
-    ...options,
-    connections,
-    depth,
-    requests: duration === undefined ? flags.n : Infinity,
-    duration: duration ?? Infinity,
-    rate,
-    reconnect,
+    ...{ ...options, connections, depth, rate, reconnect, duration },
+    requests: duration === Infinity ? flags.n : Infinity,
     clock: preciseClock,
     onProgress(sofar) {
       // Lines that stay are enough once a second.
@@ -43,15 +39,7 @@ export async function benchMode(
   });
   if (showsProgress && !plain) show(CLEAR);
   const summary = summarize(
-    {
-      target,
-      framing: flags.framing,
-      tls: flags.tls,
-      connections,
-      depth,
-      rate: rate ?? null,
-      reconnect,
-    },
+    { target, framing, tls, connections, depth, rate, reconnect },
     options.payloads,
     result,
   );

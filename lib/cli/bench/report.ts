@@ -11,6 +11,7 @@ const BAR_WIDTH = 40;
 const SPARKS = "▁▂▃▄▅▆▇█";
 const MOST_SPARKS = 60;
 const SHOWN_TEXTS = 10;
+const START: Moment = { elapsed: 0, done: 0 };
 
 /** From this part of the time on, a client that computes may be what limits. */
 const BUSY = 0.9;
@@ -52,7 +53,7 @@ export function summarize(
   payloads: readonly Uint8Array[],
   result: BenchResult,
 ) {
-  const { done, receivedBytes } = result;
+  const { sent, done, failed, unsent, receivedBytes, end } = result;
   const seconds = inSeconds(result.elapsed);
   const longest = payloads.reduce((a, b) => a.length > b.length ? a : b);
   const codec = framingOf(subject.framing).codec(longest.length);
@@ -66,10 +67,7 @@ export function summarize(
     request_bytes: Math.round(length / payloads.length),
     requests: payloads.length,
     duration_seconds: seconds,
-    sent: result.sent,
-    done,
-    failed: result.failed,
-    unsent: result.unsent,
+    ...{ sent, done, failed, unsent },
     requests_per_second: perSecond(done, seconds),
     sent_bytes: sentBytes,
     received_bytes: receivedBytes,
@@ -78,13 +76,10 @@ export function summarize(
     connect_seconds: times(result.connects),
     /** Of one processor; the client's own work. */
     client_load: Math.round(result.load * 100) / 100,
-    rate_over_time: result.series.moments.map(({ elapsed, done }, i, all) => {
-      const last = all[i - 1] ?? { elapsed: 0, done: 0 };
-      return {
-        upto_seconds: inSeconds(elapsed),
-        requests_per_second: rateBetween(last, { elapsed, done }),
-      };
-    }),
+    rate_over_time: result.series.moments.map((moment, i, all) => ({
+      upto_seconds: inSeconds(moment.elapsed),
+      requests_per_second: rateBetween(all[i - 1] ?? START, moment),
+    })),
     /** How many latencies are above a bound, and not above the next. */
     histogram: result.latencies.bars().map(({ above, upTo, count }) => ({
       above_seconds: inSeconds(above),
@@ -99,7 +94,7 @@ export function summarize(
     connections_reopened: result.reopened,
     connections_given_up: result.givenUp,
     connect_errors: result.connectErrors.list(),
-    end: result.end,
+    end,
   };
 }
 
@@ -160,16 +155,15 @@ export function toText(summary: BenchSummary): string {
 
 /** As many parts of the progress as fit into a line, the first ones first. */
 export function toProgress(
-  { elapsed, done, failed, errReplies, latencies }: BenchResult,
+  result: BenchResult,
   last: Moment,
   columns: number,
 ): string {
-  const now = { elapsed, done };
-  const average = rateBetween({ elapsed: 0, done: 0 }, now);
+  const { elapsed, done, failed, errReplies, latencies } = result;
   const parts = [
     `${(elapsed / 1000).toFixed(1)} s: ` +
-    `${rateBetween(last, now).toFixed(0)} requests/s now`,
-    `${average.toFixed(0)} on average`,
+    `${rateBetween(last, result).toFixed(0)} requests/s now`,
+    `${rateBetween(START, result).toFixed(0)} on average`,
     `${done} done`,
     `${failed + errReplies.total} failed`,
   ];

@@ -55,8 +55,7 @@ export class Tally {
   }
 
   list(): { text: string; count: number }[] {
-    return [...this.#counts]
-      .map(([text, count]) => ({ text, count }))
+    return Array.from(this.#counts, ([text, count]) => ({ text, count }))
       .sort((a, b) => b.count - a.count);
   }
 }
@@ -75,9 +74,9 @@ export class Series {
   #ticks = 0;
   #every = 1;
 
-  add(moment: Moment): void {
+  add({ elapsed, done }: Moment): void {
     if (++this.#ticks % this.#every !== 0) return;
-    this.moments.push(moment);
+    this.moments.push({ elapsed, done });
     if (this.moments.length < MOST_MOMENTS) return;
     this.moments = this.moments.filter((_, i) => i % 2 === 1);
     this.#every *= 2;

@@ -6,7 +6,7 @@ import { connectDefaults } from "../../client/client.ts";
 import type { Place } from "../../client/dial.ts";
 import { formatHostPort } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
-import { CIDR_FORM, parseCidrList } from "../../core/cidr.ts";
+import { CIDR_FORM, CidrList } from "../../core/cidr.ts";
 import * as units from "../../core/units.ts";
 import {
   FRAMING_FORM,
@@ -15,7 +15,7 @@ import {
 } from "../../framing/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
-import { ALPN_FORM, isAlpn } from "../../tls/settings.ts";
+import { ALPN_FORM, checkAlpn } from "../../tls/settings.ts";
 import type { ValueFlag } from "./flags.ts";
 
 /** An option that is a number in a range. */
@@ -39,7 +39,8 @@ export function textFlag(
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
   const expected = `a list, separated by commas, of ${CIDR_FORM}`;
-  const fits = (text: string) => Boolean(unlessRefused(parseCidrList, text));
+  const parse = (text: string) => new CidrList("", text);
+  const fits = (text: string) => Boolean(unlessRefused(parse, text));
   return { ...textFlag("CIDR,…", expected, fits), shown, guards: true };
 }
 
@@ -162,7 +163,7 @@ export const alpnFlag: ValueFlag<string[]> = {
   expected: ALPN_FORM,
   default: [],
   shown: "none",
-  parse: (text) => [text.split(",")].find(isAlpn),
+  parse: (text) => unlessRefused(() => checkAlpn(text.split(",")), text),
 };
 
 /** Tells the path of a Unix socket from an address. */

@@ -30,16 +30,15 @@ export function cannotListen(place: Place, error: unknown, admin = false) {
   const [host, port, unix, all] = admin
     ? ["--admin", "--admin", "--admin", "--admin says"]
     : ["--hostname", "--port", "--unix", "--hostname and --port say"];
+  const another = `(${unix} takes another path)`;
   // By the names of errors.
   const reasons: Readonly<Record<string, string>> = isPath
     ? {
-      AddrInUse: `the socket is in use (${unix} takes another path)`,
-      OptionError:
-        `what is there is no socket, and is left alone (${unix} takes another path)`,
+      AddrInUse: `the socket is in use ${another}`,
+      OptionError: `what is there is no socket, and is left alone ${another}`,
       NotFound:
         `there is no such folder (${unix} takes a path in one that is there)`,
-      PermissionDenied:
-        `this user may not write to the folder (${unix} takes another path)`,
+      PermissionDenied: `this user may not write to the folder ${another}`,
     }
     : {
       AddrInUse:

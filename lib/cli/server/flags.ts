@@ -27,7 +27,6 @@ const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
 
 const CERT_FILE = "the file of a certificate in PEM";
 const KEY_FILE = "the file of the certificate's private key in PEM";
-const CA_FILE = "the file of the authorities of clients in PEM";
 
 export const serverFlags = {
   hostname: {
@@ -55,7 +54,10 @@ export const serverFlags = {
   "http-guard": values.choiceFlag(["on", "off"], "on"),
   "tls-cert": values.textFlag("FILE", CERT_FILE),
   "tls-key": values.textFlag("FILE", KEY_FILE),
-  "tls-client-ca": values.textFlag("FILE", CA_FILE),
+  "tls-client-ca": values.textFlag(
+    "FILE",
+    "the file of the authorities of clients in PEM",
+  ),
   "tls-client-auth": values.choiceFlag(clientAuths, "require"),
   "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
   "tls-alpn": values.alpnFlag,

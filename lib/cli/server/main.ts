@@ -29,7 +29,6 @@ import {
   unknownTwins,
   UsageError,
 } from "../flags/flags.ts";
-import { formatPlace } from "../flags/values.ts";
 import {
   print,
   show,
@@ -69,7 +68,8 @@ export async function main(signals: Signals): Promise<void> {
     level: flags["log-level"],
     noColor: Deno.noColor,
   });
-  const logEvents = logListeners(log.logger, {
+  const { logger } = log;
+  const logEvents = logListeners(logger, {
     connections: () => server.connections + server.metrics().opening,
     drainTimeout: flags["drain-timeout"],
   });
@@ -150,10 +150,10 @@ export async function main(signals: Signals): Promise<void> {
   const source = Object.assign(server, { logLinesLost: log.linesLost });
   admin?.attach(source);
   exportNumbers?.(source);
-  const warning = runtimeWarning(Deno.version.deno);
-  for (const text of warning === undefined ? unknown : [warning, ...unknown]) {
-    log.logger.warn(text);
-  }
+  const runtime = Deno.version.deno;
+  const warning = runtimeWarning(runtime);
+  if (warning !== undefined) logger.warn(warning);
+  for (const text of unknown) logger.warn(text);
   confine(threads);
 
   const secured = flags["tls-cert"] === "" ? "" : ", TLS";
@@ -162,11 +162,8 @@ export async function main(signals: Signals): Promise<void> {
     `(${framing} framing, ${handler} handler${secured})`,
   ];
   if (admin !== undefined) {
-    const { addr } = admin;
-    const at = "path" in addr
-      ? formatPlace(addr)
-      : `http://${formatAddr(addr)}`;
-    lines.push(`admin on ${at}`);
+    const url = `http://${formatAddr(admin.addr)}`;
+    lines.push(`admin on ${adminPath ? `unix:${adminPath}` : url}`);
   }
   lines.push("ready to accept connections");
   // Not awaited: a reader who does not take it must not hold up a shutdown.
@@ -175,31 +172,29 @@ export async function main(signals: Signals): Promise<void> {
     await log.flush();
     failed(error);
   });
-  const runtime = Deno.version.deno;
-  log.logger.info("ready", {
-    ...{ version: VERSION, runtime, framing, handler, threads },
-  });
+  const about = { version: VERSION, runtime, framing, handler, threads };
+  logger.info("ready", about);
   files.notify("READY=1");
+  const { readTls, removeSockets } = files;
   signals.serve({
     drain: (by) => void server.shutdown(by),
-    cleanUp: files.removeSockets,
+    cleanUp: removeSockets,
     async reload() {
-      const { readTls, removeSockets } = files;
       if (readTls === undefined) {
         // At a terminal it says that the terminal is gone: what has nothing to
         // read ends with it, like any other program.
         if (signals.atTerminal) {
-          await removeSockets().then(() => Deno.exit(129));
+          await removeSockets();
+          Deno.exit(129);
         }
-        log.logger.warn("SIGHUP, but there is no --tls-cert to read again");
+        logger.warn("SIGHUP, but there is no --tls-cert to read again");
         return;
       }
       try {
         if (!await server.reloadTls(readTls())) return;
-        log.logger.info("certificate reloaded", certificateFields(server.tls!));
+        logger.info("certificate reloaded", certificateFields(server.tls!));
       } catch (error) {
-        const fields = { error: messageOf(error) };
-        log.logger.error("certificate not reloaded", fields);
+        logger.error("certificate not reloaded", { error: messageOf(error) });
       }
     },
   });
@@ -219,11 +214,8 @@ async function readFlags() {
     }
     const all = Deno.permissions.querySync({ name: "env" }).state;
     const env = all === "granted" ? Deno.env.toObject() : {};
-    const line = parseFlags(
-      serverFlags,
-      Deno.args,
-      (name) => Deno.env.get(name),
-    );
+    const twin = (name: string) => Deno.env.get(name);
+    const line = parseFlags(serverFlags, Deno.args, twin);
     const unknown = unknownTwins(serverFlags, Object.keys(env));
     if (line.flags.check) {
       failure = 2;

@@ -1,6 +1,4 @@
-/**
- * What a thread of `server --threads` runs. Its name is that of its handler.
- */
+/** What a thread of `server --threads` runs; its name is its handler's. */
 
 import { handlers } from "../../handlers/mod.ts";
 import { serveThread } from "../../threads/thread.ts";

@@ -5,6 +5,7 @@
  */
 
 import { systemReason } from "../../core/text.ts";
+
 export interface Output {
   /** Writes some of the bytes, at least one, and says how many. */
   write(bytes: Uint8Array): Promise<number>;
