@@ -1,6 +1,6 @@
 /** Who may ask what of the admin port. */
 
-/** With 16 random letters and digits, 80 bits and more. */
+/** So many random letters and digits have 80 bits and more. */
 const SHORTEST_TOKEN = 16;
 
 export const TOKEN_FORM =
@@ -13,9 +13,9 @@ export function isToken(text: unknown): text is string {
 }
 
 /**
- * Whether a request has the token. The time that this takes says nothing about
- * it: what is compared are HMACs under a key that nobody knows. (`node:crypto`,
- * with `timingSafeEqual`, takes as long to load as the rest of the program.)
+ * Whether a request has the token. It compares HMACs under a random key, so the
+ * time that this takes tells nothing about the token. (`timingSafeEqual` needs
+ * `node:crypto`, which takes as long to load as the rest of the program.)
  */
 export async function hasToken(request: Request, token: string) {
   const given = /^Bearer +(\S+)$/i
@@ -30,8 +30,8 @@ export async function hasToken(request: Request, token: string) {
 
 /**
  * Whether a request names this port by an address, by `localhost`, or by the
- * name that it was bound by. A stranger's page can have its own name resolved to
- * 127.0.0.1 (DNS rebinding); it cannot change the name that the browser sends.
+ * name that it was bound by. A page of another site can let its own name resolve
+ * to 127.0.0.1 (DNS rebinding), but the browser still sends that name.
  */
 export function namesUs(request: Request, own: string): boolean {
   const hostname = URL.parse(request.url)?.hostname;

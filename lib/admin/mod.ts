@@ -1,5 +1,5 @@
 /**
- * The admin port: a page that lives, metrics, and probes for a load balancer.
+ * The admin port: a live page, metrics, and probes for a load balancer.
  *
  * @module
  */

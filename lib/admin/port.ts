@@ -64,42 +64,37 @@ export function openPort(
     (conn as Partial<Deno.TcpConn>).unref?.();
     open.add(conn);
     try {
-      await exchange(conn);
+      const request = await readRequest(conn).catch((error) => {
+        if (error instanceof RequestError) return error;
+        throw error;
+      });
+      if (request === undefined) return;
+      const head = request instanceof Request && request.method === "HEAD";
+      const answered = request instanceof Request
+        // A bug here must not end the program, and its text is not for the peer.
+        ? answer(request, conn.remoteAddr)
+          .catch(() => reply("internal error\n", 500))
+        : Promise.resolve(reply(`${request.message}\n`, request.status));
+      const sent = answered.then((answer) => sendAnswer(conn, answer, !head));
+      answering.add(sent);
+      await sent.finally(() => answering.delete(sent));
       // Closing while bytes of the peer are unread would reset the connection,
       // and the peer would lose the answer.
       const bytes = new Uint8Array(1024);
       while (await conn.read(bytes) !== null);
     } catch {
       // The peer is gone, or its connection was closed here.
+    } finally {
+      open.delete(conn);
+      close(conn);
     }
-    open.delete(conn);
-    close(conn);
-  }
-
-  async function exchange(conn: Transport): Promise<void> {
-    const request = await readRequest(conn).catch((error) => {
-      if (error instanceof RequestError) return error;
-      throw error;
-    });
-    if (request === undefined) return;
-    const head = request instanceof Request && request.method === "HEAD";
-    const answered = request instanceof Request
-      // A bug here must not end the program, and its text is not for the peer.
-      ? answer(request, conn.remoteAddr)
-        .catch(() => reply("internal error\n", 500))
-      : Promise.resolve(reply(`${request.message}\n`, request.status));
-    const sent = answered.then((answer) => sendAnswer(conn, answer, !head));
-    // It rejects where the client has left before its answer.
-    const done = sent.catch(() => {}).finally(() => answering.delete(done));
-    answering.add(done);
-    await sent;
   }
 
   async function end(): Promise<void> {
     if (!accepts) return await finished.promise;
     accepts = false;
     listener.close();
-    await within(clock, LAST_ANSWERS, Promise.all(answering));
+    await within(clock, LAST_ANSWERS, Promise.allSettled(answering));
     for (const conn of open) close(conn);
     finished.resolve();
   }

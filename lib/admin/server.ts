@@ -1,8 +1,8 @@
 /**
  * {@linkcode serveAdmin}: the operator's HTTP port, apart from the public one.
  *
- * Those who ask for more than health and metrics must name the port by an
- * address, unless they come by a Unix socket; those who act must have the token.
+ * Health and metrics are for all. The rest is for requests by an address or by
+ * the port's own name, or by a Unix socket; actions need the token, too.
  */
 
 import {
@@ -56,7 +56,7 @@ export interface AdminOptions {
    * @default {"custom"}
    */
   handler?: string;
-  /** Called for each action that somebody asks for, done or refused. */
+  /** Called for each action that was asked for, whether done or refused. */
   onAction?: (event: AdminActionEvent) => void;
 }
 

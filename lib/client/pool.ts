@@ -24,15 +24,13 @@ const HEAD_START = 250;
 
 /** The options, with the defaults in place of what is left out. */
 export interface PoolSettings
-  extends
-    Required<Omit<ServersOptions, Optional | "servers">>,
-    Pick<ServersOptions, Optional> {
+  extends Required<Omit<ServersOptions, keyof Optional | "servers">>, Optional {
   servers: readonly Place[];
   timeout: number;
   link(at: Place, signal: AbortSignal, hooks: Hooks): Promise<PipelinedClient>;
 }
 
-type Optional = "healthCheck" | "onStateChange";
+type Optional = Pick<ServersOptions, "healthCheck" | "onStateChange">;
 
 interface Waiter extends PromiseWithResolvers<Frame> {
   ask(client: PipelinedClient): Promise<Frame>;

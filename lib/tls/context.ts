@@ -14,6 +14,7 @@ import type { TlsSettings } from "./settings.ts";
 /** How many client certificates are remembered for sessions to resume. */
 const MAX_VOUCHED = 10_000;
 
+/** What the engine has against the peer's certificate; empty for nothing. */
 type Verifier = { ssl: { verifyError(): string | null } };
 
 export class TlsContext {
@@ -38,8 +39,10 @@ export class TlsContext {
     this.certificate = { subject: subject || name, notAfter };
     const options = { cert, key, minVersion };
     this.#context = tls().createSecureContext(options).context;
-    const isSame = before?.settings.clientCa === clientCa;
-    this.#vouched = isSame && before ? before.#vouched : new Set();
+    // With other authorities, nobody vouches for those that were checked before.
+    this.#vouched = before && before.settings.clientCa === clientCa
+      ? before.#vouched
+      : new Set();
     this.#authorities = clientCa ? this.#authoritiesOf(clientCa) : undefined;
   }
 

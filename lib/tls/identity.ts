@@ -26,8 +26,6 @@ export interface TlsStatus {
 const STEPS = [0, 7, 30] as const;
 const HOUR = 60 * 60_000;
 
-type Tell = (step: typeof STEPS[number], status: TlsStatus) => void;
-
 export class TlsIdentity {
   /** Rejects if the handshakes in memory fail, see `proof.ts`. */
   readonly proven: Promise<void>;
@@ -42,7 +40,7 @@ export class TlsIdentity {
   constructor(
     settings: TlsSettings,
     private readonly clock: Clock,
-    private readonly tell?: Tell,
+    private readonly tell?: (step: 0 | 7 | 30, status: TlsStatus) => void,
   ) {
     this.#context = new TlsContext(settings);
     this.proven = prove(this.#context);

@@ -21,7 +21,7 @@ export async function prove(context: TlsContext): Promise<void> {
   const client = { ca: cert, rejectUnauthorized: false };
   const own = { cert, key, ALPNProtocols: alpnProtocols.slice(-1) };
   const { alpn, peer, shown } = await shake(context, { ...client, ...own });
-  // The runtime gives no more than the first two that were shown.
+  // The runtime tells the client of no more than the first two.
   const others = [shown, shown?.issuerCertificate];
   if (chain.slice(0, 2).some(({ raw }, i) => !others[i]?.raw.equals(raw))) {
     throw unheeded("cert", `${chain.length} given, others shown`);

@@ -293,6 +293,7 @@ const completed: ["server" | "client", string[], string[]][] = [
   ["client", ["bench", "-c", ""], []],
   ["client", ["--no-h"], ["--no-history"]],
   ["client", ["wait", "--tc"], ["--tcp"]],
+  ["client", ["--balance", "r"], ["round-robin"]],
   ["server", ["--log-level", ""], ["debug", "info", "warn", "error"]],
   ["server", ["--log-level", "=", "w"], ["warn"]],
   ["server", ["--log-level", "="], ["debug", "info", "warn", "error"]],

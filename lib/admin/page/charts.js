@@ -167,6 +167,7 @@ function chartOf([title, { names, say, axis = say, alarm, scale, grid }]) {
     stroke: () => style.color,
     grid: { stroke: () => style.borderColor, width: 1 },
     ticks: { show: false },
+    gap: 6,
   };
   const plot = new uPlot(
     {
@@ -178,7 +179,6 @@ function chartOf([title, { names, say, axis = say, alarm, scale, grid }]) {
         sync: { key: "parley" },
         drag: { x: false, y: false },
         y: false,
-        points: { size: 6 },
       },
       scales: {
         x: { range: span },
@@ -189,7 +189,6 @@ function chartOf([title, { names, say, axis = say, alarm, scale, grid }]) {
         {
           ...look,
           size: 24,
-          gap: 6,
           space: 60,
           incrs: [60, 120, 300, 600, 900, 1200],
           values: (_, seconds) =>
@@ -198,7 +197,6 @@ function chartOf([title, { names, say, axis = say, alarm, scale, grid }]) {
         {
           ...look,
           size: SIDE,
-          gap: 6,
           space: 28,
           ...grid,
           values: (_, values) => values.map(axis),

@@ -61,7 +61,7 @@ function flagsOf({ flags, help }: Command) {
   );
   return Object.entries(flags).map(([name, { short, placeholder }]) => {
     const words = placeholder?.split("|");
-    const isChoice = words?.every((word) => /^[a-z\d.]+$/.test(word));
+    const isChoice = words?.every((word) => /^[a-z\d.-]+$/.test(word));
     return {
       names: short ? [dashed(short), dashed(name)] : [dashed(name)],
       text: quote(texts.get(name) ?? ""),

@@ -46,7 +46,7 @@ const WAIT = 10;
 /** How long bytes that keep coming are waited for at the most, in milliseconds. */
 const LIMIT = 250;
 
-/** A timer that never fires in the turn of the event loop that set it, in ms. */
+/** So late, in milliseconds, a timer fires in a later turn of the event loop. */
 const NEXT_TURN = 2;
 
 /**
@@ -84,8 +84,8 @@ export class LastCall {
   #end(before: number): void {
     this.#cancel = undefined;
     const { received, reading } = this.connection;
-    // A read that has not begun yet tells nothing. Where reads do not tell that
-    // the kernel is empty, as with TLS, there may be more behind what has come.
+    // Without a pending read, silence proves nothing. With TLS a read does not
+    // show that the kernel is empty, so after bytes there may be more.
     const more = received > before && this.clock.now() < this.#until;
     this.ended(reading !== undefined && !more);
   }

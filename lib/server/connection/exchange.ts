@@ -68,7 +68,7 @@ export class Exchange extends Handling {
 
   writeReplies(now: number): void {
     this.meter.batch(now);
-    // A handler or a listener may have had this connection closed.
+    // A handler or a listener may have closed this connection.
     if (this.over) return this.writer.clear();
     if (this.writer.pushing) return void this.#writeAfter();
     try {
@@ -79,7 +79,7 @@ export class Exchange extends Handling {
     }
   }
 
-  /** Writes once the frames that were pushed are out, replies among them perhaps. */
+  /** Writes after the frames that are being pushed; they may take replies along. */
   async #writeAfter(): Promise<void> {
     this.stage.enter("writing");
     await this.writer.idle();
@@ -91,7 +91,7 @@ export class Exchange extends Handling {
   /** Answers what is there, and has the replies written. */
   #proceed(read = false): void {
     const { memory, scheduler } = this.context;
-    // The next reply might be the one that there is no memory for.
+    // Another reply could need memory that is not there.
     this.unread = memory.over;
     if (memory.over) return this.#yield();
     try {
@@ -123,15 +123,15 @@ export class Exchange extends Handling {
     else this.#goOn();
   }
 
-  /** Goes on in the next turn. Replies that wait go out with those to come. */
+  /** Goes on in the next turn, which also writes the replies that wait. */
   #yield(): void {
-    // It is served, and only waits for its turn.
+    // A request of its has been handled: its idle timeout starts again.
     if (this.owing) this.stage.read(true);
     this.used = this.look = 0;
     this.context.scheduler.later(this);
   }
 
-  /** Handles what has come, or reads, unless there will be no more. */
+  /** Handles what has come, or reads; ends the connection where neither is left. */
   #goOn(): void {
     const { eof, emptied, inbox, reading } = this.connection;
     if (this.unread) return this.#proceed();

@@ -1,6 +1,6 @@
 /**
- * What keeps a request from whoever would handle it: TLS on a port that does not
- * speak it, HTTP, and the rate of an address.
+ * Reasons to refuse a request before its handler sees it: TLS on a port that does
+ * not speak it, HTTP, and the rate of an address.
  */
 
 import { networkOf } from "../../core/address.ts";

@@ -1,11 +1,12 @@
 /**
- * Finds the requests that have come and has them handled, one at a time: the
- * handler's call, the wait for one that does not reply at once, and what becomes
- * of its errors. `exchange.ts`, on top of it, reads and writes.
+ * Finds the requests among the received bytes and calls the handler for them, one
+ * at a time. It also waits for a handler that does not reply at once, and turns
+ * an error of the handler into a reply. `exchange.ts`, on top of it, reads and
+ * writes.
  */
 
 import { EncodeError, TimeoutError } from "../../core/errors.ts";
-import { type CloseReason, emit } from "../../events/events.ts";
+import type { CloseReason } from "../../events/events.ts";
 import { errorOf, malformed } from "../../framing/codec.ts";
 import { CHUNK } from "../../net/buffers.ts";
 import type { Payload, Reply, ReplyLater } from "../handler.ts";
@@ -30,16 +31,16 @@ type Request = Uint8Array<ArrayBuffer>;
 type Status = "ok" | "error_reply" | "error" | "timeout";
 
 export abstract class Handling extends Serving {
-  /** Why no further request is handled, and the connection is to end. */
+  /** Once set, no further request is handled, and the connection ends so. */
   protected closing: [reason: Closing, error?: unknown] | undefined;
-  /** The inbox has bytes, or the peer's end, that were not looked at. */
+  /** Bytes, or the peer's end, have come that nobody has looked at yet. */
   protected unread = false;
-  /** The size of the writes for this reply; 0 for the usual way. */
+  /** The most bytes of a write of this reply; 0 if it is written as usual. */
   pieces = 0;
-  /** Whether the reply says that the request could not be done. */
+  /** Whether the handler has called this request failed. */
   failed = false;
   readonly #info = new Info(this);
-  /** How much of its turn it uses until the next look at the clock. */
+  /** At how much of `used` it looks at the clock next. */
   protected look = 0;
   /** Ends the wait for a handler. */
   #interrupt: ((error: unknown) => void) | undefined;
@@ -72,20 +73,20 @@ export abstract class Handling extends Serving {
    * Handles the whole requests in the inbox, in order.
    *
    * @param read Whether they were read in the batch under way.
-   * @returns What to wait for before the next can be handled; or nothing once
-   * all are, or `closing`, `over` or `unread` says why not.
-   * @throws {FrameError} What is behind the last of them is no request.
+   * @returns What to wait for before the next can be handled. Nothing if all are
+   * handled, or if `closing`, `over` or `unread` forbids the next for now.
+   * @throws {FrameError} The bytes behind the last request are not a request.
    */
   protected handleAll(read: boolean): Promise<void> | undefined {
     const { inbox, eof } = this.connection;
     const { codec } = this.writer;
-    // A receive buffer has its memory to itself. To ask for that costs a third
-    // of what a view does, so it is asked for once.
+    // A receive buffer begins where its memory does. To ask for that costs a third
+    // of what a view costs, so it is done once.
     const { bytes } = inbox;
     const { buffer } = bytes;
     if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
     let { used } = this;
-    // A batch begins with a look at the clock by itself.
+    // The scheduler has looked at the clock when the batch began.
     let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
     let waiting;
     while (
@@ -96,7 +97,8 @@ export abstract class Handling extends Serving {
           this.unread = true;
           break;
         }
-        // A turn's first requests show whether the handler computes for long.
+        // It looks early and then less often: the first requests of a turn show
+        // whether the handler is slow.
         look = Math.min(2 * used, used + LOOK);
       }
       const next = codec.decode(bytes, inbox.start, inbox.end);
@@ -148,7 +150,7 @@ export abstract class Handling extends Serving {
     try {
       await onClose(this.#info, reason);
     } catch (error) {
-      this.#report(error);
+      this.report(error);
     }
   }
 
@@ -189,7 +191,7 @@ export abstract class Handling extends Serving {
   ): Promise<void> {
     this.meter.waiting();
     if (this.over) {
-      // The handler had its own connection closed.
+      // The handler has closed its own connection.
       if (!isSeveral(given)) Promise.resolve(given).catch(() => {});
       return;
     }
@@ -206,7 +208,7 @@ export abstract class Handling extends Serving {
       if (this.over) return;
       [status, payload] = await this.#failed(error, request);
     }
-    // A listener may have had the connection closed meanwhile.
+    // A listener of the error may have closed the connection.
     if (this.over) return;
     this.#controller = undefined;
     const now = this.context.clock.now();
@@ -229,7 +231,7 @@ export abstract class Handling extends Serving {
         if (scheduler.isLateNow()) await scheduler.turn();
       }
     } catch (error) {
-      // The peer cannot know that the reply has ended here.
+      // The peer waits for the rest of this reply, so only an end can follow.
       if (begun && !this.over) this.close("error", error);
       throw error;
     } finally {
@@ -237,17 +239,14 @@ export abstract class Handling extends Serving {
     }
   }
 
-  /**
-   * Has what is behind the items let go of what it holds. Nobody waits for that:
-   * it may be stuck.
-   */
+  /** Ends the iterator of a reply. Nobody waits for that: it may never finish. */
   async #endItems(): Promise<void> {
     const items = this.#items;
     this.#items = undefined;
     try {
       await items?.return?.();
     } catch {
-      // The reply's own error has been told, or nobody is left to be told.
+      // An error of the reply itself was reported already.
     }
   }
 
@@ -262,7 +261,8 @@ export abstract class Handling extends Serving {
       this.#interrupt = reject;
       pending.finally(() => this.atWork = false).then(resolve, reject);
     });
-    // It may be rejected while the flush below is awaited instead.
+    // It may reject while this waits for the write below: that is no error that
+    // nobody handles.
     reply.catch(() => {});
     try {
       for (let i = 0; i < MICROTASKS && this.atWork; i++) await undefined;
@@ -302,7 +302,7 @@ export abstract class Handling extends Serving {
     payload: Uint8Array | undefined,
     pieces: number,
   ): Promise<void> | undefined {
-    // A handler that had its own connection closed may still have replied.
+    // A handler may close its own connection and still reply.
     if (payload === undefined || this.over) return undefined;
     if (pieces === 0 && this.writer.add(payload)) return undefined;
     return this.#send(payload, pieces);
@@ -310,15 +310,15 @@ export abstract class Handling extends Serving {
 
   /** Has a reply written that there is no room for. */
   #send(payload: Uint8Array, pieces: number): Promise<void> | undefined {
-    // It goes out now; how long the peer takes for it is not the handler's.
+    // The durations end here: the time that the peer takes is not the handler's.
     this.meter.batch(this.context.clock.now());
     if (this.over) return undefined;
-    // The kernel copies megabytes at once: others may have waited long enough.
+    // The kernel takes long to copy megabytes, which counts as work of the batch.
     this.context.scheduler.isLateNow();
     return this.#written(this.writer.send(payload, pieces));
   }
 
-  /** Waits for a write, whose failure must not pass for the handler's. */
+  /** Waits for a write. If it fails, the connection is lost: no handler's error. */
   async #written(write: Promise<void>): Promise<void> {
     try {
       await write;
@@ -352,10 +352,10 @@ export abstract class Handling extends Serving {
     return [status, this.#own(text, error)];
   }
 
-  /** Deals with what the wait for a handler threw; gives the error behind it. */
+  /** Reports a handler's error, or ends a handler that takes too long. */
   #blame(error: unknown): unknown {
     if (error !== TOO_LATE) {
-      this.#report(error);
+      this.report(error);
       return error;
     }
     this.close("request_timeout");
@@ -366,7 +366,7 @@ export abstract class Handling extends Serving {
     return new TimeoutError(`No reply within ${requestTimeout} ms`);
   }
 
-  /** A text of the server's own; the connection ends where it has no frame. */
+  /** The payload of a text of the server's; without one, the connection ends. */
   #own(text: string, error?: unknown): Uint8Array | undefined {
     const said = errorOf(this.writer.codec, text);
     if (said === undefined) this.close("error", error ?? new EncodeError(text));
@@ -376,11 +376,6 @@ export abstract class Handling extends Serving {
   #abortSignal(): void {
     this.#aborted = true;
     this.#controller?.abort();
-  }
-
-  #report(error: unknown): void {
-    const { handler_error } = this.context.events;
-    emit(handler_error, { type: "handler_error", id: this.id, error });
   }
 
   #payload(reply: Reply): Uint8Array | undefined {

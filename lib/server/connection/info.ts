@@ -1,6 +1,6 @@
 /**
- * What a handler or a task sees of its connection, and what it may ask of it. It
- * can reach nothing that the core goes by.
+ * What a handler or a task sees of its connection, and what it may ask of it. The
+ * object that serves the connection is private, so user code cannot reach it.
  */
 
 import { ReplyTooLargeError } from "../../core/errors.ts";
@@ -26,7 +26,7 @@ export class Peer<Served extends Serving = Serving> implements PeerConnection {
     this.#serving = serving;
   }
 
-  /** Who serves the connection, for the core: no handler can reach it. */
+  /** What serves the connection, for the core: no handler can reach it. */
   static servingOf<Served extends Serving>(peer: Peer<Served>): Served {
     return peer.#serving;
   }
@@ -67,7 +67,7 @@ export class Peer<Served extends Serving = Serving> implements PeerConnection {
     const { writer } = this.#serving;
     const payload = payloadOf(frame, writer.codec, this.maxReply);
     const { promise, ...waiter } = Promise.withResolvers<void>();
-    // Whoever does not wait is not to end the program by it.
+    // A rejection that nobody handles would end the program.
     promise.catch(() => {});
     writer.push(frameOf(writer.codec, payload), waiter);
     return promise;
@@ -84,9 +84,8 @@ type Replying = Serving & { pieces: number; failed: boolean };
 export class Info extends Peer<Replying> implements RequestInfo {
   replyInPieces(bytes: number): void {
     if (!Number.isInteger(bytes) || bytes < 1) {
-      const expected = "a whole number from 1";
       throw new RangeError(
-        `Cannot reply in pieces of ${bytes}: expected ${expected}`,
+        `Cannot reply in pieces of ${bytes}: expected a whole number from 1`,
       );
     }
     Peer.servingOf(this).pieces = bytes;

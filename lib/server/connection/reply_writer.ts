@@ -14,7 +14,7 @@ import type { SessionParts, SharedContext } from "./context.ts";
 import { SlowConsumerError } from "./ending.ts";
 import type { Stage } from "./stage.ts";
 
-/** Writes of a large reply after which others have the event loop. */
+/** After so many writes of a large reply, the event loop serves others. */
 const WRITES_PER_TURN = 4;
 
 const settled = Promise.resolve();
@@ -31,7 +31,7 @@ export class ReplyWriter implements Writer {
   readonly #stage: Stage;
   readonly #context: SharedContext;
   readonly #outbox: Outbox;
-  /** Whether the exchange writes: what is pushed meanwhile waits for its end. */
+  /** Whether the exchange writes; frames that are pushed then wait for its end. */
   #active = false;
   /** Whether a large reply is being written, behind which pushed frames wait. */
   #large = false;
@@ -52,7 +52,7 @@ export class ReplyWriter implements Writer {
     wrote(n: number): void;
     failed(error: unknown): void;
   } | undefined;
-  /** No write is any use any more. */
+  /** Nothing can be written any more. */
   #lost = false;
 
   /**
@@ -168,7 +168,7 @@ export class ReplyWriter implements Writer {
     if (payload !== undefined) this.push(frameOf(this.codec, payload));
   }
 
-  /** No write is any use any more: whoever waits is told why. */
+  /** Nothing can be written any more: the promises of pushed frames reject. */
   lose(): void {
     if (this.#lost) return;
     this.#lost = true;
@@ -184,11 +184,10 @@ export class ReplyWriter implements Writer {
   /** See {@linkcode Writer}: a peer that takes something is not stuck. */
   progress(): Promise<void> | void {
     this.#stage.progress();
-    // Over TLS each write takes a record at once, for as long as the kernel has
-    // room: others would wait for the whole reply.
-    if (++this.#writes % WRITES_PER_TURN === 0) {
-      return this.#context.scheduler.turn();
-    }
+    // Over TLS, writes settle at once while the kernel has room: without a pause
+    // the others would wait for the whole reply.
+    const { scheduler } = this.#context;
+    if (++this.#writes % WRITES_PER_TURN === 0) return scheduler.turn();
   }
 
   /** Writes for the exchange, while nothing is pushed. */
@@ -204,7 +203,7 @@ export class ReplyWriter implements Writer {
     if (this.#pushedBytes > 0) this.#push();
   }
 
-  /** Resolves when nothing is `pushing`. Whoever waits writes what is left. */
+  /** Resolves when nothing is `pushing`; who waits then writes what is left. */
   idle(): Promise<void> {
     return (this.#idle ??= Promise.withResolvers()).promise;
   }
@@ -248,7 +247,7 @@ export class ReplyWriter implements Writer {
     else void scheduler.turn().then(this.#steps!.write);
   }
 
-  /** Nothing is pushed any more, or whoever waits for that goes first. */
+  /** All that was pushed is written, or the exchange waits and writes it. */
   #endPushing(): void {
     this.pushing = false;
     this.#stage.pushed();

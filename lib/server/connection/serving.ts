@@ -1,10 +1,9 @@
 /**
- * What both ways to serve a connection share, `exchange.ts` and `task.ts`: how it
- * is read from, paused for want of memory and drained, and what is let go of
- * when it ends.
+ * What `exchange.ts` and `task.ts` have in common: how a connection is read from,
+ * paused while memory is short, and drained, and what its end gives back.
  */
 
-import type { CloseReason } from "../../events/events.ts";
+import { type CloseReason, emit } from "../../events/events.ts";
 import type { Framing } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import type { Task } from "../scheduler.ts";
@@ -17,13 +16,13 @@ import type { Stage } from "./stage.ts";
 
 export abstract class Serving implements Task, SessionParts {
   /**
-   * Resolves when all that was to be said has been written, and the farewell is
-   * left; rejects when the connection is lost or cut.
+   * Resolves when everything is written and only the farewell is left; rejects
+   * when the connection is lost or cut.
    */
   readonly done: PromiseWithResolvers<void> = Promise.withResolvers();
   /** A request has come in whole, and its reply is not out yet. */
   owing = false;
-  /** No request is handled any more, and no reply is any use. */
+  /** It has ended: no request is handled, and no reply is sent any more. */
   over = false;
   readonly id: number;
   readonly connection: Connection;
@@ -61,21 +60,21 @@ export abstract class Serving implements Task, SessionParts {
   abstract resume(): void;
   abstract writeReplies(now: number): void;
   protected abstract readonly onRead: (n: number | null) => void;
-  /** Aborts once nothing that is sent is any use. */
+  /** Aborts once nothing can be sent any more. */
   abstract get signal(): AbortSignal;
   /** The connection ends after what was given before. */
   abstract close(reason: "handler_closed"): void;
-  /** Whether nothing is owed, and more is waited for. */
+  /** Whether it waits for the peer, and no request waits for a reply. */
   protected abstract get isIdle(): boolean;
   /** Ends an idle connection. */
   protected abstract endIdle(): void;
-  /** Tells whoever is at work that nothing is any use any more. */
+  /** Tells the handler or task at work that nothing can be sent any more. */
   protected abstract abort(): void;
 
-  /** A handler has had its time; a task has no deadline of its own. */
+  /** Ends a handler that takes too long; a task has no such deadline. */
   expire(): void {}
 
-  /** Tells whoever serves the connection that it has ended. */
+  /** Calls `onClose`. */
   left(_reason: CloseReason): void {}
 
   startRead(): void {
@@ -93,12 +92,6 @@ export abstract class Serving implements Task, SessionParts {
     }
   }
 
-  /** Memory is short: if the rest of a frame is awaited, that is paused. */
-  pause(): void {
-    if (this.connection.inbox.length > 0) this.stage.pause();
-  }
-
-  /** Memory is no longer short. */
   unpause(): void {
     this.stage.unpause();
     if (!this.#waitsForMemory) return;
@@ -113,10 +106,10 @@ export abstract class Serving implements Task, SessionParts {
   drain(): void {
     const { connection } = this;
     const { inbox } = connection;
-    // Only a read from now on tells that the kernel holds no more.
+    // Only a later read can show that the kernel holds no request any more.
     connection.emptied = false;
     this.lastCall ??= new LastCall(this.context.clock, connection, (silent) => {
-      // A frame under way is in flight too; the drain timeout may end it.
+      // A frame that has begun is waited for, until the drain timeout.
       if (!this.isIdle || inbox.length > 0 || connection.eof) return;
       if (silent) this.endIdle();
       else this.lastCall!.begin();
@@ -124,7 +117,13 @@ export abstract class Serving implements Task, SessionParts {
     if (this.isIdle) this.lastCall.begin();
   }
 
-  /** The connection is lost: no reply is any use. */
+  /** Tells of an error of the handler or the task. */
+  protected report(error: unknown): void {
+    const { handler_error } = this.context.events;
+    emit(handler_error, { type: "handler_error", id: this.id, error });
+  }
+
+  /** The connection is lost. */
   lost(error: unknown): void {
     this.ending.lost(error);
     this.#letGo();
@@ -132,7 +131,7 @@ export abstract class Serving implements Task, SessionParts {
   }
 
   /**
-   * Lets go of everything; the connection has ended or is closed right after.
+   * Gives everything back; the connection has ended or is closed right after.
    * May be called more than once.
    */
   end(): void {

@@ -36,14 +36,14 @@ export interface SessionContext extends SharedContext {
   readonly admit: (
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
-  /** Called for one that is to be told why it gets no place; gives it back. */
+  /** Counts a session as refused, which is told why; returns the refusal. */
   readonly refuse: (session: Session, refusal: Refusal) => Refusal;
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session) => void;
 }
 
-/** What a connection is refused as whose header or handshake fails. */
+/** The reasons of a refusal after a header or a handshake that failed. */
 const FAILURES = { greeting: "proxy_error", handshaking: "tls_error" } as const;
 
 export class Session implements SessionParts {
@@ -54,7 +54,6 @@ export class Session implements SessionParts {
   /** Whether it has got its place. */
   admitted = false;
   served = false;
-  /** What is awaited of it, as it is counted. */
   #awaited: Opening | undefined;
   refusal: Refusal | undefined;
   /** The wait for a first byte, once it drains before it is served. */
@@ -96,7 +95,7 @@ export class Session implements SessionParts {
     if (refusal !== undefined) {
       this.refusal = refusal;
       ending.name("shutdown");
-      // To be told it would have to agree on TLS first, which costs us more.
+      // The peer could read it only after a handshake, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
       return await this.#turnAway(refusal);
     }
@@ -125,7 +124,7 @@ export class Session implements SessionParts {
     this.#lastCall.begin();
   }
 
-  /** Counts what is awaited of it until it is open. */
+  /** Counts what it waits for until it is open. */
   awaits(what?: Opening): void {
     const { counters } = this.context;
     if (this.#awaited !== undefined) counters.opening(this.#awaited, -1);
@@ -137,14 +136,15 @@ export class Session implements SessionParts {
   abort(reason: CloseReason): void {
     this.ending.name(reason);
     this.connection.close();
-    // Before Deno 2.9.5 a blocked write is not ended by `close()`: what is cut
-    // must not wait for it.
+    // Before Deno 2.9.5 `close()` does not end a blocked write: nobody may wait
+    // for one here.
     this.#settle();
   }
 
-  /** Memory is short: whoever holds more than its share is paused. */
+  /** Memory is short: its wait for the rest of a frame is paused. */
   squeeze(share: number): void {
-    if (this.connection.held > share) this.exchange?.pause();
+    const { held, inbox } = this.connection;
+    if (held > share && inbox.length > 0) this.stage.pause();
   }
 
   unsqueeze(): void {
@@ -189,8 +189,8 @@ export class Session implements SessionParts {
 
   /**
    * Reads the header of a trusted proxy, or agrees on TLS. A peer that leaves
-   * before its first byte of either, by its end or by a reset (throws), did
-   * nothing wrong: TCP checks do so. That is its ending then.
+   * before its first byte, by its end or by a reset (throws), did nothing wrong,
+   * for TCP checks do so: that is no refusal.
    */
   async #prepare(phase: "greeting" | "handshaking"): Promise<void> {
     const { connection, context } = this;
@@ -291,7 +291,7 @@ export class Session implements SessionParts {
    */
   async #farewell(): Promise<void> {
     const { connection } = this;
-    // TLS wants our end said even where the peer has ended; TCP says it by itself.
+    // If the peer has ended, a TCP close is enough; TLS wants our end as well.
     if (connection.eof && connection.tls === undefined) return;
     this.stage.enter("lingering");
     await connection.closeWrite();

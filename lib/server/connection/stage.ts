@@ -103,7 +103,7 @@ export class Stage implements Expirable {
     this.#pushingSince = this.deadlines.now;
   }
 
-  /** It has taken them: the peer is there, though it may say nothing. */
+  /** It has taken them: that counts as a sign of life, as a request does. */
   pushed(): void {
     this.#pushingSince = Infinity;
     this.#idleSince = this.deadlines.now;

@@ -12,7 +12,6 @@ import {
   FrameError,
   TlsError,
 } from "../../core/errors.ts";
-import { emit } from "../../events/events.ts";
 import type { Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
 import type { ConnectionTask, ParleyConnection } from "../handler.ts";
@@ -34,7 +33,7 @@ export class TaskRun extends Serving {
   #parked = false;
   /** Nothing more is given to the task. */
   #ended = false;
-  /** Errors of its peer's that the task is given, and may let through. */
+  /** Errors that the task was given: thrown on, they are not its own. */
   #frameError: FrameError | undefined;
   #tlsError: TlsError | undefined;
 
@@ -60,8 +59,7 @@ export class TaskRun extends Serving {
       } else if (error instanceof TlsError && error === this.#tlsError) {
         this.ending.name("error", error);
       } else if (!(this.over && error instanceof ConnectionLostError)) {
-        const { id, context: { events } } = this;
-        emit(events.handler_error, { type: "handler_error", id, error });
+        this.report(error);
         this.ending.name("error", error);
       }
     }
@@ -101,7 +99,7 @@ export class TaskRun extends Serving {
     return this.#controller.signal;
   }
 
-  /** Nothing more is read. The task ends the connection by its own end. */
+  /** Reads give null from now on. The connection ends when the task returns. */
   close(): void {
     this.#ended = true;
     this.#wake?.();
@@ -144,7 +142,7 @@ export class TaskRun extends Serving {
     await this.writer.flush();
     this.stage.enter("handshaking");
     try {
-      // The read ahead gets what the client says first.
+      // A read is pending already: it brings the first bytes of the handshake.
       while (connection.reading !== undefined && !this.over) {
         await this.#woken();
       }
@@ -172,7 +170,7 @@ export class TaskRun extends Serving {
 
   writeReplies(): void {}
 
-  /** Waits until what has come gives something to the task, or is at its end. */
+  /** Waits until `take` gives something, or nothing more can come (null). */
   async #read(take: () => Bytes | undefined): Promise<Bytes | null> {
     if (this.#asked) {
       throw new TypeError("Cannot read: another read is pending");
@@ -284,7 +282,7 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
   read(): Promise<Bytes | null> {
     this.#use("frames");
     const frame = Peer.servingOf(this).readFrame();
-    // One that nobody waits for is not to end the program.
+    // A rejection that nobody handles would end the program.
     frame.catch(() => {});
     return frame;
   }
@@ -340,7 +338,7 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
   }
 }
 
-/** A stream that asks for what it gives, and for nothing in advance. */
+/** A stream that reads only when somebody reads from it. */
 function streamOf(read: () => Promise<Bytes | null>): ReadableStream<Bytes> {
   return new ReadableStream({
     async pull(controller) {
