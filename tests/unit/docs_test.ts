@@ -361,6 +361,26 @@ testPages("every module that docs/architecture.md names is there", (pages) => {
   assertEquals(lost, []);
 });
 
+testPages("what CONTRIBUTING.md says of a file is in that file", (pages) => {
+  const { text } = pageAt(pages, "CONTRIBUTING.md");
+  const lost: string[] = [];
+  let found = 0;
+  for (const [where, what] of rowsOf(text)) {
+    const [file] = /(?<=^`)[\w/.]+\.ts(?=`$)/.exec(where) ?? [];
+    if (file === undefined) continue;
+    const source = read(file);
+    const names = codeIn(what).filter((code) => /^\w+(\(\))?$/.test(code))
+      .map((code) => code.replace("()", ""));
+    const tests = Array.from(what.matchAll(/"([^"]+)"/g), ([, name]) => name);
+    for (const name of [...names, ...tests]) {
+      found++;
+      if (!source.includes(name)) lost.push(`${file}: ${name}`);
+    }
+  }
+  assert(found > 20, `${found} are found`);
+  assertEquals(lost, []);
+});
+
 testPages("the README has at most 200 lines", (pages) => {
   const { text } = pageAt(pages, "README.md");
   const lines = text.trimEnd().split("\n").length;
