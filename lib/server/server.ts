@@ -62,6 +62,8 @@ export abstract class ServerBase extends ServerStatsBase {
   protected readonly certificate: TlsIdentity | undefined;
   protected stage: "starting" | "serving" | "leaving" | "draining" | "ended" =
     "starting";
+  /** Private for good: the private key of the certificate is in it. */
+  readonly #config: ServeConfig;
   readonly #counters: Counters;
   /** Who asked for the drain. */
   #by = "the listener, which failed";
@@ -71,7 +73,7 @@ export abstract class ServerBase extends ServerStatsBase {
   #drain: { readonly accepting: boolean; readonly until: number } | undefined;
 
   constructor(
-    protected readonly config: ServeConfig,
+    config: ServeConfig,
     protected readonly events: EventListeners,
     protected readonly clock: Clock,
     protected readonly sockets: Descriptors,
@@ -80,6 +82,7 @@ export abstract class ServerBase extends ServerStatsBase {
     uptime = 0,
   ) {
     super(counters, clock, startedAt, uptime);
+    this.#config = config;
     this.#counters = counters;
     this.framing = config.framing.name;
     this.limits = config.limits;
@@ -92,16 +95,8 @@ export abstract class ServerBase extends ServerStatsBase {
         emit(listener, { type, days, subject, notAfter });
       }),
     );
-    // A program that logs its server must not log the private key with it.
-    const own = [
-      "config",
-      "events",
-      "clock",
-      "sockets",
-      "certificate",
-      "stage",
-    ];
-    for (const name of own) {
+    // They are not for a program that logs its server.
+    for (const name of ["events", "clock", "sockets", "certificate", "stage"]) {
       Object.defineProperty(this, name, { enumerable: false });
     }
   }
@@ -132,7 +127,7 @@ export abstract class ServerBase extends ServerStatsBase {
     if (this.stage !== "serving") return this.finished;
     this.stage = "leaving";
     this.#by = by;
-    const { preDrainDelay: delay } = this.config;
+    const { preDrainDelay: delay } = this.#config;
     if (delay === 0) this.stopAccepting();
     else {
       this.#begin(true, delay);
@@ -154,7 +149,7 @@ export abstract class ServerBase extends ServerStatsBase {
   protected beginDrain(): void {
     this.#cancelLeaving?.();
     this.stage = "draining";
-    this.#begin(false, this.config.drainTimeout);
+    this.#begin(false, this.#config.drainTimeout);
     const { connections } = this;
     emit(this.events.drain, { type: "drain", connections, by: this.#by });
   }

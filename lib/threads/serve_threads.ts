@@ -233,7 +233,7 @@ class Supervisor extends ServerBase implements ThreadedServer {
   protected stopAccepting(): void {
     for (const cancel of this.#replacing.values()) cancel();
     this.beginDrain();
-    const { drainTimeout } = this.config;
+    const drainTimeout = this.limits.timeouts.drain;
     for (const { calls } of this.#threads.values()) calls.tell("shutdown");
     if (drainTimeout > 0) {
       this.#cancelCut = this.clock.after(drainTimeout + GRACE, () => {
