@@ -151,7 +151,7 @@ export interface AcceptErrorEvent extends TypedEvent<"accept_error"> {
  * for `preDrainDelay`. There is no such event if that is 0.
  */
 export interface PreDrainEvent extends TypedEvent<"pre_drain"> {
-  /** Connections open at this moment. */
+  /** Connections that are there, also those that are not open yet. */
   connections: number;
   /** How long it still accepts, in milliseconds. */
   delay: number;
@@ -161,7 +161,7 @@ export interface PreDrainEvent extends TypedEvent<"pre_drain"> {
 
 /** The server stopped accepting and begins to drain. */
 export interface DrainEvent extends TypedEvent<"drain"> {
-  /** Connections open at this moment. */
+  /** Connections that are there, also those that are not open yet. */
   connections: number;
   /** Who asked for it: what `shutdown()` was given. */
   by: string;

@@ -131,7 +131,7 @@ export abstract class ServerBase extends ServerStatsBase {
     if (delay === 0) this.stopAccepting();
     else {
       this.#begin(true, delay);
-      const { connections } = this;
+      const connections = this.#count();
       const type = "pre_drain";
       emit(this.events.pre_drain, { type, connections, delay, by });
       this.#cancelLeaving = this.clock.after(delay, () => this.stopAccepting());
@@ -150,8 +150,13 @@ export abstract class ServerBase extends ServerStatsBase {
     this.#cancelLeaving?.();
     this.stage = "draining";
     this.#begin(false, this.#config.drainTimeout);
-    const { connections } = this;
+    const connections = this.#count();
     emit(this.events.drain, { type: "drain", connections, by: this.#by });
+  }
+
+  /** Those that a drain waits for, also before they are open. */
+  #count(): number {
+    return this.connections + this.metrics().opening;
   }
 
   /** @throws {ParleyError} The server has no certificate. */
