@@ -2,9 +2,20 @@
 // the one connection ends for its reason, the others are served all the while,
 // and nothing is left behind.
 
-import { assert, assertEquals, assertMatch } from "../support/std.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+} from "../support/std.ts";
 
-import type { ConnectionCloseEvent, Handler } from "../../lib/mod.ts";
+import {
+  connect,
+  type ConnectionCloseEvent,
+  ConnectionLostError,
+  type Handler,
+  serve,
+} from "../../lib/mod.ts";
 import {
   FakeClock,
   Peer,
@@ -255,4 +266,30 @@ Deno.test("serve goes on after a handler that never settles", async () => {
   });
   assertEquals(end.reason, "request_timeout");
   assertEquals([end.requests, end.sent], [1, expected.length]);
+});
+
+Deno.test("a handler that disconnects its own client can go on to read its request", async () => {
+  const others = Promise.withResolvers<void>();
+  const seen = Promise.withResolvers<string>();
+  await using server = serve(
+    { hostname: "127.0.0.1", port: 0 },
+    (request, info) => {
+      if (request[0] !== 97) return request;
+      server.disconnect(info.id);
+      return (async () => {
+        await others.promise;
+        seen.resolve(new TextDecoder().decode(request));
+      })();
+    },
+  );
+  const { port } = server.addr;
+  const lost = connect({ port }).then((client) =>
+    client.request("a".repeat(20_000))
+  );
+  await assertRejects(() => lost, ConnectionLostError);
+  // They get the memory that was given back last.
+  await using client = await connect({ port });
+  for (let i = 0; i < 4; i++) await client.request("b".repeat(20_000));
+  others.resolve();
+  assert(/^a{20000}$/.test(await seen.promise));
 });

@@ -191,7 +191,8 @@ export abstract class Handling extends Serving {
   ): Promise<void> {
     this.meter.waiting();
     if (this.over) {
-      // The handler has closed its own connection.
+      // The handler has ended its own connection, and may still read its request.
+      this.connection.inbox.forsake();
       if (!isSeveral(given)) Promise.resolve(given).catch(() => {});
       return;
     }
