@@ -73,7 +73,7 @@ const NODE_NET = "bench/peers/node_net.mjs";
 const DENO_CLIENT: Command = [
   Deno.execPath(),
   ...["run", "--quiet", "--no-prompt", "--no-lock", "--allow-net=127.0.0.1"],
-  ...["--allow-env=PARLEY_*,HOME", "--allow-read", "--allow-write"],
+  ...["--allow-env=PARLEY_*,HOME,TERM", "--allow-read", "--allow-write"],
 ];
 
 const DENO_SERVER: Command = [
