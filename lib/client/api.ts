@@ -9,7 +9,7 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /**
    * How long the reply may take, or each frame of a streamed one, in
-   * milliseconds, in place of the client's `timeout`; 0 means for ever.
+   * milliseconds, in place of the client's `timeout`; 0 means no limit.
    */
   timeout?: number;
   /** Whether a pool may send it again if its connection is lost. */

@@ -33,7 +33,7 @@ interface Settings extends Hooks {
 }
 
 interface Pending extends Outgoing {
-  /** When it was asked, and how long the reply may take; 0 means for ever. */
+  /** When it was asked, and how long the reply may take; 0 means no limit. */
   readonly asked: number;
   readonly timeout: number;
   readonly resolve: (reply: Frame) => void;

@@ -30,7 +30,7 @@ export class Deadlines {
     this.refine(shortest);
   }
 
-  /** Makes the interval shorter if this timeout needs it; 0 means for ever. */
+  /** Makes the interval shorter if this timeout needs it; 0 means no limit. */
   refine(timeout: number): void {
     const eighth = (timeout || Infinity) / 8;
     const interval = Math.min(Math.max(eighth, FINEST), COARSEST);

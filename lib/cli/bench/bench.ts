@@ -228,7 +228,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
         link.tries = 0;
         link.late = 0;
       } catch (error) {
-        // Whoever asks for what cannot be sent is told at once.
+        // A request that cannot be sent is the mistake of the user: it ends the run.
         if (error instanceof EncodeError) throw error;
         await failed(link, error);
         now = clock.now();

@@ -200,7 +200,7 @@ Waits until a server answers a request, PING if none is given, whatever it says.
 
 --tcp  wait for a connection only, and send nothing
 
-${connectHelp("how long to wait, 0 for ever")}
+${connectHelp("how long to wait, 0 without a limit")}
 
 Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`,
   },

@@ -111,7 +111,7 @@ export async function waitFor(
     ) => Promise<Pick<Client, "request" | "close">>;
     /** Without it a connection is enough. */
     request: Uint8Array | undefined;
-    /** In milliseconds; 0 means for ever. */
+    /** In milliseconds; 0 means no limit. */
     timeout: number;
     place: string;
     clock?: Clock;

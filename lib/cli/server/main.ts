@@ -123,7 +123,7 @@ export async function main(signals: Signals): Promise<void> {
       await finish(`good: ${found.join(", ")}`);
     }
     signals.hold();
-    // First, so that whoever asks whether this server is ready asks this one.
+    // It opens first, so that a probe for readiness reaches this server.
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
