@@ -55,6 +55,7 @@ function printingLines(place: string): string[][] {
     [place, "PING"],
     [place, "--json", "PING"],
     [place, "SIZE 1000000", "PING"],
+    ["latency", "-i", "1ms", place],
     [...bench, place],
     [...bench, "--json", place],
     [...bench, "--csv", place],

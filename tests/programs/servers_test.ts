@@ -13,7 +13,7 @@ import {
   type Way,
 } from "../support/programs.ts";
 import { assertEquals, assertMatch, toText } from "../support/std.ts";
-import { Terminal, testPrompt } from "../support/terminal.ts";
+import { prompt, Terminal, testPrompt } from "../support/terminal.ts";
 
 const plain = { hostname: "127.0.0.1", port: 0 };
 
@@ -105,6 +105,34 @@ testPrograms(
     });
   },
 );
+
+testPrograms("client goes past a server that refuses it", async (way) => {
+  await using denying = serve({ ...plain, deny: "127.0.0.1" }, echo);
+  await using good = named("good");
+  const places = `${placeOf(denying)},${placeOf(good)}`;
+  assertEquals(await run(way, "client", ["wait", places, "x"]), {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
+  const asked = good.requests;
+  assertEquals(asked, 1);
+  const args = ["bench", "-c", "2", "-n", "10", "--json", places, "x"];
+  const { stdout } = await run(way, "client", args);
+  const { done, connections_refused: refused } = JSON.parse(stdout);
+  // Each connection was refused once, with a request in flight.
+  assertEquals([done, refused, good.requests], [8, 2, asked + 8]);
+});
+
+testPrompt("prompt goes past a server that refuses it", async (way) => {
+  await using denying = serve({ ...plain, deny: "127.0.0.1" }, echo);
+  await using good = named("good");
+  const places = `${placeOf(denying)},${placeOf(good)}`;
+  await using terminal = await prompt(way, places);
+  await terminal.shows("not connected> ");
+  await terminal.types("x\r");
+  await terminal.shows("\ngood x\n");
+});
 
 testPrograms("client spreads its requests by --balance", async (way) => {
   await using one = named("one");

@@ -33,7 +33,7 @@ Ctrl-C                  clears the line, stops waiting for a reply, or leaves
 Ctrl-R, Tab             searches the history, completes a name from HELP`;
 
 /** A number, and a line that begins with a letter; "5 + 3" is a request. */
-const REPEATED = /^\s*(\d{1,9})\s+(\p{L}.*)$/su;
+const REPEATED = /^\s*([1-9]\d{0,8})\s+(\p{L}.*)$/su;
 
 const SENT_AGAIN = "(connection lost; the request is sent again)";
 
@@ -117,7 +117,8 @@ export async function runPrompt(
     // After Ctrl-C a late reply still belongs to its request: it is no push.
     const isPush = () => !made?.pending;
     made = client = await target.connect(signal, { framing, isPush });
-    watch(client);
+    // The first one is watched once there is a prompt.
+    if (signal !== undefined) watch(client);
     return client;
   }
 
@@ -148,7 +149,11 @@ export async function runPrompt(
       if (!Object.hasOwn(commands, name)) {
         throw new Error(`unknown command ${quote(`:${name}`)}, try :help`);
       }
-      const said = await commands[name](text);
+      const command = commands[name];
+      if (command.length === 0 && text.trim() !== "") {
+        throw new Error(`:${name} is given ${quote(text)}, expected no words`);
+      }
+      const said = await command(text);
       if (said !== undefined) editor.say(said);
       return;
     }
@@ -224,6 +229,7 @@ export async function runPrompt(
       editor[Symbol.dispose]();
     },
   });
+  watch(client);
   for (let line; (line = await editor.next()) !== undefined;) {
     if (/^\s*(exit|quit)\s*$/i.test(line)) break;
     if (line.trim() === "") continue;
