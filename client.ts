@@ -132,7 +132,8 @@ async function converse(args: readonly string[]): Promise<number> {
     } else {
       const client = await connect({
         ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
-        retries: retry || undefined,
+        // All of them may wait at once, while there is no connection.
+        ...{ maxQueued: 2 * batch.WINDOW, retries: retry || undefined },
         onStateChange(_server: string, error?: Error) {
           // With one server and no retry, the failed request says the same.
           if (error === undefined || servers.length + retry === 1) return;
