@@ -74,6 +74,25 @@ testPrograms("client says in one line that its output is lost", async (way) => {
   }
 }, ["sh"]);
 
+testPrograms(
+  "client ends when the first of its output is lost",
+  async (way) => {
+    // Nothing follows the first reply.
+    const waits = () => new Promise<undefined>(() => {});
+    await using server = serveHere((request) =>
+      request.length === 1 ? request : waits()
+    );
+    for (const args of [["a", "bb"], ["--listen", "a"]]) {
+      const shell = '"$@" >/dev/full';
+      const client = [server.place, ...args];
+      const { code, stderr } = await runBy(shell, way, "client", client);
+      assertEquals(code, 1, args.join(" "));
+      assertMatch(stderr, cannotWrite("client", "no space left on device"));
+    }
+  },
+  ["sh"],
+);
+
 testPrograms("client says that an interrupted report is lost", async (way) => {
   const events = new Events();
   await using server = serveHere(commands, events);

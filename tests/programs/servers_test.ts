@@ -185,6 +185,24 @@ testPrograms(
 );
 
 testPrograms(
+  "client keeps a whole window of requests while nobody is there",
+  async (way) => {
+    const first = named("first");
+    const { port } = first.addr as Deno.NetAddr;
+    await using pipe = new Pipe(way, placeOf(first));
+    assertEquals(await pipe.ask("a"), "first a");
+    await first.shutdown();
+    const lines = Array.from({ length: 3000 }, (_, i) => `${i}`);
+    await pipe.send(...lines);
+    await using _second = named("second", port);
+    for (const line of lines) {
+      assertEquals(await pipe.stdout.next(), `second ${line}`);
+    }
+    assertEquals(await pipe.end(), [0, ""]);
+  },
+);
+
+testPrograms(
   "client sends again what --retry says may be done twice",
   async (way) => {
     const start = () => {

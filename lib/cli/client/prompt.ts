@@ -129,7 +129,7 @@ export async function runPrompt(
 
   /** Says when a connection is lost, and shows the frames that answer nothing. */
   async function watch(watched: Client): Promise<void> {
-    watched.closed.then((error) => {
+    const notice = watched.closed.then((error) => {
       if (error === undefined || client !== watched) return;
       client = undefined;
       // A request that is awaited fails with this error, and says it.
@@ -138,9 +138,11 @@ export async function runPrompt(
         error instanceof RefusedError || error instanceof TimeoutError
           ? printableLine(error.message)
           : "connection lost";
-      editor.say(`(${what}; the next request connects again)`);
+      return `(${what}; the next request connects again)`;
     });
     for await (const frame of watched.pushes) show(frame);
+    const said = await notice;
+    if (said !== undefined) editor.say(said);
   }
 
   async function perform(line: string): Promise<void> {
