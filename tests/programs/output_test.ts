@@ -77,10 +77,11 @@ testPrograms("client says in one line that its output is lost", async (way) => {
 testPrograms(
   "client ends when the first of its output is lost",
   async (way) => {
-    // Nothing follows the first reply.
-    const waits = () => new Promise<undefined>(() => {});
-    await using server = serveHere((request) =>
-      request.length === 1 ? request : waits()
+    // Nothing follows the first reply while the client is there.
+    await using server = serveHere((request, { signal }) =>
+      request.length === 1
+        ? request
+        : new Promise((resolve) => signal.onabort = () => resolve("late"))
     );
     for (const args of [["a", "bb"], ["--listen", "a"]]) {
       const shell = '"$@" >/dev/full';
