@@ -2,7 +2,6 @@
 
 import * as checks from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
-import { bytesOf } from "../core/text.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../net/unix.ts";
 import type { Client, Pool, ServerPlace, ServersOptions } from "./api.ts";
@@ -158,9 +157,11 @@ export function createPool(options: PoolOptions): Pool {
   if (healthCheck !== undefined) {
     checks.checkOptions(healthCheck, { request: 0, expect: 0 }, "healthCheck");
     const { request, expect } = healthCheck;
-    bytesOf(request);
-    if (!["string", "function"].includes(typeof expect)) {
-      throw new OptionError("expect", expect, "a text, or a function");
+    if (typeof request !== "string" && !(request instanceof Uint8Array)) {
+      throw new OptionError("request", request, "a text or bytes");
+    }
+    if (typeof expect !== "string" && typeof expect !== "function") {
+      throw new OptionError("expect", expect, "a text or a function");
     }
   }
   const numbers = { ...poolDefaults };
