@@ -76,17 +76,18 @@ const poolDefaults = {
 /** All options, and their kinds; an address of the runtime has `transport` too. */
 const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 } as const;
 const LINK = {
-  ...{ framing: 0, maxFrame: 0, timeout: 0, maxBuffered: 0, tls: 0 },
+  ...{ framing: 0, maxFrame: 0, timeout: 0, maxBuffered: 0, tls: 0 } as const,
   keepAfterTimeout: "boolean",
 } as const;
 const SINGLE = {
-  ...{ ...PLACE, ...LINK, isPush: "function", signal: AbortSignal },
-} as const;
+  ...{ ...PLACE, ...LINK },
+  ...{ isPush: "function", signal: AbortSignal } as const,
+};
 const POOL = {
-  ...{ balance: 0, size: 0, maxPending: 0, maxQueued: 0, retries: 0 },
-  ...{ maxDelay: 0, checkInterval: 0, healthCheck: 0, servers: Array },
-  ...{ onStateChange: "function", ...LINK },
-} as const;
+  ...{ balance: 0, size: 0, maxPending: 0, maxQueued: 0, retries: 0 } as const,
+  ...{ maxDelay: 0, checkInterval: 0, healthCheck: 0, ...LINK } as const,
+  ...{ servers: Array, onStateChange: "function" } as const,
+};
 
 /**
  * Connects to a server; or, with `servers`, makes a pool whose first connection

@@ -71,7 +71,10 @@ export function refuse(
 }
 
 /** What `typeof` says of an option's value, or its class; 0 is not looked at. */
-export type Kind = 0 | "boolean" | "function" | "string" | NewableFunction;
+export type Kind =
+  | (0 | "boolean" | "function" | "string")
+  | typeof Array
+  | NewableFunction;
 
 /**
  * Refuses options whose names nobody knows, as they would do nothing, and values
@@ -92,11 +95,12 @@ export function checkOptions<Options extends object>(
       const names = Object.keys(known).join(", ");
       throw new OptionError(name, value, `no such option, but one of ${names}`);
     }
-    const kind = known[name as keyof Options];
+    const kind: Kind = known[name as keyof Options];
     if (kind === 0 || value === undefined) continue;
+    const type = typeof value;
     const isWord = typeof kind === "string";
-    if (isWord ? typeof value === kind : value instanceof kind) continue;
-    const type = isWord ? kind : kind.name;
-    throw new OptionError(name, value, `a value of type ${type}`);
+    if (isWord ? type === kind : value instanceof kind) continue;
+    const expected = `a value of type ${isWord ? kind : kind.name}`;
+    throw new OptionError(name, value, expected);
   }
 }

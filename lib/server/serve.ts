@@ -168,7 +168,7 @@ export function startServer(
   surroundings: Surroundings,
   // deno-lint-ignore no-explicit-any
 ): ParleyServer<any> {
-  const isTask = typeof service === "object" && service !== null;
+  const isTask = typeof service === "object" && service && "task" in service;
   const called = isTask ? service.task : service;
   if (typeof called !== "function") {
     throw new OptionError(isTask ? "task" : "handler", called, "a function");

@@ -196,14 +196,17 @@ Deno.test("what is neither bytes nor text is refused, and counts for nothing", a
 });
 
 Deno.test("isPush and isLast that give a promise end the connection", async () => {
-  const promised = (() => Promise.reject(new Error("no"))) as unknown as
-    typeof isLast;
+  const promised =
+    (() => Promise.reject(new Error("no"))) as unknown as typeof isLast;
   const pushing = connected({ isPush: promised });
   const reply = outcome(pushing.client.request("a"));
   pushing.server.push("A\n");
   const error = await reply as Error;
   assertInstanceOf(error, ConnectionLostError);
-  assertMatch(error.message, /: isPush gave .*Promise.*: expected true or false$/);
+  assertMatch(
+    error.message,
+    /: isPush gave .*Promise.*: expected true or false$/,
+  );
 
   const { client, server } = connected();
   const frames = all(client.stream("a", { isLast: promised }));

@@ -511,25 +511,31 @@ function moduleOf(code: string): URL {
   return new URL(`data:application/javascript,${encodeURIComponent(all)}`);
 }
 
-testThreads("what a worker's own options cannot be is refused at the start", async () => {
-  for (
-    const [options, blamed] of [
-      ["{ port: 5 }", "port"],
-      ["{ maxFrame: 5 }", "maxFrame"],
-      ["{ state: 5 }", "state"],
-      ["{ onOpen: {} }", "onOpen"],
-      ["5", "options"],
-    ]
-  ) {
-    const worker = moduleOf(`serveThread((request) => request, ${options});`);
-    const error = await assertRejects(() => serveTwo({ worker }), OptionError);
-    assertEquals(error.option, blamed);
-  }
-  const worker = moduleOf("serveThread((r) => r, { framing: undefined });");
-  await using started = await serveTwo({ worker, framing: "netstring" });
-  using peer = await Peer.to(started.server);
-  assertEquals(await peer.ask("1:a,", "1:a,"), "1:a,");
-});
+testThreads(
+  "what a worker's own options cannot be is refused at the start",
+  async () => {
+    for (
+      const [options, blamed] of [
+        ["{ port: 5 }", "port"],
+        ["{ maxFrame: 5 }", "maxFrame"],
+        ["{ state: 5 }", "state"],
+        ["{ onOpen: {} }", "onOpen"],
+        ["5", "options"],
+      ]
+    ) {
+      const worker = moduleOf(`serveThread((request) => request, ${options});`);
+      const error = await assertRejects(
+        () => serveTwo({ worker }),
+        OptionError,
+      );
+      assertEquals(error.option, blamed);
+    }
+    const worker = moduleOf("serveThread((r) => r, { framing: undefined });");
+    await using started = await serveTwo({ worker, framing: "netstring" });
+    using peer = await Peer.to(started.server);
+    assertEquals(await peer.ask("1:a,", "1:a,"), "1:a,");
+  },
+);
 
 testThreads("a worker that does not serve is given up", async () => {
   const clock = new FakeClock();

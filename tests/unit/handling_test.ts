@@ -55,7 +55,11 @@ const REPLIES: Record<string, [reply: () => unknown, sent: string]> = {
   ],
   ...Object.fromEntries([
     ...[42, true, Symbol("s"), 1n, {}, [], new String("a"), () => {}],
-    ...[new ArrayBuffer(1), new Uint16Array(1), new DataView(new ArrayBuffer(1))],
+    ...[
+      new ArrayBuffer(1),
+      new Uint16Array(1),
+      new DataView(new ArrayBuffer(1)),
+    ],
     ...[Object.create(null), new Error("e"), Promise.resolve(42), new Map()],
   ].map((value, i) => [
     `no reply (${i})`,
@@ -73,7 +77,10 @@ for (const [what, [reply, sent]] of Object.entries(REPLIES)) {
     await turns(3);
     assertEquals(transport.text, `${sent}next\n`);
     for (const { error } of running.events.of("handler_error")) {
-      assertMatch(String(error), /^TypeError: Cannot send .*: expected a Uint8/);
+      assertMatch(
+        String(error),
+        /^TypeError: Cannot send .*: expected a Uint8/,
+      );
     }
     transport.end();
   });
@@ -154,7 +161,10 @@ Deno.test("an onError that hangs is given up, though the handler ends then", asy
   transport.push("a\n");
   await running.pass(3000);
   transport.end();
-  assertEquals(transport.text, "ERR request timeout: no reply within 1000 ms\n");
+  assertEquals(
+    transport.text,
+    "ERR request timeout: no reply within 1000 ms\n",
+  );
   await turns(2);
   assertEquals(running.events.reasons, ["request_timeout"]);
 });

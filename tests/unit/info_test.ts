@@ -243,7 +243,9 @@ Deno.test("no class of info gives a handler what serves the connection", async (
       const { constructor } = at as Record<string, object>;
       for (const key of Reflect.ownKeys(constructor)) {
         attempt(() => {
-          const get = Reflect.get(constructor, key) as (info: unknown) => unknown;
+          const get = Reflect.get(constructor, key) as (
+            info: unknown,
+          ) => unknown;
           found.push(Object(get(info)).context);
         });
       }
@@ -288,13 +290,17 @@ Deno.test("a handler cannot lift the limit of what it sends", async () => {
 Deno.test("what one handler does to info.server, no other sees", async () => {
   const startedAt = 1000;
   const seen: unknown[] = [];
-  await using running = new InMemory((request, info) => {
-    const { server } = info as { server: { startedAt: unknown } };
-    seen.push(server.startedAt);
-    attempt(() => server.startedAt = "x");
-    attempt(() => Object.defineProperty(server, "startedAt", { value: "y" }));
-    return request;
-  }, {}, { startedAt });
+  await using running = new InMemory(
+    (request, info) => {
+      const { server } = info as { server: { startedAt: unknown } };
+      seen.push(server.startedAt);
+      attempt(() => server.startedAt = "x");
+      attempt(() => Object.defineProperty(server, "startedAt", { value: "y" }));
+      return request;
+    },
+    {},
+    { startedAt },
+  );
   const transports = await running.connectAll(2);
   for (const transport of transports) transport.push("a\nb\n");
   await turns(3);

@@ -175,7 +175,10 @@ Deno.test("bytes of no length are written at once, whatever waits before", async
   const done: string[] = [];
   await using running = new InMemory({
     task: async (connection) => {
-      connection.send("x".repeat(200_000)).then(() => done.push("large"), () => {});
+      connection.send("x".repeat(200_000)).then(
+        () => done.push("large"),
+        () => {},
+      );
       const writer = connection.writable.getWriter();
       await writer.write(new Uint8Array());
       done.push("empty");
@@ -211,7 +214,9 @@ Deno.test("what is no bytes is not written, and counts for nothing", async () =>
   await turns(3);
   for (const transport of transports) transport.end();
   assertEquals(errors.length, values.length);
-  for (const error of errors) assertMatch(`${error}`, /^TypeError: Cannot send/);
+  for (const error of errors) {
+    assertMatch(`${error}`, /^TypeError: Cannot send/);
+  }
   assertEquals(transports.map(({ text }) => text).join(""), "");
   assertEquals(running.server.metrics().held, 0);
 });
