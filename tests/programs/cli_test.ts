@@ -19,7 +19,7 @@ import {
   UsageError,
 } from "../../lib/cli/flags/flags.ts";
 import { serverFlags } from "../../lib/cli/server/flags.ts";
-import { Peer } from "../support/fixtures.ts";
+import { NOBODY, ownAddress, Peer } from "../support/fixtures.ts";
 import {
   commandLine,
   type Program,
@@ -296,7 +296,7 @@ const effects: Record<string, Effect> = {
     async check({ addr: { hostname, port } }) {
       assertEquals(hostname, "127.0.0.2");
       await assertRejects(
-        () => Deno.connect({ hostname: "127.0.0.1", port }),
+        () => Deno.connect({ hostname: ownAddress(), port }),
         Deno.errors.ConnectionRefused,
       );
     },
@@ -521,7 +521,8 @@ testPrograms("server without --max-connections takes many", async (way) => {
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   testPrograms(`server drains at ${signal} and ends with 0`, async (way) => {
-    await using server = await RunningServer.start(way);
+    const flags = ["--hostname", ownAddress()];
+    await using server = await RunningServer.start(way, flags);
     using idle = await Peer.to(server);
     await assertReplies(idle, "PING\n", "PONG\n");
     using busy = await Peer.to(server);
@@ -870,9 +871,7 @@ testPrograms("client ends with 2 at a bad command line", async (way) => {
 });
 
 testPrograms("client ends with 1 where nobody listens", async (way) => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const place = `127.0.0.1:${listener.addr.port}`;
-  listener.close();
+  const place = `127.0.0.1:${NOBODY.port}`;
   for (const args of [[place, "PING"], [place]]) {
     const result = await run(way, "client", args, { stdin: "PING\n" });
     assertEquals([result.code, result.stdout], [1, ""]);

@@ -1,8 +1,13 @@
 // The client with several servers, and with one that comes and goes.
 
-import { echo, type ParleyServer, serve } from "../../lib/mod.ts";
+import {
+  echo,
+  type ParleyServer,
+  serve,
+  type ServeOptions,
+} from "../../lib/mod.ts";
 import { EXPIRED, ONE, ONE_CA } from "../support/certificates.ts";
-import { text } from "../support/fixtures.ts";
+import { NOBODY, ownAddress, text } from "../support/fixtures.ts";
 import {
   cleanEnv,
   commandLine,
@@ -18,19 +23,13 @@ import { Terminal, testPrompt } from "../support/terminal.ts";
 const plain = { hostname: "127.0.0.1", port: 0 };
 
 function placeOf({ addr }: { addr: Deno.Addr }): string {
-  return `127.0.0.1:${(addr as Deno.NetAddr).port}`;
-}
-
-/** A place where nobody listens. */
-function nowhere(): Deno.NetAddr {
-  const listener = Deno.listen(plain);
-  listener.close();
-  return listener.addr;
+  const { hostname, port } = addr as Deno.NetAddr;
+  return `${hostname}:${port}`;
 }
 
 /** A server that says who it is. */
-function named(name: string, port = 0): ParleyServer {
-  return serve({ ...plain, port }, (request) => `${name} ${text(request)}`);
+function named(name: string, place: ServeOptions = plain): ParleyServer {
+  return serve(place, (request) => `${name} ${text(request)}`);
 }
 
 /** The client with a pipe that a test writes to, line by line. */
@@ -87,7 +86,7 @@ testPrograms(
   "client goes on to the next server when it connects",
   async (way) => {
     await using server = named("one");
-    const down = `127.0.0.1:${nowhere().port}`;
+    const down = placeOf({ addr: NOBODY });
     const refused = `Cannot connect to ${down}: connection refused`;
     const leftOut = `client: left out for now: ${refused}\n`;
     for (const place of [placeOf(server), `tcp://${placeOf(server)}`]) {
@@ -129,14 +128,15 @@ testPrograms("client spreads its requests by --balance", async (way) => {
 testPrograms(
   "client in a pipe connects again where nothing was in flight",
   async (way) => {
-    const first = named("first");
+    const hostname = ownAddress();
+    const first = named("first", { hostname, port: 0 });
     const { port } = first.addr as Deno.NetAddr;
     await using pipe = new Pipe(way, placeOf(first));
     assertEquals(await pipe.ask("a"), "first a");
     await first.shutdown();
     // Nobody is there yet: the request waits.
     await pipe.send("b");
-    await using second = named("second", port);
+    await using second = named("second", { hostname, port });
     assertEquals(await pipe.stdout.next(), "second b");
     assertEquals(second.connectionsTotal, 1);
     assertEquals(await pipe.end(), [0, ""]);
@@ -161,7 +161,8 @@ testPrograms(
   async (way) => {
     const start = () => {
       const { promise: held, resolve } = Promise.withResolvers<void>();
-      const server = serve({ ...plain, drainTimeout: 1 }, () => {
+      const place = { hostname: ownAddress(), port: 0 };
+      const server = serve({ ...place, drainTimeout: 1 }, () => {
         resolve();
         return new Promise(() => {});
       });
@@ -265,7 +266,7 @@ testPrograms("client reaches a Unix socket by unix:", async (way) => {
     await using _server = serve({ path }, echo);
     assertEquals(
       await run(way, "client", [
-        `127.0.0.1:${nowhere().port},unix:${path}`,
+        `${placeOf({ addr: NOBODY })},unix:${path}`,
         "a",
       ])
         .then(({ code, stdout }) => [code, stdout]),
