@@ -122,7 +122,14 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       stack.defer(() => Deno.remove(folder, { recursive: true }));
       const redis = freePlace();
       stack.use(spawn("redis-server", ...[
-        ...["--bind", redis.hostname, "--port", `${redis.port}`, "--dir", folder],
+        ...[
+          "--bind",
+          redis.hostname,
+          "--port",
+          `${redis.port}`,
+          "--dir",
+          folder,
+        ],
         ...["--save", "", "--appendonly", "no", "--protected-mode", "no"],
       ]));
       await listening(redis);

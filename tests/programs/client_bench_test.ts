@@ -53,7 +53,7 @@ import {
   text,
   turnOfLoop,
 } from "../support/fixtures.ts";
-import { run, Running, testPrograms } from "../support/programs.ts";
+import { run, Running, shareOf, testPrograms } from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
 import {
   assert,
@@ -1427,7 +1427,7 @@ testPrograms(
       ]),
       [["bench", "host", "a", "b"], "3 requests are given"],
     ];
-    for (const [args, said] of cases) {
+    for (const [args, said] of shareOf(way, cases)) {
       const result = await run(way, "client", [...args, "127.0.0.1:1"]);
       assertEquals([result.code, result.stdout], [2, ""], args.join(" "));
       assertOneLine(result.stderr, said);

@@ -15,6 +15,7 @@ import {
   run,
   runCommand,
   Running,
+  shareOf,
   testPrograms,
   testWithTools,
   type Way,
@@ -282,7 +283,7 @@ const badLines: [string[], string][] = [
 ];
 
 testPrograms("client ends with 2 at wrong flags of scripts", async (way) => {
-  for (const [args, said] of badLines) {
+  for (const [args, said] of shareOf(way, badLines)) {
     const { code, stdout, stderr } = await run(way, "client", args);
     assertEquals([code, stdout], [2, ""], args.join(" "));
     assertMatch(stderr, /^client: [^\n]+\n$/);

@@ -14,6 +14,7 @@ import {
   Lines,
   ROOT,
   run,
+  shareOf,
   testPrograms,
   type Way,
 } from "../support/programs.ts";
@@ -238,7 +239,7 @@ testPrograms(
 
 testPrograms("client refuses servers that do not go together", async (way) => {
   for (
-    const [args, said] of [
+    const [args, said] of shareOf(way, [
       [
         ["tls://a,b"],
         'server is "tls://a,b", expected tls:// for all or for none',
@@ -250,7 +251,7 @@ testPrograms("client refuses servers that do not go together", async (way) => {
       [["--insecure", "--tls-ca", "x", "tls://a"], "--insecure and --tls-ca"],
       [["--balance", "random", "a"], '--balance is "random", expected one of'],
       [["--retry", "-1", "a"], '--retry is "-1", expected a whole number'],
-    ] satisfies [string[], string][]
+    ] as [string[], string][])
   ) {
     const { code, stdout, stderr } = await run(way, "client", [...args, "x"]);
     assertEquals([code, stdout], [2, ""]);
@@ -281,7 +282,8 @@ testPrograms(
   "client ends with 2 at an option that no server can have",
   async (way) => {
     const wrong = ["--framing=fixed:9", "--max-frame=8", "a:1,b:2"];
-    for (const command of [[], ["bench"], ["latency"], ["wait"]]) {
+    const commands = [[], ["bench"], ["latency"], ["wait"]];
+    for (const command of shareOf(way, commands)) {
       const args = [...command, ...wrong];
       const { code, stdout, stderr } = await run(way, "client", args);
       assertEquals([code, stdout], [2, ""], args.join(" "));
