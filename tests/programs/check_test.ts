@@ -2,7 +2,12 @@
 
 import { ONE, TWO } from "../support/certificates.ts";
 import { Peer } from "../support/fixtures.ts";
-import { run, RunningServer, testPrograms } from "../support/programs.ts";
+import {
+  run,
+  RunningServer,
+  shareOf,
+  testPrograms,
+} from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
 import { assertEquals, assertMatch } from "../support/std.ts";
 
@@ -79,7 +84,7 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
     [["--framing", "fixed:1000", "--max-frame", "10"], {}, /fixed/],
     [[], { PARLEY_PROT: "1" }, /PARLEY_PROT is unknown: .* PARLEY_PORT$/],
   ];
-  for (const [args, env, said] of attempts) {
+  for (const [args, env, said] of shareOf(way, attempts)) {
     const { code, stdout, stderr } = await run(
       way,
       "server",
@@ -108,7 +113,8 @@ testPrograms(
 testPrograms(
   "server refuses an empty variable where unset is weaker",
   async (way) => {
-    for (const name of ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"]) {
+    const names = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
+    for (const name of shareOf(way, names)) {
       const { code, stdout, stderr } = await run(way, "server", HERE, {
         env: { [`PARLEY_${name}`]: "" },
       });

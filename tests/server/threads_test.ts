@@ -25,6 +25,7 @@ import { ONE } from "../support/certificates.ts";
 import {
   Events,
   FakeClock,
+  ownAddress,
   Peer,
   settle,
   text,
@@ -252,7 +253,8 @@ testThreads("a thread that dies is replaced, and counted", async () => {
 
 testThreads("a thread that dies again waits for longer", async () => {
   const clock = new FakeClock();
-  await using started = await serveTwo({ threads: 1 }, clock);
+  const hostname = ownAddress();
+  await using started = await serveTwo({ hostname, threads: 1 }, clock);
   const { server, events } = started;
   for (const [i, wait] of [100, 200, 400].entries()) {
     using killer = await Peer.to(server);
