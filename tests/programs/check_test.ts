@@ -2,8 +2,13 @@
 
 import { ONE, TWO } from "../support/certificates.ts";
 import { freePorts } from "../support/cluster.ts";
-import { Peer } from "../support/fixtures.ts";
-import { run, RunningServer, testPrograms } from "../support/programs.ts";
+import { ownAddress, Peer } from "../support/fixtures.ts";
+import {
+  run,
+  RunningServer,
+  shareOf,
+  testPrograms,
+} from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
@@ -81,7 +86,7 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
     [["--framing", "fixed:1000", "--max-frame", "10"], {}, /fixed/],
     [[], { PARLEY_PROT: "1" }, /PARLEY_PROT is unknown: .* PARLEY_PORT$/],
   ];
-  for (const [args, env, said] of attempts) {
+  for (const [args, env, said] of shareOf(way, attempts)) {
     const { code, stdout, stderr } = await run(
       way,
       "server",
@@ -98,9 +103,10 @@ testPrograms(
   "server --check refuses one address for both ports",
   async (way) => {
     await using folder = await Folder.make();
-    const [port] = freePorts("127.0.0.1", 1);
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
     const both = [
-      [`--port=${port}`, `--admin=127.0.0.1:${port}`],
+      [`--port=${port}`, `--admin=${hostname}:${port}`],
       [`--unix=${folder.path}`, `--admin=unix:${folder.path}`],
     ];
     for (const args of both) {
@@ -131,8 +137,9 @@ testPrograms(
 testPrograms(
   "server refuses an empty variable where unset is weaker",
   async (way) => {
-    const names = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
-    for (const name of [...names, "TLS_CLIENT_CA"]) {
+    const guards = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
+    const names = [...guards, "TLS_CLIENT_CA"];
+    for (const name of shareOf(way, names)) {
       const { code, stdout, stderr } = await run(way, "server", HERE, {
         env: { [`PARLEY_${name}`]: "" },
       });

@@ -17,7 +17,14 @@ import {
   type ThreadedServer,
 } from "../../lib/threads/serve_threads.ts";
 import { ONE } from "../support/certificates.ts";
-import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
+import {
+  Events,
+  FakeClock,
+  ownAddress,
+  Peer,
+  settle,
+  text,
+} from "../support/fixtures.ts";
 import { respFraming } from "../support/framings.ts";
 import { leaveOut, testAllowed } from "../support/permissions.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
@@ -240,7 +247,8 @@ testThreads("a thread that dies is replaced, and counted", async () => {
 
 testThreads("a thread that dies again waits for longer", async () => {
   const clock = new FakeClock();
-  await using started = await serveTwo({ threads: 1 }, clock);
+  const hostname = ownAddress();
+  await using started = await serveTwo({ hostname, threads: 1 }, clock);
   const { server, events } = started;
   for (const [i, wait] of [100, 200, 400].entries()) {
     using killer = await Peer.to(server);
