@@ -12,13 +12,14 @@ import {
   FrameError,
   TlsError,
 } from "../../core/errors.ts";
+import { bytesOf } from "../../core/text.ts";
 import type { Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
 import type { ConnectionTask, ParleyConnection } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, REQUEST_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { Peer } from "./info.ts";
+import { Peer, servingOf } from "./info.ts";
 import { Serving } from "./serving.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,6 +30,8 @@ export class TaskRun extends Serving {
   #wake: (() => void) | undefined;
   /** Whether the task waits for something to read. */
   #asked = false;
+  /** Whether TLS is being started. */
+  #securing = false;
   /** Whether its read waits for its turn. */
   #parked = false;
   /** Nothing more is given to the task. */
@@ -127,21 +130,23 @@ export class TaskRun extends Serving {
   }
 
   setFraming(given: FramingName | Framing): void {
-    this.framing = framingOf(given);
-    this.writer.codec = this.framing.codec(this.context.config.maxFrame);
+    const framing = framingOf(given);
+    this.writer.codec = framing.codec(this.context.config.maxFrame);
+    this.framing = framing;
   }
 
   async startTls(): Promise<void> {
     const { connection, context: { config, tls } } = this;
-    if (!config.startTls || connection.tls !== undefined) {
+    if (!config.startTls || this.#securing || connection.tls !== undefined) {
       throw new TypeError(
         "Cannot start TLS: it needs the option startTls, once",
       );
     }
     if (this.#asked) throw new TypeError("Cannot start TLS: a read is pending");
-    await this.writer.flush();
-    this.stage.enter("handshaking");
+    this.#securing = true;
     try {
+      await this.writer.flush();
+      this.stage.enter("handshaking");
       // A read is pending already: it brings the first bytes of the handshake.
       while (connection.reading !== undefined && !this.over) {
         await this.#woken();
@@ -153,6 +158,7 @@ export class TaskRun extends Serving {
       else this.lost(error);
       throw this.over ? this.#lostError() : error;
     } finally {
+      this.#securing = false;
       if (!this.over) this.stage.enter("handling");
     }
   }
@@ -172,8 +178,9 @@ export class TaskRun extends Serving {
 
   /** Waits until `take` gives something, or nothing more can come (null). */
   async #read(take: () => Bytes | undefined): Promise<Bytes | null> {
-    if (this.#asked) {
-      throw new TypeError("Cannot read: another read is pending");
+    if (this.#asked || this.#securing) {
+      const pending = this.#asked ? "another read" : "startTls()";
+      throw new TypeError(`Cannot read: ${pending} is pending`);
     }
     const { memory, scheduler } = this.context;
     const { inbox } = this.connection;
@@ -281,7 +288,7 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
 
   read(): Promise<Bytes | null> {
     this.#use("frames");
-    const frame = Peer.servingOf(this).readFrame();
+    const frame = servingOf(this).readFrame();
     // A rejection that nobody handles would end the program.
     frame.catch(() => {});
     return frame;
@@ -294,23 +301,24 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
 
   get frames(): ReadableStream<Bytes> {
     this.#use("stream of frames");
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#frames ??= streamOf(() => run.readFrame());
   }
 
   get readable(): ReadableStream<Bytes> {
     this.#use("bytes");
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#readable ??= streamOf(() => run.readBytes());
   }
 
   get writable(): WritableStream<Uint8Array> {
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#writable ??= new WritableStream({
-      write: (bytes) =>
-        new Promise((resolve, reject) => {
-          run.writer.push(bytes, { resolve: () => resolve(), reject });
-        }),
+      write(bytes) {
+        const { promise, ...waiter } = Promise.withResolvers<void>();
+        run.writer.push(bytesOf(bytes), waiter);
+        return promise;
+      },
       close: () => run.closeWrite(),
       abort: () => run.close(),
     });
@@ -324,11 +332,11 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
   }
 
   startTls(): Promise<void> {
-    return Peer.servingOf(this).startTls();
+    return servingOf(this).startTls();
   }
 
   setFraming(framing: FramingName | Framing): void {
-    Peer.servingOf(this).setFraming(framing);
+    servingOf(this).setFraming(framing);
   }
 
   #use(as: "frames" | "stream of frames" | "bytes"): void {
