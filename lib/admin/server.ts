@@ -120,8 +120,8 @@ export function serveAdmin(
 /** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
-  { clock = systemClock, makeRoom = () => false }: Partial<
-    Pick<PortOptions, "clock" | "makeRoom">
+  { clock = systemClock, spares = [] }: Partial<
+    Pick<PortOptions, "clock" | "spares">
   > = {},
 ): AdminServer {
   checkOptions(options, {
@@ -150,7 +150,7 @@ export function startAdmin(
   const { finished, close } = openPort({
     listener,
     clock,
-    makeRoom,
+    spares,
     async answer(request, remoteAddr) {
       const from = { ...options, hostname, remoteAddr };
       const answer = await answerTo(request, from, server);
