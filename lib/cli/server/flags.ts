@@ -54,10 +54,10 @@ export const serverFlags = {
   "http-guard": values.choiceFlag(["on", "off"], "on"),
   "tls-cert": values.textFlag("FILE", CERT_FILE),
   "tls-key": values.textFlag("FILE", KEY_FILE),
-  "tls-client-ca": values.textFlag(
-    "FILE",
-    "the file of the authorities of clients in PEM",
-  ),
+  "tls-client-ca": {
+    ...values.textFlag("FILE", "the file of the authorities of clients in PEM"),
+    guards: true,
+  },
   "tls-client-auth": values.choiceFlag(clientAuths, "require"),
   "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
   "tls-alpn": values.alpnFlag,
