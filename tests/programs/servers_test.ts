@@ -193,9 +193,9 @@ testPrograms(
     await using pipe = new Pipe(way, placeOf(first));
     assertEquals(await pipe.ask("a"), "first a");
     await first.shutdown();
-    const lines = Array.from({ length: 3000 }, (_, i) => `${i}`);
+    const lines = Array.from(Array(3000).keys(), String);
     await pipe.send(...lines);
-    await using _second = named("second", port);
+    await using _second = named("second", { port });
     for (const line of lines) {
       assertEquals(await pipe.stdout.next(), `second ${line}`);
     }
