@@ -45,11 +45,8 @@ export const serveOptions: Readonly<Record<keyof ServeOptions, Kind>> = {
   ...{ slowRequest: 0, drainTimeout: 0, preDrainDelay: 0, events: 0 },
   ...{ allow: "string", deny: "string", proxyTrust: "string" } as const,
   ...{ reusePort: "boolean", httpGuard: "boolean" } as const,
-  ...{
-    halfOpen: "boolean",
-    onListen: "function",
-    signal: AbortSignal,
-  } as const,
+  ...{ halfOpen: "boolean", onListen: "function" } as const,
+  signal: AbortSignal,
   ...hookOptions,
 };
 

@@ -246,3 +246,25 @@ Deno.test("a framing that cannot be is not used, nor by half", async () => {
   assertEquals(seen, [...each, ...each]);
   assertEquals(transport.text, "a\na\n");
 });
+
+Deno.test("a task may throw anything, and only its connection ends", async () => {
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const thrown: unknown[] = [
+    ...[undefined, null, 0, Object.create(null), Object.freeze(new Error("f"))],
+    ...[Symbol("s"), revoked.proxy],
+  ];
+  await using running = new InMemory({
+    task: ({ id }) => {
+      throw thrown[id - 1];
+    },
+  });
+  const transports = await running.connectAll(thrown.length);
+  await turns(3);
+  for (const transport of transports) transport.end();
+  await turns(3);
+  assertEquals(running.events.reasons, thrown.map(() => "error"));
+  const told = running.events.of("handler_error").map(({ error }) => error);
+  assert(told.every((error, i) => error === thrown[i]));
+  assertEquals(told.length, thrown.length);
+});

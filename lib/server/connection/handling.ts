@@ -137,7 +137,7 @@ export abstract class Handling extends Serving {
     let payload;
     try {
       const greeting = (async () => await onOpen(this.#info))();
-      payload = await this.#reply(greeting);
+      payload = await this.#take(await this.#wait(greeting));
     } catch (error) {
       if (this.over) return;
       [, payload] = await this.#failed(error, new Uint8Array());
@@ -197,7 +197,7 @@ export abstract class Handling extends Serving {
     let status: Status = "ok";
     let payload;
     try {
-      payload = await this.#reply(given);
+      payload = await this.#take(await this.#wait(given));
       if (this.failed) status = "error_reply";
     } catch (error) {
       if (this.over) return;
@@ -212,18 +212,9 @@ export abstract class Handling extends Serving {
     await this.#put(payload, this.pieces);
   }
 
-  /** Waits for a reply, and sends it if it has several frames. */
-  async #reply(given: ReplyLater): Promise<Uint8Array | undefined> {
-    // Once, as a thenable may do its work anew each time.
-    const pending = Promise.resolve(given);
-    let reply;
-    try {
-      reply = await this.#wait(pending);
-    } catch (error) {
-      void drop(pending);
-      throw error;
-    }
-    return isSeveral(reply) ? await this.#sendAll(reply) : this.#payload(reply);
+  /** Sends a reply that has several frames; gives the payload of another. */
+  #take(reply: Reply): Promise<undefined> | Uint8Array | undefined {
+    return isSeveral(reply) ? this.#sendAll(reply) : this.#payload(reply);
   }
 
   async #sendAll(reply: AsyncIterable<Payload>): Promise<undefined> {
@@ -269,9 +260,11 @@ export abstract class Handling extends Serving {
   async #wait<Given>(given: Given): Promise<Awaited<Given>> {
     // A handler that was given up may settle while this waits for another.
     let pending = this.atWork = true;
+    // Once, as a thenable may do its work anew each time.
+    const settled = Promise.resolve(given);
     const reply = new Promise<Awaited<Given>>((resolve, reject) => {
       this.#interrupt = reject;
-      Promise.resolve(given).finally(() => pending = this.atWork = false)
+      settled.finally(() => pending = this.atWork = false)
         .then(resolve, reject);
     });
     // It may reject while this waits for the write below: that is no error that
@@ -288,6 +281,9 @@ export abstract class Handling extends Serving {
         this.#readAhead();
       }
       return await reply;
+    } catch (error) {
+      void drop(settled);
+      throw error;
     } finally {
       this.#interrupt = undefined;
     }
@@ -353,7 +349,7 @@ export abstract class Handling extends Serving {
     if (onError !== undefined && !this.over) {
       try {
         const reply = (async () => await onError(error, this.#info, request))();
-        return [status, await this.#reply(reply)];
+        return [status, await this.#take(await this.#wait(reply))];
       } catch (failure) {
         if (failure === TOO_LATE) status = "timeout";
         if (!this.over) error = this.#blame(failure);

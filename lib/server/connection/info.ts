@@ -8,12 +8,7 @@ import { bytesOf } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
 import type { ServerStats } from "../../events/metrics.ts";
 import { type Codec, frameOf } from "../../framing/codec.ts";
-import type {
-  Payload,
-  PeerConnection,
-  ReplyLater,
-  RequestInfo,
-} from "../handler.ts";
+import type { Payload, PeerConnection, RequestInfo } from "../handler.ts";
 import type { Serving } from "./serving.ts";
 
 /** What serves a connection, for the core: no handler can reach it. */
@@ -126,7 +121,7 @@ export function payloadOf(
 }
 
 /** Ends a reply of several frames that comes too late for the peer. */
-export async function drop(given: ReplyLater): Promise<void> {
+export async function drop(given: unknown): Promise<void> {
   try {
     const reply = await given;
     if (isSeveral(reply)) await reply[Symbol.asyncIterator]().return?.();
@@ -135,7 +130,7 @@ export async function drop(given: ReplyLater): Promise<void> {
   }
 }
 
-export function isSeveral(reply: ReplyLater): reply is AsyncIterable<Payload> {
+export function isSeveral(reply: unknown): reply is AsyncIterable<Payload> {
   return typeof reply === "object" && reply !== null &&
     Symbol.asyncIterator in reply;
 }

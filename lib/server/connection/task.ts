@@ -36,9 +36,8 @@ export class TaskRun extends Serving {
   #parked = false;
   /** Nothing more is given to the task. */
   #ended = false;
-  /** Errors that the task was given: thrown on, they are not its own. */
-  #frameError: FrameError | undefined;
-  #tlsError: TlsError | undefined;
+  /** What the peer did wrong: if the task throws it on, it is not its own error. */
+  #fault: FrameError | TlsError | undefined;
 
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
@@ -56,11 +55,11 @@ export class TaskRun extends Serving {
     try {
       await task(new TaskConnection(this));
     } catch (error) {
-      if (error instanceof FrameError && error === this.#frameError) {
-        words = replies.frame(error);
-        this.ending.name("frame_error", error);
-      } else if (error instanceof TlsError && error === this.#tlsError) {
-        this.ending.name("error", error);
+      const fault = this.#fault;
+      if (fault !== undefined && error === fault) {
+        const isFrame = fault instanceof FrameError;
+        if (isFrame) words = replies.frame(fault);
+        this.ending.name(isFrame ? "frame_error" : "error", error);
       } else if (!(this.over && error instanceof ConnectionLostError)) {
         this.report(error);
         this.ending.name("error", error);
@@ -154,7 +153,7 @@ export class TaskRun extends Serving {
       if (this.over) throw this.#lostError();
       await tls!.secure(connection);
     } catch (error) {
-      if (error instanceof TlsError) this.#tlsError = error;
+      if (error instanceof TlsError) this.#fault = error;
       else this.lost(error);
       throw this.over ? this.#lostError() : error;
     } finally {
@@ -202,7 +201,7 @@ export class TaskRun extends Serving {
           const { length } = inbox;
           if (length === 0) return null;
           const detail = `stream ended after ${length} bytes of a frame`;
-          throw this.#frameError = new FrameError("malformed", detail);
+          throw this.#fault = new FrameError("malformed", detail);
         }
         if (this.lastCall !== undefined) {
           if (emptied && inbox.length === 0) return null;
@@ -253,7 +252,7 @@ export class TaskRun extends Serving {
         if (this.#ended) return undefined;
       }
     } catch (error) {
-      if (error instanceof FrameError) this.#frameError = error;
+      if (error instanceof FrameError) this.#fault = error;
       throw error;
     }
   }
