@@ -22,6 +22,7 @@ import { BUDGET } from "../scheduler.ts";
 import { Handling } from "./handling.ts";
 
 export class Exchange extends Handling {
+  #concludes = false;
   // Made once for each connection, and not once for each request.
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
@@ -40,7 +41,15 @@ export class Exchange extends Handling {
   };
 
   protected get isIdle(): boolean {
-    return !this.over && this.stage.phase === "reading";
+    return !this.over && !this.owing && this.stage.phase === "reading";
+  }
+
+  override close(reason: CloseReason, error?: unknown): void {
+    super.close(reason, error);
+    // Between requests nothing else would look at it.
+    this.context.scheduler.turn().then(() => {
+      if (this.isIdle) void this.#conclude(reason, error);
+    });
   }
 
   start(): void {
@@ -49,6 +58,7 @@ export class Exchange extends Handling {
     this.unread = this.connection.inbox.length > 0;
     const { onOpen } = this.context.hooks;
     if (onOpen === undefined) return this.#goOn();
+    this.stage.enter("handling");
     this.greet(onOpen).then(() => this.#proceed(), this.onError);
   }
 
@@ -155,12 +165,16 @@ export class Exchange extends Handling {
     error?: unknown,
     words?: string,
   ): Promise<void> {
+    if (this.#concludes) return;
+    this.#concludes = true;
+    // What is pushed may take long to go out: no request is handled meanwhile.
+    this.closing ??= [reason, error];
     try {
       this.meter.batch(this.context.clock.now());
       if (words !== undefined) {
         this.ending.name(reason, error);
         await this.writer.say(words);
-      } else if (this.writer.length > 0) await this.writer.flush();
+      } else if (this.writer.buffered > 0) await this.writer.flush();
     } catch (error) {
       return this.lost(error);
     }

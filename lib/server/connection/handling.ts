@@ -26,13 +26,12 @@ const MICROTASKS = 8;
 /** What the wait for a handler that takes too long ends with. */
 const TOO_LATE = Symbol();
 
-type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 type Status = "ok" | "error_reply" | "error" | "timeout";
 
 export abstract class Handling extends Serving {
   /** Once set, no further request is handled, and the connection ends so. */
-  protected closing: [reason: Closing, error?: unknown] | undefined;
+  protected closing: [reason: CloseReason, error?: unknown] | undefined;
   /** Bytes, or the peer's end, have come that nobody has looked at yet. */
   protected unread = false;
   /** The most bytes of a write of this reply; 0 if it is written as usual. */
@@ -55,7 +54,7 @@ export abstract class Handling extends Serving {
     return this.#controller.signal;
   }
 
-  close(reason: Closing, error?: unknown): void {
+  close(reason: CloseReason, error?: unknown): void {
     this.closing ??= [reason, error];
   }
 
@@ -84,7 +83,7 @@ export abstract class Handling extends Serving {
     // of what a view costs, so it is done once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
+    if (!this.plain && !(this.plain = isPlain(this, codec))) return;
     let { used } = this;
     // The scheduler has looked at the clock when the batch began.
     let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
@@ -134,8 +133,7 @@ export abstract class Handling extends Serving {
   protected async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
     let payload;
     try {
-      const greeting = (async () => await onOpen(this.#info))();
-      payload = this.#payload(await this.#wait(greeting));
+      payload = await this.#call(() => onOpen(this.#info));
     } catch (error) {
       if (this.over) return;
       [, payload] = await this.#failed(error, new Uint8Array());
@@ -190,22 +188,23 @@ export abstract class Handling extends Serving {
     request: Request,
   ): Promise<void> {
     this.meter.waiting();
+    const pending = isSeveral(given) ? given : Promise.resolve(given);
     if (this.over) {
       // The handler has ended its own connection, and may still read its request.
       this.connection.inbox.forsake();
-      if (!isSeveral(given)) Promise.resolve(given).catch(() => {});
-      return;
+      return void endLate(pending);
     }
     let status: Status = "ok";
+    let reply: Reply;
     let payload;
     try {
-      const reply = isSeveral(given)
-        ? given
-        : await this.#wait(Promise.resolve(given));
-      if (isSeveral(reply)) await this.#sendAll(reply);
-      else payload = this.#payload(reply);
+      reply = isSeveral(pending) ? pending : await this.#wait(pending);
+      payload = isSeveral(reply)
+        ? await this.#sendAll(reply)
+        : this.#payload(reply);
       if (this.failed) status = "error_reply";
     } catch (error) {
+      if (reply === undefined) void endLate(pending);
       if (this.over) return;
       [status, payload] = await this.#failed(error, request);
     }
@@ -218,7 +217,13 @@ export abstract class Handling extends Serving {
     await this.#put(payload, this.pieces);
   }
 
-  async #sendAll(reply: AsyncIterable<Payload>): Promise<void> {
+  /** Calls a hook; gives its reply, or nothing if that is several frames. */
+  async #call(hook: () => ReplyLater): Promise<Uint8Array | undefined> {
+    const reply = await this.#wait(Promise.try(hook));
+    return isSeveral(reply) ? await this.#sendAll(reply) : this.#payload(reply);
+  }
+
+  async #sendAll(reply: AsyncIterable<Payload>): Promise<undefined> {
     const { scheduler } = this.context;
     const items = this.#items = reply[Symbol.asyncIterator]();
     let begun = false;
@@ -233,7 +238,7 @@ export abstract class Handling extends Serving {
       }
     } catch (error) {
       // The peer waits for the rest of this reply, so only an end can follow.
-      if (begun && !this.over) this.close("error", error);
+      if (begun && !this.over && error !== TOO_LATE) this.close("error", error);
       throw error;
     } finally {
       void this.#endItems();
@@ -256,11 +261,12 @@ export abstract class Handling extends Serving {
    * the request timeout (throws {@linkcode TOO_LATE}), or when the connection is
    * lost (throws).
    */
-  async #wait<Given>(pending: Promise<Given>): Promise<Given> {
+  async #wait<Given>(pending: PromiseLike<Given>): Promise<Given> {
     this.atWork = true;
     const reply = new Promise<Given>((resolve, reject) => {
       this.#interrupt = reject;
-      pending.finally(() => this.atWork = false).then(resolve, reject);
+      Promise.resolve(pending).finally(() => this.atWork = false)
+        .then(resolve, reject);
     });
     // It may reject while this waits for the write below: that is no error that
     // nobody handles.
@@ -340,8 +346,8 @@ export abstract class Handling extends Serving {
     this.pieces = 0;
     if (onError !== undefined && !this.over) {
       try {
-        const reply = (async () => await onError(error, this.#info, request))();
-        return [status, this.#payload(await this.#wait(reply))];
+        const called = this.#call(() => onError(error, this.#info, request));
+        return [status, await called];
       } catch (failure) {
         if (failure === TOO_LATE) status = "timeout";
         if (!this.over) error = this.#blame(failure);
@@ -383,6 +389,16 @@ export abstract class Handling extends Serving {
     if (reply === undefined || reply === null) return undefined;
     const { maxReply } = this.context.config;
     return payloadOf(reply as Payload, this.writer.codec, maxReply);
+  }
+}
+
+/** Ends a reply that comes too late, if it is several frames: nobody reads it. */
+async function endLate(late: ReplyLater): Promise<void> {
+  try {
+    const reply = await late;
+    if (isSeveral(reply)) await reply[Symbol.asyncIterator]().return?.();
+  } catch {
+    // Its own error does not matter any more.
   }
 }
 

@@ -12,8 +12,9 @@ import {
   ProxyHeaderError,
   TimeoutError,
 } from "../../core/errors.ts";
-import type { CloseReason } from "../../events/events.ts";
+import { type CloseReason, emit } from "../../events/events.ts";
 import type { Opening } from "../../events/metrics.ts";
+import { errorOf } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import { parseProxyHeader } from "../../net/proxy_protocol.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
@@ -110,8 +111,7 @@ export class Session implements SessionParts {
     this.served = true;
     context.opened(this);
     if (this.#settled) return;
-    this.exchange = this.#begin();
-    await this.exchange.done.promise;
+    await this.#begin().done.promise;
     await this.#farewell();
   }
 
@@ -252,6 +252,8 @@ export class Session implements SessionParts {
     this.#lastCall?.cancel();
     const { task } = this.context;
     const exchange = new (task === undefined ? Exchange : TaskRun)(this);
+    // A hook, a handler or a task that is called at once may end it.
+    this.exchange = exchange;
     exchange.start();
     if (this.#lastCall !== undefined) exchange.drain();
     return exchange;
@@ -259,15 +261,24 @@ export class Session implements SessionParts {
 
   /** Tells the peer why it gets no place. */
   async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
-    const { config, hooks: { onRefuse } } = this.context;
+    const { config, events, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
-    const words = onRefuse?.(reason, text);
-    if (onRefuse === undefined) await writer.say(text);
-    else if (words !== undefined) {
-      await writer.send(payloadOf(words, codec, config.maxReply), 0);
-      await writer.flush();
+    let payload = errorOf(codec, text);
+    try {
+      if (onRefuse !== undefined) {
+        const words = onRefuse(reason, text);
+        payload = words === undefined
+          ? undefined
+          : payloadOf(words, codec, config.maxReply);
+      }
+    } catch (error) {
+      // The peer is told in the server's own words.
+      const type = "handler_error";
+      emit(events.handler_error, { type, id: this.id, error });
     }
+    if (payload !== undefined) await writer.send(payload, 0);
+    await writer.flush();
     await this.#farewell();
   }
 
