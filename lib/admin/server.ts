@@ -8,8 +8,8 @@
 import {
   checkHostname,
   checkNumber,
-  refuseBesidePath,
-  refuseUnknown,
+  checkOptions,
+  refuse,
 } from "../core/checks.ts";
 import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
@@ -120,21 +120,21 @@ export function serveAdmin(
 /** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
-  { clock = systemClock, makeRoom = () => false }: Partial<
-    Pick<PortOptions, "clock" | "makeRoom">
+  { clock = systemClock, spares = [] }: Partial<
+    Pick<PortOptions, "clock" | "spares">
   > = {},
 ): AdminServer {
+  checkOptions(options, {
+    ...{ hostname: 0, port: 0, path: 0, token: 0 },
+    ...{ handler: "string", onAction: "function" } as const,
+  });
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   const { handler = "custom" } = options;
-  refuseUnknown(options, {
-    ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
-    onAction: 0,
-  });
   if (path !== undefined) {
     if (!isListenPath(path)) {
       throw new OptionError("path", path, LISTEN_PATH_FORM);
     }
-    refuseBesidePath(options, ["hostname", "port"]);
+    refuse(options, ["hostname", "port"], "beside path");
   }
   checkHostname(hostname);
   checkNumber("port", port);
@@ -150,7 +150,7 @@ export function startAdmin(
   const { finished, close } = openPort({
     listener,
     clock,
-    makeRoom,
+    spares,
     async answer(request, remoteAddr) {
       const from = { ...options, hostname, remoteAddr };
       const answer = await answerTo(request, from, server);

@@ -389,26 +389,6 @@ Deno.test("onRefuse says a refusal in the protocol's words", async () => {
   assertMatch(await second.rest(), /^-BUSY ERR busy: connection limit of 1/);
 });
 
-Deno.test("an onRefuse that fails is an event, and the peer is told why", async () => {
-  const hooks = [
-    () => {
-      throw new Error("a bug");
-    },
-    () => "two\nlines",
-    // What a program without types may do.
-    () => Promise.resolve("x") as unknown as string,
-  ];
-  for (const onRefuse of hooks) {
-    await using running = serveTest((request) => request, {
-      deny: "127.0.0.1",
-      onRefuse,
-    });
-    using peer = await Peer.to(running);
-    assertMatch(await peer.rest(), /^ERR denied: .*\n$/);
-    assertEquals(running.events.of("handler_error").length, 1);
-  }
-});
-
 Deno.test("without halfOpen a handler ends with its client", async () => {
   for (const halfOpen of [false, true]) {
     const { promise, resolve } = Promise.withResolvers<string>();

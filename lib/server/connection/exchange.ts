@@ -22,7 +22,6 @@ import { BUDGET } from "../scheduler.ts";
 import { Handling } from "./handling.ts";
 
 export class Exchange extends Handling {
-  #concludes = false;
   // Made once for each connection, and not once for each request.
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
@@ -34,6 +33,8 @@ export class Exchange extends Handling {
     else if (scheduler.slow) this.resume();
     else this.#proceed(true);
   };
+  /** Only what waits is still written. */
+  #concluding = false;
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
     if (rest === undefined) this.#rest();
@@ -42,14 +43,6 @@ export class Exchange extends Handling {
 
   protected get isIdle(): boolean {
     return !this.over && !this.owing && this.stage.phase === "reading";
-  }
-
-  override close(reason: CloseReason, error?: unknown): void {
-    super.close(reason, error);
-    // Between requests nothing else would look at it.
-    this.context.scheduler.turn().then(() => {
-      if (this.isIdle) void this.#conclude(reason, error);
-    });
   }
 
   start(): void {
@@ -63,7 +56,7 @@ export class Exchange extends Handling {
   }
 
   protected endIdle(): void {
-    void this.#conclude("shutdown");
+    void this.#conclude(...this.closing ?? ["shutdown"]);
   }
 
   resume(): void {
@@ -144,7 +137,7 @@ export class Exchange extends Handling {
   /** Handles what has come, or reads; ends the connection where neither is left. */
   #goOn(): void {
     const { eof, emptied, inbox, reading } = this.connection;
-    if (this.unread) return this.#proceed();
+    if (this.unread || this.closing !== undefined) return this.#proceed();
     if (eof) return void this.#conclude("peer_closed");
     if (this.lastCall !== undefined) {
       if (emptied && inbox.length === 0) return this.endIdle();
@@ -165,9 +158,8 @@ export class Exchange extends Handling {
     error?: unknown,
     words?: string,
   ): Promise<void> {
-    if (this.#concludes) return;
-    this.#concludes = true;
-    // What is pushed may take long to go out: no request is handled meanwhile.
+    if (this.#concluding) return;
+    this.#concluding = true;
     this.closing ??= [reason, error];
     try {
       this.meter.batch(this.context.clock.now());

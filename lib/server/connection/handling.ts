@@ -13,7 +13,7 @@ import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { Info, payloadOf } from "./info.ts";
+import { drop, Info, isSeveral, payloadOf } from "./info.ts";
 import { Serving } from "./serving.ts";
 
 /**
@@ -26,6 +26,7 @@ const MICROTASKS = 8;
 /** What the wait for a handler that takes too long ends with. */
 const TOO_LATE = Symbol();
 
+type Closing = "handler_closed" | "request_timeout" | "http_request" | "error";
 type Request = Uint8Array<ArrayBuffer>;
 type Status = "ok" | "error_reply" | "error" | "timeout";
 
@@ -54,8 +55,12 @@ export abstract class Handling extends Serving {
     return this.#controller.signal;
   }
 
-  close(reason: CloseReason, error?: unknown): void {
-    this.closing ??= [reason, error];
+  close(reason: Closing, error?: unknown): void {
+    if (this.closing !== undefined) return;
+    this.closing = [reason, error];
+    // A request that is being handled goes on to the end by itself.
+    if (this.owing) return;
+    this.context.scheduler.turn().then(() => this.isIdle && this.endIdle());
   }
 
   override expire(): void {
@@ -105,9 +110,7 @@ export abstract class Handling extends Serving {
         used += Math.min(inbox.length, CHUNK) + REQUEST_COST;
         // A peer that has finished will not complete this frame.
         if (eof) {
-          malformed(
-            `stream ended after ${inbox.length} bytes of a frame`,
-          );
+          malformed(`stream ended after ${inbox.length} bytes of a frame`);
         }
         break;
       }
@@ -133,7 +136,8 @@ export abstract class Handling extends Serving {
   protected async greet(onOpen: (info: Info) => ReplyLater): Promise<void> {
     let payload;
     try {
-      payload = await this.#call(() => onOpen(this.#info));
+      const greeting = (async () => await onOpen(this.#info))();
+      payload = await this.#take(await this.#wait(greeting));
     } catch (error) {
       if (this.over) return;
       [, payload] = await this.#failed(error, new Uint8Array());
@@ -170,11 +174,11 @@ export abstract class Handling extends Serving {
       if (reply === request && request.length <= config.maxReply) {
         payload = request;
       } else if (
-        typeof reply === "object" && reply !== null &&
-        !(reply instanceof Uint8Array)
+        reply === undefined || reply === null || typeof reply === "string" ||
+        reply instanceof Uint8Array
       ) {
-        return this.#handleLater(reply, request);
-      } else payload = this.#payload(reply);
+        payload = this.#payload(reply);
+      } else return this.#handleLater(reply, request);
     } catch (error) {
       return this.#handleLater(Promise.reject(error), request);
     }
@@ -183,28 +187,19 @@ export abstract class Handling extends Serving {
     return this.#put(payload, this.pieces);
   }
 
-  async #handleLater(
-    given: PromiseLike<Reply> | AsyncIterable<Payload>,
-    request: Request,
-  ): Promise<void> {
+  async #handleLater(given: ReplyLater, request: Request): Promise<void> {
     this.meter.waiting();
-    const pending = isSeveral(given) ? given : Promise.resolve(given);
     if (this.over) {
       // The handler has ended its own connection, and may still read its request.
       this.connection.inbox.forsake();
-      return void endLate(pending);
+      return void drop(given);
     }
     let status: Status = "ok";
-    let reply: Reply;
     let payload;
     try {
-      reply = isSeveral(pending) ? pending : await this.#wait(pending);
-      payload = isSeveral(reply)
-        ? await this.#sendAll(reply)
-        : this.#payload(reply);
+      payload = await this.#take(await this.#wait(given));
       if (this.failed) status = "error_reply";
     } catch (error) {
-      if (reply === undefined) void endLate(pending);
       if (this.over) return;
       [status, payload] = await this.#failed(error, request);
     }
@@ -217,14 +212,15 @@ export abstract class Handling extends Serving {
     await this.#put(payload, this.pieces);
   }
 
-  /** Calls a hook; gives its reply, or nothing if that is several frames. */
-  async #call(hook: () => ReplyLater): Promise<Uint8Array | undefined> {
-    const reply = await this.#wait(Promise.try(hook));
-    return isSeveral(reply) ? await this.#sendAll(reply) : this.#payload(reply);
+  /** Sends a reply that has several frames; gives the payload of another. */
+  #take(reply: Reply): Promise<undefined> | Uint8Array | undefined {
+    return isSeveral(reply) ? this.#sendAll(reply) : this.#payload(reply);
   }
 
   async #sendAll(reply: AsyncIterable<Payload>): Promise<undefined> {
     const { scheduler } = this.context;
+    // It is not idle, even where its items come in the turns of others.
+    this.stage.enter("handling");
     const items = this.#items = reply[Symbol.asyncIterator]();
     let begun = false;
     try {
@@ -261,19 +257,22 @@ export abstract class Handling extends Serving {
    * the request timeout (throws {@linkcode TOO_LATE}), or when the connection is
    * lost (throws).
    */
-  async #wait<Given>(pending: PromiseLike<Given>): Promise<Given> {
-    this.atWork = true;
-    const reply = new Promise<Given>((resolve, reject) => {
+  async #wait<Given>(given: Given): Promise<Awaited<Given>> {
+    // A handler that was given up may settle while this waits for another.
+    let pending = this.atWork = true;
+    // Once, as a thenable may do its work anew each time.
+    const settled = Promise.resolve(given);
+    const reply = new Promise<Awaited<Given>>((resolve, reject) => {
       this.#interrupt = reject;
-      Promise.resolve(pending).finally(() => this.atWork = false)
+      settled.finally(() => pending = this.atWork = false)
         .then(resolve, reject);
     });
     // It may reject while this waits for the write below: that is no error that
     // nobody handles.
     reply.catch(() => {});
     try {
-      for (let i = 0; i < MICROTASKS && this.atWork; i++) await undefined;
-      if (this.atWork) {
+      for (let i = 0; i < MICROTASKS && pending; i++) await undefined;
+      if (pending) {
         this.meter.batch(this.context.clock.now());
         if (this.writer.length > 0 && !this.over) {
           await this.#written(this.writer.flush());
@@ -282,6 +281,9 @@ export abstract class Handling extends Serving {
         this.#readAhead();
       }
       return await reply;
+    } catch (error) {
+      void drop(settled);
+      throw error;
     } finally {
       this.#interrupt = undefined;
     }
@@ -346,8 +348,8 @@ export abstract class Handling extends Serving {
     this.pieces = 0;
     if (onError !== undefined && !this.over) {
       try {
-        const called = this.#call(() => onError(error, this.#info, request));
-        return [status, await called];
+        const reply = (async () => await onError(error, this.#info, request))();
+        return [status, await this.#take(await this.#wait(reply))];
       } catch (failure) {
         if (failure === TOO_LATE) status = "timeout";
         if (!this.over) error = this.#blame(failure);
@@ -390,19 +392,4 @@ export abstract class Handling extends Serving {
     const { maxReply } = this.context.config;
     return payloadOf(reply as Payload, this.writer.codec, maxReply);
   }
-}
-
-/** Ends a reply that comes too late, if it is several frames: nobody reads it. */
-async function endLate(late: ReplyLater): Promise<void> {
-  try {
-    const reply = await late;
-    if (isSeveral(reply)) await reply[Symbol.asyncIterator]().return?.();
-  } catch {
-    // Its own error does not matter any more.
-  }
-}
-
-function isSeveral(reply: ReplyLater): reply is AsyncIterable<Payload> {
-  return typeof reply === "object" && reply !== null &&
-    Symbol.asyncIterator in reply;
 }

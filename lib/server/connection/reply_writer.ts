@@ -143,6 +143,8 @@ export class ReplyWriter implements Writer {
 
   /** Has a frame written that answers no request, behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void {
+    // What waits is told apart by its bytes.
+    if (frame.length === 0 && !this.#lost) return waiter?.resolve();
     const { buffered } = this;
     const { maxBuffered } = this.#context.config;
     if (buffered > 0 && buffered + frame.length > maxBuffered) {

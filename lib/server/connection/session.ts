@@ -261,21 +261,21 @@ export class Session implements SessionParts {
 
   /** Tells the peer why it gets no place. */
   async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
-    const { config, events, hooks: { onRefuse } } = this.context;
+    const { config, events: { handler_error }, hooks: { onRefuse } } =
+      this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
     let payload = errorOf(codec, text);
-    try {
-      if (onRefuse !== undefined) {
-        const words = onRefuse(reason, text);
+    if (onRefuse !== undefined) {
+      this.stage.enter("lingering");
+      try {
+        const words = await onRefuse(reason, text);
         payload = words === undefined
           ? undefined
           : payloadOf(words, codec, config.maxReply);
+      } catch (error) {
+        emit(handler_error, { type: "handler_error", id: this.id, error });
       }
-    } catch (error) {
-      // The peer is told in the server's own words.
-      const type = "handler_error";
-      emit(events.handler_error, { type, id: this.id, error });
     }
     if (payload !== undefined) await writer.send(payload, 0);
     await writer.flush();
