@@ -19,7 +19,7 @@ import {
   oneRequest,
   speaksTls,
 } from "./lib/cli/client/flags.ts";
-import { reasonOf } from "./lib/cli/client/shown.ts";
+import { isErrReply, reasonOf } from "./lib/cli/client/shown.ts";
 import { parseTarget, targetOf, waitFor } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -45,7 +45,6 @@ import {
   quote,
   systemReason,
 } from "./lib/core/text.ts";
-import { isErrReply } from "./lib/server/replies.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 /** What each command does; it gives the exit code. */

@@ -25,6 +25,12 @@ export function reasonOf(error: unknown): string {
   );
 }
 
+/** Whether a reply begins with `ERR `, as those of the server itself do. */
+export function isErrReply(reply: Uint8Array): boolean {
+  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
+    reply[2] === 0x52 && reply[3] === 0x20;
+}
+
 /** Which request a frame answers, and how long that took, once it is there. */
 export interface Asked {
   readonly request: Uint8Array;
