@@ -37,7 +37,7 @@ import {
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
 import { connect } from "./lib/client/client.ts";
-import type { Place } from "./lib/client/dial.ts";
+import type { Place } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,

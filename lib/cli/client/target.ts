@@ -6,8 +6,7 @@ import {
   connectDefaults,
   type ConnectOptions,
 } from "../../client/client.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatAddr } from "../../core/address.ts";
+import { formatAddr, type Place } from "../../core/address.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { ConnectError, EncodeError, OptionError } from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";

@@ -3,8 +3,7 @@
 import { isIPv6 } from "node:net";
 
 import { connectDefaults } from "../../client/client.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatHostPort } from "../../core/address.ts";
+import { formatHostPort, type Place } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrList } from "../../core/cidr.ts";
 import * as units from "../../core/units.ts";
