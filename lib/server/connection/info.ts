@@ -3,12 +3,11 @@
  * object that serves the connection is private, so user code cannot reach it.
  */
 
-import { ReplyTooLargeError } from "../../core/errors.ts";
-import { encodeText, quote } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
 import type { ServerStats } from "../../events/metrics.ts";
-import { type Codec, frameOf } from "../../framing/codec.ts";
+import { frameOf } from "../../framing/codec.ts";
 import type { Payload, PeerConnection, RequestInfo } from "../handler.ts";
+import { payloadOf } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
 
 export class Peer<Served extends Serving = Serving> implements PeerConnection {
@@ -94,28 +93,4 @@ export class Info extends Peer<Replying> implements RequestInfo {
   failed(): void {
     Peer.servingOf(this).failed = true;
   }
-}
-
-/**
- * What is given to be sent, as the bytes of one frame's payload.
- *
- * @throws {TypeError} It is neither bytes nor text.
- * @throws {ReplyTooLargeError} It is over the maximum.
- * @throws {EncodeError} The framing cannot carry it.
- */
-export function payloadOf(
-  given: Payload,
-  codec: Codec,
-  maxReply: number,
-): Uint8Array {
-  const payload = typeof given === "string" ? encodeText(given) : given;
-  if (!(payload instanceof Uint8Array)) {
-    const expected = "a Uint8Array, a string or nothing";
-    throw new TypeError(`Cannot send ${quote(payload)}: expected ${expected}`);
-  }
-  if (payload.length > maxReply) {
-    throw new ReplyTooLargeError(payload.length, maxReply);
-  }
-  codec.check(payload);
-  return payload;
 }
