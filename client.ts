@@ -36,7 +36,7 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect } from "./lib/client/client.ts";
+import { connect } from "./lib/client/connect.ts";
 import type { Place } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {

@@ -1,7 +1,7 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
 import type { ServersOptions } from "../../client/api.ts";
-import { connectDefaults } from "../../client/client.ts";
+import { connectDefaults } from "../../client/connect.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { completionHelp } from "../flags/completion.ts";

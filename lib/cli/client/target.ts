@@ -5,7 +5,7 @@ import {
   connect,
   connectDefaults,
   type ConnectOptions,
-} from "../../client/client.ts";
+} from "../../client/connect.ts";
 import { formatAddr, type Place } from "../../core/address.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { ConnectError, EncodeError, OptionError } from "../../core/errors.ts";

@@ -2,7 +2,7 @@
 
 import { isIPv6 } from "node:net";
 
-import { connectDefaults } from "../../client/client.ts";
+import { connectDefaults } from "../../client/connect.ts";
 import { formatHostPort, type Place } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrList } from "../../core/cidr.ts";
