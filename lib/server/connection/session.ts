@@ -36,7 +36,7 @@ export interface SessionContext extends SharedContext {
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Counts a session as refused, which is told why; returns the refusal. */
-  readonly refuse: (session: Session, refusal: Refusal) => Refusal;
+  readonly turnAway: (session: Session, refusal: Refusal) => Refusal;
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session) => void;
@@ -96,15 +96,15 @@ export class Session implements SessionParts {
       ending.name("shutdown");
       // The peer could read it only after a handshake, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      return await this.#turnAway(refusal);
+      return await this.#tellWhy(refusal);
     }
     if (tls !== undefined) await this.#prepare("handshaking");
     if (ending.reason !== undefined) return;
     const failed = this.refusal as Refusal | undefined;
     if (failed !== undefined) {
       if (failed.text === undefined) return;
-      context.refuse(this, failed);
-      return await this.#turnAway(failed);
+      context.turnAway(this, failed);
+      return await this.#tellWhy(failed);
     }
     this.served = true;
     context.opened(this);
@@ -257,7 +257,7 @@ export class Session implements SessionParts {
   }
 
   /** Tells the peer why it gets no place. */
-  async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
+  async #tellWhy({ reason, text = "" }: Refusal): Promise<void> {
     const { config, hooks: { onRefuse } } = this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
@@ -275,7 +275,7 @@ export class Session implements SessionParts {
     if (phase === "admitting") {
       const error = new TimeoutError(`No answer about a place in ${limit} ms`);
       const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
-      return this.#giveUp?.(this.context.refuse(this, busy));
+      return this.#giveUp?.(this.context.turnAway(this, busy));
     }
     const what = phase === "greeting" ? "PROXY header" : "TLS handshake";
     const error = new TimeoutError(`No ${what} within ${limit} ms`);
