@@ -5,17 +5,12 @@
  * the port's own name, or by a Unix socket; actions need the token, too.
  */
 
-import {
-  checkHostname,
-  checkNumber,
-  refuseBesidePath,
-  refuseUnknown,
-} from "../core/checks.ts";
+import { checkHostname, checkNumber, refuseUnknown } from "../core/checks.ts";
 import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { type AdminActionEvent, emit } from "../events/events.ts";
-import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
+import { checkListenPath, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
@@ -130,12 +125,7 @@ export function startAdmin(
     ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
     onAction: 0,
   });
-  if (path !== undefined) {
-    if (!isListenPath(path)) {
-      throw new OptionError("path", path, LISTEN_PATH_FORM);
-    }
-    refuseBesidePath(options, ["hostname", "port"]);
-  }
+  if (path !== undefined) checkListenPath(options, ["hostname", "port"]);
   checkHostname(hostname);
   checkNumber("port", port);
   if (token !== undefined && !isToken(token)) {
