@@ -2,6 +2,7 @@
 
 import type { ServersOptions } from "../../client/api.ts";
 import { connectDefaults } from "../../client/connect.ts";
+import { encodeText } from "../../core/text.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { completionHelp } from "../flags/completion.ts";
@@ -15,9 +16,6 @@ import {
 } from "../flags/flags.ts";
 import * as values from "../flags/values.ts";
 
-const CERT_FILE = "the file of a certificate in PEM";
-const KEY_FILE = "the file of that certificate's private key in PEM";
-
 /** How a server is reached. */
 const connectFlags = {
   unix: values.textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
@@ -29,13 +27,12 @@ const connectFlags = {
     "failover",
   ),
   tls: {},
-  "tls-ca": values.textFlag("FILE", CERT_FILE),
+  "tls-ca": values.textFlag("FILE", "the file of a certificate in PEM"),
   "tls-server-name": {
     ...values.textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": values.textFlag("FILE", CERT_FILE),
-  "tls-key": values.textFlag("FILE", KEY_FILE),
+  ...values.certificateFlags,
   "tls-alpn": values.alpnFlag,
   insecure: {},
   ...commonFlags,
@@ -280,10 +277,7 @@ export function speaksTls(
   const tls = flags.tls || scheme === "tls://";
   const lost = given.keys().find((name) => /^(tls-|insecure)/.test(name));
   if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
-  if (given.has("tls-cert") !== given.has("tls-key")) {
-    const missing = given.has("tls-cert") ? "key" : "cert";
-    refuse(`--tls-${missing} is missing, expected a certificate and its key`);
-  }
+  values.checkCertificateFlags(given);
   return tls;
 }
 
@@ -308,7 +302,7 @@ export function oneRequest(
   if (requests.length > 1) {
     refuse(`${requests.length} requests are given, expected at most one`);
   }
-  return new TextEncoder().encode(requests[0] ?? usual);
+  return encodeText(requests[0] ?? usual);
 }
 
 /**

@@ -15,7 +15,7 @@ import {
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
 import { ALPN_FORM, checkAlpn } from "../../tls/settings.ts";
-import type { ValueFlag } from "./flags.ts";
+import { refuse, type ValueFlag } from "./flags.ts";
 
 /** An option that is a number in a range. */
 type Option = keyof typeof ranges;
@@ -34,6 +34,19 @@ export function textFlag(
 ): ValueFlag<string> {
   const parse = (text: string) => fits(text) ? text : undefined;
   return { placeholder, expected, default: "", shown: "none", parse };
+}
+
+/** The flags of a program's own certificate. */
+export const certificateFlags = {
+  "tls-cert": textFlag("FILE", "the file of a certificate in PEM"),
+  "tls-key": textFlag("FILE", "the file of its private key in PEM"),
+};
+
+/** @throws {UsageError} One of them is given without the other. */
+export function checkCertificateFlags(given: ReadonlyMap<string, string>) {
+  if (given.has("tls-cert") === given.has("tls-key")) return;
+  const missing = given.has("tls-cert") ? "key" : "cert";
+  refuse(`--tls-${missing} is missing, expected a certificate and its key`);
 }
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
