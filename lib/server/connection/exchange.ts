@@ -155,16 +155,9 @@ export class Exchange extends Handling {
     error?: unknown,
     words?: string,
   ): Promise<void> {
-    try {
-      this.meter.batch(this.context.clock.now());
-      if (words !== undefined) {
-        this.ending.name(reason, error);
-        await this.writer.say(words);
-      } else if (this.writer.length > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    this.meter.batch(this.context.clock.now());
+    if (words !== undefined) this.ending.name(reason, error);
+    if (!await this.writeLast(words)) return;
     this.owing = false;
     this.finish(reason, error);
   }
