@@ -41,6 +41,7 @@ import type { Place } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
+  encodeText,
   printableLine,
   quote,
   systemReason,
@@ -111,10 +112,9 @@ async function converse(args: readonly string[]): Promise<number> {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
-    const encoder = new TextEncoder();
     const requests = flags.x
       ? [await batch.readWhole(standardInput(), max, texts[0])]
-      : texts.map((text) => encoder.encode(text));
+      : texts.map(encodeText);
     let result: BatchResult;
     if (flags.listen) {
       // Frames wait here while the reader of the output is slow.

@@ -1,6 +1,6 @@
 /** How frames and errors are shown to the user of the program. */
 
-import { Buffer, isUtf8 } from "node:buffer";
+import { isUtf8 } from "node:buffer";
 
 import { decodeText, messageOf, printable, toLine } from "../../core/text.ts";
 
@@ -43,7 +43,7 @@ export function shown(
   { json, hex }: Form,
   asked?: Asked,
 ): string {
-  if (hex) return Buffer.from(frame).toString("hex");
+  if (hex) return frame.toHex();
   if (!json) return printable(decodeText(frame));
   if (asked === undefined) return toLine(named("frame", frame));
   const ms = Math.round(asked.ms * 1000) / 1000;
@@ -55,5 +55,5 @@ export function shown(
 function named(name: string, bytes: Uint8Array): Record<string, string> {
   return isUtf8(bytes)
     ? { [name]: decodeText(bytes) }
-    : { [`${name}_base64`]: Buffer.from(bytes).toString("base64") };
+    : { [`${name}_base64`]: bytes.toBase64() };
 }
