@@ -22,8 +22,6 @@
  * runs here while no connection is parked or over its budget.
  */
 
-import { setImmediate } from "node:timers";
-
 import type { Clock } from "../core/clock.ts";
 import { Queue } from "../core/queue.ts";
 
