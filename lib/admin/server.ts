@@ -5,7 +5,7 @@
  * the port's own name, or by a Unix socket; actions need the token, too.
  */
 
-import { checkHostname, checkNumber, refuseUnknown } from "../core/checks.ts";
+import { checkHostname, checkNumber, checkOptions } from "../core/checks.ts";
 import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
@@ -115,16 +115,16 @@ export function serveAdmin(
 /** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
-  { clock = systemClock, makeRoom = () => false }: Partial<
-    Pick<PortOptions, "clock" | "makeRoom">
+  { clock = systemClock, spares = [] }: Partial<
+    Pick<PortOptions, "clock" | "spares">
   > = {},
 ): AdminServer {
+  checkOptions(options, {
+    ...{ hostname: 0, port: 0, path: 0, token: 0 },
+    ...{ handler: "string", onAction: "function" } as const,
+  });
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   const { handler = "custom" } = options;
-  refuseUnknown(options, {
-    ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
-    onAction: 0,
-  });
   if (path !== undefined) checkListenPath(options, ["hostname", "port"]);
   checkHostname(hostname);
   checkNumber("port", port);
@@ -140,7 +140,7 @@ export function startAdmin(
   const { finished, close } = openPort({
     listener,
     clock,
-    makeRoom,
+    spares,
     async answer(request, remoteAddr) {
       const from = { ...options, hostname, remoteAddr };
       const answer = await answerTo(request, from, server);

@@ -296,7 +296,10 @@ export class ServerPool implements Pool {
     const options = { timeout: checkInterval, signal };
     const reply = await client.request(request, options);
     const text = decodeText(reply);
-    if (typeof expect === "function" ? expect(reply) : text === expect) return;
+    const isWell = typeof expect === "function"
+      ? await expect(reply)
+      : text === expect;
+    if (isWell) return;
     throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);
   }
 

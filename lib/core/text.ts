@@ -50,6 +50,20 @@ function writeAscii(text: string): number | undefined {
   return length;
 }
 
+/**
+ * What is given to be sent, as bytes.
+ *
+ * @throws {TypeError} It is neither bytes nor text.
+ */
+export function bytesOf(
+  given: Uint8Array | string,
+  expected = "a Uint8Array or a string",
+): Uint8Array {
+  if (typeof given === "string") return encodeText(given);
+  if (given instanceof Uint8Array) return given;
+  throw new TypeError(`Cannot send ${quote(given)}: expected ${expected}`);
+}
+
 export function decodeText(payload: Uint8Array): string {
   return decoder.decode(payload);
 }
@@ -80,7 +94,7 @@ export function printableLine(text: string): string {
  * so that hostile input cannot flood a terminal or a log.
  */
 export function quote(value: unknown): string {
-  const cut = String(value).slice(0, 64);
+  const cut = textOf(() => value).slice(0, 64);
   if (typeof value !== "string") return printableLine(cut);
   return toLine(value.length > 64 ? `${cut}…` : value);
 }
@@ -111,7 +125,16 @@ export function hex(value: number, digits = 2): string {
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return textOf(() => error instanceof Error ? error.message : error);
+}
+
+/** Not every object has a text: one without a prototype has none. */
+function textOf(get: () => unknown): string {
+  try {
+    return String(get());
+  } catch {
+    return "an object that has no text";
+  }
 }
 
 /** Of `No space left on device (os error 28)`, `no space left on device`. */

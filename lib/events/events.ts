@@ -223,6 +223,15 @@ export type ServerEvent =
   | CertificateExpiryEvent
   | AdminActionEvent;
 
+/** The types of all events. */
+export const eventTypes: readonly ServerEvent["type"][] = [
+  ...["listening", "connection_open", "connection_close"] as const,
+  ...["connection_rejected", "request", "slow_request"] as const,
+  ...["handler_error", "accept_error", "pre_drain", "drain"] as const,
+  ...["finished", "thread_lost", "certificate_expiry"] as const,
+  "admin_action",
+];
+
 /**
  * Listeners by event type. An event that nobody listens to is never made, so
  * an empty table costs nothing.

@@ -204,7 +204,8 @@ export function commandTable<State = Record<string, unknown>>(
         throw new UsageError(`no argument, got ${quote(decodeText(text))}`);
       }
       const reply = command.run(text, info);
-      return reply instanceof Promise ? reply.catch(told) : reply;
+      const isLater = typeof reply === "object" && reply && "then" in reply;
+      return isLater ? Promise.resolve(reply).catch(told) : reply;
     } catch (error) {
       return told(error);
     }

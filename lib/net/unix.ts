@@ -13,7 +13,7 @@
 import { Buffer } from "node:buffer";
 import { dirname, join } from "node:path";
 
-import { refuseBesidePath } from "../core/checks.ts";
+import { refuse } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "./connection.ts";
 
@@ -61,7 +61,7 @@ export function checkListenPath(
   if (!isListenPath(options.path)) {
     throw new OptionError("path", options.path, LISTEN_PATH_FORM);
   }
-  refuseBesidePath(options, names);
+  refuse(options, names, "beside path");
 }
 
 /**

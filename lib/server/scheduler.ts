@@ -18,9 +18,12 @@
  * each would have to look at the clock.
  *
  * A batch is what the runtime hands over in one poll. A turn is one round of the
- * event loop, in which timers, signals and the other sockets are seen to. Nothing
- * runs here while no connection is parked or over its budget.
+ * event loop, in which timers, signals and the other sockets are seen to. While
+ * no connection is parked or over its budget, turns come by themselves, and are
+ * only noted.
  */
+
+import { nextTick } from "node:process";
 
 import type { Clock } from "../core/clock.ts";
 import { Queue } from "../core/queue.ts";
@@ -63,9 +66,6 @@ const TURNS = 61;
  */
 const STRETCH = 16;
 
-/** An event loop without work for so many milliseconds has rested. */
-const IDLE = 20;
-
 /** How many replies wait for the others at the most. */
 const MOST_WAITING = 16;
 
@@ -87,6 +87,8 @@ export class Scheduler {
   #began = -1;
   /** Whether the end of the batch will call {@linkcode #endBatch}. */
   #ending = false;
+  /** Whether the event loop has got control back since the last batch or turn. */
+  #free = true;
   /** `#worked` has the work of the current batch up to this moment. */
   #counted = 0;
   /** How long batches have worked since the last turn, in milliseconds. */
@@ -114,6 +116,9 @@ export class Scheduler {
   /** Whether the last batch was not full, so that the parked are next. */
   #due = false;
   readonly #onEnd = () => this.#endBatch();
+  readonly #onFree = () => this.#free = true;
+  // Asked for by a microtask, a tick comes when no microtask is left.
+  readonly #askFree = () => nextTick(this.#onFree);
   readonly #onTurn = () => this.#turn();
   readonly #onRested = () => {
     this.#looked = this.clock.now();
@@ -170,9 +175,20 @@ export class Scheduler {
 
   #begin(): void {
     const now = this.clock.now();
-    if (!this.#armed && now - this.#counted > IDLE) this.#looked = now;
+    this.#hold();
     this.#began = this.#counted = now;
     this.#notice();
+  }
+
+  /** Notes that code runs, until the event loop gets control back. */
+  #hold(): void {
+    if (!this.#free) return;
+    this.#free = false;
+    settled.then(this.#askFree);
+    if (this.#armed) return;
+    // With no turn to come, the event loop had nothing to do, and looked.
+    this.#looked = this.clock.now();
+    this.#worked = 0;
   }
 
   /** The microtasks of the batch are queued already, so its end comes last. */
@@ -233,6 +249,7 @@ export class Scheduler {
 
   #arm(): void {
     if (this.#armed) return;
+    this.#hold();
     this.#armed = true;
     if (this.#counted - this.#looked < STRETCH) {
       return void setImmediate(this.#onTurn);
@@ -244,6 +261,7 @@ export class Scheduler {
   }
 
   #turn(): void {
+    this.#hold();
     this.#armed = false;
     if (++this.#turns === TURNS) {
       this.#turns = 0;

@@ -225,7 +225,9 @@ export class Server extends ServerBase implements ParleyServer {
       connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
       requestRate: bucketsFor(config.maxRequestRate, rates[1]),
       // A handler is given these numbers alone: it must not end the server.
-      stats: new ServerStatsBase(counters, clock, this.startedAt, uptime),
+      stats: Object.freeze(
+        new ServerStatsBase(counters, clock, this.startedAt, uptime),
+      ),
     };
     this.#context = context;
     this.#listener = listener;

@@ -2,13 +2,9 @@
 
 import { freePorts } from "../support/cluster.ts";
 import { Example } from "../support/examples.ts";
-import { Peer } from "../support/fixtures.ts";
+import { ownAddress, Peer } from "../support/fixtures.ts";
 import { Lines, ROOT, testWithTools } from "../support/programs.ts";
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
-
-/** Addresses of their own: nothing else on the loopback takes their ports. */
-const [PROXY, REDIS] = ["127.0.0.5", "127.0.0.6"];
-const OWN = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
 
 interface Place {
   readonly hostname: string;
@@ -81,6 +77,8 @@ class Client {
   }
 }
 
+const where = ({ hostname, port }: Place) => `${hostname}:${port}`;
+
 /** Tries until somebody listens there. */
 async function listening(addr: Place): Promise<void> {
   while (true) {
@@ -92,7 +90,9 @@ async function listening(addr: Place): Promise<void> {
   }
 }
 
-const place = (hostname: string): Place => {
+/** A place that stays free until somebody is told to listen there. */
+const freePlace = (): Place => {
+  const hostname = ownAddress();
   const [port] = freePorts(hostname, 1);
   return { hostname, port };
 };
@@ -120,13 +120,20 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
       const folder = await Deno.makeTempDir();
       await using stack = new AsyncDisposableStack();
       stack.defer(() => Deno.remove(folder, { recursive: true }));
-      const redis = place(REDIS);
+      const redis = freePlace();
       stack.use(spawn("redis-server", ...[
-        ...["--bind", REDIS, "--port", `${redis.port}`, "--dir", folder],
+        ...[
+          "--bind",
+          redis.hostname,
+          "--port",
+          `${redis.port}`,
+          "--dir",
+          folder,
+        ],
         ...["--save", "", "--appendonly", "no", "--protected-mode", "no"],
       ]));
       await listening(redis);
-      const places = OWN.map(place);
+      const places = Array.from({ length: 3 }, freePlace);
       const start = async ({ hostname, port }: Place) => {
         const example = await Example.run(
           "chat_cluster",
@@ -138,11 +145,11 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
         return example;
       };
       const [, , third] = await Promise.all(places.map(start));
-      const proxy = place(PROXY);
+      const proxy = freePlace();
       let config = await Deno.readTextFile(`${ROOT}examples/chat_cluster.cfg`);
-      config = config.replace("127.0.0.1:7000", `${PROXY}:${proxy.port}`);
-      for (const { hostname, port } of places) {
-        config = config.replace(`${hostname}:7000`, `${hostname}:${port}`);
+      config = config.replace("127.0.0.1:7000", where(proxy));
+      for (const [i, addr] of places.entries()) {
+        config = config.replace(`127.0.0.${i + 2}:7000`, where(addr));
       }
       await Deno.writeTextFile(`${folder}/haproxy.cfg`, config);
       stack.use(spawn("haproxy", "-db", "-f", `${folder}/haproxy.cfg`));
@@ -158,7 +165,6 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
         await client.until(() => client.places.length > 0);
         return client;
       };
-      const where = ({ hostname, port }: Place) => `${hostname}:${port}`;
       const at = (addr: Place) =>
         clients.filter(({ places }) => places.at(-1) === where(addr));
       // Two at each of them.
@@ -209,13 +215,13 @@ testWithTools(
   ["redis-server"],
   async () => {
     await using stack = new AsyncDisposableStack();
-    const redis = place(REDIS);
+    const redis = freePlace();
     stack.use(spawn("redis-server", ...[
-      ...["--bind", REDIS, "--port", `${redis.port}`, "--save", ""],
+      ...["--bind", redis.hostname, "--port", `${redis.port}`, "--save", ""],
       ...["--protected-mode", "no"],
     ]));
     await listening(redis);
-    const own = place(OWN[0]);
+    const own = freePlace();
     const example = stack.use(
       await Example.run(
         "chat_cluster",
@@ -236,7 +242,7 @@ testWithTools(
     }
     const other = stack.use(new Peer(await Deno.connect(own)));
     const others = new Lines(other.conn.readable);
-    assertMatch(await others.next(), /You are on 127\.0\.0\.2:\d+$/);
+    assertMatch(await others.next(), RegExp(`You are on ${where(own)}$`));
     await other.send("bob 1\n");
     assertEquals(await others.next(), "* 2 older messages are gone");
     for (let i = 4; i <= 1003; i++) {

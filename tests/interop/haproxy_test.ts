@@ -3,7 +3,13 @@
 import { assertEquals } from "../support/std.ts";
 
 import { commands } from "../../lib/mod.ts";
-import { Peer, serveTest, type TestServer } from "../support/fixtures.ts";
+import { freePorts } from "../support/cluster.ts";
+import {
+  ownAddress,
+  Peer,
+  serveTest,
+  type TestServer,
+} from "../support/fixtures.ts";
 import { testWithTools } from "../support/programs.ts";
 
 /** Runs HAProxy with some options for its server line. */
@@ -13,10 +19,14 @@ class HaProxy implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #config: string;
 
-  private constructor(child: Deno.ChildProcess, port: number, config: string) {
+  private constructor(
+    child: Deno.ChildProcess,
+    addr: Deno.Addr,
+    config: string,
+  ) {
     this.#child = child;
     this.#config = config;
-    this.addr = { transport: "tcp", hostname: "127.0.0.1", port };
+    this.addr = addr;
   }
 
   static async start(
@@ -24,7 +34,8 @@ class HaProxy implements AsyncDisposable {
     options: string,
     checks = "",
   ): Promise<HaProxy> {
-    const port = freePort();
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
     const config = await Deno.makeTempFile({ suffix: ".cfg" });
     await Deno.writeTextFile(
       config,
@@ -35,7 +46,7 @@ defaults
   timeout client 30s
   timeout server 30s
 frontend in
-  bind 127.0.0.1:${port}
+  bind ${hostname}:${port}
   default_backend parley
 backend parley
   ${checks}
@@ -47,7 +58,8 @@ backend parley
       stdout: "null",
       stderr: "null",
     }).spawn();
-    return new HaProxy(child, port, config);
+    const addr = { transport: "tcp", hostname, port } as const;
+    return new HaProxy(child, addr, config);
   }
 
   /** Connects, as soon as it is there. */
@@ -66,12 +78,6 @@ backend parley
     await this.#child.status;
     await Deno.remove(this.#config);
   }
-}
-
-/** A port that was free a moment ago; HAProxy cannot say which it picked. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
 }
 
 for (

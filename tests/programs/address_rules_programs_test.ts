@@ -3,7 +3,12 @@
 
 import { ONE } from "../support/certificates.ts";
 import { Peer } from "../support/fixtures.ts";
-import { run, RunningServer, testPrograms } from "../support/programs.ts";
+import {
+  run,
+  RunningServer,
+  shareOf,
+  testPrograms,
+} from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
 import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
@@ -195,12 +200,12 @@ testPrograms(
     const rate = "expected a rate such as 100/s, 600/m, 1000/h or 10/s:50 " +
       "(with its burst), or 0 for no limit";
     for (
-      const [flag, value, expected] of [
+      const [flag, value, expected] of shareOf(way, [
         ["--max-connection-rate", "10", rate],
         ["--max-request-rate", "10/s:0", rate],
         ["--ip-prefix", "0", "expected a whole number from 1 to 128"],
         ["--http-guard", "maybe", "expected one of on, off"],
-      ]
+      ])
     ) {
       assertEquals(await run(way, "server", [flag, value]), {
         code: 2,

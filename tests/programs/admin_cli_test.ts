@@ -9,6 +9,7 @@ import {
   runCommand,
   Running,
   RunningServer,
+  shareOf,
   testPrograms,
   testWithTools,
   type Way,
@@ -112,7 +113,7 @@ testPrograms(
       [["--admin-token", TOKEN], {}, "--admin-token is given"],
       [[], { PARLEY_ADMIN_TOKEN: TOKEN }, "PARLEY_ADMIN_TOKEN is given"],
     ];
-    for (const [args, env, said] of attempts) {
+    for (const [args, env, said] of shareOf(way, attempts)) {
       const { code, stdout, stderr } = await run(way, "server", args, { env });
       assertEquals([code, stdout], [2, ""], said);
       assert(stderr.startsWith(`server: ${said}, expected `), stderr);

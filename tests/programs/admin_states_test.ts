@@ -41,7 +41,7 @@ const STATES: Readonly<Record<string, Pretence>> = {
     tls: { ...tls, notAfter: Date.now() + 60.5 * DAY },
   },
   failing: {
-    connections: fakeRows(900),
+    connections: fakeRows(90),
     failing: true,
     tls: { ...tls, notAfter: Date.now() + 5.5 * DAY },
   },
@@ -50,7 +50,7 @@ const STATES: Readonly<Record<string, Pretence>> = {
     drain: { accepting: false, left: 7400 },
     size: 0.1,
   },
-  threads: { threads: 64, threadsLost: 3, connections: fakeRows(2000) },
+  threads: { threads: 64, threadsLost: 3, connections: fakeRows(200) },
   extreme: {
     threads: 4,
     size: 900,

@@ -1,10 +1,16 @@
 // `server --check`, and what a server says of an environment that is mistaken.
 
 import { ONE, TWO } from "../support/certificates.ts";
-import { Peer } from "../support/fixtures.ts";
-import { run, RunningServer, testPrograms } from "../support/programs.ts";
+import { freePorts } from "../support/cluster.ts";
+import { ownAddress, Peer } from "../support/fixtures.ts";
+import {
+  run,
+  RunningServer,
+  shareOf,
+  testPrograms,
+} from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
-import { assertEquals, assertMatch } from "../support/std.ts";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 const HERE = ["--hostname", "127.0.0.1", "--port", "0"];
 
@@ -75,11 +81,12 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
     [["--tls-cert", gone, "--tls-key", key], {}, /cannot read|gone/],
     [["--tls-cert", cert, "--tls-key", key], {}, /key/],
     [["--hostname", "203.0.113.1"], {}, /address is not this machine's/],
+    [["--hostname", "a\nb\x1b[31m"], {}, /listen on a\\nb\\x1b\[31m:0: /],
     [["--admin", `unix:${gone}/s`], {}, /no such folder/],
     [["--framing", "fixed:1000", "--max-frame", "10"], {}, /fixed/],
     [[], { PARLEY_PROT: "1" }, /PARLEY_PROT is unknown: .* PARLEY_PORT$/],
   ];
-  for (const [args, env, said] of attempts) {
+  for (const [args, env, said] of shareOf(way, attempts)) {
     const { code, stdout, stderr } = await run(
       way,
       "server",
@@ -91,6 +98,28 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
     assertMatch(stderr.trim(), said);
   }
 });
+
+testPrograms(
+  "server --check refuses one address for both ports",
+  async (way) => {
+    await using folder = await Folder.make();
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
+    const both = [
+      [`--port=${port}`, `--admin=${hostname}:${port}`],
+      [`--unix=${folder.path}`, `--admin=unix:${folder.path}`],
+    ];
+    for (const args of both) {
+      const all = ["--check", ...args];
+      const { code, stdout, stderr } = await run(way, "server", all);
+      assertEquals([code, stdout], [2, ""], stderr);
+      const [, place] = args[1].split("=");
+      assertMatch(stderr, /^server: [^\n]+ in use \(--admin takes [^\n]+\n$/);
+      assert(stderr.includes(`cannot listen on ${place} for --admin`), stderr);
+    }
+    assertEquals(folder.files, []);
+  },
+);
 
 testPrograms(
   "server serves with an unknown variable, and warns",
@@ -108,7 +137,9 @@ testPrograms(
 testPrograms(
   "server refuses an empty variable where unset is weaker",
   async (way) => {
-    for (const name of ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"]) {
+    const guards = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
+    const names = [...guards, "TLS_CLIENT_CA"];
+    for (const name of shareOf(way, names)) {
       const { code, stdout, stderr } = await run(way, "server", HERE, {
         env: { [`PARLEY_${name}`]: "" },
       });

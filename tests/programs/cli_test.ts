@@ -19,7 +19,7 @@ import {
   UsageError,
 } from "../../lib/cli/flags/flags.ts";
 import { serverFlags } from "../../lib/cli/server/flags.ts";
-import { Peer } from "../support/fixtures.ts";
+import { NOBODY, ownAddress, Peer } from "../support/fixtures.ts";
 import {
   commandLine,
   type Program,
@@ -27,6 +27,7 @@ import {
   runCommand,
   Running,
   RunningServer,
+  shareOf,
   testPrograms,
   testWithTools,
 } from "../support/programs.ts";
@@ -34,6 +35,7 @@ import {
   assert,
   assertEquals,
   assertMatch,
+  assertNotEquals,
   assertRejects,
   assertThrows,
   fail,
@@ -77,11 +79,12 @@ for (const [program, command, table] of helps) {
   testPrograms(
     `${words.join(" ")} --help has a line for every flag, in 80 columns`,
     async (way) => {
-      const [long, short] = await Promise.all(
-        ["--help", "-h"].map((flag) => run(way, program, [...command, flag])),
-      );
-      assertEquals(long, short);
-      const { code, stdout, stderr } = long;
+      // Either flag asks for the same.
+      const flag = way === "executable" ? "-h" : "--help";
+      const { code, stdout, stderr } = await run(way, program, [
+        ...command,
+        flag,
+      ]);
       assertEquals([code, stderr], [0, ""]);
       const lines = stdout.split("\n");
       assertEquals(lines.filter((line) => [...line].length > 80), []);
@@ -96,13 +99,12 @@ for (const [program, command, table] of helps) {
 
 for (const program of ["server", "client"] as const) {
   testPrograms(`${program} --version prints the version`, async (way) => {
-    for (const flag of ["--version", "-V"]) {
-      assertEquals(await run(way, program, [flag]), {
-        code: 0,
-        stdout: `parley ${config.version}\n`,
-        stderr: "",
-      });
-    }
+    const flag = way === "executable" ? "-V" : "--version";
+    assertEquals(await run(way, program, [flag]), {
+      code: 0,
+      stdout: `parley ${config.version}\n`,
+      stderr: "",
+    });
   });
 }
 
@@ -179,7 +181,7 @@ const fewServerValues = badServerValues.filter(([, value, allowed], i) =>
 );
 
 testPrograms("server ends with 2 at a bad value of a flag", async (way) => {
-  for (const [name, value, allowed] of fewServerValues) {
+  for (const [name, value, allowed] of shareOf(way, fewServerValues)) {
     const args = [`--${name}`, value];
     const result = await run(way, "server", args);
     const said = JSON.stringify([args, result]);
@@ -194,7 +196,9 @@ testPrograms("server ends with 2 at a bad value of a flag", async (way) => {
 });
 
 testPrograms("server ends with 2 at a bad variable", async (way) => {
-  for (const [name, value, allowed] of fewServerValues.slice(-3)) {
+  for (
+    const [name, value, allowed] of shareOf(way, fewServerValues.slice(-3))
+  ) {
     const result = await run(way, "server", [], {
       env: { [envName(name)]: value },
     });
@@ -219,7 +223,7 @@ const badServerLines: [string[], string][] = [
 ];
 
 testPrograms("server ends with 2 at a bad command line", async (way) => {
-  for (const [args, named] of badServerLines) {
+  for (const [args, named] of shareOf(way, badServerLines)) {
     const result = await run(way, "server", args);
     assertEquals([result.code, result.stdout], [2, ""], args.join(" "));
     assertOneLine(result.stderr, "server: ", named);
@@ -296,7 +300,7 @@ const effects: Record<string, Effect> = {
     async check({ addr: { hostname, port } }) {
       assertEquals(hostname, "127.0.0.2");
       await assertRejects(
-        () => Deno.connect({ hostname: "127.0.0.1", port }),
+        () => Deno.connect({ hostname: ownAddress(), port }),
         Deno.errors.ConnectionRefused,
       );
     },
@@ -468,7 +472,9 @@ const effects: Record<string, Effect> = {
 };
 
 for (
-  const [key, { value, others = [], tools, check }] of Object.entries(effects)
+  const [key, { value, others = [], tools = [], check }] of Object.entries(
+    effects,
+  )
 ) {
   const name = key.trim();
   testPrograms(`server --${name} ${value} has its effect`, async (way) => {
@@ -476,16 +482,33 @@ for (
     await using server = await RunningServer.start(way, flags);
     await check(server);
   }, tools);
-  testPrograms(
-    `server ${envName(name)}=${value} has its effect`,
-    async (way) => {
+  // Both ways read a variable by the same code, and every test's port by it.
+  testWithTools(
+    `server ${envName(name)}=${value} has its effect (executable)`,
+    ["./server", ...tools],
+    async () => {
       const env = { [envName(name)]: value };
-      await using server = await RunningServer.start(way, others, env);
+      await using server = await RunningServer.start(
+        "executable",
+        others,
+        env,
+      );
       await check(server);
     },
-    tools,
   );
 }
+
+Deno.test("every variable with an effect is as good as its flag", () => {
+  for (const [key, { value }] of Object.entries(effects)) {
+    const name = key.trim();
+    const twin = (asked: string) => asked === envName(name) ? value : undefined;
+    const { flags } = parseFlags(serverFlags, [], twin);
+    const args = [`--${name}`, value];
+    assertEquals(flags, parseFlags(serverFlags, args, () => undefined).flags);
+    const { flags: plain } = parseFlags(serverFlags, [], () => undefined);
+    assertNotEquals(flags, plain, name);
+  }
+});
 
 // The runtime that executables may be built on cannot do this before 2.9.5.
 testWithTools(
@@ -521,7 +544,8 @@ testPrograms("server without --max-connections takes many", async (way) => {
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   testPrograms(`server drains at ${signal} and ends with 0`, async (way) => {
-    await using server = await RunningServer.start(way);
+    const flags = ["--hostname", ownAddress()];
+    await using server = await RunningServer.start(way, flags);
     using idle = await Peer.to(server);
     await assertReplies(idle, "PING\n", "PONG\n");
     using busy = await Peer.to(server);
@@ -758,11 +782,14 @@ testPrograms(
   "server ends with 2 where its limits have no room for a framing",
   async (way) => {
     for (
-      const [limit, more] of [
-        ["--max-frame", []],
-        ["--max-reply", []],
-        ["--max-frame", ["--threads", "2"]],
-      ] as const
+      const [limit, more] of shareOf(
+        way,
+        [
+          ["--max-frame", []],
+          ["--max-reply", []],
+          ["--max-frame", ["--threads", "2"]],
+        ] as const,
+      )
     ) {
       const flags = ["--port", "0", "--framing", "fixed:16", limit, "15"];
       const result = await run(way, "server", [...flags, ...more]);
@@ -862,7 +889,7 @@ const badClientLines: [string[], ...string[]][] = [
 ];
 
 testPrograms("client ends with 2 at a bad command line", async (way) => {
-  for (const [args, ...named] of badClientLines) {
+  for (const [args, ...named] of shareOf(way, badClientLines)) {
     const result = await run(way, "client", args, { stdin: "" });
     assertEquals([result.code, result.stdout], [2, ""], args.join(" "));
     assertOneLine(result.stderr, "client: ", ...named);
@@ -870,9 +897,7 @@ testPrograms("client ends with 2 at a bad command line", async (way) => {
 });
 
 testPrograms("client ends with 1 where nobody listens", async (way) => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const place = `127.0.0.1:${listener.addr.port}`;
-  listener.close();
+  const place = `127.0.0.1:${NOBODY.port}`;
   for (const args of [[place, "PING"], [place]]) {
     const result = await run(way, "client", args, { stdin: "PING\n" });
     assertEquals([result.code, result.stdout], [1, ""]);

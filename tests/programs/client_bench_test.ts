@@ -44,6 +44,8 @@ import { ONE, ONE_CA } from "../support/certificates.ts";
 import {
   bytes,
   FakeClock,
+  NOBODY,
+  ownAddress,
   Peer,
   random,
   serveTest,
@@ -51,7 +53,7 @@ import {
   text,
   turnOfLoop,
 } from "../support/fixtures.ts";
-import { run, Running, testPrograms } from "../support/programs.ts";
+import { run, Running, shareOf, testPrograms } from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
 import {
   assert,
@@ -352,7 +354,8 @@ Deno.test("runBench counts what a lost connection takes, and opens it again", as
 });
 
 Deno.test("runBench gives a server up that is gone, after five tries for each connection", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hostname = ownAddress();
+  const listener = Deno.listen({ hostname, port: 0 });
   const clock = new FakeClock();
   let tries = 0;
   const { port } = listener.addr;
@@ -360,7 +363,7 @@ Deno.test("runBench gives a server up that is gone, after five tries for each co
     clock,
     connect(signal) {
       tries++;
-      return connect({ port, signal });
+      return connect({ hostname, port, signal });
     },
   }));
   const peers = [];
@@ -374,7 +377,7 @@ Deno.test("runBench gives a server up that is gone, after five tries for each co
   assertEquals([result.sent, result.failed], [3, 3]);
   assertEquals([result.lost, result.reopened, result.givenUp], [3, 0, 3]);
   assertEquals(result.connectErrors.list(), [{
-    text: `Cannot connect to 127.0.0.1:${port}: connection refused`,
+    text: `Cannot connect to ${hostname}:${port}: connection refused`,
     count: 15,
   }]);
   assertEquals(result.end, "no_connection");
@@ -454,13 +457,16 @@ Deno.test("runBench counts the bytes of requests, framing aside, that the system
 });
 
 Deno.test("runBench counts no bytes that nobody took", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const hostname = ownAddress();
+  const listener = Deno.listen({ hostname, port: 0 });
+  const { port } = listener.addr;
   const clock = new FakeClock();
   const payload = new Uint8Array(50_000_000).fill(120);
-  const finished = runBench(optionsFor(listener.addr.port, {
+  const finished = runBench(optionsFor(port, {
     connections: 1,
     requests: 1,
     payloads: [payload],
+    connect: (signal) => connect({ hostname, port, signal }),
     clock,
   }));
   using peer = new Peer(await listener.accept());
@@ -491,9 +497,7 @@ Deno.test("runBench gives a server up that answers nothing", async () => {
 });
 
 Deno.test("runBench fails at once where nobody listens, and asks once", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
+  const { port } = NOBODY;
   let tries = 0;
   await assertRejects(
     () =>
@@ -1323,9 +1327,7 @@ testPrograms(
 testPrograms(
   "client bench ends with 1 and one line where there is no server",
   async (way) => {
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const refused = `127.0.0.1:${listener.addr.port}`;
-    listener.close();
+    const refused = `127.0.0.1:${NOBODY.port}`;
     await using server = serve({ hostname: "127.0.0.1", port: 0 }, echo);
     const plain = `127.0.0.1:${portOf(server)}`;
     const cases: [string[], string[]][] = [
@@ -1344,8 +1346,9 @@ testPrograms(
 testPrograms(
   "client bench ends with 1 and a report if a server is lost",
   async (way) => {
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const place = `127.0.0.1:${listener.addr.port}`;
+    const hostname = ownAddress();
+    const listener = Deno.listen({ hostname, port: 0 });
+    const place = `${hostname}:${listener.addr.port}`;
     const args = ["bench", place, "-c1", "-n1000", "--json"];
     const running = run(way, "client", args);
     const conn = await listener.accept();
@@ -1424,7 +1427,7 @@ testPrograms(
       ]),
       [["bench", "host", "a", "b"], "3 requests are given"],
     ];
-    for (const [args, said] of cases) {
+    for (const [args, said] of shareOf(way, cases)) {
       const result = await run(way, "client", [...args, "127.0.0.1:1"]);
       assertEquals([result.code, result.stdout], [2, ""], args.join(" "));
       assertOneLine(result.stderr, said);

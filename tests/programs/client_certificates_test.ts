@@ -22,6 +22,7 @@ import {
   run,
   runCommand,
   RunningServer,
+  shareOf,
   testPrograms,
   type Way,
 } from "../support/programs.ts";
@@ -521,63 +522,66 @@ testPrograms(
   "server and client end with 2 at flags of TLS that lack another",
   async (way) => {
     for (
-      const [program, args, said] of [
+      const [program, args, said] of shareOf(
+        way,
         [
-          "server",
-          ["--tls-client-ca", "x"],
-          "--tls-client-ca is given, expected --tls-cert beside it",
-        ],
-        [
-          "server",
-          ["--tls-min-version", "1.3"],
-          "--tls-min-version is given, expected --tls-cert beside it",
-        ],
-        [
-          "server",
-          ["--tls-alpn", "x"],
-          "--tls-alpn is given, expected --tls-cert beside it",
-        ],
-        [
-          "server",
-          "--tls-cert x --tls-key x --tls-client-auth request".split(" "),
-          "--tls-client-auth is given, expected --tls-client-ca beside it",
-        ],
-        [
-          "server",
-          ["--tls-client-auth", "maybe"],
-          '--tls-client-auth is "maybe", expected one of request, require',
-        ],
-        [
-          "server",
-          ["--tls-min-version", "1.1"],
-          '--tls-min-version is "1.1", expected one of 1.2, 1.3',
-        ],
-        [
-          "server",
-          ["--tls-alpn", "a,"],
-          '--tls-alpn is "a,", expected a list of',
-        ],
-        [
-          "client",
-          ["--tls", "--tls-cert", "x", "host"],
-          "--tls-key is missing, expected a certificate and its key",
-        ],
-        [
-          "client",
-          ["--tls", "--tls-key", "x", "host"],
-          "--tls-cert is missing, expected a certificate and its key",
-        ],
-        [
-          "client",
-          "--tls-cert x --tls-key x host".split(" "),
-          "--tls-cert is given without --tls",
-        ],
-        [
-          "client",
-          "--tls-alpn x host".split(" "),
-          "--tls-alpn is given without",
-        ],
-      ] as const
+          [
+            "server",
+            ["--tls-client-ca", "x"],
+            "--tls-client-ca is given, expected --tls-cert beside it",
+          ],
+          [
+            "server",
+            ["--tls-min-version", "1.3"],
+            "--tls-min-version is given, expected --tls-cert beside it",
+          ],
+          [
+            "server",
+            ["--tls-alpn", "x"],
+            "--tls-alpn is given, expected --tls-cert beside it",
+          ],
+          [
+            "server",
+            "--tls-cert x --tls-key x --tls-client-auth request".split(" "),
+            "--tls-client-auth is given, expected --tls-client-ca beside it",
+          ],
+          [
+            "server",
+            ["--tls-client-auth", "maybe"],
+            '--tls-client-auth is "maybe", expected one of request, require',
+          ],
+          [
+            "server",
+            ["--tls-min-version", "1.1"],
+            '--tls-min-version is "1.1", expected one of 1.2, 1.3',
+          ],
+          [
+            "server",
+            ["--tls-alpn", "a,"],
+            '--tls-alpn is "a,", expected a list of',
+          ],
+          [
+            "client",
+            ["--tls", "--tls-cert", "x", "host"],
+            "--tls-key is missing, expected a certificate and its key",
+          ],
+          [
+            "client",
+            ["--tls", "--tls-key", "x", "host"],
+            "--tls-cert is missing, expected a certificate and its key",
+          ],
+          [
+            "client",
+            "--tls-cert x --tls-key x host".split(" "),
+            "--tls-cert is given without --tls",
+          ],
+          [
+            "client",
+            "--tls-alpn x host".split(" "),
+            "--tls-alpn is given without",
+          ],
+        ] as const,
+      )
     ) {
       const { code, stdout, stderr } = await run(way, program, args);
       assertEquals([code, stdout], [2, ""]);

@@ -19,7 +19,7 @@ import { serverFlags } from "../../lib/cli/server/flags.ts";
 import { parseDuration } from "../../lib/core/units.ts";
 import { meanings } from "../../lib/observe/numbers.ts";
 import { connected, freePorts, localConfig } from "../support/cluster.ts";
-import { Peer } from "../support/fixtures.ts";
+import { ownAddress, Peer } from "../support/fixtures.ts";
 import { faultsOf } from "../support/manifest.ts";
 import {
   runCommand,
@@ -89,16 +89,17 @@ testWithTools(
   ["haproxy"],
   async () => {
     await using folder = await Folder.make();
-    const [port, adminPort] = freePorts("127.0.0.1", 2);
+    const hostname = ownAddress();
+    const [port, adminPort] = freePorts(hostname, 2);
     await using server = await RunningServer.start("deno run", [
-      ...["--admin", `127.0.0.1:${adminPort}`],
+      ...["--hostname", hostname, "--admin", `${hostname}:${adminPort}`],
       ...["--proxy-protocol", "v2", "--proxy-trust", "127.0.0.1"],
     ]);
-    const here = `127.0.0.1:${server.addr.port}`;
+    const here = `${hostname}:${server.addr.port}`;
     const file = await folder.write(
       "haproxy.cfg",
       await localConfig({
-        "bind :8080": `bind 127.0.0.1:${port}`,
+        "bind :8080": `bind ${hostname}:${port}`,
         "/run/haproxy/admin.sock": `${folder.path}/admin.sock`,
         "maxconn 30000": "maxconn 1000",
         "check port 9090": `check port ${adminPort}`,
@@ -113,7 +114,7 @@ testWithTools(
       ...{ stdin: "null", stdout: "null", stderr: "null" },
     }).spawn();
     try {
-      const addr = { transport: "tcp", hostname: "127.0.0.1", port } as const;
+      const addr = { transport: "tcp", hostname, port } as const;
       // This is the first of five.
       (await connected(proxy, () => Deno.connect(addr))).close();
       for (let i = 2; i <= 5; i++) {
@@ -524,17 +525,18 @@ testWithTools(
   "Dockerfile's health check passes while the server lives, and only then",
   ["bash"],
   async () => {
-    const [port] = freePorts("127.0.0.1", 1);
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
     const dockerfile = DockerfileParser.parse(await read("Dockerfile"));
     const [check] = dockerfile.getHEALTHCHECKs();
     const [, argv] = /^CMD (.*)$/s.exec(check.getRawArgumentsContent() ?? "") ??
       [];
     const command: string[] = JSON.parse(argv).map((word: string) =>
-      word.replace("/127.0.0.1/9090", `/127.0.0.1/${port}`)
+      word.replace("/127.0.0.1/9090", `/${hostname}/${port}`)
     );
     const server = await RunningServer.start("deno run", [
       "--admin",
-      `127.0.0.1:${port}`,
+      `${hostname}:${port}`,
     ]);
     try {
       assertEquals((await runCommand(command)).code, 0);

@@ -4,7 +4,7 @@
 import { echo, type Handler, serve } from "../../lib/mod.ts";
 import { listen, runBatch } from "../../lib/cli/client/batch.ts";
 import { bytes, Peer, text, turnOfLoop } from "../support/fixtures.ts";
-import { run, Running, testPrograms } from "../support/programs.ts";
+import { run, Running, shareOf, testPrograms } from "../support/programs.ts";
 import { assertEquals, assertLessOrEqual } from "../support/std.ts";
 import type { Client } from "../../lib/client/api.ts";
 
@@ -103,13 +103,13 @@ testPrograms(
   "client refuses flags of one frame that contradict",
   async (way) => {
     for (
-      const [args, said] of [
+      const [args, said] of shareOf(way, [
         ["--json --hex x", "--json and --hex"],
         ["--json --no-newline x", "--json and --no-newline"],
         ["--listen -x x", "--listen and -x"],
         ["--listen -r 2 x y", "-r and --listen"],
         ["-x x a b", "2 requests are given, expected at most one\n"],
-      ]
+      ])
     ) {
       const result = await run(way, "client", args.split(" "), { stdin: "" });
       assertEquals([result.code, result.stdout], [2, ""]);

@@ -4,11 +4,18 @@
 import { sampleLatency } from "../../lib/cli/client/latency.ts";
 import { waitFor } from "../../lib/cli/client/target.ts";
 import { EncodeError, serve } from "../../lib/mod.ts";
-import { bytes, FakeClock, Peer, settle } from "../support/fixtures.ts";
+import {
+  bytes,
+  FakeClock,
+  ownAddress,
+  Peer,
+  settle,
+} from "../support/fixtures.ts";
 import {
   run,
   runCommand,
   Running,
+  shareOf,
   testPrograms,
   testWithTools,
   type Way,
@@ -37,8 +44,9 @@ function counting() {
 
 /** A place where nobody listens. */
 function deserted(): string {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return `127.0.0.1:${listener.addr.port}`;
+  const hostname = ownAddress();
+  using listener = Deno.listen({ hostname, port: 0 });
+  return `${hostname}:${listener.addr.port}`;
 }
 
 // ------------------------------------------------------------------- wait
@@ -145,8 +153,9 @@ Deno.test("waitFor does not try again what the framing cannot carry", async () =
 testPrograms("client wait ends with 0 once a server answers", async (way) => {
   const place = deserted();
   await using client = new Running(way, "client", ["wait", place]);
-  const port = Number(place.split(":")[1]);
-  await using _server = serve({ hostname: "127.0.0.1", port }, () => "ERR no");
+  const [hostname, port] = place.split(":");
+  const options = { hostname, port: Number(port) };
+  await using _server = serve(options, () => "ERR no");
   assertEquals(await client.code(), 0);
   const { code, stdout, stderr } = await run(way, "client", [
     ...["wait", "--tcp", "--timeout=9s", place],
@@ -274,7 +283,7 @@ const badLines: [string[], string][] = [
 ];
 
 testPrograms("client ends with 2 at wrong flags of scripts", async (way) => {
-  for (const [args, said] of badLines) {
+  for (const [args, said] of shareOf(way, badLines)) {
     const { code, stdout, stderr } = await run(way, "client", args);
     assertEquals([code, stdout], [2, ""], args.join(" "));
     assertMatch(stderr, /^client: [^\n]+\n$/);

@@ -1,14 +1,20 @@
 // The client with several servers, and with one that comes and goes.
 
-import { echo, type ParleyServer, serve } from "../../lib/mod.ts";
+import {
+  echo,
+  type ParleyServer,
+  serve,
+  type ServeOptions,
+} from "../../lib/mod.ts";
 import { EXPIRED, ONE, ONE_CA } from "../support/certificates.ts";
-import { text } from "../support/fixtures.ts";
+import { NOBODY, ownAddress, text } from "../support/fixtures.ts";
 import {
   cleanEnv,
   commandLine,
   Lines,
   ROOT,
   run,
+  shareOf,
   testPrograms,
   type Way,
 } from "../support/programs.ts";
@@ -18,19 +24,13 @@ import { Terminal, testPrompt } from "../support/terminal.ts";
 const plain = { hostname: "127.0.0.1", port: 0 };
 
 function placeOf({ addr }: { addr: Deno.Addr }): string {
-  return `127.0.0.1:${(addr as Deno.NetAddr).port}`;
-}
-
-/** A place where nobody listens. */
-function nowhere(): Deno.NetAddr {
-  const listener = Deno.listen(plain);
-  listener.close();
-  return listener.addr;
+  const { hostname, port } = addr as Deno.NetAddr;
+  return `${hostname}:${port}`;
 }
 
 /** A server that says who it is. */
-function named(name: string, port = 0): ParleyServer {
-  return serve({ ...plain, port }, (request) => `${name} ${text(request)}`);
+function named(name: string, place: ServeOptions = plain): ParleyServer {
+  return serve(place, (request) => `${name} ${text(request)}`);
 }
 
 /** The client with a pipe that a test writes to, line by line. */
@@ -87,7 +87,7 @@ testPrograms(
   "client goes on to the next server when it connects",
   async (way) => {
     await using server = named("one");
-    const down = `127.0.0.1:${nowhere().port}`;
+    const down = placeOf({ addr: NOBODY });
     const refused = `Cannot connect to ${down}: connection refused`;
     const leftOut = `client: left out for now: ${refused}\n`;
     for (const place of [placeOf(server), `tcp://${placeOf(server)}`]) {
@@ -129,14 +129,15 @@ testPrograms("client spreads its requests by --balance", async (way) => {
 testPrograms(
   "client in a pipe connects again where nothing was in flight",
   async (way) => {
-    const first = named("first");
+    const hostname = ownAddress();
+    const first = named("first", { hostname, port: 0 });
     const { port } = first.addr as Deno.NetAddr;
     await using pipe = new Pipe(way, placeOf(first));
     assertEquals(await pipe.ask("a"), "first a");
     await first.shutdown();
     // Nobody is there yet: the request waits.
     await pipe.send("b");
-    await using second = named("second", port);
+    await using second = named("second", { hostname, port });
     assertEquals(await pipe.stdout.next(), "second b");
     assertEquals(second.connectionsTotal, 1);
     assertEquals(await pipe.end(), [0, ""]);
@@ -161,7 +162,8 @@ testPrograms(
   async (way) => {
     const start = () => {
       const { promise: held, resolve } = Promise.withResolvers<void>();
-      const server = serve({ ...plain, drainTimeout: 1 }, () => {
+      const place = { hostname: ownAddress(), port: 0 };
+      const server = serve({ ...place, drainTimeout: 1 }, () => {
         resolve();
         return new Promise(() => {});
       });
@@ -237,7 +239,7 @@ testPrograms(
 
 testPrograms("client refuses servers that do not go together", async (way) => {
   for (
-    const [args, said] of [
+    const [args, said] of shareOf(way, [
       [
         ["tls://a,b"],
         'server is "tls://a,b", expected tls:// for all or for none',
@@ -249,7 +251,7 @@ testPrograms("client refuses servers that do not go together", async (way) => {
       [["--insecure", "--tls-ca", "x", "tls://a"], "--insecure and --tls-ca"],
       [["--balance", "random", "a"], '--balance is "random", expected one of'],
       [["--retry", "-1", "a"], '--retry is "-1", expected a whole number'],
-    ] satisfies [string[], string][]
+    ] as [string[], string][])
   ) {
     const { code, stdout, stderr } = await run(way, "client", [...args, "x"]);
     assertEquals([code, stdout], [2, ""]);
@@ -265,7 +267,7 @@ testPrograms("client reaches a Unix socket by unix:", async (way) => {
     await using _server = serve({ path }, echo);
     assertEquals(
       await run(way, "client", [
-        `127.0.0.1:${nowhere().port},unix:${path}`,
+        `${placeOf({ addr: NOBODY })},unix:${path}`,
         "a",
       ])
         .then(({ code, stdout }) => [code, stdout]),
@@ -280,7 +282,8 @@ testPrograms(
   "client ends with 2 at an option that no server can have",
   async (way) => {
     const wrong = ["--framing=fixed:9", "--max-frame=8", "a:1,b:2"];
-    for (const command of [[], ["bench"], ["latency"], ["wait"]]) {
+    const commands = [[], ["bench"], ["latency"], ["wait"]];
+    for (const command of shareOf(way, commands)) {
       const args = [...command, ...wrong];
       const { code, stdout, stderr } = await run(way, "client", args);
       assertEquals([code, stdout], [2, ""], args.join(" "));

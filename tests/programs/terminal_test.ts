@@ -1,7 +1,7 @@
 // The programs at a real terminal.
 
 import { commands, connect, serve } from "../../lib/mod.ts";
-import { Peer, turnOfLoop } from "../support/fixtures.ts";
+import { ownAddress, Peer, turnOfLoop } from "../support/fixtures.ts";
 import {
   commandLine,
   namespaceTools,
@@ -357,7 +357,8 @@ testPrograms("prompt goes on where its history finds no room", async (way) => {
 }, namespaceTools(...TOOLS, "unshare", "mount", "yes", "head"));
 
 testPrompt("prompt says at once that the connection is lost", async (way) => {
-  const { server, port, place } = serveHere();
+  const hostname = ownAddress();
+  const { server, port, place } = serveHere(0, commands, hostname);
   await using terminal = await prompt(way, place);
   await terminal.types("UPPER ab");
   await terminal.shows("UPPER ab");
@@ -365,7 +366,7 @@ testPrompt("prompt says at once that the connection is lost", async (way) => {
   await terminal.shows("connection lost");
   // What is being typed stays.
   await terminal.shows("not connected> UPPER ab");
-  await using _server = serveHere(port).server;
+  await using _server = serveHere(port, commands, hostname).server;
   await terminal.types("c\r");
   await terminal.shows("\nABC\n");
   await terminal.types("UPPER d\r");
@@ -373,14 +374,15 @@ testPrompt("prompt says at once that the connection is lost", async (way) => {
 });
 
 testPrompt("prompt goes on while there is no server", async (way) => {
-  const { server, port, place } = serveHere();
+  const hostname = ownAddress();
+  const { server, port, place } = serveHere(0, commands, hostname);
   await using terminal = await prompt(way, place);
   await server.shutdown();
   await terminal.shows("connection lost");
   await terminal.types("UPPER one\r");
   await terminal.shows("refused");
   await terminal.shows("not connected> ");
-  await using _server = serveHere(port).server;
+  await using _server = serveHere(port, commands, hostname).server;
   await terminal.types("UPPER two\r");
   await terminal.shows("\nTWO\n");
 });

@@ -21,6 +21,7 @@ import {
   run,
   runCommand,
   RunningServer,
+  shareOf,
   testPrograms,
   testWithTools,
 } from "../support/programs.ts";
@@ -140,17 +141,24 @@ testPrograms("server takes its certificate from variables", async (way) => {
 
 testPrograms("server and client end with 2 at half of TLS", async (way) => {
   for (
-    const [program, args, said] of [
-      ["server", ["--tls-cert", "x"], "--tls-key is missing, expected"],
-      ["server", ["--tls-key", "x"], "--tls-cert is missing, expected"],
-      ["server", ["--tls-cert="], '--tls-cert is "", expected'],
-      ["client", ["--tls-ca", "x", "host"], "--tls-ca is given without --tls"],
+    const [program, args, said] of shareOf(
+      way,
       [
-        "client",
-        ["--tls-server-name", "x", "host"],
-        "--tls-server-name is given without --tls",
-      ],
-    ] as const
+        ["server", ["--tls-cert", "x"], "--tls-key is missing, expected"],
+        ["server", ["--tls-key", "x"], "--tls-cert is missing, expected"],
+        ["server", ["--tls-cert="], '--tls-cert is "", expected'],
+        [
+          "client",
+          ["--tls-ca", "x", "host"],
+          "--tls-ca is given without --tls",
+        ],
+        [
+          "client",
+          ["--tls-server-name", "x", "host"],
+          "--tls-server-name is given without --tls",
+        ],
+      ] as const,
+    )
   ) {
     const { code, stdout, stderr } = await run(way, program, args);
     assertEquals([code, stdout], [2, ""]);

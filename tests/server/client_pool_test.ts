@@ -20,7 +20,7 @@ import {
   type PoolOptions,
   serve,
 } from "../../lib/mod.ts";
-import { outcome, text } from "../support/fixtures.ts";
+import { NOBODY, outcome, ownAddress, text } from "../support/fixtures.ts";
 
 const plain = { hostname: "127.0.0.1", port: 0 };
 
@@ -28,32 +28,24 @@ function addrOf({ addr }: { addr: Deno.Addr }): Deno.NetAddr {
   return addr as Deno.NetAddr;
 }
 
-/** An address where nobody listens. */
-function nobody(): Deno.NetAddr {
-  const listener = Deno.listen(plain);
-  listener.close();
-  return listener.addr;
-}
-
 Deno.test("connect goes to the first of several servers that is there", async () => {
   await using server = serve(plain, echo);
-  const down = nobody();
   await using pool: Pool = await connect({
-    servers: [down, addrOf(server)],
+    servers: [NOBODY, addrOf(server)],
     balance: "failover",
   });
   assertEquals(text(await pool.request("hello")), "hello");
   assertEquals([pool.pending, pool.queued], [0, 0]);
   const error = await assertRejects(
-    () => connect({ servers: [down, down] }),
+    () => connect({ servers: [NOBODY, NOBODY] }),
     ConnectError,
   );
   const refused =
-    `Cannot connect to 127.0.0.1:${down.port}: connection refused`;
+    `Cannot connect to 127.0.0.1:${NOBODY.port}: connection refused`;
   assertEquals(error.message, `No server is there: ${refused}; ${refused}`);
   // One alone says just that, as it does without a list.
   await assertRejects(
-    () => connect({ servers: [down] }),
+    () => connect({ servers: [NOBODY] }),
     ConnectError,
     refused,
   );
@@ -79,14 +71,15 @@ Deno.test("a pool says why, where each connection is lost at once", async () => 
 
 Deno.test("a pool loses nothing that may be repeated when its server restarts", async () => {
   const changes: string[] = [];
-  const { port } = nobody();
+  const hostname = ownAddress();
   const held = Promise.withResolvers<void>();
-  const first = serve({ ...plain, port, drainTimeout: 1 }, () => {
+  const first = serve({ hostname, port: 0, drainTimeout: 1 }, () => {
     held.resolve();
     return new Promise(() => {});
   });
+  const { port } = addrOf(first);
   await using pool = createPool({
-    servers: [{ port }],
+    servers: [{ hostname, port }],
     size: 2,
     onStateChange: (server, error) =>
       void changes.push(`${server} ${error === undefined}`),
@@ -98,13 +91,13 @@ Deno.test("a pool loses nothing that may be repeated when its server restarts", 
   );
   await held.promise;
   await first.shutdown();
-  await using second = serve({ ...plain, port }, echo);
+  await using second = serve({ hostname, port }, echo);
   assertEquals(
     await Promise.all(replies),
     Array.from({ length: 40 }, (_, i) => `${i}`),
   );
   assertInstanceOf(await once, ConnectionLostError);
-  const place = `127.0.0.1:${port}`;
+  const place = `${hostname}:${port}`;
   assertEquals(changes.slice(0, 3), [
     ...[`${place} true`, `${place} false`, `${place} true`],
   ]);

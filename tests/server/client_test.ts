@@ -27,6 +27,7 @@ import {
 import {
   clientAndPeer,
   FakeClock,
+  NOBODY,
   outcome,
   random,
   serveTest,
@@ -330,9 +331,7 @@ Deno.test("close rejects what is pending, and may be called twice", async () => 
 });
 
 Deno.test("connect tells its failures apart", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
+  const { port } = NOBODY;
   const refused = await assertRejects(() => connect({ port }), ConnectError);
   assertEquals(
     refused.message,

@@ -7,7 +7,7 @@ import {
   interleave,
 } from "../../lib/client/happy_eyeballs.ts";
 import { connect, ConnectError, echo, TimeoutError } from "../../lib/mod.ts";
-import { FakeClock, serveTest, settle } from "../support/fixtures.ts";
+import { FakeClock, NOBODY, serveTest, settle } from "../support/fixtures.ts";
 import {
   assertEquals,
   assertInstanceOf,
@@ -315,9 +315,7 @@ Deno.test("connect leaves no connection open that is made when its time is over"
 });
 
 Deno.test("connect tries the addresses of localhost, and says what is wrong with each", async () => {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
+  const { port } = NOBODY;
   const { message } = await assertRejects(
     () => connect({ hostname: "localhost", port }),
     ConnectError,

@@ -31,6 +31,7 @@ import { InMemory, turns } from "../support/in_memory.ts";
 import {
   FakeClock,
   FakeListener,
+  ownAddress,
   Peer,
   RudePeer,
   serveTest,
@@ -441,7 +442,8 @@ Deno.test("metrics count who is turned away, and nothing else for them", async (
 
 Deno.test("preDrainDelay: not ready, still accepting, then a drain", async () => {
   const clock = new FakeClock();
-  await using test = counted({ preDrainDelay: 3000 }, clock);
+  const hostname = ownAddress();
+  await using test = counted({ hostname, preDrainDelay: 3000 }, clock);
   const { server, events } = test;
   assertEquals(server.ready, true);
   const finished = server.shutdown();

@@ -23,6 +23,7 @@ import {
   Events,
   FakeClock,
   FakeListener,
+  ownAddress,
   Peer,
   random,
   RudePeer,
@@ -581,7 +582,8 @@ Deno.test("serve takes a stalled process for no timeout", async () => {
 
 Deno.test("serve shutdown answers what has arrived and closes what is idle", async () => {
   const held = new Held();
-  await using running = serveTest(held.handler);
+  const hostname = ownAddress();
+  await using running = serveTest(held.handler, { hostname });
   using idle = await Peer.to(running);
   using busy = await Peer.to(running);
   await running.events.next("connection_open", 2);
@@ -725,11 +727,12 @@ Deno.test("serve leaves nothing at a signal that outlives it", async () => {
 });
 
 Deno.test("serve has shutdown called twice, and frees its port", async () => {
-  const { server } = serveTest(echo);
+  const hostname = ownAddress();
+  const { server } = serveTest(echo, { hostname });
   const { port } = server.addr as Deno.NetAddr;
   await Promise.all([server.shutdown(), server.shutdown()]);
   await server.shutdown();
-  await using again = serve({ hostname: "127.0.0.1", port }, echo);
+  await using again = serve({ hostname, port }, echo);
   assertEquals((again.addr as Deno.NetAddr).port, port);
 });
 

@@ -313,3 +313,28 @@ Deno.test("startTls is refused where it cannot be", async () => {
   const pending = "TypeError: Cannot start TLS: a read is pending";
   assertEquals(errors, [needs, pending, needs]);
 });
+
+Deno.test("nothing is read while TLS begins, and it begins once", async () => {
+  const errors: unknown[] = [];
+  const note = (error: unknown) => void errors.push(String(error));
+  await using running = serveTest({
+    task: async (connection) => {
+      await connection.read();
+      const begun = connection.startTls();
+      await Promise.all([
+        connection.startTls().catch(note),
+        connection.read().catch(note),
+      ]);
+      await begun;
+      for await (const frame of connection) await connection.send(frame);
+    },
+  }, options);
+  using peer = await Peer.to(running);
+  await peer.send("STARTTLS\n");
+  using secret = await secure(peer);
+  assertEquals(await secret.ask("a\n", "a\n"), "a\n");
+  assertEquals(errors, [
+    "TypeError: Cannot start TLS: it needs the option startTls, once",
+    "TypeError: Cannot read: startTls() is pending",
+  ]);
+});

@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertRejects } from "../support/std.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+} from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
 import { framingOf } from "../../lib/framing/mod.ts";
@@ -17,7 +22,15 @@ import {
   type ThreadedServer,
 } from "../../lib/threads/serve_threads.ts";
 import { ONE } from "../support/certificates.ts";
-import { Events, FakeClock, Peer, settle, text } from "../support/fixtures.ts";
+import {
+  Events,
+  FakeClock,
+  ownAddress,
+  Peer,
+  settle,
+  text,
+  turnOfLoop,
+} from "../support/fixtures.ts";
 import { respFraming } from "../support/framings.ts";
 import { leaveOut, testAllowed } from "../support/permissions.ts";
 import { run, RunningServer, testPrograms } from "../support/programs.ts";
@@ -240,7 +253,8 @@ testThreads("a thread that dies is replaced, and counted", async () => {
 
 testThreads("a thread that dies again waits for longer", async () => {
   const clock = new FakeClock();
-  await using started = await serveTwo({ threads: 1 }, clock);
+  const hostname = ownAddress();
+  await using started = await serveTwo({ hostname, threads: 1 }, clock);
   const { server, events } = started;
   for (const [i, wait] of [100, 200, 400].entries()) {
     using killer = await Peer.to(server);
@@ -490,6 +504,55 @@ testThreads("threads have hooks of their module", async () => {
   using peer = await Peer.to(started.server);
   const expected = "welcome\nhello\n";
   assertEquals(await peer.ask("hello\n", expected), expected);
+});
+
+/** A module whose text is this, behind what it may need. */
+function moduleOf(code: string): URL {
+  const lib = new URL("../../lib/threads/mod.ts", import.meta.url);
+  const all = `import { serveThread } from ${JSON.stringify(lib)};${code}`;
+  return new URL(`data:application/javascript,${encodeURIComponent(all)}`);
+}
+
+testThreads(
+  "what a worker's own options cannot be is refused at the start",
+  async () => {
+    for (
+      const [options, blamed] of [
+        ["{ port: 5 }", "port"],
+        ["{ maxFrame: 5 }", "maxFrame"],
+        ["{ state: 5 }", "state"],
+        ["{ onOpen: {} }", "onOpen"],
+        ["5", "options"],
+      ]
+    ) {
+      const worker = moduleOf(`serveThread((request) => request, ${options});`);
+      const error = await assertRejects(
+        () => serveTwo({ worker }),
+        OptionError,
+      );
+      assertEquals(error.option, blamed);
+    }
+    const worker = moduleOf("serveThread((r) => r, { framing: undefined });");
+    await using started = await serveTwo({ worker, framing: "netstring" });
+    using peer = await Peer.to(started.server);
+    assertEquals(await peer.ask("1:a,", "1:a,"), "1:a,");
+  },
+);
+
+testThreads("a worker that does not serve is given up", async () => {
+  const clock = new FakeClock();
+  for (const code of ["", "setInterval(() => {}, 1000);", "await 0;"]) {
+    let error: unknown;
+    const starting = serveTwo({ worker: moduleOf(code) }, clock)
+      .catch((thrown) => error = thrown);
+    while (error === undefined) {
+      clock.advance(10_000);
+      await turnOfLoop();
+    }
+    await starting;
+    assertMatch(String(error), /calls no serveThread within 60 s$/);
+    assertEquals(clock.timers, 0);
+  }
 });
 
 testThreads("a port with threads on it is in use for others", async () => {

@@ -7,13 +7,13 @@
 
 import { assert, toText } from "./std.ts";
 
+import { ownAddress } from "./fixtures.ts";
 import { Lines, RunningServer, type Way } from "./programs.ts";
+
+type Place = Pick<Deno.NetAddr, "hostname" | "port">;
 
 /** The names that the configuration gives its servers. */
 const NAMES = ["one", "two", "three"] as const;
-
-/** HAProxy's address. */
-const PROXY = "127.0.0.5";
 
 /** Where HAProxy keeps what it logs: all of a test's lines have room in it. */
 const RING = `
@@ -66,11 +66,7 @@ export class Log {
 /** One of the servers: its places stay the same when it is started anew. */
 export class Member {
   readonly name: string;
-  /**
-   * Its own address of the loopback: between two of its lives, no connection
-   * elsewhere takes its port as a source port.
-   */
-  readonly hostname: string;
+  readonly hostname = ownAddress();
   readonly port: number;
   readonly adminPort: number;
   /** What this life of the server says on standard error. */
@@ -79,10 +75,9 @@ export class Member {
   readonly #way: Way;
   readonly #preDrainDelay: string;
 
-  constructor(name: string, hostname: string, way: Way, preDrainDelay: string) {
+  constructor(name: string, way: Way, preDrainDelay: string) {
     this.name = name;
-    this.hostname = hostname;
-    [this.port, this.adminPort] = freePorts(hostname, 2);
+    [this.port, this.adminPort] = freePorts(this.hostname, 2);
     this.#way = way;
     this.#preDrainDelay = preDrainDelay;
   }
@@ -127,7 +122,7 @@ export class Cluster implements AsyncDisposable {
    * Where clients connect. It is not where they come from, 127.0.0.1: whoever
    * tries a port there before HAProxy has it may connect to itself.
    */
-  readonly hostname = PROXY;
+  readonly hostname: string;
   readonly port: number;
   readonly members: readonly Member[];
   /** What HAProxy logs: each session at its end, each server's ups and downs. */
@@ -137,12 +132,13 @@ export class Cluster implements AsyncDisposable {
   readonly #folder: string;
 
   private constructor(
-    port: number,
+    { hostname, port }: Place,
     members: readonly Member[],
     proxy: Deno.ChildProcess,
     folder: string,
     lines: Lines,
   ) {
+    this.hostname = hostname;
     this.port = port;
     this.members = members;
     this.#proxy = proxy;
@@ -163,10 +159,9 @@ export class Cluster implements AsyncDisposable {
     preDrainDelay: string,
     checkPort = (member: Member) => member.adminPort,
   ): Promise<Cluster> {
-    const members = NAMES.map((name, i) =>
-      new Member(name, `127.0.0.${i + 2}`, way, preDrainDelay)
-    );
-    const [port] = freePorts(PROXY, 1);
+    const members = NAMES.map((name) => new Member(name, way, preDrainDelay));
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
     const folder = await Deno.makeTempDir();
     try {
       for (const member of members) await member.start();
@@ -174,7 +169,7 @@ export class Cluster implements AsyncDisposable {
       await Deno.writeTextFile(
         file,
         RING + await localConfig({
-          "bind :8080": `bind ${PROXY}:${port}`,
+          "bind :8080": `bind ${hostname}:${port}`,
           "/run/haproxy/admin.sock": `${folder}/admin.sock`,
           // What needs no privilege.
           "maxconn 30000": "maxconn 1000",
@@ -196,12 +191,12 @@ export class Cluster implements AsyncDisposable {
         stdout: "null",
         stderr: "null",
       }).spawn();
-      const place = { hostname: PROXY, port };
+      const place = { hostname, port };
       (await connected(proxy, () => Deno.connect(place))).close();
       const lines = new Lines(
         await connected(proxy, () => ask(folder, "show events events -w")),
       );
-      return new Cluster(port, members, proxy, folder, lines);
+      return new Cluster(place, members, proxy, folder, lines);
     } catch (error) {
       for (const member of members) await member.end();
       throw error;

@@ -97,6 +97,24 @@ export class FakeClock implements Clock {
   }
 }
 
+/** Where nobody listens: no system gives this port to who asks for any. */
+export const NOBODY: Deno.NetAddr = {
+  transport: "tcp",
+  hostname: "127.0.0.1",
+  port: 1,
+};
+
+/**
+ * An address of this machine for one test alone. A port that is given back
+ * there stays free, while other tests take those of 127.0.0.1 at any time.
+ */
+export function ownAddress(): string {
+  // Not every system has the whole of 127.0.0.0/8.
+  if (Deno.build.os !== "linux") return "127.0.0.1";
+  const [b, c, d] = crypto.getRandomValues(new Uint8Array(3));
+  return `127.${1 + b % 254}.${c}.${1 + d % 254}`;
+}
+
 /** A plain connection to a server under test. */
 export class Peer implements Disposable {
   readonly conn: Deno.Conn;
@@ -113,8 +131,9 @@ export class Peer implements Disposable {
       const { path } = addr;
       return new Peer(await Deno.connect({ transport: "unix", path }));
     }
-    const { port } = addr as Deno.NetAddr;
-    return new Peer(await Deno.connect({ hostname: "127.0.0.1", port }));
+    const { hostname, port } = addr as Deno.NetAddr;
+    const own = hostname.startsWith("127.") ? hostname : "127.0.0.1";
+    return new Peer(await Deno.connect({ hostname: own, port }));
   }
 
   /** Sends all of some text or bytes. */

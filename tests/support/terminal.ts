@@ -121,10 +121,14 @@ export class Terminal implements AsyncDisposable {
 }
 
 /** A server in this process that a client at a terminal can be told about. */
-export function serveHere(port = 0, handler: Handler = commands) {
-  const server = serve({ hostname: "127.0.0.1", port }, handler);
+export function serveHere(
+  port = 0,
+  handler: Handler = commands,
+  hostname = "127.0.0.1",
+) {
+  const server = serve({ hostname, port }, handler);
   const { port: bound } = server.addr as Deno.NetAddr;
-  return { server, port: bound, place: `127.0.0.1:${bound}` };
+  return { server, port: bound, place: `${hostname}:${bound}` };
 }
 
 /** A client that is at its prompt. */

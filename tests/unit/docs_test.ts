@@ -106,7 +106,9 @@ function isThere(path: string): boolean {
     Deno.statSync(new URL(path, ROOT));
     return true;
   } catch (error) {
+    // Below a file there is nothing, either: `server/` beside the executable.
     if (error instanceof Deno.errors.NotFound) return false;
+    if (error instanceof Deno.errors.NotADirectory) return false;
     throw error;
   }
 }

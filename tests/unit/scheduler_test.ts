@@ -127,6 +127,16 @@ Deno.test("Scheduler tells who comes late, until the next turn", async () => {
   assertEquals(scheduler.late, true);
   await turn();
 
+  // If the event loop had nothing to do between them, they are not.
+  for (let batch = 0; batch < 9; batch++) {
+    assertEquals(scheduler.late, false);
+    scheduler.completed();
+    clock.jump(1);
+    scheduler.writeSoon(task(batch));
+    await turn();
+  }
+  assertEquals([scheduler.late, immediates()], [false, 0]);
+
   // Time in which nobody works is nobody's.
   clock.jump(1000);
   scheduler.completed();

@@ -51,10 +51,10 @@ export const serverFlags = {
   "proxy-trust": values.cidrsFlag("nobody"),
   "http-guard": values.choiceFlag(["on", "off"], "on"),
   ...values.certificateFlags,
-  "tls-client-ca": values.textFlag(
-    "FILE",
-    "the file of the authorities of clients in PEM",
-  ),
+  "tls-client-ca": {
+    ...values.textFlag("FILE", "the file of the authorities of clients in PEM"),
+    guards: true,
+  },
   "tls-client-auth": values.choiceFlag(clientAuths, "require"),
   "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
   "tls-alpn": values.alpnFlag,

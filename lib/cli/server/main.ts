@@ -4,7 +4,7 @@ import { type AdminServer, startAdmin } from "../../admin/server.ts";
 import { formatAddr, type Place } from "../../core/address.ts";
 import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
-import { messageOf } from "../../core/text.ts";
+import { messageOf, printableLine } from "../../core/text.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
@@ -108,9 +108,14 @@ export async function main(signals: Signals): Promise<void> {
     if (flags.check) {
       resolveServeOptions(options);
       const found = [`${framing} framing`, `${handler} handler`];
-      found.push(tryAddress(place));
+      const own = tryAddress(place);
+      found.push(own);
       if (adminPlace) {
-        const admin = await Promise.try(tryAddress, adminPlace).catch(noAdmin);
+        const both = () => {
+          if (tryAddress(place) !== own) throw new Deno.errors.AddrInUse();
+        };
+        const admin = await Promise.try(tryAddress, adminPlace, both)
+          .catch(noAdmin);
         found.push(`admin ${admin}`);
       }
       if (identity !== undefined) {
@@ -121,13 +126,13 @@ export async function main(signals: Signals): Promise<void> {
       found.push(descriptorsFor(flags["max-connections"]));
       await finish(`good: ${found.join(", ")}`);
     }
-    signals.hold();
+    signals.hold(files.removeSockets);
     // It opens first, so that a probe for readiness reaches this server.
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
       { ...adminPlace, token, handler, onAction: logEvents.admin_action },
-      { makeRoom: openSpares(SPARES) },
+      { spares: openSpares(SPARES) },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
     const worker = new URL("./worker.ts", import.meta.url);
@@ -166,7 +171,7 @@ export async function main(signals: Signals): Promise<void> {
   }
   lines.push("ready to accept connections");
   // Not awaited: a reader who does not take it must not hold up a shutdown.
-  print(lines.join("\n")).catch(async (error) => {
+  print(lines.map(printableLine).join("\n")).catch(async (error) => {
     await files.removeSockets();
     await log.flush();
     failed(error);
@@ -177,7 +182,6 @@ export async function main(signals: Signals): Promise<void> {
   const { readTls, removeSockets } = files;
   signals.serve({
     drain: (by) => void server.shutdown(by),
-    cleanUp: removeSockets,
     async reload() {
       if (readTls === undefined) {
         // At a terminal it says that the terminal is gone: what has nothing to
@@ -242,6 +246,6 @@ function failed(error: Error): never {
 }
 
 function fail(message: string, code = failure): never {
-  show(`server: ${message}\n`);
+  show(`server: ${printableLine(message)}\n`);
   Deno.exit(code);
 }

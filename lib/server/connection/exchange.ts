@@ -33,6 +33,8 @@ export class Exchange extends Handling {
     else if (scheduler.slow) this.resume();
     else this.#proceed(true);
   };
+  /** Only what waits is still written. */
+  #concluding = false;
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
     if (rest === undefined) this.#rest();
@@ -53,7 +55,7 @@ export class Exchange extends Handling {
   }
 
   protected endIdle(): void {
-    void this.#conclude("shutdown");
+    void this.#conclude(...this.closing ?? ["shutdown"]);
   }
 
   resume(): void {
@@ -134,7 +136,7 @@ export class Exchange extends Handling {
   /** Handles what has come, or reads; ends the connection where neither is left. */
   #goOn(): void {
     const { eof, emptied, inbox, reading } = this.connection;
-    if (this.unread) return this.#proceed();
+    if (this.unread || this.closing !== undefined) return this.#proceed();
     if (eof) return void this.#conclude("peer_closed");
     if (this.lastCall !== undefined) {
       if (emptied && inbox.length === 0) return this.endIdle();
@@ -155,6 +157,9 @@ export class Exchange extends Handling {
     error?: unknown,
     words?: string,
   ): Promise<void> {
+    if (this.#concluding) return;
+    this.#concluding = true;
+    this.closing ??= [reason, error];
     this.meter.batch(this.context.clock.now());
     if (words !== undefined) this.ending.name(reason, error);
     if (!await this.writeLast(words)) return;

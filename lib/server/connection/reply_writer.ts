@@ -7,7 +7,7 @@
 
 import { ConnectionLostError, ReplyTooLargeError } from "../../core/errors.ts";
 import { Queue } from "../../core/queue.ts";
-import { encodeText, quote } from "../../core/text.ts";
+import { bytesOf } from "../../core/text.ts";
 import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
 import type { Connection, Writer } from "../../net/connection.ts";
 import { Outbox } from "../../net/outbox.ts";
@@ -145,6 +145,8 @@ export class ReplyWriter implements Writer {
 
   /** Has a frame written that answers no request, behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void {
+    // What waits is told apart by its bytes.
+    if (frame.length === 0 && !this.#lost) return waiter?.resolve();
     const { buffered } = this;
     const { maxBuffered } = this.#context.config;
     if (buffered > 0 && buffered + frame.length > maxBuffered) {
@@ -333,11 +335,7 @@ export function payloadOf(
   codec: Codec,
   maxReply: number,
 ): Uint8Array {
-  const payload = typeof given === "string" ? encodeText(given) : given;
-  if (!(payload instanceof Uint8Array)) {
-    const expected = "a Uint8Array, a string or nothing";
-    throw new TypeError(`Cannot send ${quote(payload)}: expected ${expected}`);
-  }
+  const payload = bytesOf(given, "a Uint8Array, a string or nothing");
   if (payload.length > maxReply) {
     throw new ReplyTooLargeError(payload.length, maxReply);
   }

@@ -12,8 +12,9 @@ import {
   ProxyHeaderError,
   TimeoutError,
 } from "../../core/errors.ts";
-import type { CloseReason } from "../../events/events.ts";
+import { type CloseReason, emit } from "../../events/events.ts";
 import type { Opening } from "../../events/metrics.ts";
+import { errorOf } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import { parseProxyHeader } from "../../net/proxy_protocol.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
@@ -258,15 +259,24 @@ export class Session implements SessionParts {
 
   /** Tells the peer why it gets no place. */
   async #tellWhy({ reason, text = "" }: Refusal): Promise<void> {
-    const { config, hooks: { onRefuse } } = this.context;
+    const { config, events: { handler_error }, hooks: { onRefuse } } =
+      this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
-    const words = onRefuse?.(reason, text);
-    if (onRefuse === undefined) await writer.say(text);
-    else if (words !== undefined) {
-      await writer.send(payloadOf(words, codec, config.maxReply), 0);
-      await writer.flush();
+    let payload = errorOf(codec, text);
+    if (onRefuse !== undefined) {
+      this.stage.enter("lingering");
+      try {
+        const words = await onRefuse(reason, text);
+        payload = words === undefined
+          ? undefined
+          : payloadOf(words, codec, config.maxReply);
+      } catch (error) {
+        emit(handler_error, { type: "handler_error", id: this.id, error });
+      }
     }
+    if (payload !== undefined) await writer.send(payload, 0);
+    await writer.flush();
     await this.#farewell();
   }
 
