@@ -95,13 +95,19 @@ async function converse(args: readonly string[]): Promise<number> {
     const interrupted = await runPrompt({
       target: targetOf(servers, balance, options),
       readTarget(text) {
-        const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
-        if (requests.length > 0) {
+        const isPath = text.startsWith("unix:");
+        const found = parseTarget(isPath ? [text] : text.split(/\s+/));
+        const { scheme } = found;
+        if (found.requests.length > 0) {
           refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
+        }
+        if (usesFiles(found.servers) && !usesFiles(servers)) {
+          const reason = "a Unix socket must be given when the client starts";
+          refuse(`server is ${quote(text)}, expected HOST[:PORT]: ${reason}`);
         }
         const tls = scheme === "" ? options.tls : scheme === "tls://";
         const others = { ...options, tls: tls && (options.tls || true) };
-        return targetOf(servers, balance, others);
+        return targetOf(found.servers, balance, others);
       },
       ...{ flags, history, plain, onReply },
     });
@@ -126,7 +132,8 @@ async function converse(args: readonly string[]): Promise<number> {
     } else {
       const client = await connect({
         ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
-        retries: retry || undefined,
+        // All of them may wait at once, while there is no connection.
+        ...{ maxQueued: 2 * batch.WINDOW, retries: retry || undefined },
         onStateChange(_server: string, error?: Error) {
           // With one server and no retry, the failed request says the same.
           if (error === undefined || servers.length + retry === 1) return;
@@ -219,12 +226,14 @@ async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
 async function wait(args: readonly string[]): Promise<number> {
   const line = await readLine("wait", args);
   const { requests, servers } = serverOf(line);
-  const { tcp, tls, timeout, balance } = line.flags;
+  const { tcp, tls, timeout } = line.flags;
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
   const options = { ...await linkOptions(line, servers), timeout: 0 };
-  await waitFor({ ...targetOf(servers, balance, options), request, timeout });
+  // One that does not answer must not keep it from the others.
+  const target = targetOf(servers, "round-robin", options);
+  await waitFor({ ...target, request, timeout });
   return 0;
 }
 
@@ -241,7 +250,7 @@ async function latency(args: readonly string[]): Promise<number> {
   const asked = { payload, interval, count, json };
   let up = "";
   for await (const text of sampleLatency(client, asked)) {
-    await print(live ? up + text.slice(0, columns()) : text);
+    if (!await print(live ? up + text.slice(0, columns()) : text)) break;
     up = "\x1b[F\x1b[K";
   }
   client.close();
@@ -304,13 +313,17 @@ async function linkOptions(
       insecure: flags.insecure,
     },
   };
-  // From here on only the network is needed. But to connect to a Unix socket
-  // takes the permissions for files.
-  const usesFiles = servers.some((place) => "path" in place);
+  // From here on only the network is needed.
   for (const name of ["env", "read", "write"] as const) {
-    if (name === "env" || !usesFiles) Deno.permissions.revokeSync({ name });
+    if (name !== "env" && usesFiles(servers)) continue;
+    Deno.permissions.revokeSync({ name });
   }
   return options;
+}
+
+/** Whether connecting takes the permissions for files: to a Unix socket. */
+function usesFiles(servers: readonly Place[]): boolean {
+  return servers.some((place) => "path" in place);
 }
 
 async function readTls(paths: Record<"ca" | "cert" | "key", string>) {

@@ -130,7 +130,7 @@ function textOf(get: () => unknown): string {
 /** Of `No space left on device (os error 28)`, `no space left on device`. */
 export function systemReason(error: unknown): string {
   return messageOf(error).replace(
-    /^(.)(.*) \(os error \d+\)$/s,
+    /^(.)(.*) \(os error \d+\)(: \w+ '.*')?$/s,
     (_, first: string, others: string) => first.toLowerCase() + others,
   );
 }

@@ -29,6 +29,10 @@ Deno.test("parseDuration reads what people write, and no more", () => {
     ["1.5s", 1500],
     ["5m", 300_000],
     ["1h", 3_600_000],
+    // Not 0, which stands for no limit.
+    ["0.4ms", 1],
+    ["0.00001s", 1],
+    ["0.0ms", 0],
     ["5", undefined],
     ["-5s", undefined],
     ["5 s", undefined],

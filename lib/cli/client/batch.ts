@@ -113,7 +113,7 @@ export async function readWhole(
  * `requested`.
  */
 export async function runBatch(
-  client: Pick<Client, "request">,
+  client: Pick<Client, "request" | "close">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
   form: PrintForm,
@@ -146,7 +146,7 @@ export async function runBatch(
       },
     ),
   );
-  return await printAll(result, inFlight, output, form);
+  return await printAll(client, result, inFlight, output, form);
 }
 
 /** Sends requests, and prints all frames that come until the connection ends. */
@@ -163,11 +163,12 @@ export async function listen(
     for await (const frame of client.pushes) yield { frame };
     throw await client.closed;
   };
-  return await printAll(result, frames(), output, form);
+  return await printAll(client, result, frames(), output, form);
 }
 
 /** Prints frames, and writes into the result how far it came. */
 async function printAll(
+  client: Pick<Client, "close">,
   result: BatchResult,
   frames: AsyncIterable<InFlight>,
   output: Output,
@@ -192,6 +193,8 @@ async function printAll(
       writing = undefined;
     } catch (error) {
       result.outputFailure = error;
+      // Nothing that is awaited could be printed.
+      client.close();
       throw error;
     }
   }

@@ -147,7 +147,11 @@ export const patternFlag: ValueFlag<RegExp | undefined> = {
   expected: "a regular expression of JavaScript",
   default: undefined,
   shown: "none",
-  parse: (text) => unlessRefused((source) => new RegExp(source, "su"), text),
+  // An empty one matches all replies: most likely its value was forgotten.
+  parse: (text) =>
+    text === ""
+      ? undefined
+      : unlessRefused((source) => new RegExp(source, "su"), text),
 };
 
 export const modeFlag: ValueFlag<number> = {

@@ -56,6 +56,9 @@ import type { Signals } from "./signals.ts";
  */
 const SPARES = 16;
 
+/** How many a worker takes: the runtime panics if one of them is missing. */
+const PER_WORKER = 7;
+
 /** The exit code where it cannot start. */
 let failure = 1;
 
@@ -90,6 +93,16 @@ export async function main(signals: Signals): Promise<void> {
       if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
       if (unix) await removeStaleSocket(unix);
     }
+    // The threads, and the keeper.
+    const needed = SPARES + PER_WORKER * (threads + 1);
+    const spares = openSpares(needed);
+    if (spares.length < needed) {
+      fail(
+        `${spares.length} descriptors are left to start with, expected at ` +
+          `least ${needed} (ulimit -n)`,
+      );
+    }
+    for (const spare of spares.splice(adminPlace ? SPARES : 0)) spare.close();
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log, env);
     const read = await files.readTls?.().catch(failed);
@@ -133,7 +146,7 @@ export async function main(signals: Signals): Promise<void> {
     admin = adminPlace && await Promise.try(
       startAdmin,
       { ...adminPlace, token, handler, onAction: logEvents.admin_action },
-      { spares: openSpares(SPARES) },
+      { spares },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
     const worker = new URL("./worker.ts", import.meta.url);

@@ -32,12 +32,13 @@ export function isReaderGone(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionReset;
 }
 
-/** Prints a text and an LF; done as well if nobody reads that any more. */
-export async function print(text: string): Promise<void> {
+/** Prints a text and an LF; gives false if nobody reads that any more. */
+export async function print(text: string): Promise<boolean> {
   try {
     await writeAll(Deno.stdout, encoder.encode(`${text}\n`));
+    return true;
   } catch (error) {
-    if (isReaderGone(error)) return;
+    if (isReaderGone(error)) return false;
     const reason = systemReason(error);
     throw new Error(`cannot write to standard output: ${reason}`);
   }
