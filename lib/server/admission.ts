@@ -40,7 +40,7 @@ export class Admission {
       ...shared,
       admit: (session) => this.#admit(session),
       opened: (session) => this.#opened(session),
-      refuse: (session, refusal) => this.#turnAway(session, refusal),
+      turnAway: (session, refusal) => this.#turnAway(session, refusal),
       ended: (session) => this.#ended(session),
     };
   }

@@ -64,6 +64,17 @@ Deno.test("pushed frames stay whole beside large replies", async () => {
   assert(pushed.every((line, i) => line === "p".repeat(i * 1000 + 1)));
 });
 
+Deno.test("close sends the frames given before, also where there is no reply", async () => {
+  const large = "L".repeat(300_000);
+  await using running = serveTest((_, info) => {
+    info.send(large);
+    info.close();
+  });
+  using peer = await Peer.to(running);
+  await peer.send("a\n");
+  assertEquals((await peer.rest()).length, large.length + 1);
+});
+
 Deno.test("onOpen may greet, before all replies", async () => {
   await using running = serveTest((request) => request, {
     onOpen: async (info) => {

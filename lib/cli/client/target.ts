@@ -5,11 +5,15 @@ import {
   connect,
   connectDefaults,
   type ConnectOptions,
-} from "../../client/client.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatAddr } from "../../core/address.ts";
+} from "../../client/connect.ts";
+import { formatAddr, type Place } from "../../core/address.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
-import { ConnectError, EncodeError, OptionError } from "../../core/errors.ts";
+import {
+  ConnectError,
+  EncodeError,
+  OptionError,
+  RefusedError,
+} from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";
 import { formatDuration } from "../../core/units.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
@@ -67,23 +71,36 @@ export function targetOf(
   balance: ServersOptions["balance"],
   options: ConnectOptions,
 ) {
-  let turn = 0;
+  /** Which one is tried first. */
+  let first = 0;
   return {
     place: servers
       .map((place) => formatAddr({ transport: "tcp", ...place } as Deno.Addr))
       .join(","),
-    /** Tries them in their order, or the next one first each time. */
+    /**
+     * Tries them in their order, or the next one first each time. One that was
+     * given up, or has refused the connection, is the last one the next time.
+     */
     async connect(
       signal?: AbortSignal,
       more?: ConnectOptions,
     ): Promise<Client> {
-      const first = balance === "failover" ? 0 : turn++ % servers.length;
+      const from = balance === "failover" ? first : first++;
       const errors: unknown[] = [];
-      for (const at of [...servers.slice(first), ...servers.slice(0, first)]) {
+      for (const i of servers.keys()) {
+        const next = from + i + 1;
+        const at = servers[(from + i) % servers.length];
         try {
-          return await connect({ ...at, ...options, ...more, signal });
+          const client = await connect({ ...at, ...options, ...more, signal });
+          client.closed.then((error) => {
+            if (error instanceof RefusedError) first = next;
+          });
+          return client;
         } catch (error) {
-          signal?.throwIfAborted();
+          if (signal?.aborted) {
+            first = next;
+            throw signal.reason;
+          }
           // A wrong option is wrong for all servers.
           if (error instanceof OptionError) throw error;
           errors.push(error);

@@ -1,8 +1,7 @@
 /** The program `server`: flags in, signals in, exit code out. */
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatAddr } from "../../core/address.ts";
+import { formatAddr, type Place } from "../../core/address.ts";
 import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
 import { messageOf, printableLine } from "../../core/text.ts";

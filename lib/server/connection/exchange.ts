@@ -160,16 +160,9 @@ export class Exchange extends Handling {
     if (this.#concluding) return;
     this.#concluding = true;
     this.closing ??= [reason, error];
-    try {
-      this.meter.batch(this.context.clock.now());
-      if (words !== undefined) {
-        this.ending.name(reason, error);
-        await this.writer.say(words);
-      } else if (this.writer.buffered > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    this.meter.batch(this.context.clock.now());
+    if (words !== undefined) this.ending.name(reason, error);
+    if (!await this.writeLast(words)) return;
     this.owing = false;
     this.finish(reason, error);
   }

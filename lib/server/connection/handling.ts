@@ -13,7 +13,8 @@ import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { drop, Info, isSeveral, payloadOf } from "./info.ts";
+import { drop, Info, isSeveral } from "./info.ts";
+import { payloadOf } from "./reply_writer.ts";
 import { Serving } from "./serving.ts";
 
 /**

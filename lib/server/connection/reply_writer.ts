@@ -5,11 +5,13 @@
  * under way at the most.
  */
 
-import type { Connection, Writer } from "../../net/connection.ts";
-import { ConnectionLostError } from "../../core/errors.ts";
+import { ConnectionLostError, ReplyTooLargeError } from "../../core/errors.ts";
 import { Queue } from "../../core/queue.ts";
+import { bytesOf } from "../../core/text.ts";
 import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
+import type { Connection, Writer } from "../../net/connection.ts";
 import { Outbox } from "../../net/outbox.ts";
+import type { Payload } from "../handler.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { SlowConsumerError } from "./ending.ts";
 import type { Stage } from "./stage.ts";
@@ -319,4 +321,24 @@ export class ReplyWriter implements Writer {
     }
     this.#connection.hold(-frame.length);
   }
+}
+
+/**
+ * What is given to be sent, as the bytes of one frame's payload.
+ *
+ * @throws {TypeError} It is neither bytes nor text.
+ * @throws {ReplyTooLargeError} It is over the maximum.
+ * @throws {EncodeError} The framing cannot carry it.
+ */
+export function payloadOf(
+  given: Payload,
+  codec: Codec,
+  maxReply: number,
+): Uint8Array {
+  const payload = bytesOf(given, "a Uint8Array, a string or nothing");
+  if (payload.length > maxReply) {
+    throw new ReplyTooLargeError(payload.length, maxReply);
+  }
+  codec.check(payload);
+  return payload;
 }

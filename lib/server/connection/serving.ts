@@ -123,6 +123,17 @@ export abstract class Serving implements Task, SessionParts {
     emit(handler_error, { type: "handler_error", id: this.id, error });
   }
 
+  /** Writes what waits, and the server's last words; whether that was done. */
+  protected async writeLast(words: string | undefined): Promise<boolean> {
+    try {
+      if (words !== undefined) await this.writer.say(words);
+      else if (this.writer.buffered > 0) await this.writer.flush();
+    } catch (error) {
+      this.lost(error);
+    }
+    return !this.over;
+  }
+
   /** The connection is lost. */
   lost(error: unknown): void {
     this.ending.lost(error);

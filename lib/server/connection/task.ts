@@ -71,13 +71,7 @@ export class TaskRun extends Serving {
   async #conclude(words: string | undefined): Promise<void> {
     if (this.over) return;
     this.#ended = true;
-    try {
-      if (words !== undefined) await this.writer.say(words);
-      else if (this.writer.buffered > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    if (!await this.writeLast(words)) return;
     const { eof, inbox } = this.connection;
     const left = this.lastCall === undefined ? "handler_closed" : "shutdown";
     this.finish(eof && inbox.length === 0 ? "peer_closed" : left);
