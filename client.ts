@@ -19,7 +19,7 @@ import {
   oneRequest,
   speaksTls,
 } from "./lib/cli/client/flags.ts";
-import { reasonOf } from "./lib/cli/client/shown.ts";
+import { isErrReply, reasonOf } from "./lib/cli/client/shown.ts";
 import { parseTarget, targetOf, waitFor } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -36,16 +36,16 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect } from "./lib/client/client.ts";
-import type { Place } from "./lib/client/dial.ts";
+import { connect } from "./lib/client/connect.ts";
+import type { Place } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
+  encodeText,
   printableLine,
   quote,
   systemReason,
 } from "./lib/core/text.ts";
-import { isErrReply } from "./lib/server/replies.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 /** What each command does; it gives the exit code. */
@@ -118,10 +118,9 @@ async function converse(args: readonly string[]): Promise<number> {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
-    const encoder = new TextEncoder();
     const requests = flags.x
       ? [await batch.readWhole(standardInput(), max, texts[0])]
-      : texts.map((text) => encoder.encode(text));
+      : texts.map(encodeText);
     let result: BatchResult;
     if (flags.listen) {
       // Frames wait here while the reader of the output is slow.

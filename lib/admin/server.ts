@@ -5,17 +5,12 @@
  * the port's own name, or by a Unix socket; actions need the token, too.
  */
 
-import {
-  checkHostname,
-  checkNumber,
-  checkOptions,
-  refuse,
-} from "../core/checks.ts";
+import { checkHostname, checkNumber, checkOptions } from "../core/checks.ts";
 import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { type AdminActionEvent, emit } from "../events/events.ts";
-import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
+import { checkListenPath, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
@@ -130,12 +125,7 @@ export function startAdmin(
   });
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   const { handler = "custom" } = options;
-  if (path !== undefined) {
-    if (!isListenPath(path)) {
-      throw new OptionError("path", path, LISTEN_PATH_FORM);
-    }
-    refuse(options, ["hostname", "port"], "beside path");
-  }
+  if (path !== undefined) checkListenPath(options, ["hostname", "port"]);
   checkHostname(hostname);
   checkNumber("port", port);
   if (token !== undefined && !isToken(token)) {

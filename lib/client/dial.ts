@@ -68,9 +68,6 @@ export function tlsOptions(
   return { caCerts, serverName, ...pair, alpnProtocols, insecure };
 }
 
-/** Where a server is, as it was checked. */
-export type Place = { hostname: string; port: number } | { path: string };
-
 /** Connects by TCP, with TLS on top if `tls` is there; `timeout` 0 is for ever. */
 export async function dial(
   { hostname, port, timeout, signal, tls }: {

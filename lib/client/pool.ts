@@ -5,14 +5,13 @@
  * connected to again, whether or not a request needs it.
  */
 
-import { formatAddr } from "../core/address.ts";
+import { formatAddr, type Place } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock, within } from "../core/clock.ts";
 import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, messageOf, quote } from "../core/text.ts";
 import type { Pool, RequestOptions, ServersOptions } from "./api.ts";
-import type { Place } from "./dial.ts";
 import type { Frame } from "./frames.ts";
 import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
 

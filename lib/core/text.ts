@@ -15,6 +15,7 @@ const PLAIN = /^[ -~]*$/;
 
 // A byte order mark is a part of the text: the peer sent it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
 const encoder = new TextEncoder();
 
@@ -49,11 +50,7 @@ function writeAscii(text: string): number | undefined {
   return length;
 }
 
-/**
- * What is given to be sent, as bytes.
- *
- * @throws {TypeError} It is neither bytes nor text.
- */
+/** What is given to be sent, as bytes; anything else is a TypeError. */
 export function bytesOf(
   given: Uint8Array | string,
   expected = "a Uint8Array or a string",
@@ -65,6 +62,15 @@ export function bytesOf(
 
 export function decodeText(payload: Uint8Array): string {
   return decoder.decode(payload);
+}
+
+/** The same, but undefined if the bytes are not UTF-8. */
+export function decodeUtf8(bytes: Uint8Array): string | undefined {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Makes text safe for a terminal, but for its tabs and line breaks. */

@@ -1,7 +1,8 @@
 /** {@linkcode broadcast}: one frame to many connections. */
 
 import { frameOf, type Framing } from "../framing/codec.ts";
-import { payloadOf, type Peer, servingOf } from "./connection/info.ts";
+import { type Peer, servingOf } from "./connection/info.ts";
+import { payloadOf } from "./connection/reply_writer.ts";
 import type { Payload, PeerConnection } from "./handler.ts";
 
 /**

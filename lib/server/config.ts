@@ -7,14 +7,13 @@ import {
   checkOptions,
   type Kind,
   ranges,
-  refuse,
 } from "../core/checks.ts";
 import { CIDR_FORM, CidrList } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
 import { eventTypes } from "../events/events.ts";
 import { framingOf } from "../framing/mod.ts";
-import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
+import { checkListenPath, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
 import type { ServerLimits } from "./parley_server.ts";
 import {
@@ -126,10 +125,7 @@ function unixPlace(options: AnyOptions): UnixPlace | undefined {
     if (unixMode === undefined) return undefined;
     throw new OptionError("unixMode", unixMode, "a path beside it");
   }
-  if (!isListenPath(path)) {
-    throw new OptionError("path", path, LISTEN_PATH_FORM);
-  }
-  refuse(options, TCP_ONLY, "beside path");
+  checkListenPath(options, TCP_ONLY);
   return { path, mode: unixMode ?? defaults.unixMode };
 }
 

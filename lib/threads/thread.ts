@@ -3,7 +3,7 @@
 import { closeBackDoors } from "../core/back_doors.ts";
 import { checkOptions } from "../core/checks.ts";
 import { systemClock } from "../core/clock.ts";
-import { OptionError } from "../core/errors.ts";
+import { OptionError, ParleyError } from "../core/errors.ts";
 import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ServerEvent } from "../events/events.ts";
@@ -87,6 +87,9 @@ export function serveThreadConnections(task: any, options = {}): void {
 }
 
 function startThread(service: Service, own: AnyOptions): void {
+  if (typeof scope.postMessage !== "function") {
+    throw new ParleyError("Cannot serve here: serveThreads runs this module");
+  }
   let server!: ParleyServer<Deno.NetAddr>;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,

@@ -3,6 +3,7 @@ import {
   assertEquals,
   assertMatch,
   assertRejects,
+  assertThrows,
 } from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
@@ -14,8 +15,13 @@ import {
   FrameError,
   length,
   OptionError,
+  ParleyError,
   serve,
 } from "../../lib/mod.ts";
+import {
+  serveThread,
+  serveThreadConnections,
+} from "../../lib/threads/thread.ts";
 import {
   type ServeThreadsOptions,
   startThreads,
@@ -504,6 +510,18 @@ testThreads("threads have hooks of their module", async () => {
   using peer = await Peer.to(started.server);
   const expected = "welcome\nhello\n";
   assertEquals(await peer.ask("hello\n", expected), expected);
+});
+
+Deno.test("serveThread says so where it is not in a worker", () => {
+  const { exit } = Deno;
+  const starts = [
+    () => serveThread((request) => request),
+    () => serveThreadConnections(() => {}),
+  ];
+  for (const start of starts) {
+    assertThrows(start, ParleyError, "serveThreads runs");
+  }
+  assertEquals(Deno.exit, exit);
 });
 
 /** A module whose text is this, behind what it may need. */

@@ -10,6 +10,7 @@ import { Buffer } from "node:buffer";
 import { LimitedBytesTransformStream, toBytes } from "@std/streams";
 
 import type { Client } from "../../client/api.ts";
+import { encodeText } from "../../core/text.ts";
 import { type Output, writeAll } from "../streams/standard_streams.ts";
 import { type Asked, type Form, shown } from "./shown.ts";
 
@@ -47,8 +48,6 @@ interface InFlight {
 
 const LF = 10;
 const CR = 13;
-
-const encoder = new TextEncoder();
 
 /**
  * Cuts bytes into lines. LF ends a line, and a CR before it is dropped; the last
@@ -203,7 +202,7 @@ async function printAll(
     for await (const { frame: coming, asked } of frames) {
       const frame = await coming;
       form.onReply?.(frame);
-      const text = raw ? frame : encoder.encode(shown(frame, form, asked));
+      const text = raw ? frame : encodeText(shown(frame, form, asked));
       waiting.push(text, end);
       bytes += text.length + end.length;
       if (writing === undefined) {

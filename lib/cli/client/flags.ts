@@ -1,7 +1,7 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
 import type { ServersOptions } from "../../client/api.ts";
-import { connectDefaults } from "../../client/client.ts";
+import { connectDefaults } from "../../client/connect.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { completionHelp } from "../flags/completion.ts";
@@ -17,9 +17,6 @@ import * as values from "../flags/values.ts";
 
 const encoder = new TextEncoder();
 
-const CERT_FILE = "the file of a certificate in PEM";
-const KEY_FILE = "the file of that certificate's private key in PEM";
-
 /** How a server is reached. */
 const connectFlags = {
   unix: values.textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
@@ -31,13 +28,12 @@ const connectFlags = {
     "failover",
   ),
   tls: {},
-  "tls-ca": values.textFlag("FILE", CERT_FILE),
+  "tls-ca": values.textFlag("FILE", "the file of a certificate in PEM"),
   "tls-server-name": {
     ...values.textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": values.textFlag("FILE", CERT_FILE),
-  "tls-key": values.textFlag("FILE", KEY_FILE),
+  ...values.certificateFlags,
   "tls-alpn": values.alpnFlag,
   insecure: {},
   ...commonFlags,
@@ -285,10 +281,7 @@ export function speaksTls(
   const tls = flags.tls || scheme === "tls://";
   const lost = given.keys().find((name) => /^(tls-|insecure)/.test(name));
   if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
-  if (given.has("tls-cert") !== given.has("tls-key")) {
-    const missing = given.has("tls-cert") ? "key" : "cert";
-    refuse(`--tls-${missing} is missing, expected a certificate and its key`);
-  }
+  values.checkCertificateFlags(given);
   return tls;
 }
 

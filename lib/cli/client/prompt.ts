@@ -14,10 +14,9 @@ import {
   type FramingName,
   parseFraming,
 } from "../../framing/mod.ts";
-import { isErrReply } from "../../server/replies.ts";
 import type { History } from "./history.ts";
 import { openLineEditor } from "./line_editor.ts";
-import { type Asked, type Form, reasonOf, shown } from "./shown.ts";
+import { type Asked, type Form, isErrReply, reasonOf, shown } from "./shown.ts";
 import type { Target } from "./target.ts";
 
 const HELP = `\

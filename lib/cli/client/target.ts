@@ -5,9 +5,8 @@ import {
   connect,
   connectDefaults,
   type ConnectOptions,
-} from "../../client/client.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatAddr } from "../../core/address.ts";
+} from "../../client/connect.ts";
+import { formatAddr, type Place } from "../../core/address.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import * as errors from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";

@@ -1,6 +1,6 @@
 /** What `server` needs of the system: where to listen, and descriptors. */
 
-import type { Place } from "../../client/dial.ts";
+import type { Place } from "../../core/address.ts";
 import { messageOf } from "../../core/text.ts";
 import { listenUnix } from "../../net/unix.ts";
 import { formatPlace } from "../flags/values.ts";

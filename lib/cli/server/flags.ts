@@ -1,6 +1,7 @@
 /** The flags of `server`. */
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
+import { quote } from "../../core/text.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
@@ -24,9 +25,6 @@ import * as values from "../flags/values.ts";
 import { logFormats } from "./logging.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
-
-const CERT_FILE = "the file of a certificate in PEM";
-const KEY_FILE = "the file of the certificate's private key in PEM";
 
 export const serverFlags = {
   hostname: {
@@ -52,8 +50,7 @@ export const serverFlags = {
   "proxy-protocol": values.choiceFlag(proxyModes, defaults.proxyProtocol),
   "proxy-trust": values.cidrsFlag("nobody"),
   "http-guard": values.choiceFlag(["on", "off"], "on"),
-  "tls-cert": values.textFlag("FILE", CERT_FILE),
-  "tls-key": values.textFlag("FILE", KEY_FILE),
+  ...values.certificateFlags,
   "tls-client-ca": {
     ...values.textFlag("FILE", "the file of the authorities of clients in PEM"),
     guards: true,
@@ -168,7 +165,7 @@ const needed: Readonly<Record<string, string>> = {
 /** @throws {UsageError} Flags do not go together, or one lacks another. */
 export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
-    refuse(`unexpected argument ${JSON.stringify(rest[0])} (try --help)`);
+    refuse(`unexpected argument ${quote(rest[0])} (try --help)`);
   }
   const unix = given.get("unix");
   const other = given.keys().find((name) =>
@@ -183,13 +180,7 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
         "whose --proxy-protocol header is believed",
     );
   }
-  if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
-    refuse(
-      flags["tls-cert"] === ""
-        ? `--tls-cert is missing, expected with --tls-key: ${CERT_FILE}`
-        : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
-    );
-  }
+  values.checkCertificateFlags(given);
   for (const [name, missing] of Object.entries(needed)) {
     const value = flags[missing as keyof typeof serverFlags];
     if (!given.has(name) || (value && value !== "off")) continue;

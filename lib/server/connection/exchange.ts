@@ -42,7 +42,7 @@ export class Exchange extends Handling {
   };
 
   protected get isIdle(): boolean {
-    return !this.over && this.stage.phase === "reading";
+    return !this.over && !this.owing && this.stage.phase === "reading";
   }
 
   start(): void {
@@ -51,6 +51,7 @@ export class Exchange extends Handling {
     this.unread = this.connection.inbox.length > 0;
     const { onOpen } = this.context.hooks;
     if (onOpen === undefined) return this.#goOn();
+    this.stage.enter("handling");
     this.greet(onOpen).then(() => this.#proceed(), this.onError);
   }
 
@@ -160,16 +161,9 @@ export class Exchange extends Handling {
     if (this.#concluding) return;
     this.#concluding = true;
     this.closing ??= [reason, error];
-    try {
-      this.meter.batch(this.context.clock.now());
-      if (words !== undefined) {
-        this.ending.name(reason, error);
-        await this.writer.say(words);
-      } else if (this.writer.buffered > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    this.meter.batch(this.context.clock.now());
+    if (words !== undefined) this.ending.name(reason, error);
+    if (!await this.writeLast(words)) return;
     this.owing = false;
     this.finish(reason, error);
   }

@@ -13,7 +13,8 @@ import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { drop, Info, isSeveral, payloadOf } from "./info.ts";
+import { drop, Info, isSeveral } from "./info.ts";
+import { payloadOf } from "./reply_writer.ts";
 import { Serving } from "./serving.ts";
 
 /**
@@ -88,7 +89,7 @@ export abstract class Handling extends Serving {
     // of what a view costs, so it is done once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
+    if (!this.plain && !(this.plain = isPlain(this, codec))) return;
     let { used } = this;
     // The scheduler has looked at the clock when the batch began.
     let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
@@ -234,7 +235,7 @@ export abstract class Handling extends Serving {
       }
     } catch (error) {
       // The peer waits for the rest of this reply, so only an end can follow.
-      if (begun && !this.over) this.close("error", error);
+      if (begun && !this.over && error !== TOO_LATE) this.close("error", error);
       throw error;
     } finally {
       void this.#endItems();

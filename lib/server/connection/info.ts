@@ -3,12 +3,11 @@
  * object that serves the connection is private, so user code cannot reach it.
  */
 
-import { ReplyTooLargeError } from "../../core/errors.ts";
-import { bytesOf } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
 import type { ServerStats } from "../../events/metrics.ts";
-import { type Codec, frameOf } from "../../framing/codec.ts";
+import { frameOf } from "../../framing/codec.ts";
 import type { Payload, PeerConnection, RequestInfo } from "../handler.ts";
+import { payloadOf } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
 
 /** What serves a connection, for the core: no handler can reach it. */
@@ -98,26 +97,6 @@ export class Info extends Peer<Replying> implements RequestInfo {
   failed(): void {
     servingOf(this).failed = true;
   }
-}
-
-/**
- * What is given to be sent, as the bytes of one frame's payload.
- *
- * @throws {TypeError} It is neither bytes nor text.
- * @throws {ReplyTooLargeError} It is over the maximum.
- * @throws {EncodeError} The framing cannot carry it.
- */
-export function payloadOf(
-  given: Payload,
-  codec: Codec,
-  maxReply: number,
-): Uint8Array {
-  const payload = bytesOf(given, "a Uint8Array, a string or nothing");
-  if (payload.length > maxReply) {
-    throw new ReplyTooLargeError(payload.length, maxReply);
-  }
-  codec.check(payload);
-  return payload;
 }
 
 /** Ends a reply of several frames that comes too late for the peer. */

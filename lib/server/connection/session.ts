@@ -22,8 +22,7 @@ import { replies } from "../replies.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Ending, LastCall, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
-import { payloadOf } from "./info.ts";
-import { ReplyWriter } from "./reply_writer.ts";
+import { payloadOf, ReplyWriter } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 import { TaskRun } from "./task.ts";
@@ -38,7 +37,7 @@ export interface SessionContext extends SharedContext {
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Counts a session as refused, which is told why; returns the refusal. */
-  readonly refuse: (session: Session, refusal: Refusal) => Refusal;
+  readonly turnAway: (session: Session, refusal: Refusal) => Refusal;
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session) => void;
@@ -98,21 +97,20 @@ export class Session implements SessionParts {
       ending.name("shutdown");
       // The peer could read it only after a handshake, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      return await this.#turnAway(refusal);
+      return await this.#tellWhy(refusal);
     }
     if (tls !== undefined) await this.#prepare("handshaking");
     if (ending.reason !== undefined) return;
     const failed = this.refusal as Refusal | undefined;
     if (failed !== undefined) {
       if (failed.text === undefined) return;
-      context.refuse(this, failed);
-      return await this.#turnAway(failed);
+      context.turnAway(this, failed);
+      return await this.#tellWhy(failed);
     }
     this.served = true;
     context.opened(this);
     if (this.#settled) return;
-    this.exchange = this.#begin();
-    await this.exchange.done.promise;
+    await this.#begin().done.promise;
     await this.#farewell();
   }
 
@@ -253,13 +251,15 @@ export class Session implements SessionParts {
     this.#lastCall?.cancel();
     const { task } = this.context;
     const exchange = new (task === undefined ? Exchange : TaskRun)(this);
+    // A hook, a handler or a task that is called at once may end it.
+    this.exchange = exchange;
     exchange.start();
     if (this.#lastCall !== undefined) exchange.drain();
     return exchange;
   }
 
   /** Tells the peer why it gets no place. */
-  async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
+  async #tellWhy({ reason, text = "" }: Refusal): Promise<void> {
     const { config, events: { handler_error }, hooks: { onRefuse } } =
       this.context;
     const codec = config.framing.codec(config.maxFrame);
@@ -286,7 +286,7 @@ export class Session implements SessionParts {
     if (phase === "admitting") {
       const error = new TimeoutError(`No answer about a place in ${limit} ms`);
       const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
-      return this.#giveUp?.(this.context.refuse(this, busy));
+      return this.#giveUp?.(this.context.turnAway(this, busy));
     }
     const what = phase === "greeting" ? "PROXY header" : "TLS handshake";
     const error = new TimeoutError(`No ${what} within ${limit} ms`);

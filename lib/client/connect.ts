@@ -1,5 +1,6 @@
 /** {@linkcode connect} and {@linkcode createPool}: from options to clients. */
 
+import type { Place } from "../core/address.ts";
 import * as checks from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
@@ -8,7 +9,6 @@ import type { Client, Pool, ServerPlace, ServersOptions } from "./api.ts";
 import {
   dial,
   dialUnixSocket,
-  type Place,
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
