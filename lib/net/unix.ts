@@ -169,8 +169,9 @@ export function removeFile(path: string, file: FileId): boolean {
 
 export function fileId(path: string): FileId {
   // Inode numbers are given again as soon as they are free; times are not.
-  const { dev, ino, mtime } = Deno.lstatSync(path);
-  return [dev, ino, mtime?.getTime()].join();
+  // Who touches a file changes only its `mtime`.
+  const { dev, ino, birthtime, mtime } = Deno.lstatSync(path);
+  return [dev, ino, (birthtime ?? mtime)?.getTime()].join();
 }
 
 function ifThere<Result>(look: () => Result): Result | undefined {
