@@ -19,7 +19,7 @@ import {
   oneRequest,
   speaksTls,
 } from "./lib/cli/client/flags.ts";
-import { reasonOf } from "./lib/cli/client/shown.ts";
+import { isErrReply, reasonOf } from "./lib/cli/client/shown.ts";
 import { parseTarget, targetOf, waitFor } from "./lib/cli/client/target.ts";
 import {
   helpOf,
@@ -36,16 +36,16 @@ import {
   standardInput,
   surviveFileSizeLimit,
 } from "./lib/cli/streams/standard_streams.ts";
-import { connect } from "./lib/client/client.ts";
-import type { Place } from "./lib/client/dial.ts";
+import { connect } from "./lib/client/connect.ts";
+import type { Place } from "./lib/core/address.ts";
 import { OptionError } from "./lib/core/errors.ts";
 import {
   decodeText,
+  encodeText,
   printableLine,
   quote,
   systemReason,
 } from "./lib/core/text.ts";
-import { isErrReply } from "./lib/server/replies.ts";
 import { VERSION } from "./lib/core/version.ts";
 
 /** What each command does; it gives the exit code. */
@@ -95,13 +95,19 @@ async function converse(args: readonly string[]): Promise<number> {
     const interrupted = await runPrompt({
       target: targetOf(servers, balance, options),
       readTarget(text) {
-        const { servers, scheme, requests } = parseTarget(text.split(/\s+/));
-        if (requests.length > 0) {
+        const isPath = text.startsWith("unix:");
+        const found = parseTarget(isPath ? [text] : text.split(/\s+/));
+        const { scheme } = found;
+        if (found.requests.length > 0) {
           refuse(`server is ${quote(text)}, expected HOST[:PORT]`);
+        }
+        if (usesFiles(found.servers) && !usesFiles(servers)) {
+          const reason = "a Unix socket must be given when the client starts";
+          refuse(`server is ${quote(text)}, expected HOST[:PORT]: ${reason}`);
         }
         const tls = scheme === "" ? options.tls : scheme === "tls://";
         const others = { ...options, tls: tls && (options.tls || true) };
-        return targetOf(servers, balance, others);
+        return targetOf(found.servers, balance, others);
       },
       ...{ flags, history, plain, onReply },
     });
@@ -112,10 +118,9 @@ async function converse(args: readonly string[]): Promise<number> {
       ...{ json: flags.json, hex: flags.hex, newline: !flags["no-newline"] },
       ...{ terminal: Deno.stdout.isTerminal(), idempotent: retry > 0, onReply },
     };
-    const encoder = new TextEncoder();
     const requests = flags.x
       ? [await batch.readWhole(standardInput(), max, texts[0])]
-      : texts.map((text) => encoder.encode(text));
+      : texts.map(encodeText);
     let result: BatchResult;
     if (flags.listen) {
       // Frames wait here while the reader of the output is slow.
@@ -126,7 +131,8 @@ async function converse(args: readonly string[]): Promise<number> {
     } else {
       const client = await connect({
         ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
-        retries: retry || undefined,
+        // All of them may wait at once, while there is no connection.
+        ...{ maxQueued: 2 * batch.WINDOW, retries: retry || undefined },
         onStateChange(_server: string, error?: Error) {
           // With one server and no retry, the failed request says the same.
           if (error === undefined || servers.length + retry === 1) return;
@@ -219,12 +225,14 @@ async function linesOf(file: string, max: number): Promise<Uint8Array[]> {
 async function wait(args: readonly string[]): Promise<number> {
   const line = await readLine("wait", args);
   const { requests, servers } = serverOf(line);
-  const { tcp, tls, timeout, balance } = line.flags;
+  const { tcp, tls, timeout } = line.flags;
   const given = requests.length > 0 ? "a request" : tls && "--tls";
   if (tcp && given) onlyOneOf("--tcp", given);
   const request = tcp ? undefined : oneRequest(requests);
   const options = { ...await linkOptions(line, servers), timeout: 0 };
-  await waitFor({ ...targetOf(servers, balance, options), request, timeout });
+  // One that does not answer must not keep it from the others.
+  const target = targetOf(servers, "round-robin", options);
+  await waitFor({ ...target, request, timeout });
   return 0;
 }
 
@@ -241,7 +249,7 @@ async function latency(args: readonly string[]): Promise<number> {
   const asked = { payload, interval, count, json };
   let up = "";
   for await (const text of sampleLatency(client, asked)) {
-    await print(live ? up + text.slice(0, columns()) : text);
+    if (!await print(live ? up + text.slice(0, columns()) : text)) break;
     up = "\x1b[F\x1b[K";
   }
   client.close();
@@ -304,13 +312,17 @@ async function linkOptions(
       insecure: flags.insecure,
     },
   };
-  // From here on only the network is needed. But to connect to a Unix socket
-  // takes the permissions for files.
-  const usesFiles = servers.some((place) => "path" in place);
+  // From here on only the network is needed.
   for (const name of ["env", "read", "write"] as const) {
-    if (name === "env" || !usesFiles) Deno.permissions.revokeSync({ name });
+    if (name !== "env" && usesFiles(servers)) continue;
+    Deno.permissions.revokeSync({ name });
   }
   return options;
+}
+
+/** Whether connecting takes the permissions for files: to a Unix socket. */
+function usesFiles(servers: readonly Place[]): boolean {
+  return servers.some((place) => "path" in place);
 }
 
 async function readTls(paths: Record<"ca" | "cert" | "key", string>) {

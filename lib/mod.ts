@@ -15,7 +15,7 @@ export {
   type ConnectOptions,
   createPool,
   type PoolOptions,
-} from "./client/client.ts";
+} from "./client/connect.ts";
 export type { TlsConnectOptions } from "./client/dial.ts";
 export { formatAddr, formatHostPort } from "./core/address.ts";
 export * from "./core/errors.ts";

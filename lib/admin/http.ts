@@ -42,15 +42,14 @@ const FIELD = new RegExp(`^(${TOKEN}):[ \\t]*([^\\0\\r]*?)[ \\t]*$`);
 /** A name or an address, and a port; no part of it can be read as a path. */
 const HOST = /^[\w.~%:[\]-]*$/;
 
-const decoder = new TextDecoder("latin1");
-
 export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
   for (let length = 0; length < MAX_HEAD;) {
     const n = await conn.read(bytes.subarray(length));
     if (n === null) return undefined;
     length += n;
-    const text = decoder.decode(bytes.subarray(0, length));
+    // A character for each byte: no decoder gives only those a header may have.
+    const text = String.fromCharCode(...bytes.subarray(0, length));
     // A TLS client would wait for an answer to its first bytes.
     if (!/^[A-Za-z]/.test(text)) refuse("request line");
     const end = /\r?\n\r?\n/.exec(text)?.index;

@@ -21,17 +21,18 @@ export interface PortOptions {
   readonly listener: Acceptor;
   readonly clock: Clock;
   readonly answer: (request: Request, from: Deno.Addr) => Promise<Response>;
-  /** Closes something where there is no descriptor left, and says whether. */
-  readonly makeRoom: () => boolean;
+  /** What is closed where there is no descriptor left, one for each client. */
+  readonly spares: { close(): void }[];
 }
 
 export function openPort(
-  { listener, clock, answer, makeRoom }: PortOptions,
+  { listener, clock, answer, spares }: PortOptions,
 ): { finished: Promise<void>; close(): Promise<void> } {
   /** The connections, the oldest first. */
   const open = new Set<Transport>();
   const answering = new Set<Promise<void>>();
   const finished = Promise.withResolvers<void>();
+  const most = spares.length;
   let accepts = true;
 
   async function acceptAll(): Promise<void> {
@@ -44,7 +45,11 @@ export function openPort(
         const fault = faultOf(error);
         if (fault === "peer" || !accepts) continue;
         if (fault === "listener") return void end();
-        if (fault === "descriptors" && makeRoom()) continue;
+        const spare = fault === "descriptors" ? spares.pop() : undefined;
+        if (spare !== undefined) {
+          close(spare);
+          continue;
+        }
         // A closed descriptor is free once its pending read has ended.
         if (closeOldest()) await new Promise((ended) => setImmediate(ended));
         else await within(clock, RETRY, finished.promise);
@@ -82,11 +87,12 @@ export function openPort(
       // and the peer would lose the answer.
       const bytes = new Uint8Array(1024);
       while (await conn.read(bytes) !== null);
+      // Both sides have ended, so its descriptor serves for one that was closed.
+      if (spares.length < most && open.delete(conn)) spares.push(conn);
     } catch {
       // The peer is gone, or its connection was closed here.
     } finally {
-      open.delete(conn);
-      close(conn);
+      if (open.delete(conn)) close(conn);
     }
   }
 
@@ -95,7 +101,7 @@ export function openPort(
     accepts = false;
     listener.close();
     await within(clock, LAST_ANSWERS, Promise.allSettled(answering));
-    for (const conn of open) close(conn);
+    for (const one of [...open, ...spares]) close(one);
     finished.resolve();
   }
 
@@ -104,9 +110,9 @@ export function openPort(
   return { finished: finished.promise, close: end };
 }
 
-function close(conn: Transport): void {
+function close(one: { close(): void }): void {
   try {
-    conn.close();
+    one.close();
   } catch {
     // It is closed already.
   }

@@ -5,17 +5,12 @@
  * the port's own name, or by a Unix socket; actions need the token, too.
  */
 
-import {
-  checkHostname,
-  checkNumber,
-  refuseBesidePath,
-  refuseUnknown,
-} from "../core/checks.ts";
+import { checkHostname, checkNumber, checkOptions } from "../core/checks.ts";
 import { formatAddr } from "../core/address.ts";
 import { systemClock } from "../core/clock.ts";
 import { OptionError } from "../core/errors.ts";
 import { type AdminActionEvent, emit } from "../events/events.ts";
-import { isListenPath, LISTEN_PATH_FORM, listenUnix } from "../net/unix.ts";
+import { checkListenPath, listenUnix } from "../net/unix.ts";
 import { PROMETHEUS_TYPE, prometheusText } from "../observe/prometheus.ts";
 import type { AdminSource } from "../observe/numbers.ts";
 import { hasToken, isToken, namesUs, TOKEN_FORM } from "./access.ts";
@@ -120,22 +115,17 @@ export function serveAdmin(
 /** What `serveAdmin` does, without a server yet, and with its surroundings. */
 export function startAdmin(
   options: AdminOptions,
-  { clock = systemClock, makeRoom = () => false }: Partial<
-    Pick<PortOptions, "clock" | "makeRoom">
+  { clock = systemClock, spares = [] }: Partial<
+    Pick<PortOptions, "clock" | "spares">
   > = {},
 ): AdminServer {
+  checkOptions(options, {
+    ...{ hostname: 0, port: 0, path: 0, token: 0 },
+    ...{ handler: "string", onAction: "function" } as const,
+  });
   const { hostname = "127.0.0.1", port = 9090, path, token } = options;
   const { handler = "custom" } = options;
-  refuseUnknown(options, {
-    ...{ hostname: 0, port: 0, path: 0, token: 0, handler: 0 },
-    onAction: 0,
-  });
-  if (path !== undefined) {
-    if (!isListenPath(path)) {
-      throw new OptionError("path", path, LISTEN_PATH_FORM);
-    }
-    refuseBesidePath(options, ["hostname", "port"]);
-  }
+  if (path !== undefined) checkListenPath(options, ["hostname", "port"]);
   checkHostname(hostname);
   checkNumber("port", port);
   if (token !== undefined && !isToken(token)) {
@@ -150,7 +140,7 @@ export function startAdmin(
   const { finished, close } = openPort({
     listener,
     clock,
-    makeRoom,
+    spares,
     async answer(request, remoteAddr) {
       const from = { ...options, hostname, remoteAddr };
       const answer = await answerTo(request, from, server);

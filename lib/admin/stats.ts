@@ -8,9 +8,6 @@ import type { ConnectionInfo } from "../server/parley_server.ts";
 /** What `/stats.json` says. */
 export type Stats = ReturnType<typeof statsOf>;
 
-/** What `/connections.json` says: a row has the columns' order. */
-export type ConnectionTable = ReturnType<typeof connectionTable>;
-
 /**
  * Totals are since the start, times of day in milliseconds since 1970, and
  * durations in milliseconds. `port` is what the admin port knows.
@@ -44,6 +41,7 @@ export function statsOf(
   };
 }
 
+/** What `/connections.json` says: a row has the columns' order. */
 export function connectionTable(connections: readonly ConnectionInfo[]) {
   return {
     columns: [

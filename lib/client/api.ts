@@ -181,7 +181,7 @@ export interface ServersOptions {
    */
   healthCheck?: {
     request: string | Uint8Array;
-    expect: string | ((reply: Uint8Array) => boolean);
+    expect: string | ((reply: Uint8Array) => boolean | Promise<boolean>);
   };
   /** The milliseconds between two checks, and for the reply; by default 5000. */
   checkInterval?: number;

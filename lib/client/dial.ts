@@ -4,6 +4,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 
 import { formatHostPort } from "../core/address.ts";
+import { checkOptions } from "../core/checks.ts";
 import { ConnectError, OptionError, TimeoutError } from "../core/errors.ts";
 import { systemReason } from "../core/text.ts";
 import { isGone, type Transport } from "../net/connection.ts";
@@ -50,11 +51,12 @@ export function tlsOptions(
   if (tls === undefined || typeof tls === "boolean") {
     return tls ? {} : undefined;
   }
-  if (typeof tls !== "object" || tls === null) {
-    throw new OptionError("tls", tls, "true, false or an object");
-  }
+  checkOptions(tls, {
+    ...{ cert: 0, key: 0, alpnProtocols: 0, caCerts: Array } as const,
+    ...{ serverName: "string", insecure: "boolean" } as const,
+  }, "tls");
   const { serverName, cert, key, insecure, caCerts: given = [] } = tls;
-  const caCerts = Array.from(given, (pem) => checkCertificates("caCerts", pem));
+  const caCerts = given.map((pem) => checkCertificates("caCerts", pem));
   if (insecure && caCerts.length > 0) {
     throw new OptionError("insecure", insecure, "no caCerts beside it");
   }
@@ -65,9 +67,6 @@ export function tlsOptions(
   const alpnProtocols = checkAlpn(tls.alpnProtocols);
   return { caCerts, serverName, ...pair, alpnProtocols, insecure };
 }
-
-/** Where a server is, as it was checked. */
-export type Place = { hostname: string; port: number } | { path: string };
 
 /** Connects by TCP, with TLS on top if `tls` is there; `timeout` 0 is for ever. */
 export async function dial(

@@ -1,7 +1,7 @@
 /** What comes from a server frame by frame: its first frame, and streams. */
 
 import type { Clock } from "../core/clock.ts";
-import { decodeText } from "../core/text.ts";
+import { decodeText, quote } from "../core/text.ts";
 import { type Codec, errorOf } from "../framing/mod.ts";
 
 export type Frame = Uint8Array<ArrayBuffer>;
@@ -14,6 +14,13 @@ const MOST_DROPPED = 1024 * 1024;
 
 /** What a frame counts: more than 0, so that empty ones have a bound too. */
 const size = (frame: Frame) => frame.length + 64;
+
+/** What a caller's function says of a frame. A promise would always be true. */
+export function said(by: string, answer: boolean): boolean {
+  if (Object(answer) !== answer) return answer;
+  Promise.resolve(answer).catch(() => {});
+  throw new TypeError(`${by} gave ${quote(answer)}: expected true or false`);
+}
 
 /** Frames for whoever reads the stream; dropped once nobody does. */
 export class Frames {
@@ -49,7 +56,7 @@ export class Frames {
 
   /** Takes a frame; gives whether it is the last of a reply. */
   add(frame: Frame): boolean {
-    const isLast = this.#isLast?.(frame) ?? false;
+    const isLast = said("isLast", this.#isLast?.(frame) ?? false);
     if (this.#to !== undefined) this.#to.enqueue(frame);
     else if (this.#isLast !== undefined) this.#dropped += size(frame);
     if (isLast || this.#dropped <= MOST_DROPPED) return isLast;

@@ -6,13 +6,13 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { Deadlines, type Expirable } from "../core/deadlines.ts";
 import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
-import { decodeText, encodeText, quote } from "../core/text.ts";
+import { bytesOf, decodeText, quote } from "../core/text.ts";
 import { type Codec, type Framing, guessFraming } from "../framing/mod.ts";
 import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
-import { FirstFrame, type Frame, Frames } from "./frames.ts";
+import { FirstFrame, type Frame, Frames, said } from "./frames.ts";
 import { type Outgoing, requestWriter } from "./request_writer.ts";
 
 /** What one connection of several tells those who hold it. */
@@ -186,6 +186,9 @@ export class PipelinedClient implements Client, Expirable {
     data: Uint8Array | string,
     { isLast, signal, timeout }: StreamOptions,
   ): ReadableStream<Frame> {
+    if (typeof isLast !== "function") {
+      throw new errors.OptionError("isLast", isLast, "a function of a frame");
+    }
     const left = new AbortController();
     const onTaken = () => this.#paused?.resolve();
     const onLeft = () => left.abort();
@@ -237,7 +240,7 @@ export class PipelinedClient implements Client, Expirable {
   }
 
   #payloadOf(data: Uint8Array | string): Uint8Array {
-    const payload = typeof data === "string" ? encodeText(data) : data;
+    const payload = bytesOf(data);
     this.#encoder.check(payload);
     return payload;
   }
@@ -295,7 +298,8 @@ export class PipelinedClient implements Client, Expirable {
 
   #settle(frame: Frame, asked: boolean): void {
     try {
-      if (this.#settings.isPush?.(frame)) {
+      const { isPush } = this.#settings;
+      if (isPush && said("isPush", isPush(frame))) {
         if (this.#pushes!.isFull) throw new Error("nobody takes the pushes");
         this.#pushes!.add(frame);
         return;
@@ -346,8 +350,8 @@ export class PipelinedClient implements Client, Expirable {
       : `Connection to ${place} failed: ${reasonOf(error)}`;
     const { length } = inbox;
     if (length > 0) message += ` after ${length} bytes of a reply${guess}`;
-    const said = this.#unasked && quote(decodeText(this.#unasked));
-    if (said !== undefined) message += `, which said ${said}`;
+    const words = this.#unasked && quote(decodeText(this.#unasked));
+    if (words !== undefined) message += `, which said ${words}`;
     this.#finish(new errors.ConnectionLostError(message, { cause: error }));
   }
 

@@ -5,14 +5,13 @@
  * connected to again, whether or not a request needs it.
  */
 
-import { formatAddr } from "../core/address.ts";
+import { formatAddr, type Place } from "../core/address.ts";
 import { checkNumber } from "../core/checks.ts";
 import { type Clock, systemClock, within } from "../core/clock.ts";
 import * as errors from "../core/errors.ts";
 import { Queue } from "../core/queue.ts";
 import { decodeText, messageOf, quote } from "../core/text.ts";
 import type { Pool, RequestOptions, ServersOptions } from "./api.ts";
-import type { Place } from "./dial.ts";
 import type { Frame } from "./frames.ts";
 import type { Hooks, PipelinedClient } from "./pipelined_client.ts";
 
@@ -297,7 +296,10 @@ export class ServerPool implements Pool {
     const options = { timeout: checkInterval, signal };
     const reply = await client.request(request, options);
     const text = decodeText(reply);
-    if (typeof expect === "function" ? expect(reply) : text === expect) return;
+    const isWell = typeof expect === "function"
+      ? await expect(reply)
+      : text === expect;
+    if (isWell) return;
     throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);
   }
 

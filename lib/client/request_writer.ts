@@ -46,7 +46,7 @@ export function requestWriter(
         else await flush();
         for (const { taken } of waited) taken?.resolve();
         waited.length = 0;
-        if (room !== undefined && buffered() <= maxBuffered) makeRoom();
+        makeRoom();
       }
       writing = false;
     } catch (error) {
@@ -84,7 +84,9 @@ export function requestWriter(
     return queued + outbox.length + given - connection.sent;
   }
 
+  /** Tells who waits for room, if there is some. */
   function makeRoom(): void {
+    if (buffered() > maxBuffered) return;
     room?.resolve();
     room = undefined;
   }
@@ -99,6 +101,7 @@ export function requestWriter(
     delete(request: Outgoing): void {
       unsent.delete(request);
       queued -= request.payload.length;
+      makeRoom();
     },
     /** Resolves when there is room; also when the connection ends. */
     ready(): Promise<void> {
@@ -108,7 +111,7 @@ export function requestWriter(
     end(error: Error): void {
       for (const { taken } of [...waited, ...unsent]) taken?.reject(error);
       unsent.clear();
-      makeRoom();
+      room?.resolve();
       // A write that is still pending goes on using this memory: leave it then.
       if (!writing) outbox.clear();
     },

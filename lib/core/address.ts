@@ -2,6 +2,9 @@
 
 import { canonicalIPv6, mappedIPv4 } from "./cidr.ts";
 
+/** Where a server is, or listens, as it was checked. */
+export type Place = { hostname: string; port: number } | { path: string };
+
 /**
  * Formats an address.
  *

@@ -58,22 +58,49 @@ export function checkOneOf<Word>(
   throw new OptionError(option, word, `one of ${words.join(", ")}`);
 }
 
-/** Refuses options that mean nothing beside the path of a Unix socket. */
-export function refuseBesidePath(options: object, names: readonly string[]) {
+/** Refuses options that mean nothing where they stand, such as beside `path`. */
+export function refuse(
+  options: object,
+  names: readonly string[],
+  where: string,
+): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || !names.includes(name)) continue;
-    throw new OptionError(name, value, "no such option beside path");
+    throw new OptionError(name, value, `no such option ${where}`);
   }
 }
 
-/** Refuses options whose names nobody knows: they would do nothing. */
-export function refuseUnknown<Options extends object>(
+/** What `typeof` says of an option's value, or its class; 0 is not looked at. */
+export type Kind =
+  | (0 | "boolean" | "function" | "string")
+  | typeof Array
+  | NewableFunction;
+
+/**
+ * Refuses options whose names nobody knows, as they would do nothing, and values
+ * of another kind.
+ *
+ * @param what What all of them together are called.
+ */
+export function checkOptions<Options extends object>(
   options: Options,
-  known: Readonly<Record<keyof Options, unknown>>,
+  known: Readonly<Record<keyof Options, Kind>>,
+  what = "options",
 ): void {
+  if (typeof options !== "object" || !options || Array.isArray(options)) {
+    throw new OptionError(what, options, "an object");
+  }
   for (const [name, value] of Object.entries(options)) {
-    if (Object.hasOwn(known, name)) continue;
-    const names = Object.keys(known).join(", ");
-    throw new OptionError(name, value, `no such option, but one of ${names}`);
+    if (!Object.hasOwn(known, name)) {
+      const names = Object.keys(known).join(", ");
+      throw new OptionError(name, value, `no such option, but one of ${names}`);
+    }
+    const kind: Kind = known[name as keyof Options];
+    if (kind === 0 || value === undefined) continue;
+    const type = typeof value;
+    const isWord = typeof kind === "string";
+    if (isWord ? type === kind : value instanceof kind) continue;
+    const expected = `a value of type ${isWord ? kind : kind.name}`;
+    throw new OptionError(name, value, expected);
   }
 }

@@ -47,11 +47,6 @@ export class Deadlines {
     return this.#now + this.#interval;
   }
 
-  /** The deadline for something that starts now, in milliseconds; 0 for none. */
-  in(timeout: number): number {
-    return timeout > 0 ? this.now + timeout : Infinity;
-  }
-
   add(item: Expirable): void {
     this.#watched.add(item);
     if (this.#cancel === undefined) {

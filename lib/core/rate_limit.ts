@@ -7,7 +7,7 @@
  */
 
 import { networkOf } from "./address.ts";
-import { checkNumber } from "./checks.ts";
+import { checkNumber, checkOptions } from "./checks.ts";
 import { OptionError } from "./errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "./units.ts";
 
@@ -127,8 +127,10 @@ export interface RateLimit {
  */
 export function rateLimit(
   rate: string,
-  { ipPrefix = 64 }: { ipPrefix?: number } = {},
+  options: { ipPrefix?: number } = {},
 ): RateLimit {
+  checkOptions(options, { ipPrefix: 0 });
+  const { ipPrefix = 64 } = options;
   const parsed = parseRate(rate);
   if (parsed === undefined) throw new OptionError("rate", rate, RATE_FORM);
   const buckets = new TokenBuckets(parsed);

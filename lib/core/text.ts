@@ -15,6 +15,7 @@ const PLAIN = /^[ -~]*$/;
 
 // A byte order mark is a part of the text: the peer sent it.
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
 const encoder = new TextEncoder();
 
@@ -49,8 +50,27 @@ function writeAscii(text: string): number | undefined {
   return length;
 }
 
+/** What is given to be sent, as bytes; anything else is a TypeError. */
+export function bytesOf(
+  given: Uint8Array | string,
+  expected = "a Uint8Array or a string",
+): Uint8Array {
+  if (typeof given === "string") return encodeText(given);
+  if (given instanceof Uint8Array) return given;
+  throw new TypeError(`Cannot send ${quote(given)}: expected ${expected}`);
+}
+
 export function decodeText(payload: Uint8Array): string {
   return decoder.decode(payload);
+}
+
+/** The same, but undefined if the bytes are not UTF-8. */
+export function decodeUtf8(bytes: Uint8Array): string | undefined {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Makes text safe for a terminal, but for its tabs and line breaks. */
@@ -70,7 +90,7 @@ export function printableLine(text: string): string {
  * so that hostile input cannot flood a terminal or a log.
  */
 export function quote(value: unknown): string {
-  const cut = String(value).slice(0, 64);
+  const cut = textOf(() => value).slice(0, 64);
   if (typeof value !== "string") return printableLine(cut);
   return toLine(value.length > 64 ? `${cut}…` : value);
 }
@@ -101,13 +121,22 @@ export function hex(value: number, digits = 2): string {
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return textOf(() => error instanceof Error ? error.message : error);
+}
+
+/** Not every object has a text: one without a prototype has none. */
+function textOf(get: () => unknown): string {
+  try {
+    return String(get());
+  } catch {
+    return "an object that has no text";
+  }
 }
 
 /** Of `No space left on device (os error 28)`, `no space left on device`. */
 export function systemReason(error: unknown): string {
   return messageOf(error).replace(
-    /^(.)(.*) \(os error \d+\)$/s,
+    /^(.)(.*) \(os error \d+\)(: \w+ '.*')?$/s,
     (_, first: string, others: string) => first.toLowerCase() + others,
   );
 }

@@ -8,7 +8,8 @@ type Units = Readonly<Record<string, number>>;
 const MS: Units = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const BYTES: Units = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 
-export const DURATION_FORM = "a duration such as 500ms, 30s, 5m or 1h";
+export const DURATION_FORM =
+  "a duration such as 500ms, 30s, 5m or 1h, up to 596h";
 
 export const SIZE_FORM = "a size such as 65536, 64KiB or 1MiB";
 
@@ -18,7 +19,9 @@ export const RATE_FORM =
 /** Whole milliseconds; undefined if the text is no duration. */
 export function parseDuration(text: string): number | undefined {
   const [, digits, unit] = DURATION.exec(text === "0" ? "0s" : text) ?? [];
-  return digits ? Math.round(Number(digits) * MS[unit]) : undefined;
+  const ms = Number(digits) * MS[unit];
+  // A short one must not become 0, which stands for no limit.
+  return digits ? Math.round(ms) || Math.ceil(ms) : undefined;
 }
 
 /** Whole bytes; undefined if the text is no size. */

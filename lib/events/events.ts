@@ -185,15 +185,17 @@ export interface ThreadLostEvent extends TypedEvent<"thread_lost"> {
   retryIn: number | undefined;
 }
 
-/** The certificate that is shown expires soon, or has expired. */
+/** The certificate that is shown expires soon, has expired, or is not valid yet. */
 export interface CertificateExpiryEvent
   extends TypedEvent<"certificate_expiry"> {
-  /** How many days are left at the most; 0 if it has expired. */
+  /** How many days are left at the most; 0 if it is not valid now. */
   days: 30 | 7 | 0;
   /** Whose the certificate is, as RFC 4514 writes it. */
   subject: string;
   /** Until when it is valid, in milliseconds since 1970. */
   notAfter: number;
+  /** From when on it is valid, where that is still to come. */
+  notBefore?: number;
 }
 
 /** Somebody asked the admin port for an action. */
@@ -222,6 +224,15 @@ export type ServerEvent =
   | ThreadLostEvent
   | CertificateExpiryEvent
   | AdminActionEvent;
+
+/** The types of all events. */
+export const eventTypes: readonly ServerEvent["type"][] = [
+  ...["listening", "connection_open", "connection_close"] as const,
+  ...["connection_rejected", "request", "slow_request"] as const,
+  ...["handler_error", "accept_error", "pre_drain", "drain"] as const,
+  ...["finished", "thread_lost", "certificate_expiry"] as const,
+  "admin_action",
+];
 
 /**
  * Listeners by event type. An event that nobody listens to is never made, so

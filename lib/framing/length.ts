@@ -1,5 +1,6 @@
 /** Frames whose length is fixed, or what they begin with. */
 
+import { checkOptions } from "../core/checks.ts";
 import { EncodeError, OptionError } from "../core/errors.ts";
 import { hex } from "../core/text.ts";
 import { Codec, type Framing, malformed, tooLarge } from "./codec.ts";
@@ -62,6 +63,7 @@ export interface LengthOptions {
  * ```
  */
 export function length(options: LengthOptions = {}): Framing {
+  checkOptions(options, { bytes: 0, endian: 0, includesItself: "boolean" });
   const { bytes: size = 4, endian = "big", includesItself } = options;
   const big = endian === "big";
   const form = (big ? "" : `:${endian}`) + (includesItself ? ":itself" : "");

@@ -41,7 +41,9 @@ export const FRAMING_FORM: string = `one of ${framingNames.join(", ")}, ` +
  */
 export function framingOf(given: string | Framing): Framing {
   const framing = typeof given === "string" ? parseFraming(given) : given;
-  if (typeof framing?.codec === "function") return framing;
+  if (
+    typeof framing?.name === "string" && typeof framing.codec === "function"
+  ) return framing;
   throw new OptionError("framing", given, FRAMING_FORM);
 }
 

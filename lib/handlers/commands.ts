@@ -11,7 +11,7 @@ import {
   ParleyError,
   ReplyTooLargeError,
 } from "../core/errors.ts";
-import { quote, toLine } from "../core/text.ts";
+import { decodeText, decodeUtf8, quote, toLine } from "../core/text.ts";
 import type { TlsInfo } from "../core/tls_info.ts";
 import type { Handler, ReplyLater, RequestInfo } from "../server/handler.ts";
 import { reverseBytes, reverseGraphemes } from "./reverse.ts";
@@ -33,11 +33,7 @@ const MAX_DELAY = 60_000;
 const MAX_SIZE = 16 * 1024 * 1024;
 const SPACE = 32;
 
-const encoder = new TextEncoder();
-// A BOM is a part of the peer's text.
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const shown = new TextDecoder();
-const PONG = encoder.encode("PONG");
+const PONG = new TextEncoder().encode("PONG");
 
 /** `SIZE` replies with a part of this, which grows as needed: see `letters`. */
 let block = new Uint8Array();
@@ -195,7 +191,7 @@ export function commandTable<State = Record<string, unknown>>(
     const name = String.fromCharCode(...start).toUpperCase();
     const command = byName.get(name);
     if (command === undefined) {
-      return unknown(info, shown.decode(request.subarray(0, end)));
+      return unknown(info, decodeText(request.subarray(0, end)));
     }
     const told = (error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
@@ -205,10 +201,11 @@ export function commandTable<State = Record<string, unknown>>(
     const text = request.subarray(space === -1 ? end : space + 1);
     try {
       if (command.args === "" && text.length > 0) {
-        throw new UsageError(`no argument, got ${quote(shown.decode(text))}`);
+        throw new UsageError(`no argument, got ${quote(decodeText(text))}`);
       }
       const reply = command.run(text, info);
-      return reply instanceof Promise ? reply.catch(told) : reply;
+      const isLater = typeof reply === "object" && reply && "then" in reply;
+      return isLater ? Promise.resolve(reply).catch(told) : reply;
     } catch (error) {
       return told(error);
     }
@@ -255,11 +252,9 @@ const usage = ([name, { args }]: [string, { args: string }]) =>
   args === "" ? name : `${name} ${args}`;
 
 function utf8(text: Uint8Array): string {
-  try {
-    return decoder.decode(text);
-  } catch {
-    throw new UsageError("text is UTF-8, got bytes that are not");
-  }
+  const decoded = decodeUtf8(text);
+  if (decoded !== undefined) return decoded;
+  throw new UsageError("text is UTF-8, got bytes that are not");
 }
 
 /** Splits `12 text` at its first space, and leaves the text as it came. */
@@ -269,7 +264,7 @@ function numberAndText(
 ): [number, Uint8Array] {
   const space = text.indexOf(SPACE);
   const end = space === -1 ? text.length : space;
-  const number = parseNumber(shown.decode(text.subarray(0, end)), ...range);
+  const number = parseNumber(decodeText(text.subarray(0, end)), ...range);
   return [number, text.subarray(space === -1 ? end : end + 1)];
 }
 

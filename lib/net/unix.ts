@@ -13,6 +13,7 @@
 import { Buffer } from "node:buffer";
 import { dirname, join } from "node:path";
 
+import { refuse } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import type { Transport } from "./connection.ts";
 
@@ -50,6 +51,17 @@ export function isSocketPath(path: unknown): path is string {
 export function isListenPath(path: unknown): path is string {
   return isSocketPath(path) &&
     Buffer.byteLength(dirname(path)) + PRIVATE_LENGTH <= MAX_PATH;
+}
+
+/** Checks the options of a listener at a path: `names` are none beside it. */
+export function checkListenPath(
+  options: { readonly path?: string },
+  names: readonly string[],
+): void {
+  if (!isListenPath(options.path)) {
+    throw new OptionError("path", options.path, LISTEN_PATH_FORM);
+  }
+  refuse(options, names, "beside path");
 }
 
 /**

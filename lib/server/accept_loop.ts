@@ -4,8 +4,6 @@
  * listener itself that has failed.
  */
 
-import { setImmediate } from "node:timers";
-
 import { within } from "../core/clock.ts";
 import { type AcceptErrorEvent, emit } from "../events/events.ts";
 import type { Transport } from "../net/connection.ts";

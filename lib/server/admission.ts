@@ -40,7 +40,7 @@ export class Admission {
       ...shared,
       admit: (session) => this.#admit(session),
       opened: (session) => this.#opened(session),
-      refuse: (session, refusal) => this.#turnAway(session, refusal),
+      turnAway: (session, refusal) => this.#turnAway(session, refusal),
       ended: (session) => this.#ended(session),
     };
   }
@@ -77,8 +77,9 @@ export class Admission {
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
     // With TLS it could be told only after a handshake, which costs too much.
-    const { tls } = this.#context;
-    if (tls !== undefined || this.#refusing.size >= MAX_REFUSING) {
+    const { tls, config: { startTls } } = this.#context;
+    const unheard = tls !== undefined && !startTls;
+    if (unheard || this.#refusing.size >= MAX_REFUSING) {
       this.descriptors.closed();
       return connection.close();
     }

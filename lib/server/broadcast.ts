@@ -1,7 +1,8 @@
 /** {@linkcode broadcast}: one frame to many connections. */
 
 import { frameOf, type Framing } from "../framing/codec.ts";
-import { payloadOf, Peer } from "./connection/info.ts";
+import { type Peer, servingOf } from "./connection/info.ts";
+import { payloadOf } from "./connection/reply_writer.ts";
 import type { Payload, PeerConnection } from "./handler.ts";
 
 /**
@@ -42,11 +43,11 @@ export function broadcast(
 ): void {
   const frames = new Map<Framing, Uint8Array>();
   const all = Array.from(to, (peer) => {
-    const serving = Peer.servingOf(peer as Peer);
-    const { framing } = serving;
+    const serving = servingOf(peer as Peer);
+    const { framing, context: { config: { maxReply } } } = serving;
     if (!frames.has(framing)) {
-      const codec = framing.codec(peer.maxReply);
-      const payload = payloadOf(frame, codec, peer.maxReply);
+      const codec = framing.codec(maxReply);
+      const payload = payloadOf(frame, codec, maxReply);
       frames.set(framing, frameOf(codec, payload));
     }
     return serving;

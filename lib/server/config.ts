@@ -4,20 +4,22 @@ import {
   checkHostname,
   checkNumber,
   checkOneOf,
+  checkOptions,
+  type Kind,
   ranges,
-  refuseBesidePath,
-  refuseUnknown,
 } from "../core/checks.ts";
 import { CIDR_FORM, CidrList } from "../core/cidr.ts";
 import { OptionError } from "../core/errors.ts";
 import { parseRate, type Rate, RATE_FORM } from "../core/units.ts";
+import { eventTypes } from "../events/events.ts";
 import { framingOf } from "../framing/mod.ts";
-import { isListenPath, LISTEN_PATH_FORM, type UnixPlace } from "../net/unix.ts";
+import { checkListenPath, type UnixPlace } from "../net/unix.ts";
 import { checkTls } from "../tls/settings.ts";
 import type { ServerLimits } from "./parley_server.ts";
 import {
   type AnyOptions,
   defaults,
+  type Hooks,
   proxyModes,
   type ServeOptions,
 } from "./options.ts";
@@ -27,34 +29,46 @@ type NumberOption = Exclude<keyof typeof ranges, "timeout" | "threads">;
 /** The options, complete and checked; undefined for what is not used. */
 export type ServeConfig = ReturnType<typeof resolveServeOptions>;
 
-export const serveOptions: Readonly<Record<keyof ServeOptions, 0>> = {
-  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
-  ...{ reusePort: 0, signal: 0, framing: 0, maxFrame: 0, maxReply: 0 },
-  ...{ maxConnections: 0, maxConnectionsPerIp: 0, maxConnectionRate: 0 },
-  ...{ maxRequestRate: 0, ipPrefix: 0, maxMemory: 0, httpGuard: 0 },
-  ...{ allow: 0, deny: 0, proxyProtocol: 0, proxyTrust: 0, cert: 0, key: 0 },
-  ...{ clientCa: 0, clientAuth: 0, tlsMinVersion: 0, alpnProtocols: 0 },
-  ...{ idleTimeout: 0, requestTimeout: 0, writeTimeout: 0, slowRequest: 0 },
-  ...{ drainTimeout: 0, preDrainDelay: 0 },
-  ...{ onListen: 0, events: 0, maxBuffered: 0, halfOpen: 0 },
-  ...{ state: 0, onOpen: 0, onClose: 0, onError: 0, onRefuse: 0 },
+export const hookOptions: Readonly<Record<keyof Hooks, Kind>> = {
+  ...{ state: "function", onOpen: "function", onClose: "function" } as const,
+  ...{ onError: "function", onRefuse: "function" } as const,
 };
+
+export const serveOptions: Readonly<Record<keyof ServeOptions, Kind>> = {
+  ...{ hostname: 0, port: 0, path: 0, unixMode: 0, tcpBacklog: 0 },
+  ...{ framing: 0, maxFrame: 0, maxReply: 0, maxConnections: 0 },
+  ...{ maxConnectionsPerIp: 0, maxConnectionRate: 0, maxRequestRate: 0 },
+  ...{ ipPrefix: 0, maxMemory: 0, maxBuffered: 0, proxyProtocol: 0 },
+  ...{ cert: 0, key: 0, clientCa: 0, clientAuth: 0, tlsMinVersion: 0 },
+  ...{ alpnProtocols: 0, idleTimeout: 0, requestTimeout: 0, writeTimeout: 0 },
+  ...{ slowRequest: 0, drainTimeout: 0, preDrainDelay: 0, events: 0 },
+  ...{ allow: "string", deny: "string", proxyTrust: "string" } as const,
+  ...{ reusePort: "boolean", httpGuard: "boolean" } as const,
+  ...{ halfOpen: "boolean", onListen: "function" } as const,
+  signal: AbortSignal,
+  ...hookOptions,
+};
+
+const listeners: Readonly<Record<string, Kind>> = Object.fromEntries(
+  eventTypes.map((type) => [type, "function"]),
+);
 
 /**
  * Checks the options and fills in the defaults.
  *
- * @param more The names of options that are allowed too, but checked elsewhere.
+ * @param more What is allowed too, but checked elsewhere beyond its kind.
  * @throws {OptionError} A value is not allowed.
  */
 export function resolveServeOptions(
   options: AnyOptions,
-  more: Readonly<Record<string, 0>> = {},
+  more: Readonly<Record<string, Kind>> = {},
 ) {
-  refuseUnknown<object>(options, { ...serveOptions, ...more });
+  checkOptions<object>(options, { ...serveOptions, ...more });
+  const { startTls = false, events = {} } = options;
+  checkOptions<object>(events, listeners, "events");
   const framing = framingOf(options.framing ?? defaults.framing);
   const unix = unixPlace(options);
   const tls = checkTls(options);
-  const { startTls = false } = options;
   if (startTls && tls === undefined) {
     throw new OptionError("startTls", startTls, "a certificate beside it");
   }
@@ -111,10 +125,7 @@ function unixPlace(options: AnyOptions): UnixPlace | undefined {
     if (unixMode === undefined) return undefined;
     throw new OptionError("unixMode", unixMode, "a path beside it");
   }
-  if (!isListenPath(path)) {
-    throw new OptionError("path", path, LISTEN_PATH_FORM);
-  }
-  refuseBesidePath(options, TCP_ONLY);
+  checkListenPath(options, TCP_ONLY);
   return { path, mode: unixMode ?? defaults.unixMode };
 }
 

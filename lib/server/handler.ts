@@ -77,14 +77,17 @@ export interface PeerConnection<
    * @throws {ReplyTooLargeError} It is larger than `maxReply`.
    */
   send(frame: Payload): Promise<void>;
-  /** Ends the connection, after all frames given before have been sent. */
+  /**
+   * Ends the connection, after all frames given before have been sent. A request
+   * that is being handled still gets its reply.
+   */
   close(): void;
 }
 
 /**
  * What a handler sees of its connection, and can do with it. There is one for each
- * connection; `signal`, `close`, `failed` and `replyInPieces` are about the
- * current request.
+ * connection; `signal`, `failed` and `replyInPieces` are about the current
+ * request.
  */
 export interface RequestInfo<State = Record<string, unknown>, Addr = Deno.Addr>
   extends PeerConnection<State, Addr> {

@@ -28,8 +28,3 @@ export const replies = {
       ? `ERR ${error.message}`
       : "ERR internal error",
 };
-
-export function isErrReply(reply: Uint8Array): boolean {
-  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
-    reply[2] === 0x52 && reply[3] === 0x20;
-}

@@ -24,7 +24,6 @@
  */
 
 import { nextTick } from "node:process";
-import { setImmediate } from "node:timers";
 
 import type { Clock } from "../core/clock.ts";
 import { Queue } from "../core/queue.ts";

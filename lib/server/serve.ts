@@ -1,8 +1,9 @@
 /** {@linkcode serve} and {@linkcode serveConnections}: options in, a server out. */
 
+import { checkOptions, refuse } from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import type { ConnectionTask, Handler } from "./handler.ts";
-import { resolveServeOptions } from "./config.ts";
+import { resolveServeOptions, serveOptions } from "./config.ts";
 import type { AnyOptions, Hooks, ServeOptions } from "./options.ts";
 import type { ParleyServer } from "./parley_server.ts";
 import { Server, type Service, type Surroundings } from "./server.ts";
@@ -65,8 +66,8 @@ export function serve(...args: any[]) {
 
 /** Options of `serve` that are about a request and its reply. */
 const REQUEST_ONLY = [
-  ...["requestTimeout", "slowRequest", "halfOpen"] as const,
-  ...["onError", "onOpen", "onClose"] as const,
+  ...["requestTimeout", "slowRequest", "halfOpen"],
+  ...["onError", "onOpen", "onClose"],
 ];
 
 /**
@@ -88,7 +89,7 @@ export interface ConnectionsOptions<
   > {
   /**
    * Whether connections begin without TLS though there is a certificate (false).
-   * A task then begins TLS by `startTls()`.
+   * A task then begins TLS by `startTls()`, and who is refused is told why.
    */
   startTls?: boolean;
 }
@@ -154,11 +155,9 @@ export function serveConnections(...args: any[]) {
 
 /** The options of a server with tasks: nothing limits what a task does. */
 export function taskOptions(options: AnyOptions): AnyOptions {
-  for (const name of REQUEST_ONLY) {
-    if (options[name] === undefined) continue;
-    const expected = "no such option where tasks serve the connections";
-    throw new OptionError(name, options[name], expected);
-  }
+  // Anything would become an object below.
+  checkOptions<object>(options, { ...serveOptions, startTls: 0 });
+  refuse(options, REQUEST_ONLY, "where tasks serve the connections");
   return { ...options, requestTimeout: 0 };
 }
 
@@ -169,11 +168,12 @@ export function startServer(
   surroundings: Surroundings,
   // deno-lint-ignore no-explicit-any
 ): ParleyServer<any> {
-  const called = typeof service === "object" ? service.task : service;
+  const isTask = typeof service === "object" && service && "task" in service;
+  const called = isTask ? service.task : service;
   if (typeof called !== "function") {
-    throw new OptionError("handler", called, "a function");
+    throw new OptionError(isTask ? "task" : "handler", called, "a function");
   }
-  const more: Record<string, 0> = service === called ? {} : { startTls: 0 };
+  const more = isTask ? { startTls: "boolean" as const } : undefined;
   const config = resolveServeOptions(options, more);
   const server = new Server(config, service, options, surroundings);
   shutdownAt(options.signal, server);

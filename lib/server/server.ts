@@ -90,9 +90,10 @@ export abstract class ServerBase extends ServerStatsBase {
     this.certificate = config.tls && new TlsIdentity(
       config.tls,
       clock,
-      listener && ((days, { subject, notAfter }) => {
+      listener && ((days, { subject, notAfter }, notBefore) => {
         const type = "certificate_expiry";
-        emit(listener, { type, days, subject, notAfter });
+        const early = notBefore && { notBefore };
+        emit(listener, { type, days, subject, notAfter, ...early });
       }),
     );
     // They are not for a program that logs its server.
@@ -225,7 +226,9 @@ export class Server extends ServerBase implements ParleyServer {
       connectionRate: bucketsFor(config.maxConnectionRate, rates[0]),
       requestRate: bucketsFor(config.maxRequestRate, rates[1]),
       // A handler is given these numbers alone: it must not end the server.
-      stats: new ServerStatsBase(counters, clock, this.startedAt, uptime),
+      stats: Object.freeze(
+        new ServerStatsBase(counters, clock, this.startedAt, uptime),
+      ),
     };
     this.#context = context;
     this.#listener = listener;

@@ -51,7 +51,7 @@ export function serializeError(error: unknown, causes = 8): SentError {
         : serializeError(cause, causes - 1),
     };
   } catch {
-    return serializeError(new Error(textOf(error)));
+    return serializeError(new Error(messageOf(error)));
   }
 }
 
@@ -65,13 +65,4 @@ export function deserializeError(sent: SentError): unknown {
   if (error.name !== name) error.name = name;
   if (cause !== undefined) error.cause = deserializeError(cause);
   return error;
-}
-
-function textOf(value: unknown): string {
-  try {
-    return messageOf(value);
-  } catch {
-    // An object without a prototype has no text.
-    return "an object that has no text";
-  }
 }

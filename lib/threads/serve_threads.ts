@@ -5,14 +5,18 @@
  * (`SO_REUSEPORT`).
  */
 
-import { checkNumber } from "../core/checks.ts";
+import { checkNumber, refuse } from "../core/checks.ts";
 import { type Clock, systemClock, within } from "../core/clock.ts";
-import { OptionError } from "../core/errors.ts";
+import { OptionError, ParleyError } from "../core/errors.ts";
 import { emit, type ServerEvent } from "../events/events.ts";
 import { Counters, settleLost } from "../events/metrics.ts";
 import type { FramingName } from "../framing/mod.ts";
 import { listen } from "../net/listen.ts";
-import { resolveServeOptions, type ServeConfig } from "../server/config.ts";
+import {
+  hookOptions,
+  resolveServeOptions,
+  type ServeConfig,
+} from "../server/config.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { Hooks, ServeOptions } from "../server/options.ts";
 import type { ConnectionInfo, ParleyServer } from "../server/parley_server.ts";
@@ -101,9 +105,10 @@ export async function startThreads(
     throw new OptionError("path", options.path, "no path beside threads");
   }
   const config = resolveServeOptions(options, {
-    ...{ worker: 0, threads: 0, name: 0, permissions: 0, confine: 0 },
-    startTls: 0,
+    ...{ worker: URL, threads: 0, name: "string", permissions: 0 } as const,
+    ...{ confine: "boolean", startTls: "boolean" } as const,
   });
+  refuse(options, Object.keys(hookOptions), "here, but for serveThread");
   // Listeners that share a port would also share it with another server that
   // has it already.
   if (config.port !== 0) listen({ ...config, reusePort: false }).close();
@@ -129,6 +134,9 @@ const LONGEST_WAIT = 10_000;
 const GRACE = 1000;
 
 const ANSWER_LIMIT = 1000;
+
+/** How long a worker may load its modules, in milliseconds. */
+const START_LIMIT = 60_000;
 
 /**
  * All that the program may do. With `"inherit"` for the whole, a thread that
@@ -301,7 +309,7 @@ class Supervisor extends ServerBase implements ThreadedServer {
       this.#lost(thread, new Error(event.message));
     };
     try {
-      this.addr = await calls.call("start", {
+      const started = calls.call("start", {
         options: {
           ...options,
           port,
@@ -319,6 +327,12 @@ class Supervisor extends ServerBase implements ThreadedServer {
         uptime: this.uptime,
         confine,
       });
+      const addr = await within(this.clock, START_LIMIT, started);
+      if (addr === undefined) {
+        const limit = `within ${START_LIMIT / 1000} s`;
+        throw new ParleyError(`Worker ${url} calls no serveThread ${limit}`);
+      }
+      this.addr = addr;
     } catch (error) {
       this.#lost(thread, error);
       throw error;

@@ -1,14 +1,15 @@
 /** {@linkcode serveThread}: what the worker of a threaded server runs. */
 
 import { closeBackDoors } from "../core/back_doors.ts";
+import { checkOptions } from "../core/checks.ts";
 import { systemClock } from "../core/clock.ts";
-import { OptionError } from "../core/errors.ts";
+import { OptionError, ParleyError } from "../core/errors.ts";
 import type { Framing } from "../framing/mod.ts";
 import { Descriptors } from "../server/descriptors.ts";
 import type { ServerEvent } from "../events/events.ts";
 import { Counters } from "../events/metrics.ts";
 import type { ConnectionTask, Handler } from "../server/handler.ts";
-import { resolveServeOptions } from "../server/config.ts";
+import { hookOptions, resolveServeOptions } from "../server/config.ts";
 import type { AnyOptions, Hooks } from "../server/options.ts";
 import type { ParleyServer } from "../server/parley_server.ts";
 import { Places } from "../server/places.ts";
@@ -71,24 +72,36 @@ export function serveThread(handler: Handler<any, any>, options = {}): void {
  * @param task Serves one connection.
  * @param options What cannot be sent from the main thread.
  */
-export function serveThreadConnections<State = Record<string, unknown>>(
+export function serveThreadConnections<State>(
   task: ConnectionTask<State, Deno.NetAddr>,
-  options: ThreadTaskOptions<State> = {},
-): void {
-  startThread({ task: task as ConnectionTask }, options);
+  options: ThreadTaskOptions<State> & MadeState<State>,
+): void;
+/** Serves connections with a task that keeps no state of its own. */
+export function serveThreadConnections(
+  task: ConnectionTask<Record<string, unknown>, Deno.NetAddr>,
+  options?: ThreadTaskOptions,
+): void;
+// deno-lint-ignore no-explicit-any
+export function serveThreadConnections(task: any, options = {}): void {
+  startThread({ task }, options);
 }
 
 function startThread(service: Service, own: AnyOptions): void {
+  if (typeof scope.postMessage !== "function") {
+    throw new ParleyError("Cannot serve here: serveThreads runs this module");
+  }
   let server!: ParleyServer<Deno.NetAddr>;
   const supervisor: WorkerCalls<SupervisorProcedures> = new WorkerCalls(
     scope,
     {
       start({ options: sent, events, index, shared, confine, ...since }) {
+        checkOptions<object>(own, { framing: 0, ...hookOptions });
         const { cells, rates, descriptors } = shared;
-        const all = { ...sent, ...own };
+        const framing = own.framing ?? sent.framing;
+        const all = { ...sent, ...own, framing };
         const tasks = typeof service === "object";
         const options = tasks ? taskOptions(all) : all;
-        const config = resolveServeOptions(options, { startTls: 0 });
+        const config = resolveServeOptions(options, { startTls: "boolean" });
         const { name } = config.framing;
         if (name !== sent.framing) {
           const form = `${sent.framing}, as serveThreads has it`;

@@ -4,6 +4,7 @@
  * two, and a comma in a URI begins what looks like another name.
  */
 
+import { decodeUtf8, encodeText } from "../core/text.ts";
 import { formatIP } from "../net/proxy_protocol.ts";
 
 type Element = Record<"body" | "whole", Uint8Array> & { tag: number };
@@ -32,8 +33,6 @@ const STRINGS = [0x0c, 0x12, 0x13, 0x16, 0x1a];
 /** What RFC 4514 escapes (section 2.4), and control characters. */
 const SPECIAL = /["+,;<>\\]|^[ #]| $|\p{Cc}/gu;
 
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
 /** Reads the subject, in the form of RFC 4514, and the `subjectAltName`s. */
 export function namesOf(der: Uint8Array): { subject: string; names: string[] } {
   const fields = inside(elements(der)[0].body);
@@ -60,7 +59,7 @@ function distinguishedName({ body }: Element): string {
 function attribute({ body }: Element): string {
   const [type, value] = elements(body);
   const name = ATTRIBUTES[oidOf(type)];
-  const text = STRINGS.includes(value.tag) ? textOf(value) : undefined;
+  const text = STRINGS.includes(value.tag) ? decodeUtf8(value.body) : undefined;
   return name === undefined || text === undefined
     ? `${name ?? oidOf(type)}=#${value.whole.toHex()}`
     : `${name}=${text.replace(SPECIAL, escape)}`;
@@ -68,27 +67,17 @@ function attribute({ body }: Element): string {
 
 function escape(special: string): string {
   if (!/\p{Cc}/u.test(special)) return `\\${special}`;
-  const bytes = new TextEncoder().encode(special);
-  return bytes.toHex().toUpperCase().replace(/../g, "\\$&");
+  return encodeText(special).toHex().toUpperCase().replace(/../g, "\\$&");
 }
 
-function nameOf(name: Element): string | [] {
-  const { tag, body } = name;
+function nameOf({ tag, body }: Element): string | [] {
   const kind = KINDS[tag];
   const text = kind === "dirName"
     ? distinguishedName(elements(body)[0])
     : kind === "IP"
     ? formatIP(body)
-    : textOf(name);
+    : decodeUtf8(body);
   return kind === undefined || text === undefined ? [] : `${kind}:${text}`;
-}
-
-function textOf({ body }: Element): string | undefined {
-  try {
-    return decoder.decode(body);
-  } catch {
-    return undefined;
-  }
 }
 
 /** The elements in the first element. */

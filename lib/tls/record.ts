@@ -1,5 +1,7 @@
 /** How records begin, the same in all versions of TLS (RFC 8446, section 5.1). */
 
+import type { ReceiveBuffer } from "../net/buffers.ts";
+
 export const MAX_RECORD = 16 * 1024;
 
 // A record begins with its type, and then the major version.
@@ -14,11 +16,7 @@ const MAJOR = 3;
  */
 export const HANDSHAKE_FAILURE = new Uint8Array([ALERT, MAJOR, 3, 0, 2, 2, 40]);
 
-interface Received {
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
+type Received = Pick<ReceiveBuffer, "bytes" | "start" | "end">;
 
 /**
  * The least and the most that each of a client's first bytes can be: a record of

@@ -1,15 +1,18 @@
 // `server --check`, and what a server says of an environment that is mistaken.
 
 import { ONE, TWO } from "../support/certificates.ts";
-import { Peer } from "../support/fixtures.ts";
+import { freePorts } from "../support/cluster.ts";
+import { ownAddress, Peer } from "../support/fixtures.ts";
 import {
+  commandLine,
   run,
+  runCommand,
   RunningServer,
   shareOf,
   testPrograms,
 } from "../support/programs.ts";
 import { Folder } from "../support/socket_files.ts";
-import { assertEquals, assertMatch } from "../support/std.ts";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 const HERE = ["--hostname", "127.0.0.1", "--port", "0"];
 
@@ -80,6 +83,7 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
     [["--tls-cert", gone, "--tls-key", key], {}, /cannot read|gone/],
     [["--tls-cert", cert, "--tls-key", key], {}, /key/],
     [["--hostname", "203.0.113.1"], {}, /address is not this machine's/],
+    [["--hostname", "a\nb\x1b[31m"], {}, /listen on a\\nb\\x1b\[31m:0: /],
     [["--admin", `unix:${gone}/s`], {}, /no such folder/],
     [["--framing", "fixed:1000", "--max-frame", "10"], {}, /fixed/],
     [[], { PARLEY_PROT: "1" }, /PARLEY_PROT is unknown: .* PARLEY_PORT$/],
@@ -98,6 +102,28 @@ testPrograms("server --check ends with 2 at whatever is wrong", async (way) => {
 });
 
 testPrograms(
+  "server --check refuses one address for both ports",
+  async (way) => {
+    await using folder = await Folder.make();
+    const hostname = ownAddress();
+    const [port] = freePorts(hostname, 1);
+    const both = [
+      [`--port=${port}`, `--admin=${hostname}:${port}`],
+      [`--unix=${folder.path}`, `--admin=unix:${folder.path}`],
+    ];
+    for (const args of both) {
+      const all = ["--check", ...args];
+      const { code, stdout, stderr } = await run(way, "server", all);
+      assertEquals([code, stdout], [2, ""], stderr);
+      const [, place] = args[1].split("=");
+      assertMatch(stderr, /^server: [^\n]+ in use \(--admin takes [^\n]+\n$/);
+      assert(stderr.includes(`cannot listen on ${place} for --admin`), stderr);
+    }
+    assertEquals(folder.files, []);
+  },
+);
+
+testPrograms(
   "server serves with an unknown variable, and warns",
   async (way) => {
     // The other is the client's.
@@ -113,7 +139,8 @@ testPrograms(
 testPrograms(
   "server refuses an empty variable where unset is weaker",
   async (way) => {
-    const names = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
+    const guards = ["ALLOW", "DENY", "PROXY_TRUST", "ADMIN_TOKEN"];
+    const names = [...guards, "TLS_CLIENT_CA"];
     for (const name of shareOf(way, names)) {
       const { code, stdout, stderr } = await run(way, "server", HERE, {
         env: { [`PARLEY_${name}`]: "" },
@@ -122,4 +149,19 @@ testPrograms(
       assertMatch(stderr, new RegExp(`^server: PARLEY_${name} is [^\n]+\n$`));
     }
   },
+);
+
+testPrograms(
+  "server refuses a variable that is no text, and does not show it",
+  async (way) => {
+    const shell = `PARLEY_ADMIN_TOKEN=$(printf 'secret\\377') exec "$@"`;
+    const command = ["sh", "-c", shell, "sh", ...commandLine(way, "server")];
+    const { code, stdout, stderr } = await runCommand(command);
+    assertEquals({ code, stdout, stderr }, {
+      code: 2,
+      stdout: "",
+      stderr: "server: PARLEY_ADMIN_TOKEN is no text, expected UTF-8\n",
+    });
+  },
+  ["sh"],
 );

@@ -137,7 +137,7 @@ const badServerValues: [string, string, string][] = [
   ["max-connections", "-1", "a whole number from 0"],
   ["max-connections", "many", "a whole number from 0"],
   ["idle-timeout", "5", DURATION],
-  ["idle-timeout", "600h", DURATION],
+  ["idle-timeout", "600h", "up to 596h"],
   ["request-timeout", "soon", DURATION],
   ["write-timeout", "1d", DURATION],
   ["drain-timeout", "-1s", DURATION],

@@ -1133,6 +1133,8 @@ Deno.test("client makes a request of as many bytes as -d says, and both handlers
     const made = benchRequest(lineOf("-d", `${length}`), []);
     assertEquals(text(made), request);
   }
+  // No text may be so long.
+  assertEquals(benchRequest(lineOf("-d513MiB"), []).length, 513 * 1024 ** 2);
   const request = benchRequest(lineOf(), []);
   assertEquals(request.length, 64);
   for (const handler of [commands, echo]) {

@@ -5,6 +5,7 @@ import { Peer } from "../support/fixtures.ts";
 import {
   Lines,
   ROOT,
+  Running,
   RunningServer,
   testPrograms,
   testWithTools,
@@ -145,6 +146,23 @@ testPrograms(
     server.kill("SIGTERM");
     assertEquals(await server.code(), 0);
     assertEquals(folder.files, []);
+  },
+  ["sh"],
+);
+
+testPrograms(
+  "server says that it has too few descriptors for its threads",
+  async (way) => {
+    for (const check of [[], ["--check"]]) {
+      const args = [...check, "--threads=16"];
+      const place = { descriptors: 60 };
+      await using server = new Running(way, "server", args, {}, place);
+      assertMatch(
+        await server.stderr.next(),
+        /^server: \d+ descriptors left, expected 135 \(ulimit -n\)$/,
+      );
+      assertEquals(await server.code(), 1 + check.length);
+    }
   },
   ["sh"],
 );

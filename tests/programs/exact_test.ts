@@ -108,6 +108,7 @@ testPrograms(
         ["--json --no-newline x", "--json and --no-newline"],
         ["--listen -x x", "--listen and -x"],
         ["--listen -r 2 x y", "-r and --listen"],
+        ["--listen --retry 2 x y", "--retry and --listen"],
         ["-x x a b", "2 requests are given, expected at most one\n"],
       ])
     ) {

@@ -55,6 +55,7 @@ function printingLines(place: string): string[][] {
     [place, "PING"],
     [place, "--json", "PING"],
     [place, "SIZE 1000000", "PING"],
+    ["latency", "-i", "1ms", place],
     [...bench, place],
     [...bench, "--json", place],
     [...bench, "--csv", place],
@@ -72,6 +73,26 @@ testPrograms("client says in one line that its output is lost", async (way) => {
     );
   }
 }, ["sh"]);
+
+testPrograms(
+  "client ends when the first of its output is lost",
+  async (way) => {
+    // Nothing follows the first reply.
+    await using server = serve(
+      { hostname: "127.0.0.1", port: 0, drainTimeout: 1 },
+      (request) => request.length === 1 ? request : new Promise(() => {}),
+    );
+    const place = `127.0.0.1:${(server.addr as Deno.NetAddr).port}`;
+    for (const args of [["a", "bb"], ["--listen", "a"]]) {
+      const shell = '"$@" >/dev/full';
+      const client = [place, ...args];
+      const { code, stderr } = await runBy(shell, way, "client", client);
+      assertEquals(code, 1, args.join(" "));
+      assertMatch(stderr, cannotWrite("client", "no space left on device"));
+    }
+  },
+  ["sh"],
+);
 
 testPrograms("client says that an interrupted report is lost", async (way) => {
   const events = new Events();

@@ -171,7 +171,7 @@ testPrompt("prompt repeats a line behind a number", async (way) => {
     await peer.send(`${reply}\n`);
   }
   await terminal.shows(`\na\nb\nc\n${place}> `);
-  for (const line of ["5 + 3", "5", "5PING"]) {
+  for (const line of ["5 + 3", "5", "5PING", "0 PING", "007 PING"]) {
     await terminal.types(`${line}\r`);
     await assertGets(peer, line);
     await peer.send("sent\n");
@@ -215,6 +215,8 @@ testPrompt("prompt takes commands behind a colon", async (way) => {
   await terminal.shows("\n:a\n");
   await terminal.types(":what\r");
   await terminal.shows('\n(unknown command ":what", try :help)\n');
+  await terminal.types(":timing off\r");
+  await terminal.shows('\n(:timing is given "off", expected no words)\n');
   await terminal.types(":framing\r");
   await terminal.shows("\n(framing line)\n");
   await terminal.types(":framing what\r");
@@ -229,6 +231,8 @@ testPrompt("prompt takes commands behind a colon", async (way) => {
   await terminal.shows(" framing=length\n");
   await terminal.types(":connect a:b\r");
   await terminal.shows('\n(port is "b", expected ');
+  await terminal.types(":connect unix:/a b\r");
+  await terminal.shows('\n(server is "unix:/a b", expected HOST[:PORT]: ');
   await terminal.types("UPPER still\r");
   await terminal.shows("\nSTILL\n");
   await terminal.types("exit\r");

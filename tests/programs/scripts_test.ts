@@ -269,6 +269,8 @@ testPrograms(
 
 const badLines: [string[], string][] = [
   [["h", "x", "--expect", "("], '--expect is "(", expected a regular expr'],
+  [["h", "x", "--expect"], '--expect is "", expected a regular expr'],
+  [["h", "x", "--expect", "--json"], '--expect is "", expected a regular'],
   [["h", "-r5"], "-r is given, expected a request to repeat"],
   [["h", "x", "-i1s"], "-i is given, expected -r beside it"],
   [["h", "x", "-r0"], '-r is "0", expected a whole number from 1'],

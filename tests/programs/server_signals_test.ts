@@ -9,10 +9,11 @@
 import { assert, assertEquals, assertRejects } from "../support/std.ts";
 
 import { openKeeper } from "../../lib/cli/server/keeper.ts";
+import { listenForSignals } from "../../lib/cli/server/signals.ts";
 import { connect, TimeoutError } from "../../lib/mod.ts";
 import { fileId } from "../../lib/net/unix.ts";
 import { ONE, TWO, TWO_CA } from "../support/certificates.ts";
-import { bytes, FakeClock, text } from "../support/fixtures.ts";
+import { bytes, FakeClock, settle, text } from "../support/fixtures.ts";
 import {
   runCommand,
   Running,
@@ -95,6 +96,41 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     ["mkfifo"],
   );
 }
+
+Deno.test("a signal that comes again at once is the same one", async () => {
+  const { addSignalListener, exit } = Deno;
+  const handlers = new Map<Deno.Signal, () => void>();
+  const did: unknown[] = [];
+  let now = 0;
+  Deno.addSignalListener = (signal, handler) => handlers.set(signal, handler);
+  Deno.exit = (code) => void did.push(code) as never;
+  const at = async (ms: number, signal: Deno.Signal) => {
+    now = ms;
+    handlers.get(signal)!();
+    await settle();
+    return did.splice(0);
+  };
+  const cleanUp = () => Promise.resolve(void did.push("cleaned up"));
+  const drain = (by: string) => void did.push(by);
+  try {
+    const serving = listenForSignals(() => now);
+    serving.hold(cleanUp);
+    serving.serve({ drain, reload() {} });
+    assertEquals(await at(0, "SIGINT"), ["SIGINT"]);
+    // Such as what a task runner passes on.
+    assertEquals(await at(0, "SIGINT"), []);
+    assertEquals(await at(249, "SIGINT"), []);
+    assertEquals(await at(250, "SIGINT"), ["cleaned up", 130]);
+
+    // While it binds: nothing of that may stay.
+    const starting = listenForSignals(() => now);
+    starting.hold(cleanUp);
+    assertEquals(await at(0, "SIGINT"), []);
+    assertEquals(await at(300, "SIGINT"), ["cleaned up", 130]);
+  } finally {
+    Object.assign(Deno, { addSignalListener, exit });
+  }
+});
 
 testWithTools(
   "server listens for signals before it loads the rest",

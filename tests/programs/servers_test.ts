@@ -19,7 +19,7 @@ import {
   type Way,
 } from "../support/programs.ts";
 import { assertEquals, assertMatch, toText } from "../support/std.ts";
-import { Terminal, testPrompt } from "../support/terminal.ts";
+import { prompt, Terminal, testPrompt } from "../support/terminal.ts";
 
 const plain = { hostname: "127.0.0.1", port: 0 };
 
@@ -106,6 +106,34 @@ testPrograms(
   },
 );
 
+testPrograms("client goes past a server that refuses it", async (way) => {
+  await using denying = serve({ ...plain, deny: "127.0.0.1" }, echo);
+  await using good = named("good");
+  const places = `${placeOf(denying)},${placeOf(good)}`;
+  assertEquals(await run(way, "client", ["wait", places, "x"]), {
+    code: 0,
+    stdout: "",
+    stderr: "",
+  });
+  const asked = good.requests;
+  assertEquals(asked, 1);
+  const args = ["bench", "-c", "2", "-n", "10", "--json", places, "x"];
+  const { stdout } = await run(way, "client", args);
+  const { done, connections_refused: refused } = JSON.parse(stdout);
+  // Each connection was refused once, with a request in flight.
+  assertEquals([done, refused, good.requests], [8, 2, asked + 8]);
+});
+
+testPrompt("prompt goes past a server that refuses it", async (way) => {
+  await using denying = serve({ ...plain, deny: "127.0.0.1" }, echo);
+  await using good = named("good");
+  const places = `${placeOf(denying)},${placeOf(good)}`;
+  await using terminal = await prompt(way, places);
+  await terminal.shows("not connected> ");
+  await terminal.types("x\r");
+  await terminal.shows("\ngood x\n");
+});
+
 testPrograms("client spreads its requests by --balance", async (way) => {
   await using one = named("one");
   await using two = named("two");
@@ -154,6 +182,24 @@ testPrograms(
       /^client: no reply to request 2.*: No connection in time/,
     );
     assertEquals(stderr.includes(refused), true, stderr);
+  },
+);
+
+testPrograms(
+  "client keeps a whole window of requests while nobody is there",
+  async (way) => {
+    const first = named("first");
+    const { port } = first.addr as Deno.NetAddr;
+    await using pipe = new Pipe(way, placeOf(first));
+    assertEquals(await pipe.ask("a"), "first a");
+    await first.shutdown();
+    const lines = Array.from(Array(3000).keys(), String);
+    await pipe.send(...lines);
+    await using _second = named("second", { ...plain, port });
+    for (const line of lines) {
+      assertEquals(await pipe.stdout.next(), `second ${line}`);
+    }
+    assertEquals(await pipe.end(), [0, ""]);
   },
 );
 

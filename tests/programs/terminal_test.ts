@@ -373,6 +373,42 @@ testPrompt("prompt says at once that the connection is lost", async (way) => {
   await terminal.shows("\nD\n");
 });
 
+testWithTools(
+  "prompt says what came from a server that has closed already",
+  TOOLS,
+  async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const module = (path: string) =>
+      new URL(`../../lib/${path}`, import.meta.url);
+    const code = `
+      import { runPrompt } from "${module("cli/client/prompt.ts")}";
+      import { connect } from "${module("client/client.ts")}";
+      const target = {
+        place: "here",
+        async connect(_signal, more) {
+          const client = await connect({ port: ${listener.addr.port}, ...more });
+          await client.closed;
+          return client;
+        },
+      };
+      const flags = { json: false, hex: false, framing: "line", retry: 0 };
+      await runPrompt({ flags, target, plain: true });
+    `;
+    await using terminal = new Terminal([Deno.execPath(), "eval", code]);
+    {
+      using peer = new Peer(await listener.accept());
+      await peer.send("welcome\n");
+    }
+    await terminal.shows("welcome\n");
+    await terminal.shows(
+      "(connection lost; the next request connects again)\n",
+    );
+    await terminal.shows("not connected> ");
+    await terminal.types("exit\r");
+    assertEquals(await terminal.code(), 0);
+  },
+);
+
 testPrompt("prompt goes on while there is no server", async (way) => {
   const hostname = ownAddress();
   const { server, port, place } = serveHere(0, commands, hostname);

@@ -100,6 +100,13 @@ Deno.test("serveAdmin answers before a body, and the answer arrives", async () =
   );
 });
 
+Deno.test("serveAdmin takes fields that are not ASCII", async () => {
+  await using admin = serveAdmin({ port: 0 });
+  // In UTF-8 these have bytes that are no characters of Latin-1.
+  const head = "GET /livez HTTP/1.1\r\nx: \u201cquoted\u201d \u20ac";
+  assertMatch(await send(admin, `${head}\r\n\r\n`), /^HTTP\/1\.1 200 OK\r\n/);
+});
+
 Deno.test("serveAdmin refuses a head that has no end, and one that is none", async () => {
   await using admin = serveAdmin({ port: 0 });
   const line = `x: ${"x".repeat(997)}\r\n`;
@@ -146,12 +153,13 @@ function emfile(): Error {
 Deno.test("the admin port without descriptors uses its spares, then its own, then waits", async () => {
   const listener = new FakeListener();
   const clock = new FakeClock();
-  let spares = 2;
+  const closed: number[] = [];
+  const spares = [1, 2].map((n) => ({ close: () => void closed.push(n) }));
   const port = openPort({
     listener,
     clock,
     answer: () => Promise.resolve(reply("ok\n")),
-    makeRoom: () => spares > 0 && spares-- > 0,
+    spares,
   });
   const [conn, first] = await pair();
   using _first = first;
@@ -161,7 +169,7 @@ Deno.test("the admin port without descriptors uses its spares, then its own, the
   listener.next(emfile());
   listener.next(emfile());
   await settle();
-  assertEquals([spares, clock.timers], [0, 0]);
+  assertEquals([closed, clock.timers], [[2, 1], 0]);
   await first.send("GET / HT");
   listener.next(emfile());
   assertEquals(await first.rest(), "");
@@ -175,6 +183,16 @@ Deno.test("the admin port without descriptors uses its spares, then its own, the
   await second.send("GET / HTTP/1.1\r\n\r\n");
   clock.advance(50);
   assertMatch(await second.rest(), /^HTTP\/1\.1 200 OK\r\n[^]*ok\n$/);
+
+  // The descriptor of a connection that has ended is the next one's.
+  while (spares.length === 0) await settleAll();
+  listener.next(emfile());
+  const [last, third] = await pair();
+  using _third = third;
+  listener.next(last);
+  await third.send("GET / HTTP/1.1\r\n\r\n");
+  assertMatch(await third.rest(), /^HTTP\/1\.1 200 OK\r\n[^]*ok\n$/);
+  assertEquals(spares.length, 0);
   await port.close();
   await port.finished;
   assert(listener.closed);
@@ -192,7 +210,7 @@ Deno.test("the admin port goes on after a peer's fault, and ends with its listen
     listener,
     clock,
     answer: () => Promise.reject(new Error("a secret")),
-    makeRoom: () => false,
+    spares: [],
   });
   listener.next(new Deno.errors.ConnectionReset("ECONNRESET"));
   const [conn, peer] = await pair();

@@ -150,6 +150,83 @@ Deno.test("ready waits while much is unsent, for as long", async () => {
   assertInstanceOf(await third, ClientClosedError);
 });
 
+Deno.test("ready resolves when the requests that took the room are given up", async () => {
+  const { client, server, clock } = connected({
+    maxBuffered: 100,
+    timeout: 0,
+    keepAfterTimeout: true,
+  });
+  server.take(0);
+  const first = outcome(client.request("a"));
+  await settle();
+  const late = outcome(client.request("b".repeat(200), { timeout: 100 }));
+  const ready = client.ready;
+  clock.advance(1000);
+  assertInstanceOf(await late, TimeoutError);
+  await ready;
+  assertEquals(client.buffered, 2);
+  client.close();
+  assertInstanceOf(await first, ClientClosedError);
+});
+
+Deno.test("what is neither bytes nor text is refused, and counts for nothing", async () => {
+  for (const framing of ["line", "length", "varint", "delimiter:;"] as const) {
+    const { client, server } = connected({
+      framing: framingOf(framing),
+      timeout: 0,
+    });
+    for (
+      const value of [
+        ...[undefined, null, 5, 1n, true, Symbol("s"), {}, [1, 2], () => {}],
+        ...[new ArrayBuffer(2), new Uint16Array(2), new String("a")],
+        ...[new DataView(new ArrayBuffer(2)), Object.create(null)],
+      ]
+    ) {
+      const data = value as unknown as string;
+      await assertRejects(() => client.request(data), TypeError, "Cannot send");
+      assertThrows(() => client.send(data), TypeError, "Cannot send");
+      const [error] = await all(client.stream(data, { isLast }));
+      assertInstanceOf(error, TypeError);
+    }
+    assertEquals([client.pending, client.buffered], [0, 0]);
+    await client.ready;
+    assertEquals(server.text, "");
+    client.close();
+  }
+});
+
+Deno.test("isPush and isLast that give a promise end the connection", async () => {
+  const promised =
+    (() => Promise.reject(new Error("no"))) as unknown as typeof isLast;
+  const pushing = connected({ isPush: promised });
+  const reply = outcome(pushing.client.request("a"));
+  pushing.server.push("A\n");
+  const error = await reply as Error;
+  assertInstanceOf(error, ConnectionLostError);
+  assertMatch(
+    error.message,
+    /: isPush gave .*Promise.*: expected true or false$/,
+  );
+
+  const { client, server } = connected();
+  const frames = all(client.stream("a", { isLast: promised }));
+  const other = outcome(client.request("b"));
+  server.push("1\n2\n");
+  for (const error of [...await frames, await other] as Error[]) {
+    assertMatch(error.message, /: isLast gave .*: expected true or false$/);
+  }
+  const another = connected();
+  for (const isLast of [undefined, "." as unknown as typeof promised]) {
+    assertThrows(
+      () => another.client.stream("a", { isLast: isLast! }),
+      OptionError,
+      "isLast",
+    );
+  }
+  assertEquals(another.client.pending, 0);
+  another.client.close();
+});
+
 Deno.test("whoever waits for ready gives no more than fits to a peer that never reads", async () => {
   const [client, peer, clock] = await clientAndPeer({
     maxFrame: 70_000,

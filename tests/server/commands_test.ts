@@ -304,6 +304,11 @@ Deno.test("echo replies the bytes of the request", async () => {
 });
 
 Deno.test("a commandTable has HELP, usage errors and the state of its server", async () => {
+  // A promise as some libraries have it, of no class of the runtime's.
+  const refusing = {
+    then: (_: unknown, reject: (error: Error) => void) =>
+      reject(new UsageError("n is digits")),
+  } as PromiseLike<string>;
   await using server = serve(
     { hostname: "127.0.0.1", port: 0, state: () => ({ sum: 0 }) },
     commandTable<{ sum: number }>({
@@ -318,6 +323,7 @@ Deno.test("a commandTable has HELP, usage errors and the state of its server", a
         },
       },
       "A.B-9": { args: "", help: "does nothing", run: () => "done" },
+      QUERY: { args: "n", help: "asks", run: () => refusing },
     }),
   );
   await using client = await connect(server.addr as Deno.NetAddr);
@@ -326,8 +332,12 @@ Deno.test("a commandTable has HELP, usage errors and the state of its server", a
     ["add 40", "42"],
     ["ADD x", "ERR usage: ADD n (n is digits, got x)"],
     ["a.b-9", "done"],
+    ["QUERY x", "ERR usage: QUERY n (n is digits)"],
     ["A.B-9 x", 'ERR usage: A.B-9 (no argument, got "x")'],
-    ["HELP", "ADD n | A.B-9 | HELP [command] (HELP command tells more)"],
+    [
+      "HELP",
+      "ADD n | A.B-9 | QUERY n | HELP [command] (HELP command tells more)",
+    ],
     ["help add", "ADD n: adds n"],
     ["HELP valueOf", 'ERR unknown command: "valueOf" (try HELP)'],
     ["valueOf", 'ERR unknown command: "valueOf" (try HELP)'],

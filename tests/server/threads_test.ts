@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertRejects } from "../support/std.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "../support/std.ts";
 
 import { systemClock } from "../../lib/core/clock.ts";
 import { framingOf } from "../../lib/framing/mod.ts";
@@ -9,8 +15,13 @@ import {
   FrameError,
   length,
   OptionError,
+  ParleyError,
   serve,
 } from "../../lib/mod.ts";
+import {
+  serveThread,
+  serveThreadConnections,
+} from "../../lib/threads/thread.ts";
 import {
   type ServeThreadsOptions,
   startThreads,
@@ -24,6 +35,7 @@ import {
   Peer,
   settle,
   text,
+  turnOfLoop,
 } from "../support/fixtures.ts";
 import { respFraming } from "../support/framings.ts";
 import { leaveOut, testAllowed } from "../support/permissions.ts";
@@ -498,6 +510,67 @@ testThreads("threads have hooks of their module", async () => {
   using peer = await Peer.to(started.server);
   const expected = "welcome\nhello\n";
   assertEquals(await peer.ask("hello\n", expected), expected);
+});
+
+Deno.test("serveThread says so where it is not in a worker", () => {
+  const { exit } = Deno;
+  const starts = [
+    () => serveThread((request) => request),
+    () => serveThreadConnections(() => {}),
+  ];
+  for (const start of starts) {
+    assertThrows(start, ParleyError, "serveThreads runs");
+  }
+  assertEquals(Deno.exit, exit);
+});
+
+/** A module whose text is this, behind what it may need. */
+function moduleOf(code: string): URL {
+  const lib = new URL("../../lib/threads/mod.ts", import.meta.url);
+  const all = `import { serveThread } from ${JSON.stringify(lib)};${code}`;
+  return new URL(`data:application/javascript,${encodeURIComponent(all)}`);
+}
+
+testThreads(
+  "what a worker's own options cannot be is refused at the start",
+  async () => {
+    for (
+      const [options, blamed] of [
+        ["{ port: 5 }", "port"],
+        ["{ maxFrame: 5 }", "maxFrame"],
+        ["{ state: 5 }", "state"],
+        ["{ onOpen: {} }", "onOpen"],
+        ["5", "options"],
+      ]
+    ) {
+      const worker = moduleOf(`serveThread((request) => request, ${options});`);
+      const error = await assertRejects(
+        () => serveTwo({ worker }),
+        OptionError,
+      );
+      assertEquals(error.option, blamed);
+    }
+    const worker = moduleOf("serveThread((r) => r, { framing: undefined });");
+    await using started = await serveTwo({ worker, framing: "netstring" });
+    using peer = await Peer.to(started.server);
+    assertEquals(await peer.ask("1:a,", "1:a,"), "1:a,");
+  },
+);
+
+testThreads("a worker that does not serve is given up", async () => {
+  const clock = new FakeClock();
+  for (const code of ["", "setInterval(() => {}, 1000);", "await 0;"]) {
+    let error: unknown;
+    const starting = serveTwo({ worker: moduleOf(code) }, clock)
+      .catch((thrown) => error = thrown);
+    while (error === undefined) {
+      clock.advance(10_000);
+      await turnOfLoop();
+    }
+    await starting;
+    assertMatch(String(error), /calls no serveThread within 60 s$/);
+    assertEquals(clock.timers, 0);
+  }
 });
 
 testThreads("a port with threads on it is in use for others", async () => {

@@ -363,6 +363,49 @@ testPages("every module that docs/architecture.md names is there", (pages) => {
   assertEquals(lost, []);
 });
 
+/** Whether a name is declared in a source, and not only used there. */
+function declares(source: string, name: string): boolean {
+  const modifiers = "export|static|readonly|protected|private|override|" +
+    "abstract|async|get|function|class|const";
+  // A method or a function, or else a field.
+  const rest = String.raw`(?:(?:<.*>)?\((?:.*\{)?$|[?!]?: | = )`;
+  return new RegExp(`^\\s*(?:(?:${modifiers}) )*${name}${rest}`, "m")
+    .test(source);
+}
+
+testPages(
+  "each function that a walk of docs/architecture.md names is in its file",
+  (pages) => {
+    const page = pageAt(pages, "docs/architecture.md");
+    const [, ...walks] = section(page, "## Four walks through the code")
+      .split(/^### /m);
+    assertEquals(walks.length, 4);
+    for (const walk of walks) {
+      const [title, ...steps] = walk.split(/^\d+\. /m);
+      assert(steps.length > 5, `${steps.length} steps: ${title}`);
+      for (const step of steps) {
+        const [file, ...names] = codeIn(step);
+        assert(isThere(file), `${title}: ${step}`);
+        let source = read(file);
+        assert(names.some((name) => /^#?\w+$/.test(name)), step);
+        for (const name of names) {
+          if (name.endsWith(".ts")) source = read(name);
+          else assert(declares(source, name), `${title}: ${name} in ${step}`);
+        }
+      }
+    }
+  },
+);
+
+testPages("docs/architecture.md has each file of a connection", (pages) => {
+  const page = pageAt(pages, "docs/architecture.md");
+  const [, , ...rows] = rowsOf(section(page, "## The life of a connection"));
+  assertEquals(
+    rows.map(([file]) => `lib/server/connection/${codeIn(file)[0]}`).sort(),
+    [...filesIn("lib/server/connection/")].sort(),
+  );
+});
+
 testPages("what CONTRIBUTING.md says of a file is in that file", (pages) => {
   const { text } = pageAt(pages, "CONTRIBUTING.md");
   const lost: string[] = [];

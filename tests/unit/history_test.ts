@@ -20,3 +20,20 @@ testWithTools("History keeps the newest of many lines", [], async () => {
     await Deno.remove(path);
   }
 });
+
+testWithTools("History goes on behind a line that was cut", [], async () => {
+  const path = await Deno.makeTempFile();
+  try {
+    await Deno.writeTextFile(path, "one\r\ntwo\r\ncut");
+    {
+      using history = (await openHistory(path, () => {}))!;
+      assertEquals(history.lines, ["cut", "two", "one"]);
+      history.add("three");
+      history.add("four");
+    }
+    using again = (await openHistory(path, () => {}))!;
+    assertEquals(again.lines, ["four", "three", "cut", "two", "one"]);
+  } finally {
+    await Deno.remove(path);
+  }
+});

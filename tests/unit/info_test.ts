@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
+import { broadcast } from "../../lib/mod.ts";
 import type { Handler, RequestInfo } from "../../lib/server/handler.ts";
 import { InMemory, turns } from "../support/in_memory.ts";
 
@@ -229,4 +230,97 @@ Deno.test("info.replyInPieces() takes whole numbers from 1 alone", async () => {
   assertEquals(transport.text, "abc\n");
   assertEquals(refused, [-1, 0, 0.5, 1.5, NaN, Infinity]);
   transport.end();
+});
+
+Deno.test("no class of info gives a handler what serves the connection", async () => {
+  const found: unknown[] = [];
+  await using running = new InMemory((request, info) => {
+    for (
+      let at: object | null = info;
+      at !== null;
+      at = Object.getPrototypeOf(at)
+    ) {
+      const { constructor } = at as Record<string, object>;
+      for (const key of Reflect.ownKeys(constructor)) {
+        attempt(() => {
+          const get = Reflect.get(constructor, key) as (
+            info: unknown,
+          ) => unknown;
+          found.push(Object(get(info)).context);
+        });
+      }
+    }
+    return request;
+  });
+  const transport = await running.connect();
+  transport.push("a\n");
+  await turns(3);
+  transport.end();
+  assertEquals(found.filter((context) => context !== undefined), []);
+});
+
+Deno.test("a handler cannot lift the limit of what it sends", async () => {
+  for (const value of [Infinity, undefined, "x", NaN]) {
+    const thrown: string[] = [];
+    await using running = new InMemory((request, info) => {
+      (info as { maxReply: unknown }).maxReply = value;
+      for (
+        const send of [
+          () => void info.send("x".repeat(11)),
+          () => broadcast([info], "x".repeat(11)),
+        ]
+      ) {
+        try {
+          send();
+        } catch (error) {
+          thrown.push((error as Error).name);
+        }
+      }
+      return request;
+    }, { maxReply: 10 });
+    const transport = await running.connect();
+    transport.push("a\n");
+    await turns(3);
+    transport.end();
+    assertEquals(transport.text, "a\n");
+    assertEquals(thrown, ["ReplyTooLargeError", "ReplyTooLargeError"]);
+  }
+});
+
+Deno.test("what one handler does to info.server, no other sees", async () => {
+  const startedAt = 1000;
+  const seen: unknown[] = [];
+  await using running = new InMemory(
+    (request, info) => {
+      const { server } = info as { server: { startedAt: unknown } };
+      seen.push(server.startedAt);
+      attempt(() => server.startedAt = "x");
+      attempt(() => Object.defineProperty(server, "startedAt", { value: "y" }));
+      return request;
+    },
+    {},
+    { startedAt },
+  );
+  const transports = await running.connectAll(2);
+  for (const transport of transports) transport.push("a\nb\n");
+  await turns(3);
+  for (const transport of transports) transport.end();
+  assertEquals(seen, Array(4).fill(startedAt));
+});
+
+Deno.test("state is what the option makes, also where that is nothing", async () => {
+  for (const made of [undefined, null, 0, "", false]) {
+    let count = 0;
+    await using running = new InMemory((_, info) => {
+      const { state } = info as { state: unknown };
+      const [first, again] = [state, (info as { state: unknown }).state];
+      info.state = undefined as unknown as Record<string, unknown>;
+      return `${first} ${again} ${info.state} ${count}`;
+    }, { state: () => (count++, made) });
+    const transport = await running.connect();
+    transport.push("a\n");
+    await turns(3);
+    transport.end();
+    assertEquals(transport.text, `${made} ${made} undefined 1\n`);
+  }
 });

@@ -368,6 +368,44 @@ Deno.test("health checks find out who does not answer, and who is back", async (
   assertEquals(play.tried[0].length, tries + 1);
 });
 
+Deno.test("a health check may be a function that throws, or that takes its time", async () => {
+  let answer: () => unknown = () => true;
+  await using play = new Play(1, {
+    healthCheck: { request: "PING", expect: () => answer() as boolean },
+  });
+  const reply = outcome(play.pool.request("a"));
+  await settle();
+  play.last(0).push("A\n");
+  assertEquals(await reply, "A");
+  const answers = [
+    () => Promise.resolve(false),
+    () => Promise.reject(new Error("no idea")),
+    () => {
+      throw new Error("broken");
+    },
+  ];
+  for (answer of answers) {
+    while (play.last(0).closed) await play.pass(100);
+    const link = play.last(0);
+    const { length } = link.text;
+    for (let i = 0; i < 20 && link.text.length === length; i++) {
+      await play.pass(100);
+    }
+    link.push("PONG\n");
+    await settle();
+    assert(link.closed, String(answer));
+    answer = () => Promise.resolve(true);
+    while (play.last(0).closed) await play.pass(100);
+    play.last(0).push("PONG\n");
+    await settle();
+    assert(!play.last(0).closed);
+  }
+  assertEquals(
+    play.changes.filter((change) => change[1] !== "up").map(([, why]) => why),
+    ['Health check got the reply "PONG"', "no idea", "broken"],
+  );
+});
+
 Deno.test("open gives the pool with a first connection, or says why not", async () => {
   await using play = new Play(2);
   play.fail(0);

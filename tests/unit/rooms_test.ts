@@ -1,17 +1,17 @@
-// `lib/` has a folder, a room, for each purpose. What may import what?
+// `lib/` has a folder for each purpose. Which may import which?
 
 import { posix } from "node:path";
 
 import { testAllowed } from "../support/permissions.ts";
 import { assertEquals } from "../support/std.ts";
 
-/** The rooms from the ground up: each may import those that stand before it. */
-const ROOMS = [
+/** The folders, in an order in which each may import those before it. */
+const FOLDERS = [
   ...["core", "framing", "events", "net", "tls", "server", "client"],
   ...["threads", "observe", "admin", "handlers", "cli", "mod.ts", "programs"],
 ];
 
-/** What a room may not import all the same. */
+/** What a folder may not import all the same. */
 const APART: Readonly<Record<string, readonly string[]>> = {
   events: ["framing"],
   net: ["events"],
@@ -27,16 +27,16 @@ const ROOT = new URL("../../", import.meta.url);
 
 function mayImport(from: string, to: string): boolean {
   if (to === "deno.json") return from === "lib/core/version.ts";
-  const [room, other] = [roomOf(from), roomOf(to)];
-  if (room === other) return true;
-  if (room === "handlers") {
+  const [folder, other] = [folderOf(from), folderOf(to)];
+  if (folder === other) return true;
+  if (folder === "handlers") {
     return other === "core" || to === "lib/server/handler.ts";
   }
-  return ROOMS.includes(other) && !APART[room]?.includes(other) &&
-    ROOMS.indexOf(other) < ROOMS.indexOf(room);
+  return FOLDERS.includes(other) && !APART[folder]?.includes(other) &&
+    FOLDERS.indexOf(other) < FOLDERS.indexOf(folder);
 }
 
-function roomOf(path: string): string {
+function folderOf(path: string): string {
   return path.startsWith("lib/") ? path.split("/")[1] : "programs";
 }
 
@@ -73,11 +73,11 @@ function testModules(name: string, fn: (paths: string[]) => void): void {
   );
 }
 
-testModules("rooms import in one direction", (paths) => {
+testModules("folders import in one direction", (paths) => {
   const broken = paths.flatMap((from) =>
     importsOf(from)
       .filter(({ to }) => !mayImport(from, to))
-      .map(({ at, to }) => `${at}: ${roomOf(from)} may not import ${to}`)
+      .map(({ at, to }) => `${at}: ${folderOf(from)} may not import ${to}`)
   );
   assertEquals(broken, []);
 });

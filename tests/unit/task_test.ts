@@ -1,9 +1,13 @@
 // Connections served by tasks, on transports in memory: deadlines, fairness,
 // memory and drains, without time and without sockets.
 
-import type { ConnectionTask, ParleyConnection } from "../../lib/mod.ts";
+import {
+  broadcast,
+  type ConnectionTask,
+  type ParleyConnection,
+} from "../../lib/mod.ts";
 import { InMemory, turns } from "../support/in_memory.ts";
-import { assert, assertEquals } from "../support/std.ts";
+import { assert, assertEquals, assertMatch } from "../support/std.ts";
 
 const echo: ConnectionTask = async (connection) => {
   for await (const frame of connection) await connection.send(frame);
@@ -71,6 +75,28 @@ Deno.test("what a task does itself has no deadline", async () => {
   assertEquals(transport.text, "late\n");
   assertEquals(running.events.reasons, []);
   transport.end();
+});
+
+Deno.test("a task that has closed its side has the deadlines of before", async () => {
+  for (const reads of [true, false]) {
+    await using running = new InMemory({
+      task: async (connection) => {
+        await Promise.all([
+          reads && connection.read(),
+          connection.writable.close(),
+        ]);
+        await new Promise((end) => connection.signal.onabort = end);
+      },
+    }, { writeTimeout: 1000, idleTimeout: 10_000 });
+    const transport = await running.connect();
+    await turns();
+    assert(transport.finished);
+    assertEquals(await running.states(), [reads ? "idle" : "handling"]);
+    await running.pass(5000, 500);
+    assertEquals(running.events.reasons, []);
+    transport.reset();
+    await running.finish();
+  }
 });
 
 Deno.test("a push that nobody takes ends by writeTimeout, while the task reads or not", async () => {
@@ -165,4 +191,102 @@ Deno.test("a drain gives a task what has come, and then the end", async () => {
   assertEquals(busy.text, "1\n2\n3\nbye\n");
   assertEquals(running.events.reasons, ["shutdown", "shutdown"]);
   await running.assertNothingLeft();
+});
+
+Deno.test("bytes of no length are written at once, whatever waits before", async () => {
+  const done: string[] = [];
+  await using running = new InMemory({
+    task: async (connection) => {
+      connection.send("x".repeat(200_000)).then(
+        () => done.push("large"),
+        () => {},
+      );
+      const writer = connection.writable.getWriter();
+      await writer.write(new Uint8Array());
+      done.push("empty");
+      await writer.write(new Uint8Array([10]));
+      done.push("short");
+    },
+  });
+  const transport = running.listener.connect();
+  transport.take(10);
+  await turns();
+  assertEquals(done, ["empty"]);
+  transport.take(Infinity);
+  await turns();
+  transport.end();
+  assertEquals(done, ["empty", "large", "short"]);
+  assertEquals(transport.taken.length, 200_002);
+});
+
+Deno.test("what is no bytes is not written, and counts for nothing", async () => {
+  const values = [
+    ...[undefined, null, 5, {}, [1, 2], new ArrayBuffer(2)],
+    ...[new Uint16Array(2), new DataView(new ArrayBuffer(2))],
+  ];
+  const errors: unknown[] = [];
+  await using running = new InMemory({
+    task: async (connection) => {
+      const writer = connection.writable.getWriter();
+      const value = values[connection.id - 1];
+      await writer.write(value as Uint8Array).catch((e) => errors.push(e));
+    },
+  });
+  const transports = await running.connectAll(values.length);
+  await turns(3);
+  for (const transport of transports) transport.end();
+  assertEquals(errors.length, values.length);
+  for (const error of errors) {
+    assertMatch(`${error}`, /^TypeError: Cannot send/);
+  }
+  assertEquals(transports.map(({ text }) => text).join(""), "");
+  assertEquals(running.server.metrics().held, 0);
+});
+
+Deno.test("a framing that cannot be is not used, nor by half", async () => {
+  const seen: string[] = [];
+  await using running = new InMemory({
+    task: async (connection) => {
+      for await (const _ of connection) {
+        for (const framing of ["fixed:11", "none", undefined, {}]) {
+          try {
+            connection.setFraming(framing as "line");
+          } catch (error) {
+            seen.push((error as Error).name);
+          }
+        }
+        seen.push(connection.framing);
+        broadcast([connection], "a");
+      }
+    },
+  }, { maxFrame: 10, maxReply: 10 });
+  const transport = await running.connect();
+  transport.push("a\nb\n");
+  await turns(3);
+  transport.end();
+  const each = [...Array(4).fill("OptionError"), "line"];
+  assertEquals(seen, [...each, ...each]);
+  assertEquals(transport.text, "a\na\n");
+});
+
+Deno.test("a task may throw anything, and only its connection ends", async () => {
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const thrown: unknown[] = [
+    ...[undefined, null, 0, Object.create(null), Object.freeze(new Error("f"))],
+    ...[Symbol("s"), revoked.proxy],
+  ];
+  await using running = new InMemory({
+    task: ({ id }) => {
+      throw thrown[id - 1];
+    },
+  });
+  const transports = await running.connectAll(thrown.length);
+  await turns(3);
+  for (const transport of transports) transport.end();
+  await turns(3);
+  assertEquals(running.events.reasons, thrown.map(() => "error"));
+  const told = running.events.of("handler_error").map(({ error }) => error);
+  assert(told.every((error, i) => error === thrown[i]));
+  assertEquals(told.length, thrown.length);
 });

@@ -2,6 +2,7 @@
 // functions are never called.
 
 import {
+  type ParleyConnection,
   type ParleyServer,
   type RequestInfo,
   serve,
@@ -10,6 +11,7 @@ import {
 } from "../../lib/mod.ts";
 import {
   serveThread,
+  serveThreadConnections,
   serveThreads,
   type ServeThreadsOptions,
 } from "../../lib/threads/mod.ts";
@@ -106,6 +108,22 @@ const checks = [
     serve({ prot: 0 }, () => {});
     // @ts-expect-error: a task has no request that could be late.
     serveConnections({ requestTimeout: 0 }, () => {});
+    const task = (_: ParleyConnection<{ n: number }, Deno.NetAddr>) => {};
+    serveThreadConnections(task, { state: () => ({ n: 1 }) });
+    serveThreadConnections(({ state }) => {
+      is<{ n: number }, typeof state>(true);
+    }, { state: () => ({ n: 1 }) });
+    serveThreadConnections(({ state }) => {
+      is<Record<string, unknown>, typeof state>(true);
+    });
+    // @ts-expect-error: nobody makes its state.
+    serveThreadConnections(task);
+    // @ts-expect-error: nobody makes its state.
+    serveThreadConnections(task, {});
+    // @ts-expect-error: what is made is another.
+    serveThreadConnections(task, { state: () => ({ m: 1 }) });
+    // @ts-expect-error: nobody makes its state.
+    serveConnections({ port: 0 }, task);
     // Whoever knows of no state is served any.
     serve(
       { state: () => 1 },

@@ -22,8 +22,7 @@ import {
   TimeoutError,
 } from "../../core/errors.ts";
 import { decodeText } from "../../core/text.ts";
-import { isErrReply } from "../../server/replies.ts";
-import { reasonOf } from "../client/shown.ts";
+import { isErrReply, reasonOf } from "../client/shown.ts";
 import { type BenchEnd, BenchResult } from "./result.ts";
 
 /** How many connections are opened at the same time. */

@@ -3,8 +3,6 @@
  * that, since the histogram takes longer to load than a request to answer.
  */
 
-import { clearImmediate, setImmediate } from "node:timers";
-
 import { type Clock, systemClock } from "../../core/clock.ts";
 import type { Line } from "../client/flags.ts";
 import { columns, print, show } from "../streams/standard_streams.ts";

@@ -3,7 +3,7 @@
  * of one summary, so that they say the same.
  */
 
-import { toLine } from "../../core/text.ts";
+import { printableLine, toLine } from "../../core/text.ts";
 import { frameOf, framingOf } from "../../framing/mod.ts";
 import type { BenchResult, Latencies, Moment, Tally } from "./result.ts";
 
@@ -179,7 +179,7 @@ function totals(summary: BenchSummary): string {
   const { err_replies: errors, client_load: load, unsent, end } = summary;
   const several = summary.requests > 1;
   const lines = [
-    `${target}, ${framing} framing${tls ? ", TLS" : ""}: ` +
+    `${printableLine(target)}, ${framing} framing${tls ? ", TLS" : ""}: ` +
     `${plural(connections, "connection")}, depth ${depth}, ` +
     (rate === null ? "" : `${rate} requests/s due, `) +
     (summary.reconnect ? "a connection for each request, " : "") +

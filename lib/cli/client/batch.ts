@@ -10,6 +10,7 @@ import { Buffer } from "node:buffer";
 import { LimitedBytesTransformStream, toBytes } from "@std/streams";
 
 import type { Client } from "../../client/api.ts";
+import { encodeText } from "../../core/text.ts";
 import { type Output, writeAll } from "../streams/standard_streams.ts";
 import { type Asked, type Form, shown } from "./shown.ts";
 
@@ -47,8 +48,6 @@ interface InFlight {
 
 const LF = 10;
 const CR = 13;
-
-const encoder = new TextEncoder();
 
 /**
  * Cuts bytes into lines. LF ends a line, and a CR before it is dropped; the last
@@ -113,7 +112,7 @@ export async function readWhole(
  * `requested`.
  */
 export async function runBatch(
-  client: Pick<Client, "request">,
+  client: Pick<Client, "request" | "close">,
   requests: ReadableStream<Uint8Array>,
   output: Output,
   form: PrintForm,
@@ -146,7 +145,7 @@ export async function runBatch(
       },
     ),
   );
-  return await printAll(result, inFlight, output, form);
+  return await printAll(client, result, inFlight, output, form);
 }
 
 /** Sends requests, and prints all frames that come until the connection ends. */
@@ -163,11 +162,12 @@ export async function listen(
     for await (const frame of client.pushes) yield { frame };
     throw await client.closed;
   };
-  return await printAll(result, frames(), output, form);
+  return await printAll(client, result, frames(), output, form);
 }
 
 /** Prints frames, and writes into the result how far it came. */
 async function printAll(
+  client: Pick<Client, "close">,
   result: BatchResult,
   frames: AsyncIterable<InFlight>,
   output: Output,
@@ -192,6 +192,8 @@ async function printAll(
       writing = undefined;
     } catch (error) {
       result.outputFailure = error;
+      // Nothing that is awaited could be printed.
+      client.close();
       throw error;
     }
   }
@@ -200,7 +202,7 @@ async function printAll(
     for await (const { frame: coming, asked } of frames) {
       const frame = await coming;
       form.onReply?.(frame);
-      const text = raw ? frame : encoder.encode(shown(frame, form, asked));
+      const text = raw ? frame : encodeText(shown(frame, form, asked));
       waiting.push(text, end);
       bytes += text.length + end.length;
       if (writing === undefined) {

@@ -1,7 +1,7 @@
 /** The commands of `client`: their flags, their help, and their requests. */
 
 import type { ServersOptions } from "../../client/api.ts";
-import { connectDefaults } from "../../client/client.ts";
+import { connectDefaults } from "../../client/connect.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
 import { completionHelp } from "../flags/completion.ts";
@@ -15,8 +15,7 @@ import {
 } from "../flags/flags.ts";
 import * as values from "../flags/values.ts";
 
-const CERT_FILE = "the file of a certificate in PEM";
-const KEY_FILE = "the file of that certificate's private key in PEM";
+const encoder = new TextEncoder();
 
 /** How a server is reached. */
 const connectFlags = {
@@ -29,13 +28,12 @@ const connectFlags = {
     "failover",
   ),
   tls: {},
-  "tls-ca": values.textFlag("FILE", CERT_FILE),
+  "tls-ca": values.textFlag("FILE", "the file of a certificate in PEM"),
   "tls-server-name": {
     ...values.textFlag("NAME", "a name or an address"),
     shown: "HOST",
   },
-  "tls-cert": values.textFlag("FILE", CERT_FILE),
-  "tls-key": values.textFlag("FILE", KEY_FILE),
+  ...values.certificateFlags,
   "tls-alpn": values.alpnFlag,
   insecure: {},
   ...commonFlags,
@@ -45,17 +43,17 @@ const connectHelp = (
   timeout = "how long connecting, and each reply, may take",
 ) =>
   `The server:
---unix  Unix socket of the server, in place of HOST and PORT
---framing  how requests and replies are told apart: ${FRAMING_FORM}
+--unix  Unix socket of the server, instead of HOST and PORT
+--framing  how the bytes are cut into requests and replies: ${FRAMING_FORM}
 --timeout  ${timeout}
 --max-frame  maximum payload of a reply, and of a line of input
---balance  which of several servers is asked: the first that is there, each in its turn, or the one with the fewest requests in flight
+--balance  which of several servers is asked: the first that can be reached, each in turn, or the one with the fewest requests in flight
 --tls  speak TLS, and check the server's certificate
---tls-ca  trust this authority too
---tls-server-name  whom the server's certificate must be for
---tls-cert  the client's own certificate, for servers that ask for one
---tls-key  private key of the client's certificate
---tls-alpn  application protocols, preferred one first
+--tls-ca  certificates of an authority to trust too, in PEM
+--tls-server-name  name that the server's certificate must have
+--tls-cert  certificate of the client in PEM, for servers that ask for one
+--tls-key  private key of that certificate in PEM
+--tls-alpn  application protocols, the preferred one first
 --insecure  do not check the server's certificate
 
 --version  print the version and end
@@ -85,6 +83,7 @@ export const commands = {
       ["listen", "x"],
       ["r", "listen"],
       ["i", "listen"],
+      ["retry", "listen"],
     ],
     help: `Usage: client [flags] HOST[:PORT] [request]...
        client [flags] HOST PORT [request]...
@@ -103,30 +102,30 @@ Commands (tcp://bench is a host of that name):
   bench                   measure how fast a server is
   wait                    wait until a server answers
   latency                 measure how long single requests take
-  completion              print a script that has a shell complete all this
+  completion              print a script with which a shell completes all this
 
 Requests and replies:
---json  print an object per reply: request, reply, ms
+--json  print a JSON object for each reply: request, reply, ms
 --hex  print replies in hex
---no-newline  print no line end behind a reply
--x  send standard input as one request, behind the one that is given
---listen  send the requests, and print all that comes until the end
--e  exit with 1 if any reply starts with ERR
---retry  requests may be done twice: send one again, so often, if it is lost
---expect  exit with 1 at the first reply that this regular expression does not find
--r  send the requests so many times
--i  wait for a time before each repetition
---no-history  neither read nor keep the history of the prompt
+--no-newline  print no line end after a reply
+-x  send standard input as one request, after the given text, if any
+--listen  send the requests, and print all that comes until the connection ends
+-e  exit with 1 if a reply starts with ERR
+--retry  how often to send a request again if its connection is lost; it may be done twice
+--expect  exit with 1 if a reply does not match this regular expression
+-r  how many times to send the requests
+-i  time to wait before each repetition
+--no-history  do not read or keep the history of the prompt
 
 ${connectHelp()}
 --bench  the same as the command bench
 
-PARLEY_HISTORY names the history file (default ~/.parley_history); empty keeps
-none.
+PARLEY_HISTORY names the history file (default ~/.parley_history); if it is
+empty, there is none.
 
 Exit codes: 0 done, or nobody reads the output any more; 1 a request failed, a
 reply is not what -e or --expect asks for, or the output could not be written;
-2 usage; 130 interrupted.`,
+2 wrong command line; 130 interrupted.`,
   },
   bench: {
     flags: {
@@ -169,31 +168,32 @@ Sends a request many times, and reports how fast the replies come.
 
 The load:
 -c  connections
--n  total requests
---duration  go on for a time, in place of -n
+-n  total number of requests
+--duration  how long to send requests, instead of -n
 -P  requests in flight on each connection
--d  bytes of a request, PING and letters, if none is given
---rate  requests due each second, at even intervals, whatever is in flight
---requests  send the lines of a file in turn, over and over
---reconnect  make a connection for each request
+-d  bytes of a request (PING and letters), if none is given
+--rate  requests per second, at even intervals, even if replies are late
+--requests  send the lines of a file in turn, again and again
+--reconnect  open a connection for each request
 
 The report:
---json  print it as an object
---csv  print it as a line of names and a line of values
---errors-ok  exit with 0 though replies start with ERR
--e  exit with 1 if any does, as without it
+--json  print it as a JSON object
+--csv  print it as CSV: a line of names and a line of values
+--errors-ok  exit with 0 even if replies start with ERR
+-e  exit with 1 if a reply starts with ERR: the default
 -q  show no progress at a terminal
 
 ${connectHelp()}
 
 Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
-was refused; 2 usage; 130 interrupted.`,
+was refused; 2 wrong command line; 130 interrupted.`,
   },
   wait: {
     flags: { tcp: {}, ...connectFlags },
     help: `Usage: client wait [flags] HOST[:PORT] [request]
 
-Waits until a server answers a request, PING if none is given, whatever it says.
+Sends a request, PING if none is given, until the server answers. Any reply will
+do.
 
   client wait 127.0.0.1 && ./deploy
   client wait --timeout 2m --tcp example.net:7000
@@ -202,7 +202,8 @@ Waits until a server answers a request, PING if none is given, whatever it says.
 
 ${connectHelp("how long to wait, 0 without a limit")}
 
-Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`,
+Exit codes: 0 it answered; 1 it did not in time; 2 wrong command line; 130
+interrupted.`,
   },
   latency: {
     flags: {
@@ -213,19 +214,19 @@ Exit codes: 0 it answers, 1 it does not in time, 2 usage, 130 interrupted.`,
     },
     help: `Usage: client latency [flags] HOST[:PORT] [request]
 
-Sends a request, PING if none is given, once a second, and says how long the
-replies took: one line at a terminal, else a line for each.
+Sends a request, PING if none is given, once a second, and prints how long the
+reply took: in one line at a terminal, else in a line for each reply.
 
   client latency 127.0.0.1
   client latency -i 100ms -n 50 --json example.net:7000 'ECHO hi'
 
 -i  time from one request to the next
 -n  number of requests
---json  print an object for each: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
+--json  print a JSON object for each reply: samples, last_ms, min_ms, avg_ms, p99_ms, max_ms
 
 ${connectHelp()}
 
-Exit codes: 0 done; 1 a request failed; 2 usage; 130 interrupted.`,
+Exit codes: 0 done; 1 a request failed; 2 wrong command line; 130 interrupted.`,
   },
   completion: { flags: commonFlags, help: completionHelp("client") },
 } as const satisfies Record<string, Command>;
@@ -280,10 +281,7 @@ export function speaksTls(
   const tls = flags.tls || scheme === "tls://";
   const lost = given.keys().find((name) => /^(tls-|insecure)/.test(name));
   if (lost !== undefined && !tls) refuse(`--${lost} is given without --tls`);
-  if (given.has("tls-cert") !== given.has("tls-key")) {
-    const missing = given.has("tls-cert") ? "key" : "cert";
-    refuse(`--tls-${missing} is missing, expected a certificate and its key`);
-  }
+  values.checkCertificateFlags(given);
   return tls;
 }
 
@@ -303,12 +301,11 @@ export function checkRequests(
 /** The request of a command that needs one: the one that is given, or PING. */
 export function oneRequest(
   requests: readonly string[],
-  usual = "PING",
 ): Uint8Array<ArrayBuffer> {
   if (requests.length > 1) {
     refuse(`${requests.length} requests are given, expected at most one`);
   }
-  return new TextEncoder().encode(requests[0] ?? usual);
+  return encoder.encode(requests[0] ?? "PING");
 }
 
 /**
@@ -319,8 +316,12 @@ export function benchRequest(
   { flags, given }: Line<"bench">,
   requests: readonly string[],
 ): Uint8Array<ArrayBuffer> {
-  const bytes = oneRequest(requests, "PING ".padEnd(flags.d, "x"));
-  if (requests.length === 0) return bytes.subarray(0, flags.d);
-  if (given.has("d")) onlyOneOf("-d", "a request");
+  if (requests.length > 0) {
+    if (given.has("d")) onlyOneOf("-d", "a request");
+    return oneRequest(requests);
+  }
+  // A text of more than 512 MiB cannot be made.
+  const bytes = new Uint8Array(flags.d).fill("x".charCodeAt(0));
+  encoder.encodeInto("PING ", bytes);
   return bytes;
 }

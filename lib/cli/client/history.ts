@@ -24,7 +24,8 @@ export async function openHistory(
   try {
     const access = { read: true, write: true, create: true, mode: 0o600 };
     file = await Deno.open(path, access);
-    const lines = await readLines(file, path);
+    const { lines, isWhole } = await readLines(file, path);
+    let before = isWhole ? "" : "\n";
     return {
       /** The newest first. */
       lines,
@@ -36,7 +37,8 @@ export async function openHistory(
         try {
           // Another client may have added to the file since.
           file?.seekSync(0, Deno.SeekMode.End);
-          if (file !== undefined) writeAllSync(file, `${line}\n`);
+          if (file !== undefined) writeAllSync(file, `${before}${line}\n`);
+          before = "";
         } catch (error) {
           giveUp("the history is not kept", error);
         }
@@ -48,13 +50,13 @@ export async function openHistory(
   }
 }
 
-async function readLines(file: Deno.FsFile, path: string): Promise<string[]> {
+async function readLines(file: Deno.FsFile, path: string) {
   // A file from elsewhere may be open to others. What is no regular file, such
   // as /dev/null, keeps its mode, and is not read: it may have no end.
   const { isFile } = await file.stat();
   if (isFile && Deno.build.os !== "windows") await Deno.chmod(path, 0o600);
   const text = isFile ? await Deno.readTextFile(path) : "";
-  const all = text.split("\n").filter((line) => line !== "");
+  const all = text.split(/\r?\n/).filter((line) => line !== "");
   const lines = all.slice(-KEPT);
   if (all.length > 2 * KEPT) {
     // Overwriting first, and cutting then, works on a full disk too.
@@ -62,5 +64,7 @@ async function readLines(file: Deno.FsFile, path: string): Promise<string[]> {
     writeAllSync(file, lines.map((line) => `${line}\n`).join(""));
     await file.truncate(await file.seek(0, Deno.SeekMode.Current));
   }
-  return lines.reverse();
+  // A full disk may have cut the last line.
+  const isWhole = text === "" || all.length > 2 * KEPT || text.endsWith("\n");
+  return { lines: lines.reverse(), isWhole };
 }

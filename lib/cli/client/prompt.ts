@@ -14,10 +14,9 @@ import {
   type FramingName,
   parseFraming,
 } from "../../framing/mod.ts";
-import { isErrReply } from "../../server/replies.ts";
 import type { History } from "./history.ts";
 import { openLineEditor } from "./line_editor.ts";
-import { type Asked, type Form, reasonOf, shown } from "./shown.ts";
+import { type Asked, type Form, isErrReply, reasonOf, shown } from "./shown.ts";
 import type { Target } from "./target.ts";
 
 const HELP = `\
@@ -33,7 +32,7 @@ Ctrl-C                  clears the line, stops waiting for a reply, or leaves
 Ctrl-R, Tab             searches the history, completes a name from HELP`;
 
 /** A number, and a line that begins with a letter; "5 + 3" is a request. */
-const REPEATED = /^\s*(\d{1,9})\s+(\p{L}.*)$/su;
+const REPEATED = /^\s*([1-9]\d{0,8})\s+(\p{L}.*)$/su;
 
 const SENT_AGAIN = "(connection lost; the request is sent again)";
 
@@ -117,7 +116,8 @@ export async function runPrompt(
     // After Ctrl-C a late reply still belongs to its request: it is no push.
     const isPush = () => !made?.pending;
     made = client = await target.connect(signal, { framing, isPush });
-    watch(client);
+    // The first one is watched once there is a prompt.
+    if (signal !== undefined) watch(client);
     return client;
   }
 
@@ -128,7 +128,7 @@ export async function runPrompt(
 
   /** Says when a connection is lost, and shows the frames that answer nothing. */
   async function watch(watched: Client): Promise<void> {
-    watched.closed.then((error) => {
+    const notice = watched.closed.then((error) => {
       if (error === undefined || client !== watched) return;
       client = undefined;
       // A request that is awaited fails with this error, and says it.
@@ -137,9 +137,11 @@ export async function runPrompt(
         error instanceof RefusedError || error instanceof TimeoutError
           ? printableLine(error.message)
           : "connection lost";
-      editor.say(`(${what}; the next request connects again)`);
+      return `(${what}; the next request connects again)`;
     });
     for await (const frame of watched.pushes) show(frame);
+    const said = await notice;
+    if (said !== undefined) editor.say(said);
   }
 
   async function perform(line: string): Promise<void> {
@@ -148,7 +150,11 @@ export async function runPrompt(
       if (!Object.hasOwn(commands, name)) {
         throw new Error(`unknown command ${quote(`:${name}`)}, try :help`);
       }
-      const said = await commands[name](text);
+      const command = commands[name];
+      if (command.length === 0 && text.trim() !== "") {
+        throw new Error(`:${name} is given ${quote(text)}, expected no words`);
+      }
+      const said = await command(text);
       if (said !== undefined) editor.say(said);
       return;
     }
@@ -224,6 +230,7 @@ export async function runPrompt(
       editor[Symbol.dispose]();
     },
   });
+  watch(client);
   for (let line; (line = await editor.next()) !== undefined;) {
     if (/^\s*(exit|quit)\s*$/i.test(line)) break;
     if (line.trim() === "") continue;

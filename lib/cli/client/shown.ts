@@ -1,6 +1,6 @@
 /** How frames and errors are shown to the user of the program. */
 
-import { Buffer, isUtf8 } from "node:buffer";
+import { isUtf8 } from "node:buffer";
 
 import { decodeText, messageOf, printable, toLine } from "../../core/text.ts";
 
@@ -25,6 +25,12 @@ export function reasonOf(error: unknown): string {
   );
 }
 
+/** Whether a reply begins with `ERR `, as those of the server itself do. */
+export function isErrReply(reply: Uint8Array): boolean {
+  return reply.length >= 4 && reply[0] === 0x45 && reply[1] === 0x52 &&
+    reply[2] === 0x52 && reply[3] === 0x20;
+}
+
 /** Which request a frame answers, and how long that took, once it is there. */
 export interface Asked {
   readonly request: Uint8Array;
@@ -37,7 +43,7 @@ export function shown(
   { json, hex }: Form,
   asked?: Asked,
 ): string {
-  if (hex) return Buffer.from(frame).toString("hex");
+  if (hex) return frame.toHex();
   if (!json) return printable(decodeText(frame));
   if (asked === undefined) return toLine(named("frame", frame));
   const ms = Math.round(asked.ms * 1000) / 1000;
@@ -49,5 +55,5 @@ export function shown(
 function named(name: string, bytes: Uint8Array): Record<string, string> {
   return isUtf8(bytes)
     ? { [name]: decodeText(bytes) }
-    : { [`${name}_base64`]: Buffer.from(bytes).toString("base64") };
+    : { [`${name}_base64`]: bytes.toBase64() };
 }

@@ -17,16 +17,16 @@ type Commands = Readonly<Record<string, Command>>;
 export const completionHelp = (program: string): string =>
   `Usage: ${program} completion [flags] bash|zsh|fish
 
-Prints a script that has a shell complete commands, flags and their values.
+Prints a script with which a shell completes commands, flags and their values.
 
   source <(${program} completion bash)      in ~/.bashrc
-  source <(${program} completion zsh)       in ~/.zshrc, behind compinit
+  source <(${program} completion zsh)       in ~/.zshrc, after compinit
   ${program} completion fish | source       in ~/.config/fish/config.fish
 
 --version  print the version and end
 --help  print this and end
 
-Exit codes: 0 done, 2 usage.`;
+Exit codes: 0 done, 2 wrong command line.`;
 
 const shells: Readonly<
   Record<string, (program: string, commands: Commands) => string>
@@ -50,7 +50,7 @@ export function completion(
     return shells[shell](program, commands);
   }
   refuse(
-    `${program} completion is given, expected one of bash, zsh, fish behind it`,
+    `${program} completion is given, expected one of bash, zsh, fish after it`,
   );
 }
 

@@ -1,7 +1,7 @@
 /** Certificates and keys from the files that flags name. */
 
 import { OptionError, ParleyError } from "../../core/errors.ts";
-import { messageOf, quote } from "../../core/text.ts";
+import { quote, systemReason } from "../../core/text.ts";
 import { checkCertificates, checkKeyPair } from "../../tls/pem.ts";
 
 /**
@@ -45,9 +45,10 @@ export async function readFile<Content>(
   } catch (error) {
     const why = error instanceof Deno.errors.NotFound
       ? "there is no such file"
-      : error instanceof Deno.errors.PermissionDenied
+      : error instanceof Deno.errors.PermissionDenied ||
+          error instanceof Deno.errors.NotCapable
       ? "the system does not allow it"
-      : messageOf(error);
+      : systemReason(error);
     const message = `cannot read ${flag} ${quote(path)}: ${why}`;
     throw new ParleyError(message, { cause: error });
   }

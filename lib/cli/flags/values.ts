@@ -2,9 +2,8 @@
 
 import { isIPv6 } from "node:net";
 
-import { connectDefaults } from "../../client/client.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatHostPort } from "../../core/address.ts";
+import { connectDefaults } from "../../client/connect.ts";
+import { formatHostPort, type Place } from "../../core/address.ts";
 import { ranges } from "../../core/checks.ts";
 import { CIDR_FORM, CidrList } from "../../core/cidr.ts";
 import * as units from "../../core/units.ts";
@@ -16,7 +15,7 @@ import {
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
 import { defaults } from "../../server/options.ts";
 import { ALPN_FORM, checkAlpn } from "../../tls/settings.ts";
-import type { ValueFlag } from "./flags.ts";
+import { refuse, type ValueFlag } from "./flags.ts";
 
 /** An option that is a number in a range. */
 type Option = keyof typeof ranges;
@@ -35,6 +34,19 @@ export function textFlag(
 ): ValueFlag<string> {
   const parse = (text: string) => fits(text) ? text : undefined;
   return { placeholder, expected, default: "", shown: "none", parse };
+}
+
+/** The flags of a program's own certificate. */
+export const certificateFlags = {
+  "tls-cert": textFlag("FILE", "the file of a certificate in PEM"),
+  "tls-key": textFlag("FILE", "the file of its private key in PEM"),
+};
+
+/** @throws {UsageError} One of them is given without the other. */
+export function checkCertificateFlags(given: ReadonlyMap<string, string>) {
+  if (given.has("tls-cert") === given.has("tls-key")) return;
+  const missing = given.has("tls-cert") ? "key" : "cert";
+  refuse(`--tls-${missing} is missing, expected a certificate and its key`);
 }
 
 export function cidrsFlag(shown: string): ValueFlag<string> {
@@ -147,7 +159,9 @@ export const patternFlag: ValueFlag<RegExp | undefined> = {
   expected: "a regular expression of JavaScript",
   default: undefined,
   shown: "none",
-  parse: (text) => unlessRefused((source) => new RegExp(source, "su"), text),
+  // An empty one matches all replies: most likely its value was forgotten.
+  parse: (text) =>
+    unlessRefused(() => text ? new RegExp(text, "su") : undefined, text),
 };
 
 export const modeFlag: ValueFlag<number> = {

@@ -1,6 +1,6 @@
 /** What `server` needs of the system: where to listen, and descriptors. */
 
-import type { Place } from "../../client/dial.ts";
+import type { Place } from "../../core/address.ts";
 import { messageOf } from "../../core/text.ts";
 import { listenUnix } from "../../net/unix.ts";
 import { formatPlace } from "../flags/values.ts";
@@ -10,18 +10,25 @@ const OTHERS = 70;
 
 /**
  * Listens for a moment, and says where: an address that is in use is one that a
- * server has.
+ * server has. `meanwhile` is called while it listens.
  */
-export function tryAddress(place: Place): string {
+export function tryAddress(place: Place, meanwhile = () => {}): string {
   const name = formatPlace(place);
+  let listener;
   try {
-    if ("path" in place) listenUnix({ ...place, mode: 0o600 }).close();
-    else Deno.listen({ hostname: place.hostname, port: place.port }).close();
-    return name;
+    listener = "path" in place
+      ? listenUnix({ ...place, mode: 0o600 })
+      : Deno.listen({ hostname: place.hostname, port: place.port });
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) return `${name} (in use now)`;
     throw error;
   }
+  try {
+    meanwhile();
+  } finally {
+    listener.close();
+  }
+  return name;
 }
 
 /** Says that listening failed, why, and which flag is to be changed. */
@@ -60,19 +67,16 @@ export function descriptorsFor(connections: number): string {
   const needed = connections + OTHERS;
   // At the limit the runtime cannot load what this loads.
   void new Error().stack;
-  const closeOne = openSpares(needed);
-  let count = 0;
-  while (closeOne()) count++;
+  const spares = openSpares(needed);
+  const count = spares.length;
+  for (const spare of spares) spare.close();
   const enough = Math.max(0, count - OTHERS);
   const many = count === needed ? "all" : `${enough} of ${connections}`;
   return `descriptors for ${many} connections`;
 }
 
-/**
- * Opens files that are of no use but to be closed, for when there is no other
- * descriptor left. Gives what closes one, and says whether there was one.
- */
-export function openSpares(count: number): () => boolean {
+/** Opens files to be closed when there is no other descriptor left. */
+export function openSpares(count: number): Deno.FsFile[] {
   const path = Deno.build.os === "windows" ? "NUL" : "/dev/null";
   const files: Deno.FsFile[] = [];
   try {
@@ -80,9 +84,5 @@ export function openSpares(count: number): () => boolean {
   } catch {
     // Nothing can be kept, and nothing else depends on it.
   }
-  return () => {
-    const file = files.pop();
-    file?.close();
-    return file !== undefined;
-  };
+  return files;
 }

@@ -1,6 +1,7 @@
 /** The flags of `server`. */
 
 import { isToken, TOKEN_FORM } from "../../admin/access.ts";
+import { quote } from "../../core/text.ts";
 import { FRAMING_FORM } from "../../framing/mod.ts";
 import { handlers } from "../../handlers/mod.ts";
 import { isListenPath, LISTEN_PATH_FORM } from "../../net/unix.ts";
@@ -24,9 +25,6 @@ import * as values from "../flags/values.ts";
 import { logFormats } from "./logging.ts";
 
 const handlerNames = Object.keys(handlers) as (keyof typeof handlers)[];
-
-const CERT_FILE = "the file of a certificate in PEM";
-const KEY_FILE = "the file of the certificate's private key in PEM";
 
 export const serverFlags = {
   hostname: {
@@ -52,12 +50,11 @@ export const serverFlags = {
   "proxy-protocol": values.choiceFlag(proxyModes, defaults.proxyProtocol),
   "proxy-trust": values.cidrsFlag("nobody"),
   "http-guard": values.choiceFlag(["on", "off"], "on"),
-  "tls-cert": values.textFlag("FILE", CERT_FILE),
-  "tls-key": values.textFlag("FILE", KEY_FILE),
-  "tls-client-ca": values.textFlag(
-    "FILE",
-    "the file of the authorities of clients in PEM",
-  ),
+  ...values.certificateFlags,
+  "tls-client-ca": {
+    ...values.textFlag("FILE", "the file of the authorities of clients in PEM"),
+    guards: true,
+  },
   "tls-client-auth": values.choiceFlag(clientAuths, "require"),
   "tls-min-version": values.choiceFlag(tlsVersions, "1.2"),
   "tls-alpn": values.alpnFlag,
@@ -92,9 +89,9 @@ Serves TCP, plain or with TLS, or a Unix socket: a request in, a reply out.
 Where it listens, and what it does:
 --hostname  address to listen on
 --port  port to listen on, 0 picks one
---unix  Unix socket to listen on, in place of address and port
+--unix  Unix socket to listen on, instead of address and port
 --unix-mode  permissions of the Unix socket's file
---framing  how requests and replies are told apart: ${FRAMING_FORM}
+--framing  how the bytes are cut into requests and replies: ${FRAMING_FORM}
 --handler  what answers the requests
 --threads  how many event loops share the port (Linux)
 --backlog  how many connections may wait to be accepted
@@ -102,49 +99,49 @@ Where it listens, and what it does:
 Limits:
 --max-frame  maximum payload of a request
 --max-reply  maximum payload of a reply
---max-memory  most memory held by all connections, 0 for no limit
---max-connections  most connections open at once, 0 for no limit
+--max-memory  maximum memory of all connections together, 0 for no limit
+--max-connections  maximum number of open connections, 0 for no limit
 --max-connections-per-ip  the same for one address
 --max-connection-rate  how fast one address may connect: 10/s or 10/s:50
 --max-request-rate  how fast one address may ask, 50 at once with 10/s:50
 --ip-prefix  bits of an IPv6 address that count for these three
---idle-timeout  how long a connection may be without a whole request
---request-timeout  how long a reply may take
---write-timeout  how long a peer may take nothing of a reply
---drain-timeout  how long connections may finish after SIGTERM
---pre-drain-delay  how long to accept still after SIGTERM, no longer ready
+--idle-timeout  how long to wait for the next whole request
+--request-timeout  how long the handler may take for a reply
+--write-timeout  how long to wait while a client reads nothing of a reply
+--drain-timeout  how long connections may take to finish after SIGTERM
+--pre-drain-delay  how long to go on accepting after SIGTERM, while /readyz says 503
 
 Who may connect:
 --allow  who may connect
 --deny  who may not connect
---proxy-protocol  PROXY header that trusted peers begin with
+--proxy-protocol  version of the PROXY header that trusted peers send first
 --proxy-trust  peers whose PROXY header is believed
 --http-guard  close connections that speak HTTP, as web pages do (line framing)
 
 TLS:
---tls-cert  certificate in PEM: speak TLS, read again on SIGHUP
+--tls-cert  certificate in PEM: speak TLS; it is read again on SIGHUP
 --tls-key  private key of the certificate in PEM
---tls-client-ca  authorities of clients in PEM: ask clients for a certificate
---tls-client-auth  whether a client may show a certificate or must
---tls-min-version  least version of TLS
---tls-alpn  application protocols, preferred one first
+--tls-client-ca  authorities in PEM: ask clients for a certificate of theirs
+--tls-client-auth  whether a client may or must show a certificate
+--tls-min-version  lowest version of TLS
+--tls-alpn  application protocols, the preferred one first
 
 For operators:
---log-format  how the log looks; auto is pretty at a terminal, else json
---log-level  least level that is logged
---slow-request  log requests that take so long; 0 for none
---admin  where operators find health, metrics and a live page, by HTTP
---admin-token  what their actions need; others see command lines: set its twin
---check  try all that without serving, and say what is found; 0, or 2
+--log-format  form of the log; auto is pretty at a terminal, else json
+--log-level  lowest level that is logged
+--slow-request  log requests that take this long or longer; 0 for none
+--admin  HTTP port for operators: health, metrics and a live page
+--admin-token  password for their actions; other users see command lines, so set its twin
+--check  check all this without serving, and print what is wrong; exits with 0 or 2
 --version  print the version and end
 --help  print this and end
 
 Each flag has a twin in the environment: PARLEY_MAX_FRAME for --max-frame. The
 flag beats the twin. SIGINT and SIGTERM drain and end the server; a second one
-ends it at once. SIGHUP has it read the certificate again.
+ends it at once. SIGHUP makes it read the certificate again.
 
-Exit codes: 0 ended in good order, 1 it could not start or its listener failed,
-2 usage, 130 and 143 ended at once by a second SIGINT or SIGTERM.`;
+Exit codes: 0 ended normally; 1 it could not start, or its listener failed; 2
+wrong command line; 130 or 143 ended at once by a second SIGINT or SIGTERM.`;
 
 /** What its first word may be; \`""\` is what has none. */
 export const serverCommands = {
@@ -168,7 +165,7 @@ const needed: Readonly<Record<string, string>> = {
 /** @throws {UsageError} Flags do not go together, or one lacks another. */
 export function checkTogether({ flags, given, rest }: ServerLine): void {
   if (rest.length > 0) {
-    refuse(`unexpected argument ${JSON.stringify(rest[0])} (try --help)`);
+    refuse(`unexpected argument ${quote(rest[0])} (try --help)`);
   }
   const unix = given.get("unix");
   const other = given.keys().find((name) =>
@@ -183,13 +180,7 @@ export function checkTogether({ flags, given, rest }: ServerLine): void {
         "whose --proxy-protocol header is believed",
     );
   }
-  if ((flags["tls-cert"] === "") !== (flags["tls-key"] === "")) {
-    refuse(
-      flags["tls-cert"] === ""
-        ? `--tls-cert is missing, expected with --tls-key: ${CERT_FILE}`
-        : `--tls-key is missing, expected with --tls-cert: ${KEY_FILE}`,
-    );
-  }
+  values.checkCertificateFlags(given);
   for (const [name, missing] of Object.entries(needed)) {
     const value = flags[missing as keyof typeof serverFlags];
     if (!given.has(name) || (value && value !== "off")) continue;

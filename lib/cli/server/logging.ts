@@ -11,7 +11,7 @@ import {
 } from "@logtape/logtape";
 
 import { type Clock, systemClock, within } from "../../core/clock.ts";
-import { toLine } from "../../core/text.ts";
+import { encodeText, toLine } from "../../core/text.ts";
 import type { LogLevel } from "../../observe/log.ts";
 import type { Output } from "../streams/standard_streams.ts";
 
@@ -114,7 +114,6 @@ function prettyFormatter(color: boolean): TextFormatter {
 const MAX_WAITING = 1024 * 1024;
 
 const LF = 10;
-const encoder = new TextEncoder();
 
 /**
  * Writes lines to somewhere slow, full or gone, which never waits and never
@@ -138,7 +137,7 @@ export function lineWriter(output: Output, notice: (lost: number) => string) {
       const untold = lost - told;
       if (untold > 0) waiting.push(notice(untold));
       const mend = torn ? "\n" : "";
-      const bytes = encoder.encode(mend + waiting.join(""));
+      const bytes = encodeText(mend + waiting.join(""));
       waiting = [];
       size = 0;
       told = lost;

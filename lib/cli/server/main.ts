@@ -1,11 +1,10 @@
 /** The program `server`: flags in, signals in, exit code out. */
 
 import { type AdminServer, startAdmin } from "../../admin/server.ts";
-import type { Place } from "../../client/dial.ts";
-import { formatAddr } from "../../core/address.ts";
+import { formatAddr, type Place } from "../../core/address.ts";
 import { systemClock } from "../../core/clock.ts";
 import { OptionError } from "../../core/errors.ts";
-import { messageOf } from "../../core/text.ts";
+import { messageOf, printableLine } from "../../core/text.ts";
 import { runtimeWarning, VERSION } from "../../core/version.ts";
 import type { EventListeners } from "../../events/events.ts";
 import { handlers } from "../../handlers/mod.ts";
@@ -56,6 +55,9 @@ import type { Signals } from "./signals.ts";
  */
 const SPARES = 16;
 
+/** How many a worker takes: the runtime panics if one of them is missing. */
+const PER_WORKER = 7;
+
 /** The exit code where it cannot start. */
 let failure = 1;
 
@@ -90,6 +92,13 @@ export async function main(signals: Signals): Promise<void> {
       if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
       if (unix) await removeStaleSocket(unix);
     }
+    // The threads, and the keeper.
+    const needed = SPARES + PER_WORKER * (threads + 1);
+    const spares = openSpares(needed);
+    if (spares.length < needed) {
+      fail(`${spares.length} descriptors left, expected ${needed} (ulimit -n)`);
+    }
+    for (const spare of spares.splice(adminPlace ? SPARES : 0)) spare.close();
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log, env);
     const read = await files.readTls?.().catch(failed);
@@ -109,9 +118,14 @@ export async function main(signals: Signals): Promise<void> {
     if (flags.check) {
       resolveServeOptions(options);
       const found = [`${framing} framing`, `${handler} handler`];
-      found.push(tryAddress(place));
+      const own = tryAddress(place);
+      found.push(own);
       if (adminPlace) {
-        const admin = await Promise.try(tryAddress, adminPlace).catch(noAdmin);
+        const both = () => {
+          if (tryAddress(place) !== own) throw new Deno.errors.AddrInUse();
+        };
+        const admin = await Promise.try(tryAddress, adminPlace, both)
+          .catch(noAdmin);
         found.push(`admin ${admin}`);
       }
       if (identity !== undefined) {
@@ -122,13 +136,13 @@ export async function main(signals: Signals): Promise<void> {
       found.push(descriptorsFor(flags["max-connections"]));
       await finish(`good: ${found.join(", ")}`);
     }
-    signals.hold();
+    signals.hold(files.removeSockets);
     // It opens first, so that a probe for readiness reaches this server.
     const token = flags["admin-token"] || undefined;
     admin = adminPlace && await Promise.try(
       startAdmin,
       { ...adminPlace, token, handler, onAction: logEvents.admin_action },
-      { makeRoom: openSpares(SPARES) },
+      { spares },
     ).catch(noAdmin);
     if (adminPath) files.bound(adminPath);
     const worker = new URL("./worker.ts", import.meta.url);
@@ -167,7 +181,7 @@ export async function main(signals: Signals): Promise<void> {
   }
   lines.push("ready to accept connections");
   // Not awaited: a reader who does not take it must not hold up a shutdown.
-  print(lines.join("\n")).catch(async (error) => {
+  print(lines.map(printableLine).join("\n")).catch(async (error) => {
     await files.removeSockets();
     await log.flush();
     failed(error);
@@ -178,7 +192,6 @@ export async function main(signals: Signals): Promise<void> {
   const { readTls, removeSockets } = files;
   signals.serve({
     drain: (by) => void server.shutdown(by),
-    cleanUp: removeSockets,
     async reload() {
       if (readTls === undefined) {
         // At a terminal it says that the terminal is gone: what has nothing to
@@ -214,7 +227,14 @@ async function readFlags() {
     }
     const all = Deno.permissions.querySync({ name: "env" }).state;
     const env = all === "granted" ? Deno.env.toObject() : {};
-    const twin = (name: string) => Deno.env.get(name);
+    const twin = (name: string) => {
+      try {
+        return Deno.env.get(name);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.InvalidData)) throw error;
+        refuse(`${name} is no text, expected UTF-8`);
+      }
+    };
     const line = parseFlags(serverFlags, Deno.args, twin);
     const unknown = unknownTwins(serverFlags, Object.keys(env));
     if (line.flags.check) {
@@ -243,6 +263,6 @@ function failed(error: Error): never {
 }
 
 function fail(message: string, code = failure): never {
-  show(`server: ${message}\n`);
+  show(`server: ${printableLine(message)}\n`);
   Deno.exit(code);
 }

@@ -3,10 +3,11 @@
 import { show } from "../streams/standard_streams.ts";
 
 /**
- * At a terminal, `deno task` passes Ctrl-C on to a program that has had it from
- * the terminal already. So what comes this soon there is the same keystroke.
+ * `deno task` passes a signal on to a program that has had it already, from the
+ * terminal or as one of its process group (systemd, `timeout`). So the same one
+ * again within so many milliseconds is no second thought.
  */
-const SAME_KEYSTROKE = 250;
+const SAME_SIGNAL = 250;
 
 export type Signals = ReturnType<typeof listenForSignals>;
 
@@ -14,10 +15,9 @@ export type Signals = ReturnType<typeof listenForSignals>;
  * SIGINT and SIGTERM: the first ends the server in good order, the next at once.
  * SIGHUP is held until there is a server that can reload.
  */
-export function listenForSignals() {
+export function listenForSignals(now = () => performance.now()) {
   const atTerminal = [Deno.stdin, Deno.stdout, Deno.stderr]
     .some((stream) => stream.isTerminal());
-  const patience = atTerminal ? SAME_KEYSTROKE : 0;
   let first: { signal: string; at: number } | undefined;
   let hungUp = false;
   const actions = {
@@ -32,11 +32,11 @@ export function listenForSignals() {
     },
   };
   const stop = (signal: string, code: number) => {
-    const at = performance.now();
+    const at = now();
     if (first === undefined) {
       first = { signal, at };
       actions.drain(signal);
-    } else if (at - first.at >= patience) {
+    } else if (signal !== first.signal || at - first.at >= SAME_SIGNAL) {
       actions.cleanUp().then(() => Deno.exit(code));
     }
   };
@@ -48,12 +48,15 @@ export function listenForSignals() {
   }
   return {
     atTerminal,
-    /** There may be clients from now on: a signal waits for `serve`. */
-    hold(): void {
-      actions.drain = () => {};
+    /**
+     * There may be clients from now on: a signal waits for `serve`, and a second
+     * one ends the program after `cleanUp`.
+     */
+    hold(cleanUp: typeof actions.cleanUp): void {
+      Object.assign(actions, { drain() {}, cleanUp });
     },
-    /** `drain` ends it in good order; `cleanUp` comes before it ends at once. */
-    serve(server: typeof actions): void {
+    /** `drain` ends it in good order. */
+    serve(server: Omit<typeof actions, "cleanUp">): void {
       Object.assign(actions, server);
       if (hungUp) server.reload();
       if (first !== undefined) server.drain(first.signal);

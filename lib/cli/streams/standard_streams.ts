@@ -4,14 +4,12 @@
  * from `/dev/null`: the runtime opens that, or reports no error (EBADF).
  */
 
-import { systemReason } from "../../core/text.ts";
+import { encodeText, systemReason } from "../../core/text.ts";
 
 export interface Output {
   /** Writes some of the bytes, at least one, and says how many. */
   write(bytes: Uint8Array): Promise<number>;
 }
-
-const encoder = new TextEncoder();
 
 /**
  * Writes all bytes. `@std/streams` goes through a `WritableStream`, and on Deno
@@ -32,12 +30,13 @@ export function isReaderGone(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionReset;
 }
 
-/** Prints a text and an LF; done as well if nobody reads that any more. */
-export async function print(text: string): Promise<void> {
+/** Prints a text and an LF; gives false if nobody reads that any more. */
+export async function print(text: string): Promise<boolean> {
   try {
-    await writeAll(Deno.stdout, encoder.encode(`${text}\n`));
+    await writeAll(Deno.stdout, encodeText(`${text}\n`));
+    return true;
   } catch (error) {
-    if (isReaderGone(error)) return;
+    if (isReaderGone(error)) return false;
     const reason = systemReason(error);
     throw new Error(`cannot write to standard output: ${reason}`);
   }
@@ -46,7 +45,7 @@ export async function print(text: string): Promise<void> {
 type SyncOutput = Pick<Deno.FsFile, "writeSync">;
 
 export function writeAllSync(output: SyncOutput, text: string): void {
-  const bytes = encoder.encode(text);
+  const bytes = encodeText(text);
   for (let done = 0; done < bytes.length;) {
     done += output.writeSync(bytes.subarray(done));
   }

@@ -33,6 +33,8 @@ export class Exchange extends Handling {
     else if (scheduler.slow) this.resume();
     else this.#proceed(true);
   };
+  /** Only what waits is still written. */
+  #concluding = false;
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
     if (rest === undefined) this.#rest();
@@ -40,7 +42,7 @@ export class Exchange extends Handling {
   };
 
   protected get isIdle(): boolean {
-    return !this.over && this.stage.phase === "reading";
+    return !this.over && !this.owing && this.stage.phase === "reading";
   }
 
   start(): void {
@@ -49,11 +51,12 @@ export class Exchange extends Handling {
     this.unread = this.connection.inbox.length > 0;
     const { onOpen } = this.context.hooks;
     if (onOpen === undefined) return this.#goOn();
+    this.stage.enter("handling");
     this.greet(onOpen).then(() => this.#proceed(), this.onError);
   }
 
   protected endIdle(): void {
-    void this.#conclude("shutdown");
+    void this.#conclude(...this.closing ?? ["shutdown"]);
   }
 
   resume(): void {
@@ -134,7 +137,7 @@ export class Exchange extends Handling {
   /** Handles what has come, or reads; ends the connection where neither is left. */
   #goOn(): void {
     const { eof, emptied, inbox, reading } = this.connection;
-    if (this.unread) return this.#proceed();
+    if (this.unread || this.closing !== undefined) return this.#proceed();
     if (eof) return void this.#conclude("peer_closed");
     if (this.lastCall !== undefined) {
       if (emptied && inbox.length === 0) return this.endIdle();
@@ -155,16 +158,12 @@ export class Exchange extends Handling {
     error?: unknown,
     words?: string,
   ): Promise<void> {
-    try {
-      this.meter.batch(this.context.clock.now());
-      if (words !== undefined) {
-        this.ending.name(reason, error);
-        await this.writer.say(words);
-      } else if (this.writer.length > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    if (this.#concluding) return;
+    this.#concluding = true;
+    this.closing ??= [reason, error];
+    this.meter.batch(this.context.clock.now());
+    if (words !== undefined) this.ending.name(reason, error);
+    if (!await this.writeLast(words)) return;
     this.owing = false;
     this.finish(reason, error);
   }

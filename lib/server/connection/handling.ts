@@ -13,7 +13,8 @@ import type { Payload, Reply, ReplyLater } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, LOOK, REQUEST_COST, WAIT_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { Info, payloadOf } from "./info.ts";
+import { drop, Info, isSeveral } from "./info.ts";
+import { payloadOf } from "./reply_writer.ts";
 import { Serving } from "./serving.ts";
 
 /**
@@ -32,7 +33,7 @@ type Status = "ok" | "error_reply" | "error" | "timeout";
 
 export abstract class Handling extends Serving {
   /** Once set, no further request is handled, and the connection ends so. */
-  protected closing: [reason: Closing, error?: unknown] | undefined;
+  protected closing: [reason: CloseReason, error?: unknown] | undefined;
   /** Bytes, or the peer's end, have come that nobody has looked at yet. */
   protected unread = false;
   /** The most bytes of a write of this reply; 0 if it is written as usual. */
@@ -56,7 +57,11 @@ export abstract class Handling extends Serving {
   }
 
   close(reason: Closing, error?: unknown): void {
-    this.closing ??= [reason, error];
+    if (this.closing !== undefined) return;
+    this.closing = [reason, error];
+    // A request that is being handled goes on to the end by itself.
+    if (this.owing) return;
+    this.context.scheduler.turn().then(() => this.isIdle && this.endIdle());
   }
 
   override expire(): void {
@@ -84,7 +89,7 @@ export abstract class Handling extends Serving {
     // of what a view costs, so it is done once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
+    if (!this.plain && !(this.plain = isPlain(this, codec))) return;
     let { used } = this;
     // The scheduler has looked at the clock when the batch began.
     let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
@@ -106,9 +111,7 @@ export abstract class Handling extends Serving {
         used += Math.min(inbox.length, CHUNK) + REQUEST_COST;
         // A peer that has finished will not complete this frame.
         if (eof) {
-          malformed(
-            `stream ended after ${inbox.length} bytes of a frame`,
-          );
+          malformed(`stream ended after ${inbox.length} bytes of a frame`);
         }
         break;
       }
@@ -135,7 +138,7 @@ export abstract class Handling extends Serving {
     let payload;
     try {
       const greeting = (async () => await onOpen(this.#info))();
-      payload = this.#payload(await this.#wait(greeting));
+      payload = await this.#take(await this.#wait(greeting));
     } catch (error) {
       if (this.over) return;
       [, payload] = await this.#failed(error, new Uint8Array());
@@ -172,11 +175,11 @@ export abstract class Handling extends Serving {
       if (reply === request && request.length <= config.maxReply) {
         payload = request;
       } else if (
-        typeof reply === "object" && reply !== null &&
-        !(reply instanceof Uint8Array)
+        reply === undefined || reply === null || typeof reply === "string" ||
+        reply instanceof Uint8Array
       ) {
-        return this.#handleLater(reply, request);
-      } else payload = this.#payload(reply);
+        payload = this.#payload(reply);
+      } else return this.#handleLater(reply, request);
     } catch (error) {
       return this.#handleLater(Promise.reject(error), request);
     }
@@ -185,25 +188,17 @@ export abstract class Handling extends Serving {
     return this.#put(payload, this.pieces);
   }
 
-  async #handleLater(
-    given: PromiseLike<Reply> | AsyncIterable<Payload>,
-    request: Request,
-  ): Promise<void> {
+  async #handleLater(given: ReplyLater, request: Request): Promise<void> {
     this.meter.waiting();
     if (this.over) {
       // The handler has ended its own connection, and may still read its request.
       this.connection.inbox.forsake();
-      if (!isSeveral(given)) Promise.resolve(given).catch(() => {});
-      return;
+      return void drop(given);
     }
     let status: Status = "ok";
     let payload;
     try {
-      const reply = isSeveral(given)
-        ? given
-        : await this.#wait(Promise.resolve(given));
-      if (isSeveral(reply)) await this.#sendAll(reply);
-      else payload = this.#payload(reply);
+      payload = await this.#take(await this.#wait(given));
       if (this.failed) status = "error_reply";
     } catch (error) {
       if (this.over) return;
@@ -218,8 +213,15 @@ export abstract class Handling extends Serving {
     await this.#put(payload, this.pieces);
   }
 
-  async #sendAll(reply: AsyncIterable<Payload>): Promise<void> {
+  /** Sends a reply that has several frames; gives the payload of another. */
+  #take(reply: Reply): Promise<undefined> | Uint8Array | undefined {
+    return isSeveral(reply) ? this.#sendAll(reply) : this.#payload(reply);
+  }
+
+  async #sendAll(reply: AsyncIterable<Payload>): Promise<undefined> {
     const { scheduler } = this.context;
+    // It is not idle, even where its items come in the turns of others.
+    this.stage.enter("handling");
     const items = this.#items = reply[Symbol.asyncIterator]();
     let begun = false;
     try {
@@ -233,7 +235,7 @@ export abstract class Handling extends Serving {
       }
     } catch (error) {
       // The peer waits for the rest of this reply, so only an end can follow.
-      if (begun && !this.over) this.close("error", error);
+      if (begun && !this.over && error !== TOO_LATE) this.close("error", error);
       throw error;
     } finally {
       void this.#endItems();
@@ -256,18 +258,22 @@ export abstract class Handling extends Serving {
    * the request timeout (throws {@linkcode TOO_LATE}), or when the connection is
    * lost (throws).
    */
-  async #wait<Given>(pending: Promise<Given>): Promise<Given> {
-    this.atWork = true;
-    const reply = new Promise<Given>((resolve, reject) => {
+  async #wait<Given>(given: Given): Promise<Awaited<Given>> {
+    // A handler that was given up may settle while this waits for another.
+    let pending = this.atWork = true;
+    // Once, as a thenable may do its work anew each time.
+    const settled = Promise.resolve(given);
+    const reply = new Promise<Awaited<Given>>((resolve, reject) => {
       this.#interrupt = reject;
-      pending.finally(() => this.atWork = false).then(resolve, reject);
+      settled.finally(() => pending = this.atWork = false)
+        .then(resolve, reject);
     });
     // It may reject while this waits for the write below: that is no error that
     // nobody handles.
     reply.catch(() => {});
     try {
-      for (let i = 0; i < MICROTASKS && this.atWork; i++) await undefined;
-      if (this.atWork) {
+      for (let i = 0; i < MICROTASKS && pending; i++) await undefined;
+      if (pending) {
         this.meter.batch(this.context.clock.now());
         if (this.writer.length > 0 && !this.over) {
           await this.#written(this.writer.flush());
@@ -276,6 +282,9 @@ export abstract class Handling extends Serving {
         this.#readAhead();
       }
       return await reply;
+    } catch (error) {
+      void drop(settled);
+      throw error;
     } finally {
       this.#interrupt = undefined;
     }
@@ -341,7 +350,7 @@ export abstract class Handling extends Serving {
     if (onError !== undefined && !this.over) {
       try {
         const reply = (async () => await onError(error, this.#info, request))();
-        return [status, this.#payload(await this.#wait(reply))];
+        return [status, await this.#take(await this.#wait(reply))];
       } catch (failure) {
         if (failure === TOO_LATE) status = "timeout";
         if (!this.over) error = this.#blame(failure);
@@ -384,9 +393,4 @@ export abstract class Handling extends Serving {
     const { maxReply } = this.context.config;
     return payloadOf(reply as Payload, this.writer.codec, maxReply);
   }
-}
-
-function isSeveral(reply: ReplyLater): reply is AsyncIterable<Payload> {
-  return typeof reply === "object" && reply !== null &&
-    Symbol.asyncIterator in reply;
 }

@@ -3,20 +3,26 @@
  * object that serves the connection is private, so user code cannot reach it.
  */
 
-import { ReplyTooLargeError } from "../../core/errors.ts";
-import { encodeText, quote } from "../../core/text.ts";
 import type { TlsInfo } from "../../core/tls_info.ts";
 import type { ServerStats } from "../../events/metrics.ts";
-import { type Codec, frameOf } from "../../framing/codec.ts";
+import { frameOf } from "../../framing/codec.ts";
 import type { Payload, PeerConnection, RequestInfo } from "../handler.ts";
+import { payloadOf } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
 
+/** What serves a connection, for the core: no handler can reach it. */
+export let servingOf: <Served extends Serving>(peer: Peer<Served>) => Served;
+
 export class Peer<Served extends Serving = Serving> implements PeerConnection {
+  static {
+    servingOf = (peer) => peer.#serving;
+  }
+
   readonly id: number;
   readonly maxReply: number;
   readonly server: ServerStats;
   readonly #serving: Served;
-  #state: Record<string, unknown> | undefined;
+  #state: { made: Record<string, unknown> } | undefined;
 
   constructor(serving: Served) {
     const { id, context: { config, stats } } = serving;
@@ -26,17 +32,14 @@ export class Peer<Served extends Serving = Serving> implements PeerConnection {
     this.#serving = serving;
   }
 
-  /** What serves the connection, for the core: no handler can reach it. */
-  static servingOf<Served extends Serving>(peer: Peer<Served>): Served {
-    return peer.#serving;
-  }
-
   get state(): Record<string, unknown> {
-    return this.#state ??= this.#serving.context.hooks.state?.(this) ?? {};
+    const { hooks } = this.#serving.context;
+    this.#state ??= { made: hooks.state ? hooks.state(this) : {} };
+    return this.#state.made;
   }
 
-  set state(state: Record<string, unknown>) {
-    this.#state = state;
+  set state(made: Record<string, unknown>) {
+    this.#state = { made };
   }
 
   get remoteAddr(): Deno.Addr {
@@ -64,8 +67,8 @@ export class Peer<Served extends Serving = Serving> implements PeerConnection {
   }
 
   send(frame: Payload): Promise<void> {
-    const { writer } = this.#serving;
-    const payload = payloadOf(frame, writer.codec, this.maxReply);
+    const { writer, context: { config } } = this.#serving;
+    const payload = payloadOf(frame, writer.codec, config.maxReply);
     const { promise, ...waiter } = Promise.withResolvers<void>();
     // A rejection that nobody handles would end the program.
     promise.catch(() => {});
@@ -88,34 +91,25 @@ export class Info extends Peer<Replying> implements RequestInfo {
         `Cannot reply in pieces of ${bytes}: expected a whole number from 1`,
       );
     }
-    Peer.servingOf(this).pieces = bytes;
+    servingOf(this).pieces = bytes;
   }
 
   failed(): void {
-    Peer.servingOf(this).failed = true;
+    servingOf(this).failed = true;
   }
 }
 
-/**
- * What is given to be sent, as the bytes of one frame's payload.
- *
- * @throws {TypeError} It is neither bytes nor text.
- * @throws {ReplyTooLargeError} It is over the maximum.
- * @throws {EncodeError} The framing cannot carry it.
- */
-export function payloadOf(
-  given: Payload,
-  codec: Codec,
-  maxReply: number,
-): Uint8Array {
-  const payload = typeof given === "string" ? encodeText(given) : given;
-  if (!(payload instanceof Uint8Array)) {
-    const expected = "a Uint8Array, a string or nothing";
-    throw new TypeError(`Cannot send ${quote(payload)}: expected ${expected}`);
+/** Ends a reply of several frames that comes too late for the peer. */
+export async function drop(given: unknown): Promise<void> {
+  try {
+    const reply = await given;
+    if (isSeveral(reply)) await reply[Symbol.asyncIterator]().return?.();
+  } catch {
+    // Nobody is left to be told.
   }
-  if (payload.length > maxReply) {
-    throw new ReplyTooLargeError(payload.length, maxReply);
-  }
-  codec.check(payload);
-  return payload;
+}
+
+export function isSeveral(reply: unknown): reply is AsyncIterable<Payload> {
+  return typeof reply === "object" && reply !== null &&
+    Symbol.asyncIterator in reply;
 }

@@ -5,11 +5,13 @@
  * under way at the most.
  */
 
-import type { Connection, Writer } from "../../net/connection.ts";
-import { ConnectionLostError } from "../../core/errors.ts";
+import { ConnectionLostError, ReplyTooLargeError } from "../../core/errors.ts";
 import { Queue } from "../../core/queue.ts";
+import { bytesOf } from "../../core/text.ts";
 import { type Codec, errorOf, frameOf } from "../../framing/codec.ts";
+import type { Connection, Writer } from "../../net/connection.ts";
 import { Outbox } from "../../net/outbox.ts";
+import type { Payload } from "../handler.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { SlowConsumerError } from "./ending.ts";
 import type { Stage } from "./stage.ts";
@@ -143,6 +145,8 @@ export class ReplyWriter implements Writer {
 
   /** Has a frame written that answers no request, behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void {
+    // What waits is told apart by its bytes.
+    if (frame.length === 0 && !this.#lost) return waiter?.resolve();
     const { buffered } = this;
     const { maxBuffered } = this.#context.config;
     if (buffered > 0 && buffered + frame.length > maxBuffered) {
@@ -162,10 +166,11 @@ export class ReplyWriter implements Writer {
     this.#push();
   }
 
-  /** The same for a text of the server's own. */
-  pushText(text: string): void {
+  /** The same for a text of the server's own; gives whether it can be said. */
+  pushText(text: string): boolean {
     const payload = errorOf(this.codec, text);
     if (payload !== undefined) this.push(frameOf(this.codec, payload));
+    return payload !== undefined;
   }
 
   /** Nothing can be written any more: the promises of pushed frames reject. */
@@ -192,7 +197,10 @@ export class ReplyWriter implements Writer {
 
   /** Writes for the exchange, while nothing is pushed. */
   async #exclusively(write: () => Promise<void>): Promise<void> {
-    while (this.pushing) await this.idle();
+    while (this.pushing) {
+      this.#stage.enter("writing");
+      await this.idle();
+    }
     this.#active = true;
     this.#stage.enter("writing");
     try {
@@ -260,6 +268,7 @@ export class ReplyWriter implements Writer {
     while (!this.#lost && this.#waits) {
       await this.#connection.write(this.#next(), this);
       this.#written();
+      this.#stage.progress();
       if (this.#pushedBytes > 0 && scheduler.isLateNow()) {
         await scheduler.turn();
       }
@@ -317,4 +326,24 @@ export class ReplyWriter implements Writer {
     }
     this.#connection.hold(-frame.length);
   }
+}
+
+/**
+ * What is given to be sent, as the bytes of one frame's payload.
+ *
+ * @throws {TypeError} It is neither bytes nor text.
+ * @throws {ReplyTooLargeError} It is over the maximum.
+ * @throws {EncodeError} The framing cannot carry it.
+ */
+export function payloadOf(
+  given: Payload,
+  codec: Codec,
+  maxReply: number,
+): Uint8Array {
+  const payload = bytesOf(given, "a Uint8Array, a string or nothing");
+  if (payload.length > maxReply) {
+    throw new ReplyTooLargeError(payload.length, maxReply);
+  }
+  codec.check(payload);
+  return payload;
 }

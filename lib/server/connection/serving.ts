@@ -20,6 +20,8 @@ export abstract class Serving implements Task, SessionParts {
    * when the connection is lost or cut.
    */
   readonly done: PromiseWithResolvers<void> = Promise.withResolvers();
+  /** Its first bytes are known not to begin a handshake of TLS. */
+  protected plain = false;
   /** A request has come in whole, and its reply is not out yet. */
   owing = false;
   /** It has ended: no request is handled, and no reply is sent any more. */
@@ -121,6 +123,17 @@ export abstract class Serving implements Task, SessionParts {
   protected report(error: unknown): void {
     const { handler_error } = this.context.events;
     emit(handler_error, { type: "handler_error", id: this.id, error });
+  }
+
+  /** Writes what waits, and the server's last words; whether that was done. */
+  protected async writeLast(words: string | undefined): Promise<boolean> {
+    try {
+      if (words !== undefined) await this.writer.say(words);
+      else if (this.writer.buffered > 0) await this.writer.flush();
+    } catch (error) {
+      this.lost(error);
+    }
+    return !this.over;
   }
 
   /** The connection is lost. */

@@ -12,8 +12,9 @@ import {
   ProxyHeaderError,
   TimeoutError,
 } from "../../core/errors.ts";
-import type { CloseReason } from "../../events/events.ts";
+import { type CloseReason, emit } from "../../events/events.ts";
 import type { Opening } from "../../events/metrics.ts";
+import { errorOf } from "../../framing/codec.ts";
 import type { Connection } from "../../net/connection.ts";
 import { parseProxyHeader } from "../../net/proxy_protocol.ts";
 import type { ConnectionInfo } from "../parley_server.ts";
@@ -21,8 +22,7 @@ import { replies } from "../replies.ts";
 import type { SessionParts, SharedContext } from "./context.ts";
 import { Ending, LastCall, type Refusal } from "./ending.ts";
 import { Exchange } from "./exchange.ts";
-import { payloadOf } from "./info.ts";
-import { ReplyWriter } from "./reply_writer.ts";
+import { payloadOf, ReplyWriter } from "./reply_writer.ts";
 import type { Serving } from "./serving.ts";
 import { type Phase, PHASE_LIMITS, Stage } from "./stage.ts";
 import { TaskRun } from "./task.ts";
@@ -37,7 +37,7 @@ export interface SessionContext extends SharedContext {
     session: Session,
   ) => Refusal | undefined | Promise<Refusal | undefined>;
   /** Counts a session as refused, which is told why; returns the refusal. */
-  readonly refuse: (session: Session, refusal: Refusal) => Refusal;
+  readonly turnAway: (session: Session, refusal: Refusal) => Refusal;
   readonly opened: (session: Session) => void;
   /** Called once, when the session has ended and its connection is closed. */
   readonly ended: (session: Session) => void;
@@ -97,21 +97,20 @@ export class Session implements SessionParts {
       ending.name("shutdown");
       // The peer could read it only after a handshake, which costs us more.
       if (tls !== undefined || refusal.text === undefined) return;
-      return await this.#turnAway(refusal);
+      return await this.#tellWhy(refusal);
     }
     if (tls !== undefined) await this.#prepare("handshaking");
     if (ending.reason !== undefined) return;
     const failed = this.refusal as Refusal | undefined;
     if (failed !== undefined) {
       if (failed.text === undefined) return;
-      context.refuse(this, failed);
-      return await this.#turnAway(failed);
+      context.turnAway(this, failed);
+      return await this.#tellWhy(failed);
     }
     this.served = true;
     context.opened(this);
     if (this.#settled) return;
-    this.exchange = this.#begin();
-    await this.exchange.done.promise;
+    await this.#begin().done.promise;
     await this.#farewell();
   }
 
@@ -252,22 +251,33 @@ export class Session implements SessionParts {
     this.#lastCall?.cancel();
     const { task } = this.context;
     const exchange = new (task === undefined ? Exchange : TaskRun)(this);
+    // A hook, a handler or a task that is called at once may end it.
+    this.exchange = exchange;
     exchange.start();
     if (this.#lastCall !== undefined) exchange.drain();
     return exchange;
   }
 
   /** Tells the peer why it gets no place. */
-  async #turnAway({ reason, text = "" }: Refusal): Promise<void> {
-    const { config, hooks: { onRefuse } } = this.context;
+  async #tellWhy({ reason, text = "" }: Refusal): Promise<void> {
+    const { config, events: { handler_error }, hooks: { onRefuse } } =
+      this.context;
     const codec = config.framing.codec(config.maxFrame);
     const writer = new ReplyWriter(this, codec);
-    const words = onRefuse?.(reason, text);
-    if (onRefuse === undefined) await writer.say(text);
-    else if (words !== undefined) {
-      await writer.send(payloadOf(words, codec, config.maxReply), 0);
-      await writer.flush();
+    let payload = errorOf(codec, text);
+    if (onRefuse !== undefined) {
+      this.stage.enter("lingering");
+      try {
+        const words = await onRefuse(reason, text);
+        payload = words === undefined
+          ? undefined
+          : payloadOf(words, codec, config.maxReply);
+      } catch (error) {
+        emit(handler_error, { type: "handler_error", id: this.id, error });
+      }
     }
+    if (payload !== undefined) await writer.send(payload, 0);
+    await writer.flush();
     await this.#farewell();
   }
 
@@ -276,7 +286,7 @@ export class Session implements SessionParts {
     if (phase === "admitting") {
       const error = new TimeoutError(`No answer about a place in ${limit} ms`);
       const busy: Refusal = { reason: "busy", text: replies.noAnswer, error };
-      return this.#giveUp?.(this.context.refuse(this, busy));
+      return this.#giveUp?.(this.context.turnAway(this, busy));
     }
     const what = phase === "greeting" ? "PROXY header" : "TLS handshake";
     const error = new TimeoutError(`No ${what} within ${limit} ms`);

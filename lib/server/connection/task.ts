@@ -9,16 +9,18 @@
 
 import {
   ConnectionLostError,
+  EncodeError,
   FrameError,
   TlsError,
 } from "../../core/errors.ts";
+import { bytesOf } from "../../core/text.ts";
 import type { Framing } from "../../framing/codec.ts";
 import { type FramingName, framingOf } from "../../framing/mod.ts";
 import type { ConnectionTask, ParleyConnection } from "../handler.ts";
 import { replies } from "../replies.ts";
 import { BUDGET, REQUEST_COST } from "../scheduler.ts";
 import { isPlain } from "./gate.ts";
-import { Peer } from "./info.ts";
+import { Peer, servingOf } from "./info.ts";
 import { Serving } from "./serving.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,13 +31,14 @@ export class TaskRun extends Serving {
   #wake: (() => void) | undefined;
   /** Whether the task waits for something to read. */
   #asked = false;
+  /** Whether TLS is being started. */
+  #securing = false;
   /** Whether its read waits for its turn. */
   #parked = false;
   /** Nothing more is given to the task. */
   #ended = false;
-  /** Errors that the task was given: thrown on, they are not its own. */
-  #frameError: FrameError | undefined;
-  #tlsError: TlsError | undefined;
+  /** What the peer did wrong: if the task throws it on, it is not its own error. */
+  #fault: FrameError | TlsError | undefined;
 
   protected readonly onRead = (n: number | null) => {
     this.connection.took(n);
@@ -53,11 +56,11 @@ export class TaskRun extends Serving {
     try {
       await task(new TaskConnection(this));
     } catch (error) {
-      if (error instanceof FrameError && error === this.#frameError) {
-        words = replies.frame(error);
-        this.ending.name("frame_error", error);
-      } else if (error instanceof TlsError && error === this.#tlsError) {
-        this.ending.name("error", error);
+      const fault = this.#fault;
+      if (fault !== undefined && error === fault) {
+        const isFrame = fault instanceof FrameError;
+        if (isFrame) words = replies.frame(fault);
+        this.ending.name(isFrame ? "frame_error" : "error", error);
       } else if (!(this.over && error instanceof ConnectionLostError)) {
         this.report(error);
         this.ending.name("error", error);
@@ -69,13 +72,7 @@ export class TaskRun extends Serving {
   async #conclude(words: string | undefined): Promise<void> {
     if (this.over) return;
     this.#ended = true;
-    try {
-      if (words !== undefined) await this.writer.say(words);
-      else if (this.writer.buffered > 0) await this.writer.flush();
-    } catch (error) {
-      return this.lost(error);
-    }
-    if (this.over) return;
+    if (!await this.writeLast(words)) return;
     const { eof, inbox } = this.connection;
     const left = this.lastCall === undefined ? "handler_closed" : "shutdown";
     this.finish(eof && inbox.length === 0 ? "peer_closed" : left);
@@ -108,6 +105,8 @@ export class TaskRun extends Serving {
   /** Ends this side of the connection once what was sent is out. */
   async closeWrite(): Promise<void> {
     await this.writer.flush();
+    if (this.#asked) this.stage.read(false);
+    else if (!this.over) this.stage.enter("handling");
     await this.connection.closeWrite();
   }
 
@@ -127,21 +126,23 @@ export class TaskRun extends Serving {
   }
 
   setFraming(given: FramingName | Framing): void {
-    this.framing = framingOf(given);
-    this.writer.codec = this.framing.codec(this.context.config.maxFrame);
+    const framing = framingOf(given);
+    this.writer.codec = framing.codec(this.context.config.maxFrame);
+    this.framing = framing;
   }
 
   async startTls(): Promise<void> {
     const { connection, context: { config, tls } } = this;
-    if (!config.startTls || connection.tls !== undefined) {
+    if (!config.startTls || this.#securing || connection.tls !== undefined) {
       throw new TypeError(
         "Cannot start TLS: it needs the option startTls, once",
       );
     }
     if (this.#asked) throw new TypeError("Cannot start TLS: a read is pending");
-    await this.writer.flush();
-    this.stage.enter("handshaking");
+    this.#securing = true;
     try {
+      await this.writer.flush();
+      this.stage.enter("handshaking");
       // A read is pending already: it brings the first bytes of the handshake.
       while (connection.reading !== undefined && !this.over) {
         await this.#woken();
@@ -149,10 +150,11 @@ export class TaskRun extends Serving {
       if (this.over) throw this.#lostError();
       await tls!.secure(connection);
     } catch (error) {
-      if (error instanceof TlsError) this.#tlsError = error;
+      if (error instanceof TlsError) this.#fault = error;
       else this.lost(error);
       throw this.over ? this.#lostError() : error;
     } finally {
+      this.#securing = false;
       if (!this.over) this.stage.enter("handling");
     }
   }
@@ -170,10 +172,14 @@ export class TaskRun extends Serving {
 
   writeReplies(): void {}
 
-  /** Waits until `take` gives something, or nothing more can come (null). */
-  async #read(take: () => Bytes | undefined): Promise<Bytes | null> {
-    if (this.#asked) {
-      throw new TypeError("Cannot read: another read is pending");
+  /**
+   * Waits until `take` gives something, or nothing more can come (null). It gives
+   * null for a frame that is refused.
+   */
+  async #read(take: () => Bytes | null | undefined): Promise<Bytes | null> {
+    if (this.#asked || this.#securing) {
+      const pending = this.#asked ? "another read" : "startTls()";
+      throw new TypeError(`Cannot read: ${pending} is pending`);
     }
     const { memory, scheduler } = this.context;
     const { inbox } = this.connection;
@@ -188,6 +194,7 @@ export class TaskRun extends Serving {
           continue;
         }
         const taken = !this.#ended && inbox.length > 0 ? take() : undefined;
+        if (taken === null) continue;
         if (taken !== undefined) return taken;
         if (this.#ended) return null;
         const { eof, emptied } = this.connection;
@@ -195,7 +202,7 @@ export class TaskRun extends Serving {
           const { length } = inbox;
           if (length === 0) return null;
           const detail = `stream ended after ${length} bytes of a frame`;
-          throw this.#frameError = new FrameError("malformed", detail);
+          throw this.#fault = new FrameError("malformed", detail);
         }
         if (this.lastCall !== undefined) {
           if (emptied && inbox.length === 0) return null;
@@ -225,28 +232,21 @@ export class TaskRun extends Serving {
     return new Promise((resolve) => this.#wake = resolve);
   }
 
-  #takeFrame(): Bytes | undefined {
-    const { connection, writer: { codec } } = this;
-    const { inbox } = connection;
+  #takeFrame(): Bytes | null | undefined {
+    const { connection: { inbox }, writer: { codec } } = this;
     try {
-      if (this.meter.requests === 0 && connection.tls === undefined) {
-        if (!isPlain(connection, codec)) return undefined;
-      }
-      while (inbox.length > 0) {
-        const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
-        if (next === 0) return undefined;
-        this.used += next - inbox.start + REQUEST_COST;
-        const { payloadStart, payloadEnd } = codec;
-        const frame = inbox.bytes.slice(payloadStart, payloadEnd);
-        inbox.start = next;
-        if (this.#isAllowed(frame)) {
-          this.meter.read(frame.length);
-          return frame;
-        }
-        if (this.#ended) return undefined;
-      }
+      if (!this.plain && !(this.plain = isPlain(this, codec))) return undefined;
+      const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
+      if (next === 0) return undefined;
+      this.used += next - inbox.start + REQUEST_COST;
+      const { payloadStart, payloadEnd } = codec;
+      const frame = inbox.bytes.slice(payloadStart, payloadEnd);
+      inbox.start = next;
+      if (!this.#isAllowed(frame)) return null;
+      this.meter.read(frame.length);
+      return frame;
     } catch (error) {
-      if (error instanceof FrameError) this.#frameError = error;
+      if (error instanceof FrameError) this.#fault = error;
       throw error;
     }
   }
@@ -257,9 +257,12 @@ export class TaskRun extends Serving {
     this.meter.began = this.context.clock.now();
     const refusal = this.gate.refusal(frame);
     if (refusal === undefined) return true;
-    this.writer.pushText(refusal.text);
-    if (refusal.closes !== undefined) {
-      this.ending.name(refusal.closes);
+    const { text, closes } = refusal;
+    const error = this.writer.pushText(text)
+      ? undefined
+      : new EncodeError(text);
+    if (closes ?? error) {
+      this.ending.name(closes ?? "error", error);
       this.#ended = true;
     }
     return false;
@@ -281,7 +284,7 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
 
   read(): Promise<Bytes | null> {
     this.#use("frames");
-    const frame = Peer.servingOf(this).readFrame();
+    const frame = servingOf(this).readFrame();
     // A rejection that nobody handles would end the program.
     frame.catch(() => {});
     return frame;
@@ -294,23 +297,24 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
 
   get frames(): ReadableStream<Bytes> {
     this.#use("stream of frames");
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#frames ??= streamOf(() => run.readFrame());
   }
 
   get readable(): ReadableStream<Bytes> {
     this.#use("bytes");
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#readable ??= streamOf(() => run.readBytes());
   }
 
   get writable(): WritableStream<Uint8Array> {
-    const run = Peer.servingOf(this);
+    const run = servingOf(this);
     return this.#writable ??= new WritableStream({
-      write: (bytes) =>
-        new Promise((resolve, reject) => {
-          run.writer.push(bytes, { resolve: () => resolve(), reject });
-        }),
+      write(bytes) {
+        const { promise, ...waiter } = Promise.withResolvers<void>();
+        run.writer.push(bytesOf(bytes), waiter);
+        return promise;
+      },
       close: () => run.closeWrite(),
       abort: () => run.close(),
     });
@@ -324,11 +328,11 @@ class TaskConnection extends Peer<TaskRun> implements ParleyConnection {
   }
 
   startTls(): Promise<void> {
-    return Peer.servingOf(this).startTls();
+    return servingOf(this).startTls();
   }
 
   setFraming(framing: FramingName | Framing): void {
-    Peer.servingOf(this).setFraming(framing);
+    servingOf(this).setFraming(framing);
   }
 
   #use(as: "frames" | "stream of frames" | "bytes"): void {

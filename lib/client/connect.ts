@@ -1,5 +1,6 @@
 /** {@linkcode connect} and {@linkcode createPool}: from options to clients. */
 
+import type { Place } from "../core/address.ts";
 import * as checks from "../core/checks.ts";
 import { OptionError } from "../core/errors.ts";
 import { type Framing, type FramingName, framingOf } from "../framing/mod.ts";
@@ -8,7 +9,6 @@ import type { Client, Pool, ServerPlace, ServersOptions } from "./api.ts";
 import {
   dial,
   dialUnixSocket,
-  type Place,
   type TlsConnectOptions,
   tlsOptions,
 } from "./dial.ts";
@@ -73,15 +73,20 @@ const poolDefaults = {
   ...{ retries: 3, maxDelay: 10_000, checkInterval: 5000 },
 };
 
-/** The names of all options; an address of the runtime has `transport` too. */
-const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 };
+/** All options, and their kinds; an address of the runtime has `transport` too. */
+const PLACE = { transport: 0, hostname: 0, port: 0, path: 0 } as const;
 const LINK = {
-  ...{ framing: 0, maxFrame: 0, timeout: 0, keepAfterTimeout: 0 },
-  ...{ maxBuffered: 0, tls: 0 },
+  ...{ framing: 0, maxFrame: 0, timeout: 0, maxBuffered: 0, tls: 0 } as const,
+  keepAfterTimeout: "boolean",
+} as const;
+const SINGLE = {
+  ...{ ...PLACE, ...LINK },
+  ...{ isPush: "function", signal: AbortSignal } as const,
 };
 const POOL = {
-  ...{ servers: 0, balance: 0, healthCheck: 0, onStateChange: 0 },
-  ...{ ...poolDefaults, ...LINK },
+  ...{ balance: 0, size: 0, maxPending: 0, maxQueued: 0, retries: 0 } as const,
+  ...{ maxDelay: 0, checkInterval: 0, healthCheck: 0, ...LINK } as const,
+  ...{ servers: Array, onStateChange: "function" } as const,
 };
 
 /**
@@ -118,8 +123,7 @@ export async function connect(
   if (servers !== undefined) {
     return await (createPool({ ...options, servers }) as ServerPool).open();
   }
-  const known = { ...PLACE, ...LINK, isPush: 0, signal: 0 };
-  checks.refuseUnknown<ConnectOptions>(options, known);
+  checks.checkOptions<ConnectOptions>(options, SINGLE);
   const { placeOf, link } = linker(options);
   return await link(placeOf(options), signal);
 }
@@ -147,18 +151,28 @@ export async function connect(
  * ```
  */
 export function createPool(options: PoolOptions): Pool {
-  checks.refuseUnknown(options, POOL);
+  checks.checkOptions(options, POOL);
   const { balance = "least-pending", healthCheck, onStateChange } = options;
   const balances = ["least-pending", "round-robin", "failover"] as const;
   checks.checkOneOf("balance", balance, balances);
+  if (healthCheck !== undefined) {
+    checks.checkOptions(healthCheck, { request: 0, expect: 0 }, "healthCheck");
+    const { request, expect } = healthCheck;
+    if (typeof request !== "string" && !(request instanceof Uint8Array)) {
+      throw new OptionError("request", request, "a text or bytes");
+    }
+    if (typeof expect !== "string" && typeof expect !== "function") {
+      throw new OptionError("expect", expect, "a text or a function");
+    }
+  }
   const numbers = { ...poolDefaults };
   for (const name of Object.keys(numbers) as (keyof typeof numbers)[]) {
     const { [name]: value = poolDefaults[name] } = options;
     numbers[name] = checks.checkRange(name, [1, 2 ** 31 - 1], value);
   }
   const { placeOf, ...linking } = linker(options);
-  const servers = Array.from(options.servers, (place) => {
-    checks.refuseUnknown(place, PLACE);
+  const servers = (options.servers ?? []).map((place) => {
+    checks.checkOptions(place, PLACE, "servers");
     return placeOf(place);
   });
   if (servers.length === 0) throw new OptionError("servers", "", "a server");
@@ -177,9 +191,6 @@ function linker(options: ConnectOptions) {
   const timeout = number("timeout");
   const maxBuffered = number("maxBuffered");
   const { keepAfterTimeout, isPush } = options;
-  if (isPush !== undefined && typeof isPush !== "function") {
-    throw new OptionError("isPush", isPush, "a function of a frame");
-  }
   const framing = framingOf(options.framing ?? connectDefaults.framing);
   framing.codec(maxFrame);
   const tls = tlsOptions(options.tls);
@@ -197,7 +208,7 @@ function linker(options: ConnectOptions) {
         throw new OptionError("path", path, SOCKET_PATH_FORM);
       }
       const others = { hostname, port, tls };
-      checks.refuseBesidePath(others, Object.keys(others));
+      checks.refuse(others, Object.keys(others), "beside path");
       return { path };
     },
     async link(place: Place, signal?: AbortSignal, hooks?: Hooks) {
