@@ -50,11 +50,7 @@ function writeAscii(text: string): number | undefined {
   return length;
 }
 
-/**
- * What is given to be sent, as bytes.
- *
- * @throws {TypeError} It is neither bytes nor text.
- */
+/** What is given to be sent, as bytes; anything else is a TypeError. */
 export function bytesOf(
   given: Uint8Array | string,
   expected = "a Uint8Array or a string",

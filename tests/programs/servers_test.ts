@@ -195,7 +195,7 @@ testPrograms(
     await first.shutdown();
     const lines = Array.from(Array(3000).keys(), String);
     await pipe.send(...lines);
-    await using _second = named("second", { port });
+    await using _second = named("second", { ...plain, port });
     for (const line of lines) {
       assertEquals(await pipe.stdout.next(), `second ${line}`);
     }
