@@ -185,15 +185,17 @@ export interface ThreadLostEvent extends TypedEvent<"thread_lost"> {
   retryIn: number | undefined;
 }
 
-/** The certificate that is shown expires soon, or has expired. */
+/** The certificate that is shown expires soon, has expired, or is not valid yet. */
 export interface CertificateExpiryEvent
   extends TypedEvent<"certificate_expiry"> {
-  /** How many days are left at the most; 0 if it has expired. */
+  /** How many days are left at the most; 0 if it is not valid now. */
   days: 30 | 7 | 0;
   /** Whose the certificate is, as RFC 4514 writes it. */
   subject: string;
   /** Until when it is valid, in milliseconds since 1970. */
   notAfter: number;
+  /** From when on it is valid, where that is still to come. */
+  notBefore?: number;
 }
 
 /** Somebody asked the admin port for an action. */

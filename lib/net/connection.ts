@@ -53,6 +53,7 @@ export class Connection implements Holder {
   #room = 0;
   #sending: Uint8Array | undefined;
   #writing: Promise<number> | undefined;
+  #finished: Promise<void> | undefined;
 
   /** @param limit The most bytes of a frame that comes in. */
   constructor(
@@ -176,8 +177,9 @@ export class Connection implements Holder {
     this.counters?.hold(bytes);
   }
 
+  /** A task may have done so before the farewell does. */
   closeWrite(): Promise<void> {
-    return this.transport.closeWrite();
+    return this.#finished ??= this.transport.closeWrite();
   }
 
   /** Closes now, and makes what is pending throw. May be called twice. */

@@ -215,8 +215,10 @@ function levelOf(event: ServerEvent): LogLevel {
 }
 
 function messageOf(event: ServerEvent): string {
-  if (event.type === "certificate_expiry" && event.days > 0) {
-    return `certificate expires within ${event.days} days`;
+  if (event.type === "certificate_expiry") {
+    const { days, notBefore } = event;
+    if (notBefore !== undefined) return "certificate is not valid yet";
+    if (days > 0) return `certificate expires within ${days} days`;
   }
   return "fatal" in event && event.fatal
     ? "listener failed"
@@ -238,6 +240,7 @@ function fieldsOf(event: ServerEvent, stack: boolean): Fields {
     alpn: of.tls?.alpn,
     ...of.tls?.peer,
     ...of.notAfter !== undefined && certificateFields(event as Certificate),
+    not_before: of.notBefore && new Date(of.notBefore).toISOString(),
     action: of.action,
     status: of.status,
     reason: of.reason,

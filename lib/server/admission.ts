@@ -77,8 +77,9 @@ export class Admission {
   #refuse(connection: Connection, refusal: Refusal): void {
     this.#rejected(connection, refusal);
     // With TLS it could be told only after a handshake, which costs too much.
-    const { tls } = this.#context;
-    if (tls !== undefined || this.#refusing.size >= MAX_REFUSING) {
+    const { tls, config: { startTls } } = this.#context;
+    const unheard = tls !== undefined && !startTls;
+    if (unheard || this.#refusing.size >= MAX_REFUSING) {
       this.descriptors.closed();
       return connection.close();
     }

@@ -89,7 +89,7 @@ export interface ConnectionsOptions<
   > {
   /**
    * Whether connections begin without TLS though there is a certificate (false).
-   * A task then begins TLS by `startTls()`.
+   * A task then begins TLS by `startTls()`, and who is refused is told why.
    */
   startTls?: boolean;
 }

@@ -90,9 +90,10 @@ export abstract class ServerBase extends ServerStatsBase {
     this.certificate = config.tls && new TlsIdentity(
       config.tls,
       clock,
-      listener && ((days, { subject, notAfter }) => {
+      listener && ((days, { subject, notAfter }, notBefore) => {
         const type = "certificate_expiry";
-        emit(listener, { type, days, subject, notAfter });
+        const early = notBefore && { notBefore };
+        emit(listener, { type, days, subject, notAfter, ...early });
       }),
     );
     // They are not for a program that logs its server.

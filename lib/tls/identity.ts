@@ -40,7 +40,11 @@ export class TlsIdentity {
   constructor(
     settings: TlsSettings,
     private readonly clock: Clock,
-    private readonly tell?: (step: 0 | 7 | 30, status: TlsStatus) => void,
+    private readonly tell?: (
+      step: 0 | 7 | 30,
+      status: TlsStatus,
+      notBefore?: number,
+    ) => void,
   ) {
     this.#context = new TlsContext(settings);
     this.proven = prove(this.#context);
@@ -60,9 +64,14 @@ export class TlsIdentity {
     if (tell === undefined) return;
     let told = Infinity;
     const look = () => {
-      const left = this.status.notAfter - Date.now();
+      const now = Date.now();
+      const left = this.status.notAfter - now;
       const step = STEPS.find((days) => left <= days * 24 * HOUR);
-      if (step !== undefined && step < told) tell(told = step, this.status);
+      const notBefore = this.#context.chain[0].validFromDate.getTime();
+      if (notBefore > now) tell(0, this.status, notBefore);
+      else if (step !== undefined && step < told) {
+        tell(told = step, this.status);
+      }
       this.#endWatch = this.clock.after(HOUR, look, { background: true });
     };
     look();

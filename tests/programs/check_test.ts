@@ -4,7 +4,9 @@ import { ONE, TWO } from "../support/certificates.ts";
 import { freePorts } from "../support/cluster.ts";
 import { ownAddress, Peer } from "../support/fixtures.ts";
 import {
+  commandLine,
   run,
+  runCommand,
   RunningServer,
   shareOf,
   testPrograms,
@@ -147,4 +149,19 @@ testPrograms(
       assertMatch(stderr, new RegExp(`^server: PARLEY_${name} is [^\n]+\n$`));
     }
   },
+);
+
+testPrograms(
+  "server refuses a variable that is no text, and does not show it",
+  async (way) => {
+    const shell = `PARLEY_ADMIN_TOKEN=$(printf 'secret\\377') exec "$@"`;
+    const command = ["sh", "-c", shell, "sh", ...commandLine(way, "server")];
+    const { code, stdout, stderr } = await runCommand(command);
+    assertEquals({ code, stdout, stderr }, {
+      code: 2,
+      stdout: "",
+      stderr: "server: PARLEY_ADMIN_TOKEN is no text, expected UTF-8\n",
+    });
+  },
+  ["sh"],
 );

@@ -10,7 +10,14 @@ import {
   type ParleyConnection,
   serveConnections,
 } from "../../lib/mod.ts";
-import { Peer, RudePeer, serveTest, text } from "../support/fixtures.ts";
+import { ONE, ONE_CA } from "../support/certificates.ts";
+import {
+  Peer,
+  RudePeer,
+  serveTest,
+  text,
+  turnOfLoop,
+} from "../support/fixtures.ts";
 import {
   assert,
   assertEquals,
@@ -356,6 +363,60 @@ Deno.test("httpGuard and the rate hold where tasks serve", async () => {
   await running.events.next("connection_close", 2);
   assertEquals(running.events.reasons, ["peer_closed", "http_request"]);
 });
+
+Deno.test("a flood over the rate is answered line by line, and holds up nobody", async () => {
+  await using running = serveTest({ task: echo }, { maxRequestRate: "1/h" });
+  using peer = await Peer.to(running);
+  assertEquals(await peer.ask("a\n", "a\n"), "a\n");
+  const count = 200_000;
+  const replies = peer.rest();
+  await peer.send("\n".repeat(count));
+  await peer.finish();
+  const lines = (await replies).split("\n").slice(0, -1);
+  assertEquals(lines.length, count);
+  assert(lines.every((line) => line.startsWith("ERR busy: request rate")));
+  assertEquals((await running.events.closed()).reason, "peer_closed");
+  assertEquals(running.server.metrics().requests.busy, count);
+});
+
+Deno.test("a task whose framing has no form for a refusal ends by it", async () => {
+  await using running = serveTest({ task: echo }, {
+    framing: "fixed:4",
+    maxRequestRate: "1/h",
+  });
+  using peer = await Peer.to(running);
+  await peer.send("one.two.six.");
+  assertEquals(await peer.rest(), "one.");
+  const { reason, error } = await running.events.closed();
+  assertEquals(reason, "error");
+  assertMatch(String(error), /^EncodeError: ERR busy: /);
+});
+
+for (const [way, options] of Object.entries({ plain: {}, TLS: ONE })) {
+  Deno.test(`a task may close its side before it ends (${way})`, async () => {
+    await using running = serveTest({
+      task: async (connection) => {
+        await connection.send("bye");
+        await connection.writable.close();
+      },
+    }, options);
+    const { port } = running.addr as Deno.NetAddr;
+    using peer = new Peer(
+      way === "TLS"
+        ? await Deno.connectTls({ port, caCerts: [ONE_CA] })
+        : await Deno.connect({ port }),
+    );
+    assertEquals(await peer.receive(4), "bye\n");
+    assertEquals(await peer.conn.read(new Uint8Array(1)), null);
+    // What it still sends would be answered by a reset, were it not waited for.
+    for (let i = 0; i < 20; i++) await turnOfLoop();
+    const [{ state }] = await running.server.connectionList();
+    assertEquals(state, "lingering");
+    await peer.send("a\n");
+    await peer.finish();
+    assertEquals((await running.events.closed()).reason, "handler_closed");
+  });
+}
 
 Deno.test("a peer that takes nothing is a slow consumer, or ends by writeTimeout", async () => {
   for (

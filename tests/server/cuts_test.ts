@@ -12,7 +12,7 @@ import { assertEquals, assertMatch } from "../support/std.ts";
 import fc from "npm:fast-check@4.3.0";
 
 import { frameOf, type FramingName, framingOf } from "../../lib/framing/mod.ts";
-import { echo } from "../../lib/mod.ts";
+import { type ConnectionTask, echo } from "../../lib/mod.ts";
 import { startsTls } from "../../lib/tls/record.ts";
 import { bytes, Peer, serveTest, turnOfLoop } from "../support/fixtures.ts";
 import { RunningServer, testPrograms } from "../support/programs.ts";
@@ -112,6 +112,24 @@ for (const framing of new Set(cases.map(([framing]) => framing))) {
         const sizes = parts.map(({ length }) => length).join("+");
         assertEquals(await answer(running, parts), whole, sizes);
       }
+    }
+  });
+}
+
+for (const way of ["a handler", "a task"]) {
+  Deno.test(`serve looks for TLS in the first bytes alone, with ${way}`, async () => {
+    const task: ConnectionTask = async (connection) => {
+      for await (const frame of connection) await connection.send(frame);
+    };
+    const service = way === "a task" ? { task } : echo;
+    await using running = serveTest(service, { maxRequestRate: "1/h" });
+    assertEquals(await answer(running, [bytes("first\n")]), "first\n");
+    // The first line is refused, and the next one begins like TLS.
+    const sent = hex("61 0a 160301 00c8 01 00 0a");
+    const whole = await answer(running, [sent]);
+    assertMatch(whole, /^(ERR busy: request rate .*\n){2}$/);
+    for (const parts of cuts(sent)) {
+      assertEquals(await answer(running, parts), whole);
     }
   });
 }

@@ -6,6 +6,7 @@ import { serve } from "../../lib/mod.ts";
 import type { Transport } from "../../lib/net/connection.ts";
 import type { RequestInfo } from "../../lib/server/handler.ts";
 import type { ServeOptions } from "../../lib/server/options.ts";
+import type { Service } from "../../lib/server/server.ts";
 import { ONE, ONE_CA } from "../support/certificates.ts";
 import {
   bytes,
@@ -17,6 +18,7 @@ import {
   settle,
   turnOfLoop,
 } from "../support/fixtures.ts";
+import { InMemory, turns } from "../support/in_memory.ts";
 
 /** Everything is as if nobody had ever been there. */
 function assertEmpty({ server, events }: ReturnType<typeof serveTest>): void {
@@ -319,6 +321,65 @@ for (const [who, options] of Object.entries(afterHeader)) {
       await finished;
     });
   }
+}
+
+const atOnce: Record<
+  string,
+  (leave: (peer: { id: number }) => void) => {
+    service: Service;
+    options?: ServeOptions;
+  }
+> = {
+  "a greeting": (leave) => ({
+    service: (request) => request,
+    options: { onOpen: leave },
+  }),
+  "a greeting that comes later": (leave) => ({
+    service: (request) => request,
+    options: {
+      onOpen: async (info) => {
+        leave(info);
+        await settle();
+        return "220 ready";
+      },
+    },
+  }),
+  "a request": (leave) => ({ service: (_, info) => leave(info) }),
+  "a task": (leave) => ({
+    service: {
+      task: async (connection) => {
+        leave(connection);
+        await connection.read();
+      },
+    },
+  }),
+};
+
+for (const [what, make] of Object.entries(atOnce)) {
+  Deno.test(`disconnect within ${what}, as its connection begins, counts once`, async () => {
+    const closed: string[] = [];
+    const { service, options } = make(({ id }) =>
+      void running.server.disconnect(id)
+    );
+    const hooks = typeof service === "object" ? {} : {
+      onClose: (_: unknown, reason: string) => void closed.push(reason),
+    };
+    await using running = new InMemory(service, {
+      proxyProtocol: "v1",
+      proxyTrust: "127.0.0.1",
+      ...hooks,
+      ...options,
+    });
+    const transport = await running.connect();
+    transport.push("PROXY TCP4 192.0.2.9 192.0.2.1 1 2\r\na\nb\n");
+    await turns();
+    assertEquals([transport.closed, transport.text], [true, ""]);
+    const { reason, requests } = running.events.of("connection_close")[0];
+    assertEquals([reason, requests], ["closed", what === "a request" ? 1 : 0]);
+    if (typeof service === "function") assertEquals(closed, ["closed"]);
+    assertEquals(running.server.metrics().beforeRequest.silent, 0);
+    await running.assertNothingLeft();
+  });
 }
 
 Deno.test("drain waits for the request behind a PROXY header", async () => {

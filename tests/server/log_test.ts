@@ -266,6 +266,14 @@ Deno.test("log says whose certificate ends, and when", async () => {
       }),
     ),
   );
+  const notBefore = Date.UTC(2027, 0, 1);
+  const type = "certificate_expiry";
+  log.emit({ type, days: 0, ...certificate, notBefore });
+  const { msg, not_before } = (await log.records()).at(-1)!;
+  assertEquals([msg, not_before], [
+    "certificate is not valid yet",
+    "2027-01-01T00:00:00.000Z",
+  ]);
 });
 
 Deno.test("log of a connection says what TLS knows of the peer", async () => {

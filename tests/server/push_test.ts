@@ -8,7 +8,15 @@ import {
   type ServeOptions,
   TimeoutError,
 } from "../../lib/mod.ts";
-import { bytes, Peer, RudePeer, serveTest, text } from "../support/fixtures.ts";
+import {
+  bytes,
+  Peer,
+  RudePeer,
+  serveTest,
+  type TestServer,
+  text,
+  turnOfLoop,
+} from "../support/fixtures.ts";
 import {
   assert,
   assertEquals,
@@ -64,6 +72,54 @@ Deno.test("pushed frames stay whole beside large replies", async () => {
   assert(pushed.every((line, i) => line === "p".repeat(i * 1000 + 1)));
 });
 
+const ends: Record<string, (running: TestServer, peer: Peer) => unknown> = {
+  "info.close()": (_, peer) => peer.send("close\n"),
+  "a drain": ({ server }) => void server.shutdown(),
+  "the peer's own end": (_, peer) => peer.finish(),
+};
+
+for (const [what, end] of Object.entries(ends)) {
+  for (const length of [1000, 3_000_000]) {
+    Deno.test(`frames of ${length} bytes that are pushed go out before ${what}`, async () => {
+      const { promise, resolve } = Promise.withResolvers<RequestInfo>();
+      await using running = serveTest((_, info) => info.close(), {
+        onOpen: (info) => resolve(info),
+        maxBuffered: 2 ** 30,
+      });
+      using peer = await Peer.to(running);
+      const info = await promise;
+      const frame = "p".repeat(length);
+      // More than the kernel takes.
+      const count = 12_000_000 / length;
+      for (let i = 0; i < count; i++) info.send(frame);
+      await turnOfLoop();
+      await end(running, peer);
+      await running.events.next(
+        what === "a drain" ? "drain" : "connection_open",
+      );
+      const lines = (await peer.rest()).split("\n");
+      assertEquals(lines.pop(), "");
+      assertEquals(lines.length, count);
+      assert(lines.every((line) => line === frame));
+    });
+  }
+}
+
+Deno.test("info.close() ends a connection that asks for nothing", async () => {
+  const { promise, resolve } = Promise.withResolvers<RequestInfo>();
+  await using running = serveTest((request) => request, {
+    onOpen: (info) => resolve(info),
+  });
+  using peer = await Peer.to(running);
+  const info = await promise;
+  await running.events.next("connection_open");
+  await turnOfLoop();
+  info.send("bye");
+  info.close();
+  assertEquals(await peer.rest(), "bye\n");
+  assertEquals((await running.events.closed()).reason, "handler_closed");
+});
+
 Deno.test("close sends the frames given before, also where there is no reply", async () => {
   const large = "L".repeat(300_000);
   await using running = serveTest((_, info) => {
@@ -86,6 +142,25 @@ Deno.test("onOpen may greet, before all replies", async () => {
   await peer.send("a\n");
   await peer.finish();
   assertEquals(await peer.rest(), "220 ready, 1\na\n");
+});
+
+Deno.test("what onOpen and onError reply may be several frames", async () => {
+  const several = async function* (...frames: string[]) {
+    for (const frame of frames) yield await Promise.resolve(frame);
+  };
+  await using running = serveTest(() => {
+    throw new Error("no");
+  }, {
+    onOpen: () => several("220-hello", "220 ready"),
+    onError: (_error, _info, request) => several("500-sorry", text(request)),
+  });
+  using peer = await Peer.to(running);
+  await peer.send("a\nb\n");
+  await peer.finish();
+  const replies = ["500-sorry", "a", "500-sorry", "b"];
+  const expected = ["220-hello", "220 ready", ...replies, ""];
+  assertEquals((await peer.rest()).split("\n"), expected);
+  assertEquals((await running.events.closed()).reason, "peer_closed");
 });
 
 Deno.test("an onOpen that throws ends the connection, with onError's words", async () => {
@@ -210,6 +285,47 @@ Deno.test("a stream is a reply of several frames", async () => {
   assert(cancelled);
 });
 
+Deno.test("a stream that comes too late to be sent is cancelled", async () => {
+  for (const how of ["reset", "timeout", "disconnect"]) {
+    const late = Promise.withResolvers<ReadableStream<Uint8Array>>();
+    const cancelled = Promise.withResolvers<void>();
+    await using running = serveTest((_, { id }) => {
+      if (how === "disconnect") running.server.disconnect(id);
+      return late.promise;
+    }, how === "timeout" ? { requestTimeout: 50 } : {});
+    const peer = await RudePeer.to(running);
+    await peer.send("x\n");
+    await running.events.next("connection_open");
+    if (how === "reset") {
+      while (running.server.requests === 0) await turnOfLoop();
+      await turnOfLoop();
+      peer.reset();
+    }
+    await running.events.closed();
+    if (how !== "reset") peer.reset();
+    late.resolve(
+      new ReadableStream({ cancel: () => cancelled.resolve() }),
+    );
+    await cancelled.promise;
+  }
+});
+
+Deno.test("items of a reply may come by any thenable", async () => {
+  const items = ["1", "2"];
+  const next = () => ({
+    then: (resolve: (item: IteratorResult<string>) => void) =>
+      resolve(
+        items.length > 0
+          ? { value: items.shift()!, done: false }
+          : { value: undefined, done: true },
+      ),
+  });
+  const reply = { [Symbol.asyncIterator]: () => ({ next }) };
+  await using running = serveTest(() => reply as AsyncIterable<string>);
+  using peer = await Peer.to(running);
+  assertEquals(await peer.ask("a\n", "1\n2\n"), "1\n2\n");
+});
+
 Deno.test("a reply that fails halfway ends the connection, and says so", async () => {
   await using running = serveTest(async function* () {
     yield "1";
@@ -236,6 +352,8 @@ Deno.test("the request timeout counts for each item of a reply", async () => {
   assertEquals(await peer.receive(2), "1\n");
   next.resolve();
   assertMatch(await peer.rest(), /^2\nERR request timeout/);
+  const { reason, error } = await running.events.closed();
+  assertEquals([reason, error], ["request_timeout", undefined]);
   next.resolve();
 });
 

@@ -235,6 +235,29 @@ Deno.test("a client that says nothing ends after the limit of handshakes", async
   transport.end();
 });
 
+Deno.test("a client that begins TLS too early is told so", async () => {
+  await using running = serveTest({ task }, options);
+  const hello = bytes("\x16\x03\x01\x00\x40\x01\x00");
+  const words =
+    "ERR malformed frame: a TLS handshake, where a frame is expected";
+  using peer = await Peer.to(running);
+  await peer.send(hello);
+  assertEquals(await peer.rest(), `220 ready\n${words}\n`);
+  // Within TLS it is no better.
+  await using within = serveTest((request) => request, ONE);
+  const { port } = within.addr as Deno.NetAddr;
+  const conn = await Deno.connectTls({ port, caCerts: [ONE_CA] });
+  using secret = new Peer(conn);
+  await secret.send(hello);
+  assertEquals(await secret.rest(), `${words}\n`);
+});
+
+Deno.test("a client that is refused before TLS is told why", async () => {
+  await using running = serveTest({ task }, { ...options, deny: "127.0.0.1" });
+  using peer = await Peer.to(running);
+  assertMatch(await peer.rest(), /^ERR denied: .*\n$/);
+});
+
 Deno.test("a drain lets a handshake finish, and the task say goodbye", async () => {
   const running = serveTest({ task }, options);
   using peer = await Peer.to(running);

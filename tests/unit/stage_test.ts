@@ -4,6 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "../support/std.ts";
 
 import { Deadlines } from "../../lib/core/deadlines.ts";
 import { TimeoutError } from "../../lib/core/errors.ts";
+import type { RequestInfo } from "../../lib/mod.ts";
 import { resolveServeOptions } from "../../lib/server/config.ts";
 import {
   type Phase,
@@ -302,6 +303,28 @@ for (const first of ["a", "G"]) {
     transport.end();
   });
 }
+
+Deno.test("frames that are taken one by one as a connection ends are progress", async () => {
+  const infos: RequestInfo[] = [];
+  await using running = new InMemory(() => {}, {
+    writeTimeout: 1000,
+    onOpen: (info) => void infos.push(info),
+  });
+  const transport = await running.connect();
+  transport.take(0);
+  for (let i = 0; i < 5; i++) infos[0].send("x".repeat(70_000));
+  infos[0].close();
+  for (let i = 1; i <= 5; i++) {
+    await running.pass(900);
+    transport.take(70_001);
+    await turns();
+    assertEquals(transport.taken.length, i * 70_001);
+  }
+  assertEquals([transport.finished, running.events.reasons], [true, []]);
+  transport.end();
+  await turns();
+  assertEquals(running.events.reasons, ["handler_closed"]);
+});
 
 Deno.test("a peer that does not close after us is closed, its end named before", async () => {
   const { running, transport } = await served();

@@ -77,6 +77,28 @@ Deno.test("what a task does itself has no deadline", async () => {
   transport.end();
 });
 
+Deno.test("a task that has closed its side has the deadlines of before", async () => {
+  for (const reads of [true, false]) {
+    await using running = new InMemory({
+      task: async (connection) => {
+        await Promise.all([
+          reads && connection.read(),
+          connection.writable.close(),
+        ]);
+        await new Promise((end) => connection.signal.onabort = end);
+      },
+    }, { writeTimeout: 1000, idleTimeout: 10_000 });
+    const transport = await running.connect();
+    await turns();
+    assert(transport.finished);
+    assertEquals(await running.states(), [reads ? "idle" : "handling"]);
+    await running.pass(5000, 500);
+    assertEquals(running.events.reasons, []);
+    transport.reset();
+    await running.finish();
+  }
+});
+
 Deno.test("a push that nobody takes ends by writeTimeout, while the task reads or not", async () => {
   for (const reads of [true, false]) {
     await using running = new InMemory({

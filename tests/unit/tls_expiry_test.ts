@@ -65,6 +65,22 @@ Deno.test("a server tells the last step alone where it comes late", async () => 
   assertEquals(dated.told, [0]);
 });
 
+Deno.test("a server tells each hour of a certificate that is not valid yet", async () => {
+  await using dated = new Dated(31 * DAY);
+  const { events } = dated.running;
+  const notBefore = Date.parse("2026-11-22T21:58:23Z");
+  const { notAfter } = dated.running.server.tls!;
+  // An hour and a half before it is valid.
+  dated.pass(notBefore - notAfter + 31 * DAY - 1.5 * HOUR);
+  dated.pass(HOUR);
+  dated.pass(HOUR);
+  const early = {
+    ...{ type: "certificate_expiry", days: 0, subject: "CN=localhost" },
+    ...{ notAfter, notBefore },
+  };
+  assertEquals<unknown>(events.of("certificate_expiry"), [early, early]);
+});
+
 Deno.test("a server tells of a certificate that is reloaded", async () => {
   await using dated = new Dated(31 * DAY);
   dated.pass(25 * DAY);

@@ -96,10 +96,7 @@ export async function main(signals: Signals): Promise<void> {
     const needed = SPARES + PER_WORKER * (threads + 1);
     const spares = openSpares(needed);
     if (spares.length < needed) {
-      fail(
-        `${spares.length} descriptors are left to start with, expected at ` +
-          `least ${needed} (ulimit -n)`,
-      );
+      fail(`${spares.length} descriptors left, expected ${needed} (ulimit -n)`);
     }
     for (const spare of spares.splice(adminPlace ? SPARES : 0)) spare.close();
     const sockets = [adminPath, unix].filter((path) => path !== "");
@@ -230,7 +227,14 @@ async function readFlags() {
     }
     const all = Deno.permissions.querySync({ name: "env" }).state;
     const env = all === "granted" ? Deno.env.toObject() : {};
-    const twin = (name: string) => Deno.env.get(name);
+    const twin = (name: string) => {
+      try {
+        return Deno.env.get(name);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.InvalidData)) throw error;
+        refuse(`${name} is no text, expected UTF-8`);
+      }
+    };
     const line = parseFlags(serverFlags, Deno.args, twin);
     const unknown = unknownTwins(serverFlags, Object.keys(env));
     if (line.flags.check) {

@@ -42,7 +42,7 @@ export class Exchange extends Handling {
   };
 
   protected get isIdle(): boolean {
-    return !this.over && this.stage.phase === "reading";
+    return !this.over && !this.owing && this.stage.phase === "reading";
   }
 
   start(): void {
@@ -51,6 +51,7 @@ export class Exchange extends Handling {
     this.unread = this.connection.inbox.length > 0;
     const { onOpen } = this.context.hooks;
     if (onOpen === undefined) return this.#goOn();
+    this.stage.enter("handling");
     this.greet(onOpen).then(() => this.#proceed(), this.onError);
   }
 

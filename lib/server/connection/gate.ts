@@ -6,7 +6,6 @@
 import { networkOf } from "../../core/address.ts";
 import type { TokenBuckets } from "../../core/rate_limit.ts";
 import { type Codec, malformed } from "../../framing/codec.ts";
-import type { Connection } from "../../net/connection.ts";
 import { startsTls } from "../../tls/record.ts";
 import { replies } from "../replies.ts";
 import type { SessionParts } from "./context.ts";
@@ -71,10 +70,16 @@ export class Gate {
  * while we wait for a whole frame: refuse now, or both wait until the idle
  * timeout.
  */
-export function isPlain({ inbox, eof }: Connection, codec: Codec): boolean {
+export function isPlain(
+  { connection: { inbox, eof }, context }: SessionParts,
+  codec: Codec,
+): boolean {
   if (!codec.startsUnlikeTls) return true;
   const tls = startsTls(inbox);
-  if (tls) malformed("a TLS handshake, and this port does not speak TLS");
+  const why = context.tls === undefined
+    ? "and this port does not speak TLS"
+    : "where a frame is expected";
+  if (tls) malformed(`a TLS handshake, ${why}`);
   return tls === false || eof;
 }
 

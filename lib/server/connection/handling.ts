@@ -89,7 +89,7 @@ export abstract class Handling extends Serving {
     // of what a view costs, so it is done once.
     const { bytes } = inbox;
     const { buffer } = bytes;
-    if (this.meter.requests === 0 && !isPlain(this.connection, codec)) return;
+    if (!this.plain && !(this.plain = isPlain(this, codec))) return;
     let { used } = this;
     // The scheduler has looked at the clock when the batch began.
     let look = read ? Math.max(this.look, Math.min(used, BUDGET)) : this.look;
@@ -235,7 +235,7 @@ export abstract class Handling extends Serving {
       }
     } catch (error) {
       // The peer waits for the rest of this reply, so only an end can follow.
-      if (begun && !this.over) this.close("error", error);
+      if (begun && !this.over && error !== TOO_LATE) this.close("error", error);
       throw error;
     } finally {
       void this.#endItems();

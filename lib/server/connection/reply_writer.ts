@@ -171,10 +171,11 @@ export class ReplyWriter implements Writer {
     this.#push();
   }
 
-  /** The same for a text of the server's own. */
-  pushText(text: string): void {
+  /** The same for a text of the server's own; gives whether it can be said. */
+  pushText(text: string): boolean {
     const payload = errorOf(this.codec, text);
     if (payload !== undefined) this.push(frameOf(this.codec, payload));
+    return payload !== undefined;
   }
 
   /** Nothing can be written any more: the promises of pushed frames reject. */
@@ -201,7 +202,10 @@ export class ReplyWriter implements Writer {
 
   /** Writes for the exchange, while nothing is pushed. */
   async #exclusively(write: () => Promise<void>): Promise<void> {
-    while (this.pushing) await this.idle();
+    while (this.pushing) {
+      this.#stage.enter("writing");
+      await this.idle();
+    }
     this.#active = true;
     this.#stage.enter("writing");
     try {
@@ -269,6 +273,7 @@ export class ReplyWriter implements Writer {
     while (!this.#lost && waits()) {
       await this.#connection.write(this.#next(), this);
       this.#written();
+      this.#stage.progress();
       if (this.#pushedBytes > 0 && scheduler.isLateNow()) {
         await scheduler.turn();
       }

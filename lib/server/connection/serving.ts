@@ -20,6 +20,8 @@ export abstract class Serving implements Task, SessionParts {
    * when the connection is lost or cut.
    */
   readonly done: PromiseWithResolvers<void> = Promise.withResolvers();
+  /** Its first bytes are known not to begin a handshake of TLS. */
+  protected plain = false;
   /** A request has come in whole, and its reply is not out yet. */
   owing = false;
   /** It has ended: no request is handled, and no reply is sent any more. */

@@ -110,8 +110,7 @@ export class Session implements SessionParts {
     this.served = true;
     context.opened(this);
     if (this.#settled) return;
-    this.exchange = this.#begin();
-    await this.exchange.done.promise;
+    await this.#begin().done.promise;
     await this.#farewell();
   }
 
@@ -252,6 +251,8 @@ export class Session implements SessionParts {
     this.#lastCall?.cancel();
     const { task } = this.context;
     const exchange = new (task === undefined ? Exchange : TaskRun)(this);
+    // A hook, a handler or a task that is called at once may end it.
+    this.exchange = exchange;
     exchange.start();
     if (this.#lastCall !== undefined) exchange.drain();
     return exchange;

@@ -9,6 +9,7 @@
 
 import {
   ConnectionLostError,
+  EncodeError,
   FrameError,
   TlsError,
 } from "../../core/errors.ts";
@@ -104,6 +105,8 @@ export class TaskRun extends Serving {
   /** Ends this side of the connection once what was sent is out. */
   async closeWrite(): Promise<void> {
     await this.writer.flush();
+    if (this.#asked) this.stage.read(false);
+    else if (!this.over) this.stage.enter("handling");
     await this.connection.closeWrite();
   }
 
@@ -169,8 +172,11 @@ export class TaskRun extends Serving {
 
   writeReplies(): void {}
 
-  /** Waits until `take` gives something, or nothing more can come (null). */
-  async #read(take: () => Bytes | undefined): Promise<Bytes | null> {
+  /**
+   * Waits until `take` gives something, or nothing more can come (null). It gives
+   * null for a frame that is refused.
+   */
+  async #read(take: () => Bytes | null | undefined): Promise<Bytes | null> {
     if (this.#asked || this.#securing) {
       const pending = this.#asked ? "another read" : "startTls()";
       throw new TypeError(`Cannot read: ${pending} is pending`);
@@ -188,6 +194,7 @@ export class TaskRun extends Serving {
           continue;
         }
         const taken = !this.#ended && inbox.length > 0 ? take() : undefined;
+        if (taken === null) continue;
         if (taken !== undefined) return taken;
         if (this.#ended) return null;
         const { eof, emptied } = this.connection;
@@ -225,26 +232,19 @@ export class TaskRun extends Serving {
     return new Promise((resolve) => this.#wake = resolve);
   }
 
-  #takeFrame(): Bytes | undefined {
-    const { connection, writer: { codec } } = this;
-    const { inbox } = connection;
+  #takeFrame(): Bytes | null | undefined {
+    const { connection: { inbox }, writer: { codec } } = this;
     try {
-      if (this.meter.requests === 0 && connection.tls === undefined) {
-        if (!isPlain(connection, codec)) return undefined;
-      }
-      while (inbox.length > 0) {
-        const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
-        if (next === 0) return undefined;
-        this.used += next - inbox.start + REQUEST_COST;
-        const { payloadStart, payloadEnd } = codec;
-        const frame = inbox.bytes.slice(payloadStart, payloadEnd);
-        inbox.start = next;
-        if (this.#isAllowed(frame)) {
-          this.meter.read(frame.length);
-          return frame;
-        }
-        if (this.#ended) return undefined;
-      }
+      if (!this.plain && !(this.plain = isPlain(this, codec))) return undefined;
+      const next = codec.decode(inbox.bytes, inbox.start, inbox.end);
+      if (next === 0) return undefined;
+      this.used += next - inbox.start + REQUEST_COST;
+      const { payloadStart, payloadEnd } = codec;
+      const frame = inbox.bytes.slice(payloadStart, payloadEnd);
+      inbox.start = next;
+      if (!this.#isAllowed(frame)) return null;
+      this.meter.read(frame.length);
+      return frame;
     } catch (error) {
       if (error instanceof FrameError) this.#fault = error;
       throw error;
@@ -257,9 +257,12 @@ export class TaskRun extends Serving {
     this.meter.began = this.context.clock.now();
     const refusal = this.gate.refusal(frame);
     if (refusal === undefined) return true;
-    this.writer.pushText(refusal.text);
-    if (refusal.closes !== undefined) {
-      this.ending.name(refusal.closes);
+    const { text, closes } = refusal;
+    const error = this.writer.pushText(text)
+      ? undefined
+      : new EncodeError(text);
+    if (closes ?? error) {
+      this.ending.name(closes ?? "error", error);
       this.#ended = true;
     }
     return false;
