@@ -73,6 +73,12 @@ interface Runtime {
   flags: string[];
 }
 
+/** What is compiled: a program's first module, and those of its workers. */
+interface Modules {
+  bundled: boolean;
+  files: string[];
+}
+
 const ROOT = new URL("../", import.meta.url);
 
 /** How the names of executables end. */
@@ -95,10 +101,16 @@ async function main(): Promise<void> {
   await Deno.mkdir(WORK, { recursive: true });
   try {
     const runtime = await chooseRuntime();
+    await forEach(check);
+    // One by one: the first may have to wait for the bundler to be fetched.
+    const modules = new Map<string, Modules>();
     for (const program of Object.keys(PROGRAMS)) {
-      await build(program, runtime);
-      await tryOut(program, runtime);
+      modules.set(program, await bundle(program));
     }
+    await forEach(async (program) => {
+      await build(program, modules.get(program)!, runtime);
+      await tryOut(program, runtime);
+    });
     // Only now, so that the two executables are always of one build. A rename
     // also leaves a server that is running on its own, older file.
     for (const program of Object.keys(PROGRAMS)) {
@@ -114,6 +126,14 @@ async function main(): Promise<void> {
   } finally {
     await removeWork();
   }
+}
+
+/** Does something for all programs at once, and lets each come to its end. */
+async function forEach(
+  work: (program: string) => Promise<void>,
+): Promise<void> {
+  const all = await Promise.allSettled(Object.keys(PROGRAMS).map(work));
+  for (const one of all) if (one.status === "rejected") throw one.reason;
 }
 
 /** Finds the runtime to build on, and says which one it is and why. */
@@ -284,29 +304,41 @@ function lockOf(program: string): string[] {
   return [`--lock=tools/${program}.lock`, "--frozen"];
 }
 
-/** Compiles `program` into the work folder. */
-async function build(program: string, runtime: Runtime): Promise<void> {
-  const sources = [`${program}.ts`, ...WORKERS[program]];
-  // The running Deno fetches what the programs import, checks it against their
-  // lock files and checks the types: the older Deno then needs no network, and
-  // does not judge the code by the types of its own time.
+function sourcesOf(program: string): string[] {
+  return [`${program}.ts`, ...WORKERS[program]];
+}
+
+/**
+ * The running Deno fetches what a program imports, checks it against its lock
+ * file and checks the types: the older Deno then needs no network, and does not
+ * judge the code by the types of its own time.
+ */
+async function check(program: string): Promise<void> {
+  const sources = sourcesOf(program);
   await run(
     `check ${sources.join(" and ")}`,
     Deno.execPath(),
     ["check", "--quiet", ...lockOf(program), ...sources],
   );
-  const bundled = await bundle(program, sources);
-  const [main, ...workers] = bundled ?? sources;
+}
+
+/** Compiles `program` into the work folder. */
+async function build(
+  program: string,
+  { bundled, files: [main, ...workers] }: Modules,
+  runtime: Runtime,
+): Promise<void> {
+  const imports = new URL(`${program}.imports.json`, WORK);
   await Deno.writeTextFile(
-    new URL("imports.json", WORK),
-    JSON.stringify(importsOf(bundled === undefined ? "../../" : "./")),
+    imports,
+    JSON.stringify(importsOf(bundled ? "./" : "../../")),
   );
   const args = [
     "compile",
     "--quiet",
     "--no-check",
-    ...bundled === undefined ? lockOf(program) : ["--no-lock"],
-    `--import-map=${fileURLToPath(new URL("imports.json", WORK))}`,
+    ...bundled ? ["--no-lock"] : lockOf(program),
+    `--import-map=${fileURLToPath(imports)}`,
     ...runtime.flags,
     ...COMMON_FLAGS,
     ...PROGRAMS[program],
@@ -330,10 +362,8 @@ async function build(program: string, runtime: Runtime): Promise<void> {
  * the program looks for it. Deno fetches the bundler itself; where it cannot,
  * the modules are compiled as they are.
  */
-async function bundle(
-  program: string,
-  [main, ...workers]: readonly string[],
-): Promise<string[] | undefined> {
+async function bundle(program: string): Promise<Modules> {
+  const [main, ...workers] = sourcesOf(program);
   const folder = fileURLToPath(new URL(`${program}.modules/`, WORK));
   const made = [`${folder}${program}.js`];
   const flags = ["bundle", "--quiet", ...lockOf(program)];
@@ -347,12 +377,13 @@ async function bundle(
     for (const job of jobs) {
       await run(`bundle ${program}.ts`, Deno.execPath(), [...flags, ...job]);
     }
-    return made;
+    return { bundled: true, files: made };
   } catch (error) {
     console.log(
       `compile: ${error instanceof Error ? error.message : error}; ` +
         `./${program} starts more slowly without`,
     );
+    return { bundled: false, files: sourcesOf(program) };
   }
 }
 

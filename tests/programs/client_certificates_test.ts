@@ -5,7 +5,7 @@
  * @module
  */
 
-import { connect } from "../../lib/mod.ts";
+import { connect, RefusedError } from "../../lib/mod.ts";
 import {
   CLIENT,
   CLIENT_CA,
@@ -361,15 +361,21 @@ for (const threads of [1, 2]) {
       const tls = { caCerts: [ONE_CA, TWO_CA] };
       await using old = await connect({ port, tls: { ...tls, ...CLIENT } });
       await old.request("PING");
-      const codes = async () => {
-        const all: number[] = [];
+      const served = async () => {
+        const all: Who[] = [];
         for (const who of ["good", "wrong", "absent"] as const) {
-          const args = [...files.asking(who), `127.0.0.1:${port}`, "PING"];
-          all.push((await run(way, "client", args)).code);
+          try {
+            const own = { ...tls, ...CLIENTS[who].pair };
+            await using client = await connect({ port, tls: own });
+            await client.request("PING");
+            all.push(who);
+          } catch (error) {
+            assert(error instanceof RefusedError, `${error}`);
+          }
         }
         return all;
       };
-      assertEquals(await codes(), [0, 1, 1]);
+      assertEquals(await served(), ["good"]);
 
       await files.write("client-ca", "nothing");
       server.kill("SIGHUP");
@@ -378,7 +384,7 @@ for (const threads of [1, 2]) {
         `cannot use --tls-client-ca "${files.path("client-ca")}": ` +
           'it has "text without PEM", expected a certificate in PEM',
       );
-      assertEquals(await codes(), [0, 1, 1]);
+      assertEquals(await served(), ["good"]);
 
       await files.write("client-ca", TWO_CA);
       await files.write("server", TWO.key + TWO.cert);
@@ -391,7 +397,7 @@ for (const threads of [1, 2]) {
         "CN=localhost",
         "2126-10-29T21:58:23.000Z",
       ]);
-      assertEquals(await codes(), [1, 0, 1]);
+      assertEquals(await served(), ["wrong"]);
       await old.request("PING");
     },
   );
@@ -411,10 +417,12 @@ for (const threads of [1, 2]) {
       };
       assertEquals(await ask("-sess_out", file), "New");
       const kinds = new Set<string>();
-      for (let i = 0; i < 20; i++) kinds.add(await ask("-sess_in", file));
+      // Which of two threads it comes to is chance.
+      const times = threads === 1 ? 3 : 20;
+      for (let i = 0; i < times; i++) kinds.add(await ask("-sess_in", file));
       server.kill("SIGHUP");
       await server.logged("certificate reloaded");
-      for (let i = 0; i < 20; i++) kinds.add(await ask("-sess_in", file));
+      for (let i = 0; i < times; i++) kinds.add(await ask("-sess_in", file));
       // Each thread has keys of its own, and the older runtime has none: what
       // is not resumed is a handshake like any other.
       const possible = way === "executable"

@@ -256,12 +256,21 @@ testWithTools(
     await using folder = await Folder.make();
     const root = `${folder.name}/`;
     await copySources(root);
+    // The types have been looked at where these files come from.
+    const tool = `${root}tools/compile.ts`;
+    const text = await Deno.readTextFile(tool);
+    const unchecked = text.replace(
+      '["check", "--quiet"',
+      '["cache", "--quiet"',
+    );
+    assert(unchecked !== text);
+    await Deno.writeTextFile(tool, unchecked);
     // The client is built beside it, and of no interest.
     await Deno.writeTextFile(`${root}client.ts`, `console.log("parley");`);
     if (await exists(`${ROOT}.denort`)) {
       await Deno.symlink(`${ROOT}.denort`, `${root}.denort`);
     }
-    const compile = ["run", "-A", `${root}tools/compile.ts`];
+    const compile = ["run", "-A", tool];
     const built = await runCommand([Deno.execPath(), ...compile]);
     assertEquals(built.code, 0, built.stderr);
     for (const threads of [1, 2]) await tryAll("executable", root, threads);

@@ -14,6 +14,9 @@ import { Peer, serveTest } from "../support/fixtures.ts";
 import { testPrograms } from "../support/programs.ts";
 import { closedInGoodOrder, Load, portOf } from "../support/workload.ts";
 
+/** How long the servers work on a reply. */
+const REPLY_MS = 3;
+
 /**
  * What a server has said that is an error. A client that was gone before it was
  * accepted is no fault of the server's, though it may say so.
@@ -48,7 +51,7 @@ testPrograms(
     // A server is marked down within 200 ms of the signal. The rest is for the
     // connections it has by then to come to their end: theirs take a few ms.
     await using cluster = await Cluster.start(way, "2s");
-    await using load = new Load(cluster);
+    await using load = new Load(cluster, REPLY_MS);
     await load.idle(30);
     load.shortLived(12);
     await rollingRestart(cluster, load);
@@ -73,7 +76,7 @@ testPrograms(
   "a rolling restart costs a connection that is never idle one request at most",
   async (way) => {
     await using cluster = await Cluster.start(way, "1s");
-    await using load = new Load(cluster);
+    await using load = new Load(cluster, REPLY_MS);
     load.busy(12);
     await rollingRestart(cluster, load);
     await load.stop();
@@ -130,7 +133,7 @@ testPrograms(
     const held = await Promise.all(
       Array.from({ length: 12 }, () => holdRequest(cluster)),
     );
-    await using load = new Load(cluster);
+    await using load = new Load(cluster, REPLY_MS);
     load.busy(12);
     load.shortLived(4);
     await load.more(500);
@@ -222,7 +225,7 @@ testPrograms(
       "0ms",
       (member) => checks.of(member),
     );
-    await using load = new Load(cluster);
+    await using load = new Load(cluster, REPLY_MS);
     load.shortLived(3);
     await load.more(100);
     await load.stop();

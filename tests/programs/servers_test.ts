@@ -18,8 +18,8 @@ import {
   testPrograms,
   type Way,
 } from "../support/programs.ts";
-import { assertEquals, assertMatch, toText } from "../support/std.ts";
-import { prompt, Terminal, testPrompt } from "../support/terminal.ts";
+import { assert, assertEquals, assertMatch, toText } from "../support/std.ts";
+import { Terminal, testPrompt } from "../support/terminal.ts";
 
 const plain = { hostname: "127.0.0.1", port: 0 };
 
@@ -120,15 +120,17 @@ testPrograms("client goes past a server that refuses it", async (way) => {
   const args = ["bench", "-c", "2", "-n", "10", "--json", places, "x"];
   const { stdout } = await run(way, "client", args);
   const { done, connections_refused: refused } = JSON.parse(stdout);
-  // Each connection was refused once, with a request in flight.
-  assertEquals([done, refused, good.requests], [8, 2, asked + 8]);
+  // The second one may be made when the first has been refused already.
+  assert(refused === 1 || refused === 2, `${refused} were refused`);
+  assertEquals([done, good.requests], [10 - refused, asked + done]);
 });
 
 testPrompt("prompt goes past a server that refuses it", async (way) => {
   await using denying = serve({ ...plain, deny: "127.0.0.1" }, echo);
   await using good = named("good");
   const places = `${placeOf(denying)},${placeOf(good)}`;
-  await using terminal = await prompt(way, places);
+  const command = [...commandLine(way, "client"), places];
+  await using terminal = new Terminal(command, { PARLEY_HISTORY: "" });
   await terminal.shows("not connected> ");
   await terminal.types("x\r");
   await terminal.shows("\ngood x\n");
@@ -195,7 +197,7 @@ testPrograms(
     await first.shutdown();
     const lines = Array.from(Array(3000).keys(), String);
     await pipe.send(...lines);
-    await using _second = named("second", { port });
+    await using _second = named("second", { ...plain, port });
     for (const line of lines) {
       assertEquals(await pipe.stdout.next(), `second ${line}`);
     }

@@ -32,15 +32,21 @@ export class Load implements AsyncDisposable {
   closedIdle = 0;
   readonly failures: Failure[] = [];
   readonly #place: { hostname: string; port: number };
+  readonly #command: string;
   readonly #workers: Promise<void>[] = [];
   readonly #idle = new Set<Client>();
   #stopping = false;
   #connectNoMore = false;
   #progress = Promise.withResolvers<void>();
 
-  /** @param place Where clients connect. */
-  constructor(place: { hostname: string; port: number }) {
+  /**
+   * @param place Where clients connect.
+   * @param ms How long each reply takes the server: a request is under way all
+   * the while, and the load leaves the processors to others.
+   */
+  constructor(place: { hostname: string; port: number }, ms = 0) {
     this.#place = { hostname: place.hostname, port: place.port };
+    this.#command = ms > 0 ? `DELAY ${ms}` : "ECHO";
   }
 
   /** Workers that connect, make ten requests, close, and begin again. */
@@ -126,7 +132,8 @@ export class Load implements AsyncDisposable {
   async #request(client: Client): Promise<boolean> {
     const said = `${this.connections} ${this.requests}`;
     try {
-      assertEquals(text(await client.request(`ECHO ${said}`)), said);
+      const reply = await client.request(`${this.#command} ${said}`);
+      assertEquals(text(reply), said);
     } catch (error) {
       this.#failed(error, client);
       return false;

@@ -266,3 +266,30 @@ Deno.test("an onRefuse that hangs holds a client for two seconds", async () => {
   await running.pass(5000);
   assertEquals([transport.closed, transport.text], [true, ""]);
 });
+
+Deno.test("what is pushed after a reply comes behind it, also a large one", async () => {
+  for (const before of ["short", "B".repeat(100_000)]) {
+    for (const pieces of [0, 50_000]) {
+      await using running = new InMemory((request, info) => {
+        if (pieces > 0) info.replyInPieces(pieces);
+        info.send(before);
+        info.send(before);
+        queueMicrotask(() => {
+          info.send("behind");
+          info.send("C".repeat(100_000));
+        });
+        return request.length === 1 ? "L".repeat(200_000) : "small";
+      });
+      const transport = await running.connect();
+      transport.push("a\nbb\n");
+      await turns(20);
+      transport.end();
+      const all = transport.text.split("\n").map((line) => line.slice(0, 6));
+      const [first, last] = [before.slice(0, 6), "behind"];
+      assertEquals(all, [
+        ...[first, first, "LLLLLL", last, "CCCCCC"],
+        ...[first, first, "small", last, "CCCCCC", ""],
+      ], `${pieces}`);
+    }
+  }
+});

@@ -42,7 +42,6 @@ export function openLineEditor(
   let answer: ((line: string | undefined) => void) | undefined;
   let closed = false;
 
-  /** Prints a text above the line. */
   function say(text: string): void {
     redraw(`${text}\n`);
   }
@@ -71,7 +70,6 @@ export function openLineEditor(
     show(`${drawn}\n`, Deno.stdout);
   }
 
-  /** Sets the line, and where the cursor is in it. */
   function set(line: string, cursor = line.length): void {
     Object.assign(input, { line, cursor });
   }
@@ -140,7 +138,6 @@ export function openLineEditor(
     return true;
   }
 
-  /** Searches the history, from a line on, for one that contains the text. */
   function find(query: string, from: number): void {
     const at = query === ""
       ? -1

@@ -8,12 +8,7 @@ import {
 } from "../../client/connect.ts";
 import { formatAddr, type Place } from "../../core/address.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
-import {
-  ConnectError,
-  EncodeError,
-  OptionError,
-  RefusedError,
-} from "../../core/errors.ts";
+import * as errors from "../../core/errors.ts";
 import { messageOf, quote } from "../../core/text.ts";
 import { formatDuration } from "../../core/units.ts";
 import { isSocketPath, SOCKET_PATH_FORM } from "../../net/unix.ts";
@@ -77,37 +72,31 @@ export function targetOf(
     place: servers
       .map((place) => formatAddr({ transport: "tcp", ...place } as Deno.Addr))
       .join(","),
-    /**
-     * Tries them in their order, or the next one first each time. One that was
-     * given up, or has refused the connection, is the last one the next time.
-     */
+    /** Tries them in turn; one that has refused is the last one next time. */
     async connect(
       signal?: AbortSignal,
       more?: ConnectOptions,
     ): Promise<Client> {
       const from = balance === "failover" ? first : first++;
-      const errors: unknown[] = [];
+      const failures: unknown[] = [];
       for (const i of servers.keys()) {
         const next = from + i + 1;
         const at = servers[(from + i) % servers.length];
         try {
           const client = await connect({ ...at, ...options, ...more, signal });
           client.closed.then((error) => {
-            if (error instanceof RefusedError) first = next;
+            if (error instanceof errors.RefusedError) first = next;
           });
           return client;
         } catch (error) {
-          if (signal?.aborted) {
-            first = next;
-            throw signal.reason;
-          }
+          signal?.throwIfAborted();
           // A wrong option is wrong for all servers.
-          if (error instanceof OptionError) throw error;
-          errors.push(error);
+          if (error instanceof errors.OptionError) throw error;
+          failures.push(error);
         }
       }
-      if (errors.length === 1) throw errors[0];
-      throw new ConnectError(errors.map(messageOf).join("; "));
+      if (failures.length === 1) throw failures[0];
+      throw new errors.ConnectError(failures.map(messageOf).join("; "));
     },
   };
 }
@@ -149,7 +138,10 @@ export async function waitFor(
         client.close();
       }
     } catch (error) {
-      if (error instanceof OptionError || error instanceof EncodeError) {
+      if (
+        error instanceof errors.OptionError ||
+        error instanceof errors.EncodeError
+      ) {
         throw error;
       }
       // That this try was cut off says less than why the one before failed.

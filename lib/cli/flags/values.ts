@@ -161,9 +161,7 @@ export const patternFlag: ValueFlag<RegExp | undefined> = {
   shown: "none",
   // An empty one matches all replies: most likely its value was forgotten.
   parse: (text) =>
-    text === ""
-      ? undefined
-      : unlessRefused((source) => new RegExp(source, "su"), text),
+    unlessRefused(() => text ? new RegExp(text, "su") : undefined, text),
 };
 
 export const modeFlag: ValueFlag<number> = {

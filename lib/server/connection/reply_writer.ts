@@ -35,8 +35,10 @@ export class ReplyWriter implements Writer {
   readonly #outbox: Outbox;
   /** Whether the exchange writes; frames that are pushed then wait for its end. */
   #active = false;
-  /** Whether a large reply is being written, behind which pushed frames wait. */
+  /** Whether a large reply waits or is written, behind which frames are pushed. */
   #large = false;
+  /** How many frames were pushed before it, and wait. */
+  #ahead = 0;
   #writes = 0;
   /** Frames that the outbox has no room for, and their bytes. */
   #pushed: Queue<{ frame: Uint8Array; waiter?: Waiter }> | undefined;
@@ -127,11 +129,14 @@ export class ReplyWriter implements Writer {
 
   /** Writes a reply for which there is no room, behind those that wait. */
   async send(payload: Uint8Array, pieces: number): Promise<void> {
+    this.#large = true;
+    this.#ahead = this.#pushed?.length ?? 0;
     await this.#exclusively(async () => {
-      this.#large = true;
-      if (this.#waits) await this.#flush();
+      await this.#flush(() => this.#outbox.length + this.#ahead > 0);
       if (pieces > 0) await this.#sendPieces(payload, pieces);
-      else if (!this.add(payload)) await this.#sendLarge(payload);
+      else if (!this.#outbox.add(this.codec, payload)) {
+        await this.#sendLarge(payload);
+      }
       this.#large = false;
     });
   }
@@ -263,9 +268,9 @@ export class ReplyWriter implements Writer {
     this.#idle = undefined;
   }
 
-  async #flush(): Promise<void> {
+  async #flush(waits = () => this.#waits): Promise<void> {
     const { scheduler } = this.#context;
-    while (!this.#lost && this.#waits) {
+    while (!this.#lost && waits()) {
       await this.#connection.write(this.#next(), this);
       this.#written();
       this.#stage.progress();
@@ -284,6 +289,7 @@ export class ReplyWriter implements Writer {
       return this.#outbox.take();
     }
     const { frame, waiter } = this.#pushed!.shift()!;
+    if (this.#ahead > 0) this.#ahead--;
     this.#taken = frame.length;
     this.#pushedBytes -= frame.length;
     this.#connection.hold(-frame.length);
