@@ -11,6 +11,10 @@ import { WorkerCalls } from "../../threads/worker_calls.ts";
 
 const PAUSE = 20;
 
+/** The most bytes of a file: a device or a pipe may have no end. */
+const MOST = 16 * 1024 * 1024;
+const TOO_LARGE = "expected a file of at most 16 MiB";
+
 /** `ready` is answered once the worker is there. */
 const procedures = { ready() {}, readText, removeFile, notify };
 
@@ -32,7 +36,8 @@ async function notify(to: string, own: string, text: string): Promise<true> {
 }
 
 async function readText(path: string, limit: number): Promise<string> {
-  const { isFifo } = await Deno.stat(path);
+  const { isFifo, isCharDevice, size } = await Deno.stat(path);
+  if (isCharDevice || size > MOST) throw new Error(TOO_LARGE);
   return await (isFifo ? readPipe(path, limit) : Deno.readTextFile(path));
 }
 
@@ -50,6 +55,7 @@ async function readPipe(path: string, limit: number): Promise<string> {
   while (performance.now() < late) {
     const n = await pipe.read(space, 0, space.length, null)
       .then(({ bytesRead }) => bytesRead, nothingYet);
+    if (text.length > MOST) throw new Error(TOO_LARGE);
     if (n > 0) text += decoder.decode(space.subarray(0, n), { stream: true });
     else if (n === 0 && text !== "") return text;
     else await setTimeout(PAUSE);
