@@ -382,7 +382,7 @@ testWithTools(
       new URL(`../../lib/${path}`, import.meta.url);
     const code = `
       import { runPrompt } from "${module("cli/client/prompt.ts")}";
-      import { connect } from "${module("client/client.ts")}";
+      import { connect } from "${module("mod.ts")}";
       const target = {
         place: "here",
         async connect(_signal, more) {
