@@ -11,6 +11,7 @@ import type { TLSSocket } from "node:tls";
 import { TlsError } from "../core/errors.ts";
 import type { TlsInfo } from "../core/tls_info.ts";
 import { hex } from "../core/text.ts";
+import { isOlder } from "../core/version.ts";
 import { giveBack, lend } from "../net/buffers.ts";
 import type { Transport } from "../net/connection.ts";
 import type { TlsContext } from "./context.ts";
@@ -20,6 +21,9 @@ import { HANDSHAKE, HANDSHAKE_FAILURE, MAX_RECORD } from "./record.ts";
 const SMALL = 2048;
 
 const NOTHING = new Uint8Array();
+
+/** Whether the runtime goes on after a write only with the next bytes received. */
+const NUDGES = isOlder(Deno.version.deno, [2, 9, 0]);
 
 /** A read of plain bytes that is not done. */
 interface Reader {
@@ -43,8 +47,8 @@ export class TlsTransport implements Transport {
   #received = 0;
   #filled = false;
   #pumping = false;
-  /** Plain bytes that the last reader had no room for. */
-  #rest: Uint8Array | undefined;
+  /** Plain bytes that no reader has got yet. */
+  readonly #plain: Uint8Array[] = [];
   #reader: Reader | undefined;
   #interrupt: ((error: unknown) => void) | undefined;
   #written: Promise<void> | undefined;
@@ -75,6 +79,8 @@ export class TlsTransport implements Transport {
       // OpenSSL's codes stand behind the runtime's own words.
       this.#fail(new TlsError(message.replace(/ \(SSL routines:.*$/s, "")));
     });
+    // They are few: bytes are handed to the engine while a reader waits.
+    this.#engine.on("data", (bytes) => this.#plain.push(bytes));
     this.#engine.once("end", () => this.#end());
     this.#engine.once("close", () => this.#end());
     this.#engine.once("secure", () => {
@@ -188,12 +194,12 @@ export class TlsTransport implements Transport {
   #deliver(): void {
     if (this.#reader === undefined) return;
     const { space, resolve, reject } = this.#reader;
-    const bytes = this.#rest ?? this.#engine.read() as Uint8Array | null;
-    this.#rest = undefined;
-    if (bytes !== null) {
+    const [bytes] = this.#plain;
+    if (bytes !== undefined) {
       const n = Math.min(bytes.length, space.length);
-      if (n < bytes.length) this.#rest = bytes.subarray(n);
       space.set(n < bytes.length ? bytes.subarray(0, n) : bytes);
+      if (n < bytes.length) this.#plain[0] = bytes.subarray(n);
+      else this.#plain.shift();
       resolve(n);
     } else if (this.#failure !== undefined) reject(this.#failure.error);
     else if (this.#ended) resolve(null);
@@ -207,14 +213,14 @@ export class TlsTransport implements Transport {
         sent += await this.below.write(sent ? bytes.subarray(sent) : bytes);
       }
       done();
-      this.#nudge();
+      if (NUDGES) this.#nudge();
     } catch (error) {
       this.#fail(error);
       done(error as Error);
     }
   }
 
-  /** Deno before 2.9 does not go on by itself after a write: this has it do so. */
+  /** Has the engine go on. */
   #nudge(): void {
     this.#wire.emit("data", NOTHING);
   }
