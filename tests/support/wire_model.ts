@@ -203,9 +203,10 @@ export function outcomeOf(
   };
   const tls = beginsAsTls(stream);
   if (tls) {
-    return end(
-      "ERR malformed frame: a TLS handshake, and this port does not speak TLS",
-    );
+    const why = wire.tls
+      ? "where a frame is expected"
+      : "and this port does not speak TLS";
+    return end(`ERR malformed frame: a TLS handshake, ${why}`);
   }
   if (tls === undefined && !ended) return { replies, over: false };
   for (let at = 0; at < stream.length;) {

@@ -131,8 +131,10 @@ export class ReplyWriter implements Writer {
   async send(payload: Uint8Array, pieces: number): Promise<void> {
     this.#large = true;
     this.#ahead = this.#pushed?.length ?? 0;
+    const waits = () => this.#outbox.length + this.#ahead > 0;
     await this.#exclusively(async () => {
-      await this.#flush(() => this.#outbox.length + this.#ahead > 0);
+      // At once where nothing waits: the scheduler counts the time of the write.
+      if (waits()) await this.#flush(waits);
       if (pieces > 0) await this.#sendPieces(payload, pieces);
       else if (!this.#outbox.add(this.codec, payload)) {
         await this.#sendLarge(payload);
