@@ -131,7 +131,8 @@ async function converse(args: readonly string[]): Promise<number> {
     } else {
       const client = await connect({
         ...{ servers, balance, size: 1, maxPending: batch.WINDOW, ...options },
-        // All of them may wait at once, while there is no connection.
+        // While there is no connection, a full window waits, and what the
+        // streams in front of it hold.
         ...{ maxQueued: 2 * batch.WINDOW, retries: retry || undefined },
         onStateChange(_server: string, error?: Error) {
           // With one server and no retry, the failed request says the same.

@@ -44,12 +44,13 @@ const HOST = /^[\w.~%:[\]-]*$/;
 
 export async function readRequest(conn: Transport) {
   const bytes = new Uint8Array(MAX_HEAD);
-  for (let length = 0; length < MAX_HEAD;) {
-    const n = await conn.read(bytes.subarray(length));
+  for (let text = ""; text.length < MAX_HEAD;) {
+    const n = await conn.read(bytes.subarray(text.length));
     if (n === null) return undefined;
-    length += n;
-    // A character for each byte: no decoder gives only those a header may have.
-    const text = String.fromCharCode(...bytes.subarray(0, length));
+    // A character for each byte: what a decoder calls latin1 is windows-1252.
+    text += String.fromCharCode(
+      ...bytes.subarray(text.length, text.length + n),
+    );
     // A TLS client would wait for an answer to its first bytes.
     if (!/^[A-Za-z]/.test(text)) refuse("request line");
     const end = /\r?\n\r?\n/.exec(text)?.index;

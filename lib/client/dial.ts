@@ -51,10 +51,15 @@ export function tlsOptions(
   if (tls === undefined || typeof tls === "boolean") {
     return tls ? {} : undefined;
   }
-  checkOptions(tls, {
-    ...{ cert: 0, key: 0, alpnProtocols: 0, caCerts: Array } as const,
-    ...{ serverName: "string", insecure: "boolean" } as const,
-  }, "tls");
+  checkOptions(
+    tls,
+    {
+      ...{ cert: 0, key: 0, alpnProtocols: 0, caCerts: Array } as const,
+      ...{ serverName: "string", insecure: "boolean" } as const,
+    },
+    "tls",
+    "true, false or an object",
+  );
   const { serverName, cert, key, insecure, caCerts: given = [] } = tls;
   const caCerts = given.map((pem) => checkCertificates("caCerts", pem));
   if (insecure && caCerts.length > 0) {

@@ -16,8 +16,10 @@ const MOST_DROPPED = 1024 * 1024;
 const size = (frame: Frame) => frame.length + 64;
 
 /** What a caller's function says of a frame. A promise would always be true. */
-export function said(by: string, answer: boolean): boolean {
-  if (Object(answer) !== answer) return answer;
+export function checkAnswer(by: string, answer: boolean): boolean {
+  if (typeof answer === "boolean") return answer;
+  // Whatever else is no object is as true as in an `if`.
+  if (Object(answer) !== answer) return Boolean(answer);
   Promise.resolve(answer).catch(() => {});
   throw new TypeError(`${by} gave ${quote(answer)}: expected true or false`);
 }
@@ -56,7 +58,7 @@ export class Frames {
 
   /** Takes a frame; gives whether it is the last of a reply. */
   add(frame: Frame): boolean {
-    const isLast = said("isLast", this.#isLast?.(frame) ?? false);
+    const isLast = checkAnswer("isLast", this.#isLast?.(frame) ?? false);
     if (this.#to !== undefined) this.#to.enqueue(frame);
     else if (this.#isLast !== undefined) this.#dropped += size(frame);
     if (isLast || this.#dropped <= MOST_DROPPED) return isLast;

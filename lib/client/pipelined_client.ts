@@ -12,7 +12,7 @@ import { Connection, isGone, type Transport } from "../net/connection.ts";
 import { isTlsAlert } from "../tls/record.ts";
 import type { Client, RequestOptions, StreamOptions } from "./api.ts";
 import { reasonOf } from "./dial.ts";
-import { FirstFrame, type Frame, Frames, said } from "./frames.ts";
+import { checkAnswer, FirstFrame, type Frame, Frames } from "./frames.ts";
 import { type Outgoing, requestWriter } from "./request_writer.ts";
 
 /** What one connection of several tells those who hold it. */
@@ -299,7 +299,7 @@ export class PipelinedClient implements Client, Expirable {
   #settle(frame: Frame, asked: boolean): void {
     try {
       const { isPush } = this.#settings;
-      if (isPush && said("isPush", isPush(frame))) {
+      if (isPush && checkAnswer("isPush", isPush(frame))) {
         if (this.#pushes!.isFull) throw new Error("nobody takes the pushes");
         this.#pushes!.add(frame);
         return;

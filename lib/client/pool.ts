@@ -297,10 +297,21 @@ export class ServerPool implements Pool {
     const reply = await client.request(request, options);
     const text = decodeText(reply);
     const isWell = typeof expect === "function"
-      ? await expect(reply)
+      ? await this.#judge(async () => await expect(reply))
       : text === expect;
     if (isWell) return;
     throw new errors.ConnectError(`Health check got the reply ${quote(text)}`);
+  }
+
+  /** Has a reply judged; nothing comes if that takes too long, or the pool ends. */
+  async #judge(judge: () => Promise<boolean>): Promise<boolean | void> {
+    const { signal } = this.#closing;
+    const ended = Promise.withResolvers<void>();
+    const end = () => ended.resolve();
+    signal.addEventListener("abort", end);
+    const answer = Promise.race([judge(), ended.promise]);
+    return await within(this.clock, this.settings.checkInterval, answer)
+      .finally(() => signal.removeEventListener("abort", end));
   }
 
   #checkIdle(): void {

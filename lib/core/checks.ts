@@ -80,15 +80,16 @@ export type Kind =
  * Refuses options whose names nobody knows, as they would do nothing, and values
  * of another kind.
  *
- * @param what What all of them together are called.
+ * @param what What all of them together are called, and may be.
  */
 export function checkOptions<Options extends object>(
   options: Options,
   known: Readonly<Record<keyof Options, Kind>>,
   what = "options",
+  expected = "an object",
 ): void {
   if (typeof options !== "object" || !options || Array.isArray(options)) {
-    throw new OptionError(what, options, "an object");
+    throw new OptionError(what, options, expected);
   }
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(known, name)) {
@@ -100,7 +101,7 @@ export function checkOptions<Options extends object>(
     const type = typeof value;
     const isWord = typeof kind === "string";
     if (isWord ? type === kind : value instanceof kind) continue;
-    const expected = `a value of type ${isWord ? kind : kind.name}`;
-    throw new OptionError(name, value, expected);
+    const wanted = `a value of type ${isWord ? kind : kind.name}`;
+    throw new OptionError(name, value, wanted);
   }
 }

@@ -49,10 +49,13 @@ export interface Hooks<State = Record<string, unknown>, Addr = Deno.Addr> {
   onError?: ErrorHandler<State, Addr>;
   /**
    * Tells a client why it is turned away, in the protocol's own words, or
-   * nothing. Without this hook, or if it throws, it is told `text`, which begins
+   * nothing, within 2 s. Without this hook, or if it throws, it is told `text`, which begins
    * with `ERR `.
    */
-  onRefuse?: (reason: RejectReason, text: string) => Payload | undefined;
+  onRefuse?: (
+    reason: RejectReason,
+    text: string,
+  ) => Payload | undefined | Promise<Payload | undefined>;
 }
 
 /**

@@ -66,6 +66,9 @@ const TURNS = 61;
  */
 const STRETCH = 16;
 
+/** An event loop without work for so many milliseconds has rested. */
+const IDLE = 20;
+
 /** How many replies wait for the others at the most. */
 const MOST_WAITING = 16;
 
@@ -87,11 +90,11 @@ export class Scheduler {
   #began = -1;
   /** Whether the end of the batch will call {@linkcode #endBatch}. */
   #ending = false;
-  /** Whether the event loop has got control back since the last batch or turn. */
-  #free = true;
+  /** Whether the event loop has got control back since the last batch. */
+  #free: boolean;
   /** `#worked` has the work of the current batch up to this moment. */
   #counted = 0;
-  /** How long batches have worked since the last turn, in milliseconds. */
+  /** How long batches have worked since the event loop had control last, in ms. */
   #worked = 0;
   /** When the runtime last looked at its sockets, and the turns since then. */
   #looked = 0;
@@ -117,7 +120,8 @@ export class Scheduler {
   #due = false;
   readonly #onEnd = () => this.#endBatch();
   readonly #onFree = () => this.#free = true;
-  // Asked for by a microtask, a tick comes when no microtask is left.
+  // Asked for by a microtask, a tick comes when no microtask is left: then the
+  // event loop gets control back, unless other code asks for ticks as well.
   readonly #askFree = () => nextTick(this.#onFree);
   readonly #onTurn = () => this.#turn();
   readonly #onRested = () => {
@@ -126,7 +130,10 @@ export class Scheduler {
     this.#turn();
   };
 
-  constructor(private readonly clock: Clock) {}
+  /** @param ticks Whether connections ask for ticks, as those with TLS do. */
+  constructor(private readonly clock: Clock, ticks = false) {
+    this.#free = !ticks;
+  }
 
   /** Counts a completed read; returns when its batch began. */
   completed(): number {
@@ -175,19 +182,20 @@ export class Scheduler {
 
   #begin(): void {
     const now = this.clock.now();
-    this.#hold();
+    this.#hold(now);
+    if (!this.#armed && now - this.#counted > IDLE) this.#looked = now;
     this.#began = this.#counted = now;
     this.#notice();
   }
 
   /** Notes that code runs, until the event loop gets control back. */
-  #hold(): void {
+  #hold(now = this.clock.now()): void {
     if (!this.#free) return;
     this.#free = false;
     settled.then(this.#askFree);
     if (this.#armed) return;
     // With no turn to come, the event loop had nothing to do, and looked.
-    this.#looked = this.clock.now();
+    this.#looked = now;
     this.#worked = 0;
   }
 

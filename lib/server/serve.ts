@@ -155,7 +155,7 @@ export function serveConnections(...args: any[]) {
 
 /** The options of a server with tasks: nothing limits what a task does. */
 export function taskOptions(options: AnyOptions): AnyOptions {
-  // Anything would become an object below.
+  // The spread below would turn a number or null into an object.
   checkOptions<object>(options, { ...serveOptions, startTls: 0 });
   refuse(options, REQUEST_ONLY, "where tasks serve the connections");
   return { ...options, requestTimeout: 0 };

@@ -208,7 +208,7 @@ export class Server extends ServerBase implements ParleyServer {
     const listener = listen(config);
     super(config, events, clock, descriptors, counters, startedAt, uptime);
     const sessions = new Set<Session>();
-    const scheduler = new Scheduler(clock);
+    const scheduler = new Scheduler(clock, config.tls !== undefined);
     const { maxMemory, idleTimeout, requestTimeout, writeTimeout } = config;
     const timeouts = [idleTimeout, requestTimeout, writeTimeout];
     const deadlines = new Deadlines(

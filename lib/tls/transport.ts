@@ -80,7 +80,10 @@ export class TlsTransport implements Transport {
       this.#fail(new TlsError(message.replace(/ \(SSL routines:.*$/s, "")));
     });
     // They are few: bytes are handed to the engine while a reader waits.
-    this.#engine.on("data", (bytes) => this.#plain.push(bytes));
+    this.#engine.on("data", (bytes) => {
+      this.#plain.push(bytes);
+      this.#deliver();
+    });
     this.#engine.once("end", () => this.#end());
     this.#engine.once("close", () => this.#end());
     this.#engine.once("secure", () => {
@@ -220,7 +223,7 @@ export class TlsTransport implements Transport {
     }
   }
 
-  /** Has the engine go on. */
+  /** Has the engine go on: an end waits for it whatever the runtime. */
   #nudge(): void {
     this.#wire.emit("data", NOTHING);
   }

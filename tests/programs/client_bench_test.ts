@@ -1423,6 +1423,7 @@ testPrograms(
       [["--bench=1"], '--bench is "1", expected no value'],
       [["--tls", "bench"], '"bench" is a command, expected as the first word'],
       [["bench", "--no-history"], 'unknown flag "--no-history"'],
+      [["wait", "--balance", "failover"], 'unknown flag "--balance"'],
       ...badLines.slice(-2).map(([args, said]): [string[], string] => [
         ["bench", ...args],
         said,

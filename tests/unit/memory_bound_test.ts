@@ -12,6 +12,7 @@ import {
   METRIC_CELLS,
   settleLost,
 } from "../../lib/events/metrics.ts";
+import type { RequestInfo } from "../../lib/server/handler.ts";
 import { InMemory, turn, turns } from "../support/in_memory.ts";
 import { MemoryTransport } from "../support/memory_transport.ts";
 
@@ -310,6 +311,28 @@ Deno.test("half a frame near the bound goes on once there is memory again", asyn
   assertEquals([large.taken.length, other.taken.length], [60_001, 8292]);
   assertEquals(endings(running), {});
   endAll(large, other, ...idle);
+});
+
+Deno.test("a handler may end a connection that is paused", async () => {
+  const infos: RequestInfo[] = [];
+  await using running = new InMemory((request, info) => {
+    infos.push(info);
+    return request;
+  }, { maxMemory: LIMIT, maxFrame: 1_000_000 });
+  const idle = await running.connectAll(10);
+  const [large, paused] = await running.connectAll(2);
+  paused.push("x\n");
+  await turns(3);
+  await half(large, 100_000);
+  await half(paused, 60_000);
+  await running.pass(300);
+  assertEquals(await stateOf(running, 12), "paused");
+  infos[0].close();
+  await turns(3);
+  paused.end();
+  await turns(3);
+  assertEquals(endings(running), { 12: "handler_closed" });
+  endAll(large, ...idle);
 });
 
 Deno.test("nobody goes on near the bound before the memory of those closed is back", async () => {

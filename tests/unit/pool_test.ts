@@ -368,6 +368,24 @@ Deno.test("health checks find out who does not answer, and who is back", async (
   assertEquals(play.tried[0].length, tries + 1);
 });
 
+Deno.test("a health check that does not end counts as failed", async () => {
+  await using play = new Play(1, {
+    healthCheck: { request: "PING", expect: () => new Promise(() => {}) },
+  });
+  const reply = outcome(play.pool.request("a"));
+  await settle();
+  play.last(0).push("A\n");
+  assertEquals(await reply, "A");
+  await play.pass(500);
+  const checked = play.last(0);
+  checked.push("PONG\n");
+  await settle();
+  await play.pass(400);
+  assert(!checked.closed);
+  await play.pass(150);
+  assert(checked.closed);
+});
+
 Deno.test("a health check may be a function that throws, or that takes its time", async () => {
   let answer: () => unknown = () => true;
   await using play = new Play(1, {

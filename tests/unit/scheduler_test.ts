@@ -19,9 +19,9 @@ import { InMemory, turn, turns } from "../support/in_memory.ts";
 import { MemoryTransport } from "../support/memory_transport.ts";
 
 /** Tasks that write down when they are called. */
-function logged() {
+function logged(ticks = false) {
   const clock = new FakeClock();
-  const scheduler = new Scheduler(clock);
+  const scheduler = new Scheduler(clock, ticks);
   const log: string[] = [];
   const task = (name: string | number, then?: () => void): Task => ({
     writeReplies: () => void log.push(`write ${name}`),
@@ -152,6 +152,23 @@ Deno.test("Scheduler tells who comes late, until the next turn", async () => {
   assertEquals(log, ["resume 0", "resume 1", "resume 2"]);
   await turns(2);
   assertEquals(immediates(), 0);
+});
+
+Deno.test("Scheduler counts batches with ticks between them together, where connections ask for ticks", async () => {
+  for (const ticks of [true, false]) {
+    const { clock, scheduler, task } = logged(ticks);
+    clock.jump(1000);
+    for (let batch = 0; batch < 2; batch++) {
+      scheduler.completed();
+      clock.jump(1);
+      scheduler.writeSoon(task(batch));
+      await microtasks();
+      // As `node:tls` does when a write is done.
+      await new Promise<void>((done) => process.nextTick(done));
+    }
+    assertEquals(scheduler.late, ticks);
+    await turns(2);
+  }
 });
 
 Deno.test("Scheduler lets the event loop rest once turns have followed each other for 16 ms", async () => {

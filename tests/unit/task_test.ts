@@ -57,6 +57,30 @@ Deno.test("frames that are pushed are a sign of life", async () => {
   assertEquals(running.events.reasons, ["idle_timeout"]);
 });
 
+Deno.test("a task that closes its side and ends loses nothing, nor sends it twice", async () => {
+  for (const size of [10, 100_000]) {
+    await using running = new InMemory({
+      task: (connection) => {
+        for (const letter of "abc") connection.send(letter.repeat(size));
+        connection.writable.close();
+      },
+    });
+    const transport = await running.connect();
+    transport.mostPerWrite = 7000;
+    transport.end();
+    while (!transport.closed) await turns();
+    const sent = [..."abc"].map((letter) => `${letter.repeat(size)}\n`).join(
+      "",
+    );
+    assertEquals(
+      transport.text === sent,
+      true,
+      `${transport.text.length} bytes`,
+    );
+    assertEquals(running.events.reasons, ["handler_closed"]);
+  }
+});
+
 Deno.test("what a task does itself has no deadline", async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   await using running = new InMemory({

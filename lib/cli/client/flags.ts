@@ -18,15 +18,11 @@ import * as values from "../flags/values.ts";
 const encoder = new TextEncoder();
 
 /** How a server is reached. */
-const connectFlags = {
+const linkFlags = {
   unix: values.textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
   framing: values.framingFlag,
   timeout: values.durationFlag("timeout"),
   "max-frame": values.sizeFlag("maxFrame", connectDefaults.maxFrame),
-  balance: values.choiceFlag<NonNullable<ServersOptions["balance"]>>(
-    ["failover", "round-robin", "least-pending"],
-    "failover",
-  ),
   tls: {},
   "tls-ca": values.textFlag("FILE", "the file of a certificate in PEM"),
   "tls-server-name": {
@@ -39,15 +35,27 @@ const connectFlags = {
   ...commonFlags,
 } as const satisfies FlagTable;
 
+/** `wait` has no `--balance`: one without an answer must not hold it up. */
+const connectFlags = {
+  ...linkFlags,
+  balance: values.choiceFlag<NonNullable<ServersOptions["balance"]>>(
+    ["failover", "round-robin", "least-pending"],
+    "failover",
+  ),
+} as const satisfies FlagTable;
+
+const BALANCE = `
+--balance  which of several servers is asked: the first that can be reached, each in turn, or the one with the fewest requests in flight`;
+
 const connectHelp = (
   timeout = "how long connecting, and each reply, may take",
+  balance = BALANCE,
 ) =>
   `The server:
 --unix  Unix socket of the server, instead of HOST and PORT
 --framing  how the bytes are cut into requests and replies: ${FRAMING_FORM}
 --timeout  ${timeout}
---max-frame  maximum payload of a reply, and of a line of input
---balance  which of several servers is asked: the first that can be reached, each in turn, or the one with the fewest requests in flight
+--max-frame  maximum payload of a reply, and of a line of input${balance}
 --tls  speak TLS, and check the server's certificate
 --tls-ca  certificates of an authority to trust too, in PEM
 --tls-server-name  name that the server's certificate must have
@@ -189,7 +197,7 @@ Exit codes: 0 done; 1 a request failed, a reply starts with ERR, or a connection
 was refused; 2 wrong command line; 130 interrupted.`,
   },
   wait: {
-    flags: { tcp: {}, ...connectFlags },
+    flags: { tcp: {}, ...linkFlags },
     help: `Usage: client wait [flags] HOST[:PORT] [request]
 
 Sends a request, PING if none is given, until the server answers. Any reply will
@@ -200,7 +208,7 @@ do.
 
 --tcp  wait for a connection only, and send nothing
 
-${connectHelp("how long to wait, 0 without a limit")}
+${connectHelp("how long to wait, 0 without a limit", "")}
 
 Exit codes: 0 it answered; 1 it did not in time; 2 wrong command line; 130
 interrupted.`,
@@ -237,7 +245,7 @@ export type Line<Name extends CommandName> = CommandLine<
   typeof commands[Name]["flags"]
 >;
 
-export type ConnectLine = CommandLine<typeof connectFlags>;
+export type ConnectLine = CommandLine<typeof linkFlags>;
 
 /** Gives the command that a command line is for, and its arguments. */
 export function commandOf(

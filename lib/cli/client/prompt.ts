@@ -116,13 +116,17 @@ export async function runPrompt(
     // After Ctrl-C a late reply still belongs to its request: it is no push.
     const isPush = () => !made?.pending;
     made = client = await target.connect(signal, { framing, isPush });
-    // The first one is watched once there is a prompt.
-    if (signal !== undefined) watch(client);
     return client;
   }
 
+  async function connectAgain(signal: AbortSignal): Promise<Client> {
+    const made = await connect(signal);
+    watch(made);
+    return made;
+  }
+
   async function reconnect(): Promise<string> {
-    await stoppable(connect);
+    await stoppable(connectAgain);
     return `(connected to ${target.place}, framing ${framing})`;
   }
 
@@ -151,6 +155,7 @@ export async function runPrompt(
         throw new Error(`unknown command ${quote(`:${name}`)}, try :help`);
       }
       const command = commands[name];
+      // One without a parameter takes no words.
       if (command.length === 0 && text.trim() !== "") {
         throw new Error(`:${name} is given ${quote(text)}, expected no words`);
       }
@@ -169,7 +174,7 @@ export async function runPrompt(
       await names;
       const request = typeof text === "string" ? encoder.encode(text) : text;
       for (let left = flags.retry;; left--) {
-        const link = client ?? await connect(signal);
+        const link = client ?? await connectAgain(signal);
         // Ctrl-C may have come meanwhile.
         signal.throwIfAborted();
         const started = performance.now();

@@ -72,12 +72,13 @@ export function targetOf(
     place: servers
       .map((place) => formatAddr({ transport: "tcp", ...place } as Deno.Addr))
       .join(","),
-    /** Tries them in turn; one that has refused is the last one next time. */
+    /** Tries each; one that has refused is the last one the next time. */
     async connect(
       signal?: AbortSignal,
       more?: ConnectOptions,
     ): Promise<Client> {
-      const from = balance === "failover" ? first : first++;
+      const from = first;
+      first = balance === "failover" ? 0 : first + 1;
       const failures: unknown[] = [];
       for (const i of servers.keys()) {
         const next = from + i + 1;

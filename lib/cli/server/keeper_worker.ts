@@ -11,9 +11,10 @@ import { WorkerCalls } from "../../threads/worker_calls.ts";
 
 const PAUSE = 20;
 
-/** The most bytes of a file: a device or a pipe may have no end. */
+/** The most bytes of a file: a pipe may have no end. */
 const MOST = 16 * 1024 * 1024;
 const TOO_LARGE = "expected a file of at most 16 MiB";
+const NO_FILE = "expected a file or a pipe";
 
 /** `ready` is answered once the worker is there. */
 const procedures = { ready() {}, readText, removeFile, notify };
@@ -36,8 +37,10 @@ async function notify(to: string, own: string, text: string): Promise<true> {
 }
 
 async function readText(path: string, limit: number): Promise<string> {
-  const { isFifo, isCharDevice, size } = await Deno.stat(path);
-  if (isCharDevice || size > MOST) throw new Error(TOO_LARGE);
+  const { isFifo, isFile, isDirectory, size } = await Deno.stat(path);
+  // A device may have no end. To read a folder fails with words of the system.
+  if (!isFifo && !isFile && !isDirectory) throw new Error(NO_FILE);
+  if (size > MOST) throw new Error(TOO_LARGE);
   return await (isFifo ? readPipe(path, limit) : Deno.readTextFile(path));
 }
 

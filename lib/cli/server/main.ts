@@ -92,13 +92,15 @@ export async function main(signals: Signals): Promise<void> {
       if (adminPath) await removeStaleSocket(adminPath).catch(noAdmin);
       if (unix) await removeStaleSocket(unix);
     }
-    // The threads, and the keeper.
+    // As many as workers may need: without them the runtime would panic.
     const needed = SPARES + PER_WORKER * (threads + 1);
     const spares = openSpares(needed);
     if (spares.length < needed) {
       fail(`${spares.length} descriptors left, expected ${needed} (ulimit -n)`);
     }
-    for (const spare of spares.splice(adminPlace ? SPARES : 0)) spare.close();
+    for (
+      const spare of spares.splice(adminPlace && !flags.check ? SPARES : 0)
+    ) spare.close();
     const sockets = [adminPath, unix].filter((path) => path !== "");
     files = await openFiles(flags, sockets, log, env);
     const read = await files.readTls?.().catch(failed);
@@ -121,6 +123,7 @@ export async function main(signals: Signals): Promise<void> {
       const own = tryAddress(place);
       found.push(own);
       if (adminPlace) {
+        // While it listens there, its own address must be as free as before.
         const both = () => {
           if (tryAddress(place) !== own) throw new Deno.errors.AddrInUse();
         };

@@ -33,16 +33,19 @@ export class Exchange extends Handling {
     else if (scheduler.slow) this.resume();
     else this.#proceed(true);
   };
-  /** Only what waits is still written. */
-  #concluding = false;
   readonly #onWritten = (n: number) => {
     const rest = this.connection.wrote(n, this.writer);
     if (rest === undefined) this.#rest();
     else rest.then(() => this.#rest(), this.onError);
   };
 
+  /** Only what waits is still written. */
+  #concluding = false;
+
   protected get isIdle(): boolean {
-    return !this.over && !this.owing && this.stage.phase === "reading";
+    const { phase } = this.stage;
+    return !this.over && !this.owing &&
+      (phase === "reading" || phase === "paused");
   }
 
   start(): void {

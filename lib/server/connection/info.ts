@@ -1,5 +1,6 @@
 /**
- * What a handler or a task sees of its connection, and what it may ask of it. The
+ * What a handler or a task sees of its connection, and what it may ask of it, and
+ * which replies have several frames. The
  * object that serves the connection is private, so user code cannot reach it.
  */
 
@@ -22,6 +23,7 @@ export class Peer<Served extends Serving = Serving> implements PeerConnection {
   readonly maxReply: number;
   readonly server: ServerStats;
   readonly #serving: Served;
+  /** Once it is made, which may have given undefined. */
   #state: { made: Record<string, unknown> } | undefined;
 
   constructor(serving: Served) {

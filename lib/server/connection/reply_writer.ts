@@ -48,7 +48,7 @@ export class ReplyWriter implements Writer {
   /** Who waits for what is in the outbox, and for what is in that write. */
   #waiters: Waiter[] | undefined;
   #served: Waiter[] | undefined;
-  /** Who waits until nothing is pushed. */
+  /** Who waits until nobody writes. */
   #idle: PromiseWithResolvers<void> | undefined;
   /** Made with the first push, for most connections have none. */
   #steps: {
@@ -152,7 +152,7 @@ export class ReplyWriter implements Writer {
 
   /** Has a frame written that answers no request, behind all that waits. */
   push(frame: Uint8Array, waiter?: Waiter): void {
-    // What waits is told apart by its bytes.
+    // It has nothing to write: 0 bytes would count as nothing that waits.
     if (frame.length === 0 && !this.#lost) return waiter?.resolve();
     const { buffered } = this;
     const { maxBuffered } = this.#context.config;
@@ -204,7 +204,8 @@ export class ReplyWriter implements Writer {
 
   /** Writes for the exchange, while nothing is pushed. */
   async #exclusively(write: () => Promise<void>): Promise<void> {
-    while (this.pushing) {
+    // A task may close its side, and end while that is under way.
+    while (this.pushing || this.#active) {
       this.#stage.enter("writing");
       await this.idle();
     }
@@ -214,11 +215,12 @@ export class ReplyWriter implements Writer {
       await write();
     } finally {
       this.#active = false;
+      this.#tellIdle();
     }
     if (this.#pushedBytes > 0) this.#push();
   }
 
-  /** Resolves when nothing is `pushing`; who waits then writes what is left. */
+  /** Resolves when nobody writes; who waits then writes what is left. */
   idle(): Promise<void> {
     return (this.#idle ??= Promise.withResolvers()).promise;
   }
@@ -266,6 +268,10 @@ export class ReplyWriter implements Writer {
   #endPushing(): void {
     this.pushing = false;
     this.#stage.pushed();
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
     this.#idle?.resolve();
     this.#idle = undefined;
   }
