@@ -18,11 +18,15 @@ import * as values from "../flags/values.ts";
 const encoder = new TextEncoder();
 
 /** How a server is reached. */
-const linkFlags = {
+const connectFlags = {
   unix: values.textFlag("PATH", SOCKET_PATH_FORM, isSocketPath),
   framing: values.framingFlag,
   timeout: values.durationFlag("timeout"),
   "max-frame": values.sizeFlag("maxFrame", connectDefaults.maxFrame),
+  balance: values.choiceFlag<NonNullable<ServersOptions["balance"]>>(
+    ["failover", "round-robin", "least-pending"],
+    "failover",
+  ),
   tls: {},
   "tls-ca": values.textFlag("FILE", "the file of a certificate in PEM"),
   "tls-server-name": {
@@ -35,14 +39,8 @@ const linkFlags = {
   ...commonFlags,
 } as const satisfies FlagTable;
 
-/** `wait` has no `--balance`: one without an answer must not hold it up. */
-const connectFlags = {
-  ...linkFlags,
-  balance: values.choiceFlag<NonNullable<ServersOptions["balance"]>>(
-    ["failover", "round-robin", "least-pending"],
-    "failover",
-  ),
-} as const satisfies FlagTable;
+// `wait` tries each server in turn: one without an answer must not hold it up.
+const { balance: _, ...linkFlags } = connectFlags;
 
 const BALANCE = `
 --balance  which of several servers is asked: the first that can be reached, each in turn, or the one with the fewest requests in flight`;

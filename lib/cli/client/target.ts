@@ -72,13 +72,12 @@ export function targetOf(
     place: servers
       .map((place) => formatAddr({ transport: "tcp", ...place } as Deno.Addr))
       .join(","),
-    /** Tries each; one that has refused is the last one the next time. */
+    /** Tries each; one that has refused is the last one from then on. */
     async connect(
       signal?: AbortSignal,
       more?: ConnectOptions,
     ): Promise<Client> {
-      const from = first;
-      first = balance === "failover" ? 0 : first + 1;
+      const from = balance === "failover" ? first : first++;
       const failures: unknown[] = [];
       for (const i of servers.keys()) {
         const next = from + i + 1;
