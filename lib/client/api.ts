@@ -110,8 +110,8 @@ export interface Client extends AsyncDisposable {
    * Sends a request that gets no reply, behind those before it.
    *
    * @param data The payload; bytes must not change before they are taken.
-   * @returns Resolves when the system has taken it, so whoever waits sends no
-   * faster than the server reads. Rejects if the connection ends before; that may
+   * @returns Resolves when the system has taken it, so a caller that waits
+   * for it sends no faster than the server reads. Rejects if the connection ends before; that may
    * be ignored.
    * @throws {EncodeError} The framing cannot carry the payload. It is not sent.
    */

@@ -16,7 +16,7 @@ import { type Hooks, PipelinedClient } from "./pipelined_client.ts";
 import { ServerPool } from "./pool.ts";
 
 /**
- * Options of {@linkcode connect}. Times are in milliseconds, where 0 is for ever,
+ * Options of {@linkcode connect}. Times are in milliseconds, where 0 is no limit,
  * and sizes in bytes. What stands in brackets is the default.
  */
 export interface ConnectOptions extends ServerPlace {

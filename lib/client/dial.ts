@@ -35,8 +35,8 @@ export interface TlsConnectOptions extends Partial<TlsKeyPair> {
   /** The application protocols (ALPN, RFC 7301), the preferred one first. */
   alpnProtocols?: string[];
   /**
-   * Takes any certificate, so that whoever is on the way can read and change
-   * everything: for tests alone.
+   * Takes any certificate (false). Then anybody between the two sides can read
+   * and change everything, so it is for tests alone.
    */
   insecure?: boolean;
 }

@@ -51,7 +51,7 @@ export function writeAllSync(output: SyncOutput, text: string): void {
   }
 }
 
-/** Shows a text, if possible: whoever reads it may be gone. */
+/** Shows a text. Where nobody reads it any more, it is lost without an error. */
 export function show(text: string, output: SyncOutput = Deno.stderr): void {
   try {
     writeAllSync(output, text);
